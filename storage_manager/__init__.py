@@ -1,0 +1,46 @@
+"""Storage for what browser agents see and do: HTML, screenshot, action and metadata of each step.
+
+The same calls store on S3 or on local disk; the same URLs open in pandas, dask, duckdb or any fsspec tool.
+"""
+
+from storage_manager.config import DEFAULT_LOCAL_BASE_PATH, DEFAULT_S3_REGION
+from storage_manager.errors import (
+    InvalidDataError,
+    InvalidIdError,
+    LocalStorageError,
+    S3ConfigError,
+    S3OperationError,
+    StorageManagerError,
+)
+from storage_manager.layout import (
+    ACTION_DATA_FILENAME,
+    HTML_FILENAME,
+    METADATA_FILENAME,
+    SCREENSHOT_FILENAME,
+    Component,
+    Step,
+    StepData,
+)
+from storage_manager.storage import StorageManager
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ACTION_DATA_FILENAME",
+    "DEFAULT_LOCAL_BASE_PATH",
+    "DEFAULT_S3_REGION",
+    "HTML_FILENAME",
+    "METADATA_FILENAME",
+    "SCREENSHOT_FILENAME",
+    "Component",
+    "InvalidDataError",
+    "InvalidIdError",
+    "LocalStorageError",
+    "S3ConfigError",
+    "S3OperationError",
+    "Step",
+    "StepData",
+    "StorageManager",
+    "StorageManagerError",
+    "__version__",
+]

@@ -1,0 +1,194 @@
+"""Every error that the library raises, and the one place where other libraries' errors become ours.
+
+    Exception
+    └── StorageManagerError            base; also raised itself for backends other than S3 and local disk
+        ├── S3ConfigError              S3 cannot be used as it is configured
+        ├── S3OperationError           S3 refused or did not answer
+        ├── LocalStorageError          the local disk refused
+        ├── InvalidIdError             (also ValueError) a session or step id, refused before any I/O
+        └── InvalidDataError           (also ValueError) a component, refused before any I/O
+
+Nothing is imported here: S3 errors are recognised by the code that the service answered (Amazon
+S3 API reference, "Error responses") and by the names of their classes, so that
+botocore and aiohttp stay unloaded until S3 is used.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = [
+    "InvalidDataError",
+    "InvalidIdError",
+    "LocalStorageError",
+    "S3ConfigError",
+    "S3OperationError",
+    "StorageManagerError",
+    "is_missing",
+    "translate",
+    "translating",
+]
+
+
+class StorageManagerError(Exception):
+    """Says what failed, on which URL, why, and what to do; `__cause__` is the error behind it.
+
+    Attributes:
+        operation: "store", "retrieve", "list", "delete", "check" or "configure"; None where unknown.
+        url: the URL that failed, never a credential; None for what was refused before any I/O.
+    """
+
+    def __init__(self, message: str, *, operation: str | None = None, url: str | None = None) -> None:
+        super().__init__(message)
+        self.operation = operation
+        self.url = url
+
+
+class S3ConfigError(StorageManagerError):
+    """S3 cannot be used as it is configured: bucket name, endpoint, region, engine, profile, credentials."""
+
+
+class S3OperationError(StorageManagerError):
+    """An S3 service refused a request, or gave no usable answer within the attempts and timeouts."""
+
+
+class LocalStorageError(StorageManagerError):
+    """The local disk refused: full, read-only, no permission, not a directory, gone."""
+
+
+class InvalidIdError(StorageManagerError, ValueError):
+    """A session or step id that is not allowed; refused before any I/O, alike on every backend."""
+
+
+class InvalidDataError(StorageManagerError, ValueError):
+    """A component that cannot be stored faithfully; refused before any I/O."""
+
+
+_ATTEMPTS_FAILED = "try again later: the service kept failing after three attempts"
+_NO_ACCESS = "grant s3:ListBucket on the bucket and s3:GetObject, s3:PutObject, s3:DeleteObject on its objects"
+_BAD_CREDENTIALS = "correct the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE, or storage_options)"
+_EXPIRED = "renew the session credentials"
+_WRONG_REGION = "set s3_region_name (SM_S3_REGION) to the bucket's own region"
+_UNREACHABLE = "check s3_endpoint_url (SM_S3_ENDPOINT_URL), the network and the proxy"
+_NO_RIGHT = "check who may write to this path"
+
+# What to do, by S3 error code or HTTP status, class name, or errno name.
+_ADVICE = {
+    "NoSuchBucket": "create the bucket, or correct s3_bucket_name (SM_S3_BUCKET_NAME)",
+    "AccessDenied": _NO_ACCESS,
+    "AllAccessDisabled": _NO_ACCESS,
+    "403": _NO_ACCESS,
+    "InvalidAccessKeyId": _BAD_CREDENTIALS,
+    "SignatureDoesNotMatch": _BAD_CREDENTIALS,
+    "NoCredentialsError": _BAD_CREDENTIALS,
+    "PartialCredentialsError": _BAD_CREDENTIALS,
+    "ExpiredToken": _EXPIRED,
+    "InvalidToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "PermanentRedirect": _WRONG_REGION,
+    "301": _WRONG_REGION,
+    "AuthorizationHeaderMalformed": _WRONG_REGION,
+    "IllegalLocationConstraintException": _WRONG_REGION,
+    "RequestTimeTooSkewed": "set this machine's clock",
+    "SlowDown": _ATTEMPTS_FAILED,
+    "ServiceUnavailable": _ATTEMPTS_FAILED,
+    "InternalError": _ATTEMPTS_FAILED,
+    "TooManyRequests": _ATTEMPTS_FAILED,
+    "500": _ATTEMPTS_FAILED,
+    "503": _ATTEMPTS_FAILED,
+    "429": _ATTEMPTS_FAILED,
+    "HTTPClientError": _UNREACHABLE,
+    "ClientConnectionError": _UNREACHABLE,
+    "ResponseParserError": "check s3_endpoint_url: what answers there does not speak S3",
+    "ENOSPC": "free some space on the disk",
+    "EDQUOT": "free some of the disk quota",
+    "EACCES": _NO_RIGHT,
+    "EPERM": _NO_RIGHT,
+    "EROFS": "the file system is mounted read-only: choose another local_base_path",
+    "ENOTDIR": "a file is in the way of a directory: move it, or choose another local_base_path",
+    "ENOENT": "the directory is gone: create it again, or mount its disk",
+}
+
+# botocore classes that speak of the configuration, not of a request that failed.
+_CONFIG_ERRORS = {
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "CredentialRetrievalError",
+    "ProfileNotFound",
+    "ConfigNotFound",
+    "ConfigParseError",
+    "InvalidConfigError",
+    "InvalidProxiesConfigError",
+    "NoRegionError",
+    "InvalidRegionError",
+    "InvalidEndpointConfigurationError",
+    "InvalidS3AddressingStyleError",
+    "InvalidRetryConfigurationError",
+    "InvalidMaxRetryAttemptsError",
+    "InvalidRetryModeError",
+    "ParamValidationError",
+    "SSOError",
+    "TokenRetrievalError",
+    "UnauthorizedSSOTokenError",
+    "UnknownSignatureVersionError",
+    "ImportError",
+}
+
+
+def _service_code(error: BaseException | None) -> str:
+    """The code that an S3 service answered, from the error or from those behind it; else empty."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict) and response.get("Error"):
+            return str(response["Error"].get("Code") or "")
+        error = error.__cause__
+    return ""
+
+
+def _names(error: BaseException) -> list[str]:
+    """What the error may be called in the tables, the most telling name first."""
+    number = getattr(error, "errno", None)
+    code = _service_code(error)
+    system = "" if code else errno.errorcode.get(number, "") if isinstance(number, int) else ""
+    return [name for name in (code, system) if name] + [cls.__name__ for cls in type(error).__mro__]
+
+
+def is_missing(error: BaseException) -> bool:
+    """True where the error says that this one file is not there: not that its bucket is not, or no access."""
+    return isinstance(error, FileNotFoundError) and _service_code(error) != "NoSuchBucket"
+
+
+def _error_class(url: str, names: list[str]) -> type[StorageManagerError]:
+    if url.startswith("s3://"):
+        return S3ConfigError if _CONFIG_ERRORS.intersection(names) else S3OperationError
+    return StorageManagerError if "://" in url else LocalStorageError
+
+
+def translate(error: Exception, operation: str, url: str) -> StorageManagerError:
+    """Our error for any other: what failed, on which URL, why, what to do. Chained."""
+    if isinstance(error, StorageManagerError):
+        return error
+    names = _names(error)
+    reason = str(error) or type(error).__name__
+    reason = reason if names[0] in reason else f"{names[0]}: {reason}"
+    advice = next((_ADVICE[name] for name in names if name in _ADVICE), None)
+    message = f"cannot {operation} {url}: {reason.rstrip('.')}" + (f" ({advice})" if advice else "")
+    ours = _error_class(url, names)(message, operation=operation, url=url)
+    ours.__cause__ = error
+    return ours
+
+
+@contextmanager
+def translating(operation: str, url: str) -> Iterator[None]:
+    """Let no error through but ours: chained, with `operation` and `url`.
+
+    Raises:
+        StorageManagerError: the one that `translate` names; one that is ours already passes as it is.
+    """
+    try:
+        yield
+    except StorageManagerError as error:
+        error.operation = error.operation or operation
+        raise
+    except Exception as error:
+        raise translate(error, operation, url) from error

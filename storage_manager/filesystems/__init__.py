@@ -1,0 +1,130 @@
+"""From the root URL to one filesystem: the only place that knows backends, chosen by URL prefix, then engine.
+
+A backend's library is imported when its filesystem is opened, not before: s3fs alone costs half a second.
+"""
+
+import os
+from asyncio import AbstractEventLoop, get_running_loop
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import fsspec
+
+from storage_manager.config import Config, check_credentials
+from storage_manager.errors import translating
+from storage_manager.filesystems.base import File, LiteralFileSystem
+
+__all__ = ["File", "LiteralFileSystem", "Place"]
+
+_PUBLIC = ("endpoint_url", "anon", "profile", "requester_pays", "use_ssl")  # options that hold no secret
+
+
+class Place:
+    """Where sessions lie, and one filesystem for it in each event loop of each process that asks for one.
+
+    A filesystem belongs to one loop and one process: the loop's end closes it, and a forked child leaves
+    those of its parent alone.
+
+    Parameters:
+        root: `s3://bucket[/prefix]`, an absolute directory, or a URL of another fsspec backend.
+        config: region and endpoint of S3.
+        storage_options: the user's own for the filesystem, over the library's.
+        fsync, max_concurrency: as of StorageManager.
+
+    Raises:
+        S3ConfigError: credentials that are wrong on their face.
+        LocalStorageError: the directory cannot be created.
+        StorageManagerError: fsspec has no such backend, or its package is not installed.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        config: Config,
+        storage_options: Mapping[str, Any] | None = None,
+        *,
+        fsync: bool = False,
+        max_concurrency: int = 32,
+    ) -> None:
+        if max_concurrency < 1:
+            raise ValueError(f"max_concurrency must be at least 1, not {max_concurrency}")
+        protocol, separator, path = root.rpartition("://")
+        self.protocol = protocol or "file"
+        self.root = f"{protocol}{separator}{path.rstrip('/')}"
+        self._config = config
+        self._options = dict(storage_options or {})
+        self._fsync = fsync
+        self._max_concurrency = max_concurrency
+        self._opened: dict[int, WeakKeyDictionary[AbstractEventLoop, LiteralFileSystem]] = {}
+        self._prepare()
+
+    def _prepare(self) -> None:
+        with translating("open", self.root):
+            if self.protocol == "s3":
+                check_credentials(self._options)
+            elif self.protocol == "file":
+                os.makedirs(self.root, exist_ok=True)
+            else:
+                fsspec.get_filesystem_class(self.protocol)
+
+    def filesystem(self) -> LiteralFileSystem:
+        """The filesystem of the running loop; opened on first use."""
+        loops = self._opened.setdefault(os.getpid(), WeakKeyDictionary())
+        loop = get_running_loop()
+        if loop not in loops:
+            for closed in [known for known in loops if known.is_closed()]:
+                del loops[closed]  # a client refers to its loop, which would keep both alive
+            loops[loop] = self._open()
+            loops[loop].max_in_flight = self._max_concurrency
+        return loops[loop]
+
+    async def close(self) -> None:
+        """Close the filesystem of the running loop, if it has one."""
+        filesystem = self._opened.get(os.getpid(), WeakKeyDictionary()).pop(get_running_loop(), None)
+        if filesystem is not None:
+            await filesystem._close()
+
+    def _open(self) -> LiteralFileSystem:
+        if self.protocol == "s3":
+            from storage_manager.filesystems.s3fs import S3FileSystem
+
+            return S3FileSystem(asynchronous=True, **self._s3_options())
+        if self.protocol == "file":
+            from storage_manager.filesystems.local import AsyncLocalFileSystem
+
+            return AsyncLocalFileSystem(self.root, fsync=self._fsync, asynchronous=True, **self._options)
+        from storage_manager.filesystems.other import OtherFileSystem
+
+        return OtherFileSystem(self.protocol, self._options, asynchronous=True)
+
+    def open_sync(self) -> fsspec.AbstractFileSystem:
+        """fsspec's own synchronous filesystem for the same place, usable from any thread."""
+        ours = self._s3_options() if self.protocol == "s3" else {}
+        auto_mkdir = {"auto_mkdir": True} if self.protocol == "file" else {}
+        return fsspec.filesystem(self.protocol, **_merged(ours, self._options), **auto_mkdir)
+
+    def _s3_options(self) -> dict[str, Any]:
+        from storage_manager.filesystems.s3fs import s3_options
+
+        return _merged(s3_options(self._config, self._max_concurrency), self._options)
+
+    @property
+    def public_options(self) -> dict[str, Any]:
+        """What another tool needs to open the same URLs; only what is known to hold no secret."""
+        if self.protocol != "s3":
+            return {}
+        given = {name: self._options[name] for name in _PUBLIC if name in self._options}
+        url = self._config.s3_endpoint_url
+        endpoint = {"endpoint_url": url} if url else {}
+        return {"client_kwargs": {"region_name": self._config.s3_region_name}, **endpoint, **given}
+
+
+def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Theirs over ours, also inside of options that are mappings themselves."""
+    both = {name: _merged(ours[name], value) for name, value in theirs.items() if _nested(ours.get(name), value)}
+    return {**ours, **theirs, **both}
+
+
+def _nested(*values: object) -> bool:
+    return all(isinstance(value, Mapping) for value in values)

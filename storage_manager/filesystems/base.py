@@ -1,0 +1,114 @@
+"""What StorageManager asks of a filesystem: four literal things, each one call.
+
+Literal: a path is a name, never a pattern. Every filesystem here is an fsspec `AsyncFileSystem`, so that any
+other method of fsspec is there too; these four exist because fsspec's own expand globs, stop at the first
+error while the siblings run on, or have no pages.
+"""
+
+import asyncio
+import errno
+import posixpath
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from fsspec.asyn import AsyncFileSystem
+
+from storage_manager.errors import translating
+
+__all__ = ["ATTEMPTS", "File", "LiteralFileSystem", "sorted_pages"]
+
+ATTEMPTS = 3  # how often anything is tried before it is reported
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class File(NamedTuple):
+    """One file to write: where, what, and the content type under which a browser would open it."""
+
+    path: str
+    data: bytes
+    content_type: str
+
+
+class LiteralFileSystem(AsyncFileSystem):
+    """The four, made from fsspec's own methods: for S3, and for any backend that has no better way."""
+
+    cachable = False
+    max_in_flight = 32  # requests of one instance at a time
+
+    async def _write_files(self, files: Sequence[File]) -> None:
+        """Write every file whole, all in one directory; when it raises, none is being written any more."""
+        results = await self._each(self._write_file, files)
+        for error in filter(None, results):
+            raise error
+
+    async def _write_file(self, file: File) -> None:
+        with translating("store", file.path):
+            await self._pipe_file(file.path, file.data)
+
+    async def _read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
+        """For each path its bytes, or why they could not be read."""
+        return await self._each(self._cat_file, paths)
+
+    async def _iter_names(self, path: str) -> AsyncIterator[list[str]]:
+        """The names of the directories in a directory, page by page, sorted by code point; none if it is missing."""
+        try:
+            infos = await self._ls(path, detail=True)
+        except FileNotFoundError:
+            return
+        yield sorted(posixpath.basename(info["name"]) for info in infos if info["type"] == "directory")
+
+    async def _remove_tree(self, path: str) -> bool:
+        """Remove all that is below a directory, and prove it; False where nothing was there."""
+        try:
+            await self._rm(path, recursive=True)
+        except FileNotFoundError:
+            return False
+        for left in await self._find(path):
+            raise OSError(errno.ENOTEMPTY, "still there after deletion", left)
+        return True
+
+    async def _close(self) -> None:
+        """Give back connections and threads; a closed filesystem is not used again."""
+
+    async def _each(self, function: Callable[[In], Awaitable[Out]], items: Iterable[In]) -> list[Out | Exception]:
+        """The results, or errors, of a function for every item, within the bound on requests in flight."""
+
+        async def bounded(item: In) -> Out:
+            async with self._slots:
+                return await function(item)
+
+        return await asyncio.gather(*map(bounded, items), return_exceptions=True)
+
+    @property
+    def _slots(self) -> asyncio.Semaphore:
+        # made on first use: fsspec's constructors take no further argument of ours
+        return self.__dict__.setdefault("_semaphore", asyncio.Semaphore(self.max_in_flight))
+
+
+_BELOW_SLASH = re.compile(r"[^/-\U0010ffff]")
+
+
+async def sorted_pages(pages: AsyncIterable[Sequence[str]]) -> AsyncIterator[list[str]]:
+    """Pages of names in the order of S3 again in the order of the names, holding back only what they must.
+
+    S3 sorts `a-b/` before `a/`, because `-` sorts before `/`; the names sort the other way round. So names
+    that begin like a shorter one that may still come (`run-1`, `run-2`: `run`) wait until the listing has
+    passed it; memory is bounded by their number, and by a page for all others.
+    """
+    held: list[str] = []
+    bound = ""
+    async for page in pages:
+        ready: list[str] = []
+        for name in page:
+            if name + "/" > bound:
+                ready += sorted(held)
+                below = _BELOW_SLASH.search(name)
+                held, bound = [], name[: below.start() if below else None] + "/"
+            held.append(name)
+        if ready:
+            yield ready
+    if held:
+        yield sorted(held)

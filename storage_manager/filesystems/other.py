@@ -1,0 +1,82 @@
+"""Any other fsspec backend (`memory://`, `gs://`, `sftp://`, ...) behind the same four literal things.
+
+An asynchronous backend is awaited, a synchronous one runs in worker threads. A component is as whole as the
+backend writes it: what this library adds for S3 and local disk, it cannot add here.
+"""
+
+import asyncio
+import contextlib
+import posixpath
+from collections.abc import Callable
+from typing import Any
+
+import fsspec
+from fsspec.asyn import AsyncFileSystem
+
+from storage_manager.filesystems.base import LiteralFileSystem
+
+__all__ = ["OtherFileSystem"]
+
+
+class OtherFileSystem(LiteralFileSystem):
+    """The filesystem that fsspec has for a protocol, with its operations as coroutines.
+
+    Parameters:
+        target_protocol: as in fsspec's registry; its package must be installed.
+        target_options: the keywords of that filesystem.
+    """
+
+    mirror_sync_methods = False
+
+    def __init__(self, target_protocol: str, target_options: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        target = fsspec.get_filesystem_class(target_protocol)
+        options = {"asynchronous": True} if issubclass(target, AsyncFileSystem) else {}
+        self.target = target(**target_options, **options)
+        self.protocol = self.target.protocol
+        self._strip_protocol = self.target._strip_protocol
+
+    async def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        if self.target.async_impl:
+            return await getattr(self.target, f"_{name}")(*args, **kwargs)
+        return await asyncio.to_thread(getattr(self.target, name), *args, **kwargs)
+
+    async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
+        """Write a file, after its directory where the backend has directories and this one is missing."""
+        try:
+            await self._call("pipe_file", path, value, **kwargs)
+        except FileNotFoundError:
+            await self._call("makedirs", posixpath.dirname(path), exist_ok=True)
+            await self._call("pipe_file", path, value, **kwargs)
+
+    async def _remove_tree(self, path: str) -> bool:
+        """As of an object store: with the last step its session is gone, though the backend keep directories."""
+        removed = await super()._remove_tree(path)
+        with contextlib.suppress(OSError):
+            session = posixpath.dirname(path)
+            if removed and not await self._call("ls", session, detail=False):
+                await self._call("rmdir", session)
+        return removed
+
+
+def _delegating(name: str) -> Callable[..., Any]:
+    async def call(self: OtherFileSystem, *args: Any, **kwargs: Any) -> Any:
+        return await self._call(name, *args, **kwargs)
+
+    return call
+
+
+for _name in (
+    "cat_file",
+    "cp_file",
+    "find",
+    "get_file",
+    "info",
+    "ls",
+    "makedirs",
+    "mkdir",
+    "put_file",
+    "rm",
+    "rm_file",
+):
+    setattr(OtherFileSystem, f"_{_name}", _delegating(_name))

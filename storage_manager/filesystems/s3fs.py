@@ -1,0 +1,173 @@
+"""S3 through s3fs, with the requests counted, the retries bounded and every answer checked.
+
+What is set otherwise than in stock s3fs, and why: no instance or listing cache (a stale listing hides other
+writers' sessions); `max_concurrency=1` (else every read is HEAD and GET); one layer of retries, botocore's
+`standard` mode with three attempts (s3fs would multiply it by five: a dead endpoint took 25 requests and 40 s);
+a content type on every PUT (else `binary/octet-stream`); a bulk delete whose errors per key are looked at.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import weakref
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import aiohttp
+import s3fs
+from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+
+from storage_manager.config import Config
+from storage_manager.errors import translating
+from storage_manager.filesystems.base import ATTEMPTS, File, LiteralFileSystem, sorted_pages
+
+__all__ = ["S3FileSystem", "s3_options"]
+
+CONNECT_TIMEOUT, READ_TIMEOUT = 5, 15  # seconds, for each attempt; s3fs's own values, made explicit
+PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
+_BODY_ERRORS = (aiohttp.ClientPayloadError, IncompleteReadError, HTTPClientError)
+
+
+def s3_options(config: Config, max_in_flight: int) -> dict[str, Any]:
+    """The keywords for `s3fs.S3FileSystem`, stock or ours."""
+    return {
+        "endpoint_url": config.s3_endpoint_url,
+        "client_kwargs": {"region_name": config.s3_region_name},
+        "config_kwargs": {
+            "max_pool_connections": max_in_flight,
+            "retries": {"mode": "standard", "max_attempts": ATTEMPTS},
+            "connect_timeout": CONNECT_TIMEOUT,
+            "read_timeout": READ_TIMEOUT,
+        },
+        "max_concurrency": 1,
+        "use_listings_cache": False,
+    }
+
+
+class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
+    """`s3fs.S3FileSystem` that answers literally, for one event loop, and needs no closing."""
+
+    retries = 1  # botocore has the retries
+    _lifespan: AsyncIterator[None] | None = None
+
+    async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
+        """The client; on first use it is tied to the running loop, whose shutdown closes it."""
+        client = await super().set_session(refresh=refresh)
+        if self.asynchronous and self._lifespan is None:
+            self._lifespan = _lifespan(self._s3creator)
+            await anext(self._lifespan)
+            sessions = client._endpoint.http_session._sessions
+            weakref.finalize(self, _abandon, sessions, os.getpid())
+        return client
+
+    async def _close(self) -> None:
+        if self._lifespan is not None:
+            await self._lifespan.aclose()
+
+    async def _write_file(self, file: File) -> None:
+        with translating("store", file.path):
+            answer = await self._pipe_file(file.path, file.data, ContentType=file.content_type)
+            if answer is not None and "ETag" not in answer:
+                raise OSError(errno.EPROTO, "what answered the PUT is not S3: it names no ETag")
+
+    async def _cat_file(
+        self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **kwargs: Any
+    ) -> bytes:
+        """One GET; where its body breaks off, another, three in all. botocore retries only up to the headers."""
+        bucket, key, version = self.split_path(path)
+        request = {"Bucket": bucket, "Key": key, **s3fs.core.version_id_kw(version_id or version)}
+        if start is not None or end is not None:
+            request["Range"] = await self._process_limits(path, start, end)
+        for attempt in range(1, ATTEMPTS + 1):
+            body = (await self._call_s3("get_object", **request))["Body"]
+            try:
+                return await body.read()
+            except _BODY_ERRORS:
+                if attempt == ATTEMPTS:
+                    raise
+            finally:
+                body.close()
+        raise AssertionError("unreachable")
+
+    async def _list(self, path: str, **request: Any) -> dict[str, Any]:
+        """One LIST below a directory."""
+        bucket, key, _ = self.split_path(path)
+        prefix = key.rstrip("/") + "/" if key else ""
+        async with self._slots:
+            answer = await self._call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **request)
+        if not {"Name", "KeyCount"} & answer.keys():
+            raise OSError(errno.EPROTO, "what answered the LIST is not S3: it names neither bucket nor count")
+        return {**answer, "Prefix": prefix}
+
+    async def _name_pages(self, path: str) -> AsyncIterator[list[str]]:
+        token: dict[str, str] = {}
+        while True:
+            answer = await self._list(path, Delimiter="/", **token)
+            start = len(answer["Prefix"])
+            yield [row["Prefix"][start:-1] for row in answer.get("CommonPrefixes", [])]
+            if not answer.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def _iter_names(self, path: str) -> AsyncIterator[list[str]]:
+        return sorted_pages(self._name_pages(path))
+
+    async def _remove_tree(self, path: str) -> bool:
+        """List and delete the first thousand keys until none is listed: the last LIST is the proof."""
+        before: list[str] = []
+        rounds_stuck = 0
+        while keys := [row["Key"] for row in (await self._list(path)).get("Contents", [])]:
+            rounds_stuck = rounds_stuck + 1 if keys == before else 0
+            await asyncio.sleep(0.1 * rounds_stuck)
+            errors = await self._delete_keys(self.split_path(path)[0], keys)
+            if rounds_stuck == ATTEMPTS - 1:
+                raise _what_is_left(errors, keys[0])
+            before = keys
+        return bool(before)
+
+    async def _delete_keys(self, bucket: str, keys: Sequence[str]) -> list[dict[str, str]]:
+        """One DeleteObjects; its errors per key, which s3fs drops."""
+        request = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        async with self._slots:
+            answer = await self._call_s3("delete_objects", Bucket=bucket, Delete=request)
+        return list(answer.get("Errors", []))
+
+
+def _what_is_left(errors: Sequence[dict[str, str]], key: str) -> Exception:
+    if errors:
+        left = errors[0]
+        reason = {"Code": left.get("Code"), "Message": f"{left.get('Message')}, for {left.get('Key')}"}
+        return ClientError({"Error": reason}, "DeleteObjects")
+    return OSError(errno.ENOTEMPTY, "still listed after three deletions", key)
+
+
+async def _lifespan(client: contextlib.AbstractAsyncContextManager[Any]) -> AsyncIterator[None]:
+    """Suspended while the client is in use: asyncio closes such generators before it closes their loop."""
+    try:
+        yield
+    finally:
+        await client.__aexit__(None, None, None)
+
+
+def _abandon(sessions: dict[Any, aiohttp.ClientSession], pid: int) -> None:
+    """Close what a loop left open that was closed without its generators, or that ran before a fork.
+
+    Such a loop closes nothing any more, so the sockets are closed beneath it; a forked child closes only its
+    own copies of them. aiohttp and asyncio would warn of each otherwise, when they are collected.
+    """
+    for session in sessions.values():
+        connector = session.connector
+        if connector is None or (connector._loop.is_running() and os.getpid() == pid):
+            continue
+        session.detach()
+        for connections in connector._conns.values():
+            for protocol, _ in connections:
+                _close_beneath(protocol.transport)
+        connector._conns.clear()
+
+
+def _close_beneath(transport: Any) -> None:
+    with contextlib.suppress(AttributeError):  # a loop other than asyncio's own: its transports do not warn
+        transport._sock.close()
+        transport._sock = None

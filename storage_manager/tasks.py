@@ -1,0 +1,60 @@
+"""Two ways of awaiting that asyncio leaves to its users."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+__all__ = ["ahead", "settled"]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+async def settled(work: Coroutine[Any, Any, Out]) -> Out:
+    """Await work to its end, also when the caller is cancelled meanwhile: nothing goes on behind its back.
+
+    A write that has been sent cannot be called back. The cancellation goes through when the work has ended.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # retrieved: the caller has left, and asyncio need not report it
+        raise
+
+
+async def _each(items: Iterable[In] | AsyncIterable[In]) -> AsyncIterator[In]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+
+
+async def ahead(
+    function: Callable[[In], Awaitable[Out]], items: Iterable[In] | AsyncIterable[In], concurrency: int
+) -> AsyncIterator[Out]:
+    """The results of a function for every item, in the order of the items, worked out ahead of the reader.
+
+    No more than `concurrency` items are taken before their results are. When the reader leaves, or an item
+    fails, the others are cancelled and awaited: none is left behind.
+    """
+    tasks: deque[asyncio.Future[Out]] = deque()
+    try:
+        async for item in _each(items):
+            tasks.append(asyncio.ensure_future(function(item)))
+            if len(tasks) >= concurrency:
+                yield await tasks.popleft()
+        while tasks:
+            yield await tasks.popleft()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
