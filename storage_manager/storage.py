@@ -173,7 +173,8 @@ class StorageManager:
         values = (html_content, screenshot_bytes, action_data, metadata)
         with translating("store", self._place.root):
             url = self._step_url(session_id, step_id)
-            files = {row: self._file(row, url, value) for row, value in zip(COMPONENTS, values) if value is not None}
+            given = ((row, value) for row, value in zip(COMPONENTS, values, strict=True) if value is not None)
+            files = {row: self._file(row, url, value) for row, value in given}
         if files:
             with translating("store", url):
                 await settled(self._place.filesystem()._write_files(list(files.values())))
@@ -209,13 +210,13 @@ class StorageManager:
             answers = await self._place.filesystem()._read_files(paths)
         failed = [
             translate(answer, "retrieve", path)
-            for path, answer in zip(paths, answers)
+            for path, answer in zip(paths, answers, strict=True)
             if isinstance(answer, Exception) and not is_missing(answer)
         ]
         if failed and (strict or len(failed) == len(rows)):
             raise failed[0]
-        decoded = (_decoded(row, path, answer, strict) for row, path, answer in zip(rows, paths, answers))
-        return StepData(**dict(zip((row.name for row in rows), decoded)))
+        read = zip(rows, paths, answers, strict=True)
+        return StepData(**{row.name: _decoded(row, path, answer, strict) for row, path, answer in read})
 
     async def list_sessions(self) -> list[str]:
         """The ids of all sessions, sorted by code point; names that are no ids are left out.

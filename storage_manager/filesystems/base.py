@@ -10,7 +10,7 @@ import errno
 import posixpath
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from fsspec.asyn import AsyncFileSystem
 
@@ -37,6 +37,7 @@ class LiteralFileSystem(AsyncFileSystem):
 
     cachable = False
     max_in_flight = 32  # requests of one instance at a time
+    _semaphore: asyncio.Semaphore | None = None
 
     async def _write_files(self, files: Sequence[File]) -> None:
         """Write every file whole, all in one directory; when it raises, none is being written any more."""
@@ -80,12 +81,13 @@ class LiteralFileSystem(AsyncFileSystem):
             async with self._slots:
                 return await function(item)
 
-        return await asyncio.gather(*map(bounded, items), return_exceptions=True)
+        return await asyncio.gather(*map(bounded, items), return_exceptions=True)  # type: ignore[return-value]
 
     @property
     def _slots(self) -> asyncio.Semaphore:
-        # made on first use: fsspec's constructors take no further argument of ours
-        return self.__dict__.setdefault("_semaphore", asyncio.Semaphore(self.max_in_flight))
+        if self._semaphore is None:
+            self._semaphore = asyncio.Semaphore(self.max_in_flight)
+        return self._semaphore
 
 
 _BELOW_SLASH = re.compile(r"[^/-\U0010ffff]")

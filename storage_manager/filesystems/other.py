@@ -67,16 +67,6 @@ def _delegating(name: str) -> Callable[..., Any]:
 
 
 for _name in (
-    "cat_file",
-    "cp_file",
-    "find",
-    "get_file",
-    "info",
-    "ls",
-    "makedirs",
-    "mkdir",
-    "put_file",
-    "rm",
-    "rm_file",
-):
+    "cat_file", "cp_file", "find", "get_file", "info", "ls", "makedirs", "mkdir", "put_file", "rm", "rm_file",
+):  # fmt: skip
     setattr(OtherFileSystem, f"_{_name}", _delegating(_name))

@@ -11,8 +11,8 @@ import contextlib
 import errno
 import os
 import weakref
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any, cast
 
 import aiohttp
 import s3fs
@@ -49,7 +49,7 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
     """`s3fs.S3FileSystem` that answers literally, for one event loop, and needs no closing."""
 
     retries = 1  # botocore has the retries
-    _lifespan: AsyncIterator[None] | None = None
+    _lifespan: AsyncGenerator[None, None] | None = None
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
         """The client; on first use it is tied to the running loop, whose shutdown closes it."""
@@ -82,7 +82,7 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         for attempt in range(1, ATTEMPTS + 1):
             body = (await self._call_s3("get_object", **request))["Body"]
             try:
-                return await body.read()
+                return bytes(await body.read())
             except _BODY_ERRORS:
                 if attempt == ATTEMPTS:
                     raise
@@ -138,11 +138,11 @@ def _what_is_left(errors: Sequence[dict[str, str]], key: str) -> Exception:
     if errors:
         left = errors[0]
         reason = {"Code": left.get("Code"), "Message": f"{left.get('Message')}, for {left.get('Key')}"}
-        return ClientError({"Error": reason}, "DeleteObjects")
+        return cast("Exception", ClientError({"Error": reason}, "DeleteObjects"))
     return OSError(errno.ENOTEMPTY, "still listed after three deletions", key)
 
 
-async def _lifespan(client: contextlib.AbstractAsyncContextManager[Any]) -> AsyncIterator[None]:
+async def _lifespan(client: contextlib.AbstractAsyncContextManager[Any]) -> AsyncGenerator[None, None]:
     """Suspended while the client is in use: asyncio closes such generators before it closes their loop."""
     try:
         yield
