@@ -98,6 +98,7 @@ _ADVICE = {
     "503": _ATTEMPTS_FAILED,
     "429": _ATTEMPTS_FAILED,
     "HTTPClientError": _UNREACHABLE,
+    "ConnectionError": _UNREACHABLE,
     "ClientConnectionError": _UNREACHABLE,
     "ResponseParserError": "check s3_endpoint_url: what answers there does not speak S3",
     "ENOSPC": "free some space on the disk",

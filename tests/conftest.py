@@ -7,11 +7,14 @@ SM_TEST_S3_ENDPOINT, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, adds a re
 import asyncio
 import logging
 import os
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, NamedTuple
 
 import pytest
-from moto.server import ThreadedMotoServer
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
 
 from storage_manager import StorageManager
 from storage_manager.filesystems.s3fs import S3FileSystem
@@ -38,15 +41,52 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
+class Request(NamedTuple):
+    """One request as the server saw it."""
+
+    method: str
+    path: str
+    query: str
+    content_type: str
+
+
+class Recorder:
+    """The fake S3 server, writing down every request that reaches it."""
+
+    def __init__(self) -> None:
+        self.app = DomainDispatcherApplication(create_backend_app)
+        self.requests: list[Request] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        names = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "CONTENT_TYPE")
+        self.requests.append(Request(*(environ.get(name, "") for name in names)))
+        return self.app(environ, start_response)
+
+
 @pytest.fixture(scope="session")
-def moto_url() -> Iterator[str]:
-    """A fake S3 server in a thread."""
+def moto_server() -> Iterator[tuple[str, Recorder]]:
+    """moto in a thread, as its own ThreadedMotoServer does it, with the requests written down."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    recorder = Recorder()
+    server = make_server("127.0.0.1", 0, recorder, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", recorder
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def moto_url(moto_server: tuple[str, Recorder]) -> str:
+    """The endpoint of moto."""
+    return moto_server[0]
+
+
+@pytest.fixture
+def moto_requests(moto_server: tuple[str, Recorder]) -> list[Request]:
+    """What moto was asked; `clear()` it before what is to be counted."""
+    return moto_server[1].requests
 
 
 def make_bucket(endpoint: str) -> str:

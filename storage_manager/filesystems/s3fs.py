@@ -36,7 +36,8 @@ def s3_options(config: Config, max_in_flight: int) -> dict[str, Any]:
         "client_kwargs": {"region_name": config.s3_region_name},
         "config_kwargs": {
             "max_pool_connections": max_in_flight,
-            "retries": {"mode": "standard", "max_attempts": ATTEMPTS},
+            # botocore's "max_attempts" would count the retries alone
+            "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
             "connect_timeout": CONNECT_TIMEOUT,
             "read_timeout": READ_TIMEOUT,
         },

@@ -1,0 +1,212 @@
+"""S3: what is asked of the server, and what is said when it refuses."""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import Request
+
+from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager
+from storage_manager.filesystems.base import sorted_pages
+
+Make = Callable[..., StorageManager]
+DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
+
+
+def counted(requests: list[Request]) -> Counter[str]:
+    """How many of each: PUT, GET, HEAD, LIST, DELETE (DeleteObjects)."""
+    kinds = {"list-type": "LIST", "delete": "DELETE"}
+    return Counter(next((kind for mark, kind in kinds.items() if mark in r.query), r.method) for r in requests)
+
+
+@pytest.fixture
+def requests(moto: Make, moto_requests: list[Request]) -> list[Request]:
+    """What is asked after the bucket was made."""
+    moto_requests.clear()
+    return moto_requests
+
+
+async def test_storing_is_one_put_a_component_with_its_content_type(moto: Make, requests: list[Request]) -> None:
+    await moto().store_step_data("s", "t", *DATA)
+    assert counted(requests) == {"PUT": 4}
+    assert {request.path.rpartition("/")[2]: request.content_type for request in requests} == {
+        "observation.html": "text/html; charset=utf-8",
+        "screenshot.png": "image/png",
+        "action.json": "application/json",
+        "metadata.json": "application/json",
+    }
+
+
+async def test_jpeg_and_webp_have_their_own_content_type(moto: Make, requests: list[Request]) -> None:
+    await moto().store_step_data("s", "t", screenshot_bytes=b"\xff\xd8\xff\xe0")
+    await moto().store_step_data("s", "t", screenshot_bytes=b"RIFF\0\0\0\0WEBP")
+    assert [request.content_type for request in requests] == ["image/jpeg", "image/webp"]
+
+
+async def test_retrieving_is_one_get_a_component(moto: Make, requests: list[Request]) -> None:
+    sm = moto()
+    await sm.store_step_data("s", "t", *DATA)
+    requests.clear()
+    await sm.retrieve_step_data("s", "t")
+    await sm.retrieve_step_data("s", "t", components=["metadata"])
+    await sm.retrieve_step_data("s", "missing")
+    assert counted(requests) == {"GET": 4 + 1 + 4}
+
+
+async def test_listing_is_one_list_a_thousand_names(moto: Make, requests: list[Request]) -> None:
+    sm = moto(max_concurrency=64)
+    ids = [f"session-{number:05}" for number in range(2500)]
+    await asyncio.gather(*(sm.store_step_data(name, "t", metadata={}) for name in ids))
+    requests.clear()
+    assert await sm.list_sessions() == ids
+    assert counted(requests) == {"LIST": 3}
+    requests.clear()
+    await anext(names := sm.iter_sessions())
+    await names.aclose()
+    assert counted(requests)["LIST"] <= 3
+
+
+async def test_deleting_is_its_lists_and_one_delete_a_thousand_keys(moto: Make, requests: list[Request]) -> None:
+    sm = moto(max_concurrency=64)
+    await asyncio.gather(*(sm.store_step_data("s", f"t{n}", "", b"", {}, {}) for n in range(300)))
+    requests.clear()
+    await sm.delete_session("s")
+    assert counted(requests) == {"LIST": 3, "DELETE": 2}
+
+
+async def test_requests_in_flight_are_bounded(moto: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    sm = moto(max_concurrency=3)
+    flying, most = 0, 0
+    call = sm.async_fs._call_s3
+
+    async def counting(*args: Any, **kwargs: Any) -> Any:
+        nonlocal flying, most
+        flying += 1
+        most = max(most, flying)
+        try:
+            return await call(*args, **kwargs)
+        finally:
+            flying -= 1
+
+    monkeypatch.setattr(sm.async_fs, "_call_s3", counting)
+    await asyncio.gather(*(sm.store_step_data("s", f"t{n}", *DATA) for n in range(8)))
+    assert most == 3
+
+
+async def test_no_such_bucket_is_no_missing_step(moto: Make) -> None:
+    sm = moto(s3_bucket_name="no-such-bucket")
+    for operation, call in {
+        "retrieve": sm.retrieve_step_data("s", "t"),
+        "store": sm.store_step_data("s", "t", "x"),
+        "list": sm.list_sessions(),
+        "delete": sm.delete_session("s"),
+        "check": sm.check(),
+    }.items():
+        with pytest.raises(S3OperationError, match=r"NoSuchBucket.*create the bucket") as caught:
+            await call
+        assert caught.value.operation == operation
+        assert caught.value.url
+        assert caught.value.url.startswith("s3://no-such-bucket")
+        assert caught.value.__cause__ is not None
+
+
+async def test_nobody_listening(moto: Make) -> None:
+    with socket.socket() as taken:  # bound and not listening: connections are refused
+        taken.bind(("127.0.0.1", 0))
+        sm = moto(s3_endpoint_url=f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(S3OperationError, match="s3_endpoint_url"):
+            await sm.retrieve_step_data("s", "t")
+
+
+async def test_no_credentials_is_a_configuration_error(moto: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(S3ConfigError, match="credentials"):
+        await moto().list_sessions()
+
+
+async def test_prefixes_keep_apart(moto: Make) -> None:
+    one, two, bare = moto(s3_prefix="/one/"), moto(s3_prefix="two/deep"), moto()
+    await one.store_step_data("s", "t", *DATA)
+    assert one.url_for("s").endswith("/one/s")
+    assert await two.list_sessions() == []
+    assert await bare.list_sessions() == ["one"]
+    same = StorageManager.from_url(one.url_for(), s3_endpoint_url=one.storage_options["endpoint_url"])
+    assert await same.retrieve_step_data("s", "t") == DATA
+
+
+async def test_options_go_over_ours_without_replacing_them(moto: Make, requests: list[Request]) -> None:
+    sm = moto(
+        storage_options={"config_kwargs": {"read_timeout": 7}, "s3_additional_kwargs": {"StorageClass": "GLACIER"}}
+    )
+    await sm.store_step_data("s", "t", "x")
+    assert sm.async_fs.config_kwargs["read_timeout"] == 7
+    assert sm.async_fs.config_kwargs["retries"] == {"mode": "standard", "total_max_attempts": 3}
+    assert counted(requests) == {"PUT": 1}
+
+
+async def test_storage_options_hold_no_secret(moto: Make) -> None:
+    secret = {"key": "planted-key", "secret": "planted-secret", "token": "planted-token"}
+    sm = moto(storage_options={**secret, "anon": False})
+    assert sm.storage_options["anon"] is False
+    for text in (repr(sm), repr(sm.storage_options), repr(sm.get_storage_info())):
+        assert "planted" not in text
+
+
+async def test_any_protocol_of_fsspec(moto: Make, moto_url: str) -> None:
+    """s3a:// is not ours: it runs as any asynchronous backend of fsspec does."""
+    bucket = moto().get_storage_info()["s3_bucket"]
+    options = {"endpoint_url": moto_url, "client_kwargs": {"region_name": "us-east-1"}, "use_listings_cache": False}
+    sm = StorageManager.from_url(f"s3a://{bucket}/x", storage_options=options)
+    await sm.store_step_data("s", "t", *DATA)
+    assert await sm.retrieve_step_data("s", "t") == DATA
+    assert await sm.list_sessions() == ["s"]
+    await sm.delete_session("s")
+    assert await sm.list_sessions() == []
+
+
+async def test_a_web_page_is_no_s3(moto: Make) -> None:
+    """A proxy's page answered as 200 is neither an empty listing nor a stored component."""
+    page = b"<html><body>Please log in</body></html>"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            length = 0
+            while header := (await reader.readline()).strip():
+                if header.lower().startswith(b"content-length:"):
+                    length = int(header.split(b":")[1])
+                if header.lower().startswith(b"expect:"):
+                    writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            await reader.readexactly(length)
+            assert line
+            head = f"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {len(page)}\r\n\r\n"
+            writer.write(head.encode() + page)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    sm = moto(s3_endpoint_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    for call in (sm.store_step_data("s", "t", "x"), sm.list_sessions(), sm.delete_session("s")):
+        with pytest.raises(S3OperationError):
+            await call
+    await sm.aclose()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_names_of_s3_come_in_their_own_order() -> None:
+    """S3 sorts the slash with the name: a- before a/; names sort a before a-."""
+    names = ["a", "a+", "a-", "a-b", "a-b-c", "a.", "a0", "b-1", "b-2", "b", "c", "c-"]
+    listed = sorted(names, key=lambda name: name + "/")
+
+    async def pages(size: int) -> Any:
+        for start in range(0, len(listed), size):
+            yield listed[start : start + size]
+
+    for size in range(1, 13):
+        assert [name async for page in sorted_pages(pages(size)) for name in page] == sorted(names)
+    released = sorted_pages(pages(8))
+    assert await anext(released) == ["a", "a+", "a-", "a-b", "a-b-c", "a.", "a0"]
+    await released.aclose()
