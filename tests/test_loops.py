@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -33,20 +33,8 @@ def test_three_loops_one_after_another(make: Make) -> None:
 
 def test_two_loops_in_two_threads_at_once(make: Make) -> None:
     sm = make()
-    errors: list[BaseException] = []
-
-    def run(session: str) -> None:
-        try:
-            asyncio.run(use(sm, session))
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(f"s{number}",)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda session: asyncio.run(use(sm, session)), ["s0", "s1"]))
     assert asyncio.run(sm.list_sessions()) == ["s0", "s1"]
 
 

@@ -1,20 +1,19 @@
 """What StorageManager promises, alike on every backend."""
 
 import asyncio
-import errno
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
+import pandas as pd
 import pytest
 
 from storage_manager import (
     InvalidDataError,
     InvalidIdError,
-    LocalStorageError,
-    S3OperationError,
     Step,
     StepData,
     StorageManager,
@@ -166,7 +165,7 @@ async def test_steps_are_iterated_in_order(sm: StorageManager) -> None:
     assert await sm.store_steps(stored, concurrency=3) == 12
     assert [step async for step in sm.iter_steps(concurrency=5)] == stored
     assert [step async for step in sm.iter_steps(["s-2", "nothing", "s-0"])] == stored[8:] + stored[:4]
-    first = [step async for step in sm.iter_steps(components=["metadata"])][0]
+    first = await anext(sm.iter_steps(components=["metadata"]))
     assert first.data == StepData(metadata={"n": [0, 0]})
 
 
@@ -202,9 +201,6 @@ async def test_store_steps_raises_what_failed_and_stops(sm: StorageManager) -> N
 
 
 async def test_urls_open_in_fsspec_and_pandas(sm: StorageManager, make: Make) -> None:
-    import fsspec
-    import pandas as pd
-
     await sm.store_step_data("s", "t", *DATA)
     with fsspec.open(sm.url_for("s", "t", "html"), **sm.storage_options) as file:
         assert file.read() == DATA.html.encode() if DATA.html else False

@@ -1,0 +1,257 @@
+"""Local disk: whole files, steps that appear at once, no leftovers, no way out of the base."""
+
+import asyncio
+import errno
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from storage_manager import LocalStorageError, StepData, StorageManager
+from storage_manager.filesystems.local import STAGING_PREFIX, AsyncLocalFileSystem
+
+DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
+NEW = StepData("new", b"new", {"a": 2}, {"m": 2})
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def sm(base: Path) -> StorageManager:
+    return StorageManager(local_base_path=base)
+
+
+def files_below(path: Path) -> set[str]:
+    return {str(file.relative_to(path)) for file in path.rglob("*")}
+
+
+async def test_a_new_step_appears_at_once(sm: StorageManager, base: Path) -> None:
+    """A reader that polls sees no directory of the step, or all four files in it."""
+    done = False
+
+    def watch() -> set[int]:
+        seen = set()
+        while not done:
+            for number in range(40):
+                step = base / "s" / f"t{number}"
+                seen.add(len(os.listdir(step)) if step.exists() else 0)
+        return seen
+
+    watching = asyncio.ensure_future(asyncio.to_thread(watch))
+    await asyncio.gather(*(sm.store_step_data("s", f"t{number}", *DATA) for number in range(40)))
+    done = True
+    assert await watching <= {0, 4}
+
+
+async def test_replacing_leaves_nothing_but_the_components(sm: StorageManager, base: Path) -> None:
+    await sm.store_step_data("s", "t", *DATA)
+    await sm.store_step_data("s", "t", *NEW)
+    assert await sm.retrieve_step_data("s", "t") == NEW
+    names = {"observation.html", "screenshot.png", "action.json", "metadata.json"}
+    assert files_below(base) == {"s", "s/t"} | {f"s/t/{name}" for name in names}
+
+
+async def test_an_empty_step_directory_is_taken(sm: StorageManager, base: Path) -> None:
+    (base / "s" / "t").mkdir(parents=True)
+    await sm.store_step_data("s", "t", *DATA)
+    assert await sm.retrieve_step_data("s", "t") == DATA
+
+
+async def test_leftovers_are_hidden_and_swept_when_an_hour_old(sm: StorageManager, base: Path) -> None:
+    old, young, file = (base / f"{STAGING_PREFIX}{name}" for name in ("old", "young", "file"))
+    for directory in (old, young):
+        directory.mkdir()
+        (directory / "metadata.json").write_text("{}")
+    file.write_text("{}")
+    for path in (old, file):
+        os.utime(path, (time.time() - 3700,) * 2)
+    assert await sm.list_sessions() == []
+    await sm.store_step_data("s", "t", "x")
+    assert (old.exists(), file.exists(), young.exists()) == (False, False, True)
+
+
+async def test_nothing_is_written_or_deleted_through_a_link(sm: StorageManager, base: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "t").mkdir(parents=True)
+    (outside / "t" / "metadata.json").write_text('{"kept":1}')
+    (base / "link").symlink_to(outside)
+    (base / "s").mkdir()
+    (base / "s" / "link").symlink_to(outside / "t")
+    for call in (
+        sm.store_step_data("link", "t", "x"),
+        sm.store_step_data("link", "new", "x"),
+        sm.store_step_data("s", "link", "x"),
+        sm.delete_step("link", "t"),
+    ):
+        with pytest.raises(LocalStorageError):
+            await call
+    await sm.delete_step("s", "link")
+    await sm.delete_session("link")
+    assert await sm.list_sessions() == []
+    assert files_below(outside) == {"t", "t/metadata.json"}
+
+
+async def test_a_file_in_the_way(sm: StorageManager, base: Path) -> None:
+    (base / "s").mkdir()
+    (base / "s" / "t").write_text("kept")
+    with pytest.raises(LocalStorageError, match="file is in the way") as caught:
+        await sm.store_step_data("s", "t", "x")
+    assert caught.value.operation == "store"
+    assert caught.value.url == str(base / "s" / "t")
+    await sm.delete_step("s", "t")
+    await sm.delete_step("s/t".replace("/", "."), "t")
+    assert files_below(base) == {"s", "s/t"}
+
+
+async def test_the_base_is_gone(sm: StorageManager, base: Path) -> None:
+    await sm.store_step_data("s", "t", *DATA)
+    shutil.rmtree(base)
+    for call in (sm.store_step_data("s", "t", "x"), sm.retrieve_step_data("s", "t"), sm.list_sessions(), sm.check()):
+        with pytest.raises(LocalStorageError, match=str(base)):
+            await call
+    assert not base.exists()
+
+
+def test_the_base_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LocalStorageError, match=f"{tmp_path}/file"):
+        StorageManager(local_base_path=tmp_path / "file" / "base")
+
+
+async def test_a_deletion_that_fails_leaves_the_session_in_sight(
+    sm: StorageManager, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error names what is left, and the same call can be made again."""
+    await sm.store_step_data("s", "t", *DATA)
+
+    def refuse(path: str, **kwargs: object) -> None:
+        raise PermissionError(errno.EACCES, "not yours", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", refuse)
+        with pytest.raises(LocalStorageError, match="not yours"):
+            await sm.delete_session("s")
+    assert await sm.list_sessions() == ["s"]
+    await sm.delete_session("s")
+    assert files_below(base) == set()
+
+
+async def test_a_full_disk_keeps_the_old_and_leaves_nothing(
+    sm: StorageManager, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sm.store_step_data("s", "t", *DATA)
+    before = files_below(base)
+    write = AsyncLocalFileSystem._write_whole
+
+    def fill(self: AsyncLocalFileSystem, path: str, data: bytes) -> None:
+        write(self, path, data[:1])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    monkeypatch.setattr(AsyncLocalFileSystem, "_write_whole", fill)
+    for session in ("s", "new"):
+        with pytest.raises(LocalStorageError, match="free some space"):
+            await sm.store_step_data(session, "t", *NEW)
+    with pytest.raises(OSError, match="No space"):
+        await sm.async_fs._pipe_file(sm.url_for("s", "t", "html"), b"new")
+    assert await sm.retrieve_step_data("s", "t") == DATA
+    assert files_below(base) == before
+
+
+async def test_deletions_meanwhile_make_a_store_begin_anew(sm: StorageManager) -> None:
+    """A store that has returned has stored all, whatever is deleted beside it."""
+    other = StorageManager.from_url(sm.url_for())
+    stop = False
+
+    def delete() -> None:
+        async def run() -> None:
+            while not stop:
+                await other.delete_session("s")
+
+        asyncio.run(run())
+
+    deleting = asyncio.ensure_future(asyncio.to_thread(delete))
+    for number in range(300):
+        await sm.store_step_data("s", f"t{number % 3}", *DATA)
+    stop = True
+    await deleting
+    await sm.store_step_data("s", "t", *DATA)
+    assert await sm.retrieve_step_data("s", "t") == DATA
+
+
+async def test_a_store_gives_up_when_the_step_vanishes_every_time(
+    sm: StorageManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanish(*args: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "gone again", "somewhere")
+
+    monkeypatch.setattr(AsyncLocalFileSystem, "_publish", vanish)
+    with pytest.raises(LocalStorageError, match="gone again"):
+        await sm.store_step_data("s", "t", "x")
+
+
+async def test_fsync_comes_before_publishing(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write, fsync, rename, fsync of the directory, in that order."""
+    calls: list[str] = []
+    for name in ("fsync", "rename", "replace"):
+        function = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *args, _name=name, _function=function: calls.append(_name) or _function(*args)
+        )
+    sm = StorageManager(local_base_path=base, fsync=True)
+    await sm.store_step_data("s", "t", "x", metadata={})
+    # two files and their directory; the first rename finds no session, whose directory is synced when made
+    assert calls == ["fsync"] * 3 + ["rename", "fsync", "rename", "fsync"]
+    calls.clear()
+    await sm.store_step_data("s", "t", "y")
+    assert calls == ["fsync"] * 2 + ["rename", "replace", "fsync"]
+
+
+async def test_the_filesystem_is_fsspecs(sm: StorageManager, tmp_path: Path) -> None:
+    fs = sm.async_fs
+    path = f"{tmp_path}/elsewhere/file"
+    await fs._pipe_file(path, b"0123456789")
+    assert await fs._cat_file(path, start=2, end=4) == b"23"
+    assert (await fs._info(path))["size"] == 10
+    assert fs.cat_file(path) == b"0123456789"
+    with pytest.raises(FileExistsError):
+        await fs._pipe_file(path, b"", mode="create")
+    await fs._pipe({f"{path}2": b"2", f"{path}3": b"3"})
+    assert await fs._cat([f"{path}2", f"{path}3"]) == {f"{path}2": b"2", f"{path}3": b"3"}
+    assert await fs._glob(f"{tmp_path}/elsewhere/*2") == [f"{path}2"]
+    await fs._rm(f"{tmp_path}/elsewhere", recursive=True)
+    assert not await fs._exists(path)
+    await sm.aclose()
+
+
+async def test_a_staging_directory_that_is_published_meanwhile(sm: StorageManager, base: Path) -> None:
+    """The sweep meets names that are gone when it looks at them."""
+    await sm.check()
+    fs = sm.async_fs
+    assert isinstance(fs, AsyncLocalFileSystem)
+    (base / f"{STAGING_PREFIX}x").mkdir()
+    with os.scandir(base) as entries:
+        [entry] = entries
+    (base / f"{STAGING_PREFIX}x").rmdir()
+    from storage_manager.filesystems.local import _modified  # noqa: PLC0415
+
+    assert _modified(entry) > time.time() - 10
+
+
+def test_other_sync_backends_have_directories(tmp_path: Path) -> None:
+    """local:// is not ours: it runs as any synchronous backend of fsspec does, directories and all."""
+
+    async def run() -> None:
+        sm = StorageManager.from_url(f"local://{tmp_path}/deep")
+        await sm.store_step_data("s", "t", *DATA)
+        await sm.store_step_data("s", "t2", *DATA)
+        await sm.delete_step("s", "t")
+        assert await sm.retrieve_step_data("s", "t2") == DATA
+        await sm.delete_step("s", "t2")
+        assert await sm.list_sessions() == []
+
+    asyncio.run(run())
