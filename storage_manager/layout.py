@@ -167,7 +167,7 @@ def _plain_other(value: object, place: _Place) -> Any:
 
 def _plain(value: object, place: _Place) -> Any:
     """The value in JSON's own types, equal to it; or refused, naming the place."""
-    if len(place) > MAX_JSON_DEPTH:
+    if len(place) > MAX_JSON_DEPTH + 1:  # the place begins with the keyword
         raise _refusal(place, f"nested deeper than {MAX_JSON_DEPTH} levels, or in itself")
     if value is None or isinstance(value, bool):
         return value
