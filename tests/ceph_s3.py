@@ -1,15 +1,16 @@
-"""A real S3 server for the tests: Ceph's object gateway over one in-memory store, on 127.0.0.1 alone.
+"""A real S3 server for the tests: Ceph's gateway over one in-memory store, reachable from this machine only.
 
-    eval "$(python tests/ceph_s3.py start DIR)"    starts it, and exports SM_TEST_S3_ENDPOINT and its keys
-    python tests/ceph_s3.py stop DIR               ends it, by the process ids that DIR holds
+    eval "$(python tests/ceph_s3.py start DIR)"   starts it and exports its address and keys
+    python tests/ceph_s3.py stop DIR              ends it; quiet where nothing runs
 
-Debian's packages are installed where they are missing, which needs root. Nothing is kept: DIR is emptied.
+Everything it writes lies in DIR, which `start` empties first; objects are gone after `stop`. Ports are chosen free,
+so servers in different folders run side by side. Debian's packages are installed where they are missing (as root).
+Exit codes: 0 done; 1 the server did not start, and stderr has the end of its log; 2 nothing was tried.
 """
 
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import shutil
 import signal
@@ -20,31 +21,33 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
-KEY, SECRET = "testkey", "testsecret"
+ACCESS_KEY, SECRET_KEY = "testkey", "testsecret"
 PACKAGES = {"radosgw": "radosgw", "ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd", "ceph": "ceph-common"}
-PATIENCE = 30.0  # seconds for each daemon to come up
+DEADLINE = 30.0  # seconds, for each step of the start
+INSTALL_DEADLINE = 900.0
 
-CONFIG = """
+# One copy of all data, and no admin sockets: their paths would be too long in deep folders.
+CONFIG = """\
 [global]
 fsid = {fsid}
-mon host = [v2:127.0.0.1:{mon2}/0,v1:127.0.0.1:{mon1}/0]
+mon host = {monitor}
 public network = 127.0.0.0/8
 public addr = 127.0.0.1
 cluster addr = 127.0.0.1
 keyring = {home}/keyring
-run dir = {home}
-log file = {home}/$name.log
-admin socket = {home}/$name.asok
-pid file = {home}/$name.pid
+run dir = {home}/run
+pid file = {home}/run/$name.pid
+admin socket =
+log file = {home}/log/$name.log
+mon cluster log to file = false
 mon data = {home}/mon
-osd data = {home}/osd
-rgw data = {home}/rgw
-mon cluster log file = {home}/cluster.log
 mon data avail warn = 1
 mon data avail crit = 1
 mon allow pool size one = true
 mon max pg per osd = 1000
+osd data = {home}/osd
 osd objectstore = memstore
 memstore device bytes = 2147483648
 osd crush chooseleaf type = 0
@@ -52,156 +55,187 @@ osd pool default size = 1
 osd pool default min size = 1
 osd pool default pg num = 8
 osd pool default pg autoscale mode = off
-rgw frontends = beast endpoint=127.0.0.1:{rgw} tcp_nodelay=1
+rgw data = {home}/rgw
+rgw frontends = beast endpoint=127.0.0.1:{gateway} tcp_nodelay=1
 rgw override bucket index max shards = 1
-rgw enable usage log = false
-rgw enable ops log = false
 """
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(taken.getsockname()[1]) for taken in sockets]
-    for taken in sockets:
-        taken.close()
-    return ports
-
-
 class Ceph:
-    """One server, all of which lies in one directory."""
+    """The server that lies in one folder."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.log = home / "setup.log"
-
-    def run(self, *command: str) -> str:
-        """What a command prints; its complaints go to the log."""
-        with self.log.open("a") as log:
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, text=True, check=True)
-        return done.stdout
-
-    def ceph(self, *words: str) -> str:
-        """What the administrator's tool prints."""
-        return self.run("ceph", "-c", f"{self.home}/ceph.conf", "--connect-timeout", "3", *words)
+        self.config = home / "ceph.conf"
+        self.fsid = str(uuid.uuid4())
 
     def start(self) -> int:
-        """Start everything; returns the port of the gateway."""
+        """Start all daemons, or none; returns the gateway's port."""
+        missing = missing_packages()
         self.stop()
-        shutil.rmtree(self.home, ignore_errors=True)
-        for name in ("mon", "osd", "rgw"):
-            (self.home / name).mkdir(parents=True)
-        install(self)
-        mon2, mon1, rgw = free_ports(3)
-        fsid = str(uuid.uuid4())
-        (self.home / "ceph.conf").write_text(CONFIG.format(home=self.home, fsid=fsid, mon2=mon2, mon1=mon1, rgw=rgw))
+        self.empty()
+        try:
+            self.install(missing)
+            return self.configure_and_launch()
+        except BaseException:
+            self.stop()
+            raise
+
+    def configure_and_launch(self) -> int:
+        """Start the daemons, each when the one before is ready; returns the gateway's port."""
+        v2, v1, gateway = free_ports(3)
+        monitor = f"[v2:127.0.0.1:{v2},v1:127.0.0.1:{v1}]"
+        self.config.write_text(CONFIG.format(home=self.home, fsid=self.fsid, monitor=monitor, gateway=gateway))
         self.make_keys()
-        self.start_monitor(fsid, f"[v2:127.0.0.1:{mon2},v1:127.0.0.1:{mon1}]")
+        self.start_monitor(monitor)
         self.start_store()
-        self.start_gateway(rgw)
-        return rgw
+        self.start_gateway(gateway)
+        return gateway
+
+    def empty(self) -> None:
+        """Empty the folder, unless its files are somebody else's."""
+        if self.home.exists() and any(self.home.iterdir()) and not self.config.exists():
+            refuse(f"{self.home} has files that are not this server's: choose another folder")
+        shutil.rmtree(self.home, ignore_errors=True)
+        for name in ("log", "mon", "osd", "rgw", "run"):
+            (self.home / name).mkdir(parents=True)
+        self.config.touch()
+
+    def install(self, packages: list[str]) -> None:
+        """Install Debian's packages."""
+        if packages:
+            apt_get = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y")
+            self.run(*apt_get, "update", deadline=INSTALL_DEADLINE)
+            self.run(*apt_get, "install", "--no-install-recommends", *packages, deadline=INSTALL_DEADLINE)
 
     def make_keys(self) -> None:
-        """One keyring for all: the daemons trust each other."""
-        ring = f"{self.home}/keyring"
-        everything = [word for kind in ("mon", "osd", "mgr") for word in ("--cap", kind, "allow *")]
-        for number, name in enumerate(("mon.", "client.admin", "client.rgw", "osd.0")):
-            self.run("ceph-authtool", ring, *["--create-keyring"][number:], "--gen-key", "-n", name, *everything)
-        shutil.copy(ring, self.home / "rgw" / "keyring")
+        """A key for each program, all in one file, that allows everything."""
+        rights = [word for kind in ("mon", "osd", "mgr") for word in ("--cap", kind, "allow *")]
+        self.run("ceph-authtool", "--create-keyring", f"{self.home}/keyring")
+        for name in ("mon.", "osd.0", "client.admin", "client.rgw"):
+            self.run("ceph-authtool", f"{self.home}/keyring", "--gen-key", "-n", name, *rights)
 
-    def start_monitor(self, fsid: str, address: str) -> None:
-        """The monitor, which knows the map of the cluster."""
-        conf = ["-c", f"{self.home}/ceph.conf", "-i", "x"]
+    def start_monitor(self, address: str) -> None:
+        """The monitor keeps the cluster's map."""
         monmap = f"{self.home}/monmap"
-        self.run("monmaptool", "--create", "--clobber", "--fsid", fsid, "--addv", "x", address, monmap)
-        self.run("ceph-mon", *conf, "--mkfs", "--monmap", monmap, "--keyring", f"{self.home}/keyring")
-        self.run("ceph-mon", *conf)
-        wait_until("the monitor", lambda: bool(self.ceph("-s")))
+        self.run("monmaptool", "--create", "--fsid", self.fsid, "--addv", "a", address, monmap)
+        self.tool("ceph-mon", "-i", "a", "--mkfs", "--monmap", monmap, "--keyring", f"{self.home}/keyring")
+        self.tool("ceph-mon", "-i", "a")
+        self.wait("mon.a", lambda: self.tool("ceph", "--connect-timeout", "2", "mon", "stat"))
 
     def start_store(self) -> None:
-        """The one object store, in memory."""
-        number = self.ceph("osd", "create").strip()
-        self.ceph("osd", "crush", "add", f"osd.{number}", "1.0", "root=default", "host=local")
-        [osd] = json.loads(self.ceph("osd", "dump", "-f", "json"))["osds"]
-        conf = ["-c", f"{self.home}/ceph.conf", "-i", number]
-        self.run("ceph-osd", *conf, "--mkfs", "--osd-uuid", osd["uuid"])
-        self.run("ceph-osd", *conf)
+        """The object store keeps the data, in memory."""
+        identity = str(uuid.uuid4())
+        self.tool("ceph", "osd", "create", identity, "0")
+        self.tool("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", identity)
+        self.tool("ceph-osd", "-i", "0")
+        self.wait("osd.0", lambda: self.tool("ceph", "tell", "osd.0", "version"))
 
     def start_gateway(self, port: int) -> None:
-        """The gateway that speaks S3, and its one user."""
-        conf = ["-c", f"{self.home}/ceph.conf", "-n", "client.rgw"]
-        self.run("radosgw", *conf)
-        wait_until("the gateway", lambda: answers(port))
-        user = ["--uid=test", "--display-name=test", f"--access-key={KEY}", f"--secret-key={SECRET}"]
-        self.run("radosgw-admin", *conf, "user", "create", *user)
+        """The gateway speaks S3, to one user."""
+        self.tool("radosgw", "-n", "client.rgw")
+        self.wait("client.rgw", lambda: request(port))
+        keys = (f"--access-key={ACCESS_KEY}", f"--secret-key={SECRET_KEY}")
+        self.tool("radosgw-admin", "user", "create", "--uid=test", "--display-name=test", *keys)
 
     def stop(self) -> None:
         """End the daemons, and wait until they are gone."""
-        for file in self.home.glob("*.pid"):
-            end(int(file.read_text()))
-            file.unlink(missing_ok=True)
+        for file in sorted(self.home.glob("run/*.pid"), reverse=True):
+            pid = int(file.read_text())
+            if not self.end(pid, signal.SIGTERM):
+                self.end(pid, signal.SIGKILL)
+            file.unlink(missing_ok=True)  # a daemon removes its own, unless it was killed
 
+    def end(self, pid: int, how: signal.Signals) -> bool:
+        """Send a signal; True once the process is gone, False if it is still there ten seconds later."""
+        if self.runs(pid):
+            os.kill(pid, how)
+        deadline = time.monotonic() + 10
+        while self.runs(pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return not self.runs(pid)
 
-def install(server: Ceph) -> None:
-    """Debian's packages for the commands that are missing."""
-    missing = [package for command, package in PACKAGES.items() if not shutil.which(command)]
-    if not missing:
-        return
-    if os.geteuid() or not shutil.which("apt-get"):
-        sys.exit(f"install these first, as root: {' '.join(missing)}")
-    server.run("apt-get", "update", "-qq")
-    quiet = ["-y", "-qq", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"]
-    server.run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", *quiet, *missing)
-
-
-def wait_until(what: str, ready: Callable[[], bool]) -> None:
-    """Ask until it is ready, or give up."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
+    def runs(self, pid: int) -> bool:
+        """True where the process is one of this server's: the number may be another's by now."""
         try:
-            if ready():
-                return
-        except (OSError, http.client.HTTPException, subprocess.CalledProcessError):
-            pass
-        time.sleep(0.1)
-    raise TimeoutError(f"{what} did not come up within {PATIENCE:.0f} s")
+            return os.fsencode(self.config) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    def tool(self, name: str, *arguments: str) -> None:
+        """Run one of Ceph's programs on this server."""
+        self.run(name, "-c", str(self.config), *arguments)
+
+    def run(self, *command: str, deadline: float = DEADLINE) -> None:
+        """Run a command; what it prints goes to the log."""
+        with (self.home / "log" / "setup.log").open("a") as log:
+            print("$", *command, file=log, flush=True)
+            subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=True, timeout=deadline
+            )
+
+    def wait(self, daemon: str, attempt: Callable[[], None]) -> None:
+        """Try until it works."""
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            try:
+                return attempt()
+            except (OSError, http.client.HTTPException, subprocess.SubprocessError) as error:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{daemon} is not ready after {DEADLINE:.0f} s: {error}") from error
+                time.sleep(0.1)
+
+    def tails(self) -> str:
+        """The ends of all logs."""
+        logs = sorted(self.home.glob("log/*.log"), key=lambda log: log.stat().st_mtime)
+        return "\n".join(f"--- {log}\n" + "\n".join(log.read_text().splitlines()[-15:]) for log in logs)
 
 
-def answers(port: int) -> bool:
-    """True where something speaks HTTP."""
+def missing_packages() -> list[str]:
+    """Debian's packages for the commands that are missing here."""
+    missing = [package for command, package in PACKAGES.items() if not shutil.which(command)]
+    if missing and (os.geteuid() != 0 or not shutil.which("apt-get")):
+        refuse(f"install Ceph first (Debian's packages: {' '.join(missing)})")
+    return missing
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nothing listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(opened.getsockname()[1]) for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
+
+
+def request(port: int) -> None:
+    """Ask an HTTP server for anything; an error where none answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     connection.request("GET", "/")
-    return connection.getresponse().status > 0
+    connection.getresponse()
+    connection.close()
 
 
-def end(pid: int) -> None:
-    """SIGTERM, and SIGKILL to what is still there ten seconds later."""
-    deadline = time.monotonic() + 10
-    try:
-        os.kill(pid, signal.SIGTERM)
-        while time.monotonic() < deadline:
-            os.kill(pid, 0)
-            time.sleep(0.05)
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+def refuse(reason: str) -> NoReturn:
+    """Exit before anything was tried."""
+    print(reason, file=sys.stderr)
+    sys.exit(2)
 
 
 def main(verb: str, folder: str) -> None:
-    """Start or stop."""
+    """Start or stop the server."""
     server = Ceph(Path(folder).resolve())
     if verb == "stop":
         return server.stop()
     try:
         port = server.start()
-    except (subprocess.CalledProcessError, TimeoutError) as error:
-        server.stop()
-        tail = server.log.read_text().splitlines()[-20:]
-        sys.exit("\n".join([*tail, str(error)]))
-    print(f"export SM_TEST_S3_ENDPOINT=http://127.0.0.1:{port} AWS_ACCESS_KEY_ID={KEY} AWS_SECRET_ACCESS_KEY={SECRET}")
+    except (OSError, subprocess.SubprocessError) as error:
+        sys.exit(f"{server.tails()}\n{error}")
+    keys = f"AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY}"
+    print(f"export SM_TEST_S3_ENDPOINT=http://127.0.0.1:{port} {keys}")
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 3 or sys.argv[1] not in ("start", "stop"):
-        sys.exit(__doc__)
+        refuse(__doc__)
     main(*sys.argv[1:])

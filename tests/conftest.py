@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from storage_manager import StorageManager
 from storage_manager.filesystems.s3fs import S3FileSystem
@@ -63,12 +63,18 @@ class Recorder:
         return self.app(environ, start_response)
 
 
+class Continuing(WSGIRequestHandler):
+    """Answers `Expect: 100-continue` at once, which every PUT of botocore asks for."""
+
+    protocol_version = "HTTP/1.1"
+
+
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[tuple[str, Recorder]]:
     """moto in a thread, as its own ThreadedMotoServer does it, with the requests written down."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     recorder = Recorder()
-    server = make_server("127.0.0.1", 0, recorder, threaded=True)
+    server = make_server("127.0.0.1", 0, recorder, threaded=True, request_handler=Continuing)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}", recorder

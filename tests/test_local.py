@@ -141,6 +141,31 @@ async def test_a_deletion_that_fails_leaves_the_session_in_sight(
     assert files_below(base) == set()
 
 
+@pytest.mark.parametrize("late", [1, 100])
+async def test_writes_that_arrive_in_a_deletion(
+    sm: StorageManager, base: Path, late: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory that fills again while it is removed is removed again, but not for ever."""
+    await sm.store_step_data("s", "t", *DATA)
+    rmtree, calls = shutil.rmtree, 0
+
+    def fill(path: str, **kwargs: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls <= late:
+            raise OSError(errno.ENOTEMPTY, "a write has arrived", path)
+        rmtree(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", fill)
+        if late == 1:
+            await sm.delete_session("s")
+        else:
+            with pytest.raises(LocalStorageError, match="has arrived"):
+                await sm.delete_session("s")
+    assert await sm.list_sessions() == [] if late == 1 else ["s"]
+
+
 async def test_a_full_disk_keeps_the_old_and_leaves_nothing(
     sm: StorageManager, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,13 +1,16 @@
 """One manager in any number of loops, threads and processes, never closed, and nothing printed at exit."""
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -113,6 +116,40 @@ def test_nothing_is_printed_at_exit(make: Make, ending: str) -> None:
     command = [sys.executable, "-W", "error", *ignore, "-c", code, sm.url_for(), repr(options)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=os.environ)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+class Answer(BaseHTTPRequestHandler):
+    """The same page for every GET, on connections that stay open."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "3")
+        self.end_headers()
+        self.wfile.write(b"<p>")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_open_connections_of_a_closed_loop(moto: Make) -> None:
+    """asyncio and aiohttp would warn of each when it is collected."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    sm = moto(s3_endpoint_url=f"http://127.0.0.1:{server.server_port}")
+    for _ in range(2):
+        loop = asyncio.new_event_loop()
+        data = loop.run_until_complete(sm.retrieve_step_data("s", "t", components=["html"]))
+        assert data.html == "<p>"
+        loop.close()
+        gc.collect()
+    del sm
+    gc.collect()
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 def test_local_use_imports_no_s3(tmp_path: object) -> None:

@@ -1,6 +1,7 @@
 """What StorageManager promises, alike on every backend."""
 
 import asyncio
+import errno
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
@@ -270,3 +271,25 @@ async def test_memory_backend() -> None:
         await sm.delete_session("s-1")
         assert await sm.list_sessions() == []
         assert sm.storage_options == {}
+
+
+@pytest.mark.parametrize("answer", [b"other bytes", PermissionError(errno.EACCES, "not yours")])
+async def test_check_reads_what_it_wrote(sm: StorageManager, answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def read(paths: list[str]) -> list[Any]:
+        return [answer]
+
+    monkeypatch.setattr(sm.async_fs, "_read_files", read)
+    with pytest.raises(StorageManagerError, match=r"other bytes|not yours") as caught:
+        await sm.check()
+    assert caught.value.operation == "check"
+    assert sm.fs.find(sm.url_for()) == []
+
+
+async def test_a_backend_that_deletes_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    sm = StorageManager.from_url("memory://lying")
+    await sm.store_step_data("s", "t", "x")
+    with monkeypatch.context() as patch:
+        patch.setattr(sm.async_fs.target, "rm", lambda *args, **kwargs: None)
+        with pytest.raises(StorageManagerError, match=r"still there.*observation\.html"):
+            await sm.delete_session("s")
+    await sm.delete_session("s")

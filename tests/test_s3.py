@@ -210,3 +210,68 @@ async def test_names_of_s3_come_in_their_own_order() -> None:
     released = sorted_pages(pages(8))
     assert await anext(released) == ["a", "a+", "a-", "a-b", "a-b-c", "a.", "a0"]
     await released.aclose()
+
+
+async def test_part_of_a_component_can_be_read(moto: Make) -> None:
+    sm = moto()
+    await sm.store_step_data("s", "t", "0123456789")
+    assert await sm.async_fs._cat_file(sm.url_for("s", "t", "html"), start=2, end=5) == b"234"
+
+
+@pytest.mark.parametrize("cuts", [1, 2, 3])
+async def test_a_body_that_breaks_off_is_asked_for_again(moto: Make, cuts: int) -> None:
+    """Three attempts in all; botocore's own retries end with the headers."""
+    asked = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        while (await reader.readline()).strip():
+            pass
+        asked += 1
+        body = b"0123" if asked <= cuts else b"0123456789"
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 10\r\n\r\n" + body)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    sm = moto(s3_endpoint_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    if cuts < 3:
+        assert (await sm.retrieve_step_data("s", "t", components=["html"])).html == "0123456789"
+    else:
+        with pytest.raises(S3OperationError):
+            await sm.retrieve_step_data("s", "t", components=["html"])
+    assert asked == min(cuts + 1, 3)
+    await sm.aclose()
+    server.close()
+    await server.wait_closed()
+
+
+REFUSED = {"Errors": [{"Key": "s/t/observation.html", "Code": "AccessDenied", "Message": "no"}]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [(REFUSED, r"AccessDenied.*s/t/observation\.html.*grant"), ({}, r"still listed.*s/t/observation\.html")],
+)
+async def test_a_deletion_that_fails_names_what_is_left(
+    moto: Make, answer: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bulk delete answers 200 also where it refused every key, and a listing is the only proof."""
+    sm = moto()
+    await sm.store_step_data("s", "t", "x")
+    call = sm.async_fs._call_s3
+
+    async def refusing(method: str, *args: Any, **kwargs: Any) -> Any:
+        return answer if method == "delete_objects" else await call(method, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sm.async_fs, "_call_s3", refusing)
+        with pytest.raises(S3OperationError, match=message):
+            await sm.delete_session("s")
+    assert await sm.list_sessions() == ["s"]
+    await sm.delete_session("s")
+
+
+async def test_what_was_never_used_closes(moto: Make) -> None:
+    sm = moto()
+    assert sm.async_fs is sm.async_fs
+    await sm.aclose()

@@ -123,11 +123,13 @@ class AsyncLocalFileSystem(LiteralFileSystem, LocalFileSystem):
         if not self._swept:
             self._swept = True
             self.sweep(STALE_SECONDS)
-        for attempt in range(RACES + 1):
+        races = RACES
+        while True:
             try:
                 return self._stage_and_publish(step, {os.path.basename(file.path): file.data for file in files})
             except FileNotFoundError:
-                if attempt == RACES or not os.path.isdir(self.root):
+                races -= 1
+                if not races or not os.path.isdir(self.root):
                     raise
 
     def _stage_and_publish(self, step: str, files: dict[str, bytes]) -> None:
@@ -206,12 +208,18 @@ class AsyncLocalFileSystem(LiteralFileSystem, LocalFileSystem):
         return True
 
     def _remove_hidden(self, hidden: str, path: str) -> None:
-        try:
-            shutil.rmtree(hidden)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.rename(hidden, path)
-            raise
+        races = RACES
+        while os.path.lexists(hidden):
+            try:
+                shutil.rmtree(hidden)
+            except OSError as error:
+                # a write that had found the directory before it was moved may still arrive in it
+                races -= 1
+                if error.errno in (errno.ENOTEMPTY, errno.ENOENT) and races:
+                    continue
+                with contextlib.suppress(OSError):
+                    os.rename(hidden, path)
+                raise
 
     def _prune(self, session: str) -> None:
         if session != self.root:

@@ -80,16 +80,17 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         request = {"Bucket": bucket, "Key": key, **s3fs.core.version_id_kw(version_id or version)}
         if start is not None or end is not None:
             request["Range"] = await self._process_limits(path, start, end)
-        for attempt in range(1, ATTEMPTS + 1):
+        attempts = ATTEMPTS
+        while True:
             body = (await self._call_s3("get_object", **request))["Body"]
             try:
                 return bytes(await body.read())
             except _BODY_ERRORS:
-                if attempt == ATTEMPTS:
+                attempts -= 1
+                if not attempts:
                     raise
             finally:
                 body.close()
-        raise AssertionError("unreachable")
 
     async def _list(self, path: str, **request: Any) -> dict[str, Any]:
         """One LIST below a directory."""
