@@ -80,7 +80,9 @@ async def compare(storage: StorageManager, steps: list[Step]) -> None:
     if different or len(stored) != len(steps):
         raise SystemExit(f"{len(different)} of {len(steps)} steps came back otherwise than they went in")
     missing = sum(value is None for step in steps for value in step.data)
-    print(f"retrieved  {len(stored)} steps, all equal to what was stored; {missing} components were missing and are None")
+    print(
+        f"retrieved  {len(stored)} steps, all equal to what was stored; {missing} components were missing and are None"
+    )
 
 
 def show_urls(storage: StorageManager, step: Step) -> None:

@@ -25,6 +25,7 @@ DEFAULT_LOCAL_BASE_PATH = "./.storage_data"
 
 _BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+_FIELDS = {"s3_region_name": "s3_region"}  # the one argument that is not called like its variable
 _PREFIX_LIMIT = 700  # bytes; S3 keys have 1024, and two ids with a file name take up to 275 of them
 
 
@@ -44,7 +45,7 @@ class Config(BaseSettings):
     )
 
     s3_bucket_name: str | None = None
-    s3_region_name: str = DEFAULT_S3_REGION
+    s3_region: str = DEFAULT_S3_REGION
     local_base_path: str = DEFAULT_LOCAL_BASE_PATH
     prefer_s3: bool = True
     s3_prefix: str = ""
@@ -60,7 +61,7 @@ class Config(BaseSettings):
             S3ConfigError: names each setting that is wrong and how to put it right, never its value.
             LocalStorageError: `local_base_path` is no directory's name.
         """
-        given = {name: value for name, value in arguments.items() if value is not None}
+        given = {_FIELDS.get(name, name): value for name, value in arguments.items() if value is not None}
         try:
             config = cls(**given)
         except ValidationError as error:
@@ -89,7 +90,7 @@ class Config(BaseSettings):
             raise ValueError("3 to 63 lower-case letters, digits, '-' and single '.', no IP address")
         return value
 
-    @field_validator("s3_region_name")
+    @field_validator("s3_region")
     @classmethod
     def _region(cls, value: str) -> str:
         if not _REGION.fullmatch(value):
@@ -154,11 +155,11 @@ def _is_endpoint(url: str) -> bool:
 
 
 def _explain(error: ValidationError) -> str:
-    faults = (
-        f"{'.'.join(map(str, fault['loc']))} (SM_{'.'.join(map(str, fault['loc'])).upper()}): "
-        f"{fault['msg'].removeprefix('Value error, ')}"
-        for fault in error.errors(include_input=False, include_url=False, include_context=False)
-    )
+    faults = []
+    for fault in error.errors(include_input=False, include_url=False, include_context=False):
+        field = str(fault["loc"][0])
+        argument = next((name for name, other in _FIELDS.items() if other == field), field)
+        faults.append(f"{argument} (SM_{field.upper()}): {fault['msg'].removeprefix('Value error, ')}")
     return "the configuration cannot be used: " + "; ".join(faults)
 
 

@@ -5,12 +5,11 @@
 
 Everything it writes lies in DIR, which `start` empties first; objects are gone after `stop`. Ports are chosen free,
 so servers in different folders run side by side. Debian's packages are installed where they are missing (as root).
-Exit codes: 0 done; 1 the server did not start, and stderr has the end of its log; 2 nothing was tried.
+Exit codes: 0 done; 1 it did not start, and the ends of its logs are on stderr; 2 nothing was tried. Linux only.
 """
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
 import signal
@@ -26,7 +25,6 @@ from typing import NoReturn
 ACCESS_KEY, SECRET_KEY = "testkey", "testsecret"
 PACKAGES = {"radosgw": "radosgw", "ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd", "ceph": "ceph-common"}
 DEADLINE = 30.0  # seconds, for each step of the start
-INSTALL_DEADLINE = 900.0
 
 # One copy of all data, and no admin sockets: their paths would be too long in deep folders.
 CONFIG = """\
@@ -67,30 +65,18 @@ class Ceph:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.config = home / "ceph.conf"
-        self.fsid = str(uuid.uuid4())
+        self.keyring = home / "keyring"
 
     def start(self) -> int:
         """Start all daemons, or none; returns the gateway's port."""
-        missing = missing_packages()
         self.stop()
         self.empty()
         try:
-            self.install(missing)
-            return self.configure_and_launch()
+            self.install()
+            return self.launch()
         except BaseException:
             self.stop()
             raise
-
-    def configure_and_launch(self) -> int:
-        """Start the daemons, each when the one before is ready; returns the gateway's port."""
-        v2, v1, gateway = free_ports(3)
-        monitor = f"[v2:127.0.0.1:{v2},v1:127.0.0.1:{v1}]"
-        self.config.write_text(CONFIG.format(home=self.home, fsid=self.fsid, monitor=monitor, gateway=gateway))
-        self.make_keys()
-        self.start_monitor(monitor)
-        self.start_store()
-        self.start_gateway(gateway)
-        return gateway
 
     def empty(self) -> None:
         """Empty the folder, unless its files are somebody else's."""
@@ -101,27 +87,41 @@ class Ceph:
             (self.home / name).mkdir(parents=True)
         self.config.touch()
 
-    def install(self, packages: list[str]) -> None:
-        """Install Debian's packages."""
-        if packages:
+    def install(self) -> None:
+        """Install Debian's packages for the commands that are missing."""
+        missing = [package for command, package in PACKAGES.items() if not shutil.which(command)]
+        if missing and (os.geteuid() != 0 or not shutil.which("apt-get")):
+            refuse(f"install Ceph first (Debian's packages: {' '.join(missing)})")
+        if missing:
             apt_get = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y")
-            self.run(*apt_get, "update", deadline=INSTALL_DEADLINE)
-            self.run(*apt_get, "install", "--no-install-recommends", *packages, deadline=INSTALL_DEADLINE)
+            self.run(*apt_get, "update", deadline=300)
+            self.run(*apt_get, "install", "--no-install-recommends", *missing, deadline=900)
+
+    def launch(self) -> int:
+        """Start the daemons, each on top of the one before; returns the gateway's port."""
+        v2, v1, gateway = free_ports(3)
+        fsid, monitor = str(uuid.uuid4()), f"[v2:127.0.0.1:{v2},v1:127.0.0.1:{v1}]"
+        self.config.write_text(CONFIG.format(home=self.home, fsid=fsid, monitor=monitor, gateway=gateway))
+        self.make_keys()
+        self.start_monitor(fsid, monitor)
+        self.start_store()
+        self.start_gateway(gateway)
+        return gateway
 
     def make_keys(self) -> None:
         """A key for each program, all in one file, that allows everything."""
         rights = [word for kind in ("mon", "osd", "mgr") for word in ("--cap", kind, "allow *")]
-        self.run("ceph-authtool", "--create-keyring", f"{self.home}/keyring")
+        self.run("ceph-authtool", "--create-keyring", str(self.keyring))
         for name in ("mon.", "osd.0", "client.admin", "client.rgw"):
-            self.run("ceph-authtool", f"{self.home}/keyring", "--gen-key", "-n", name, *rights)
+            self.run("ceph-authtool", str(self.keyring), "--gen-key", "-n", name, *rights)
 
-    def start_monitor(self, address: str) -> None:
+    def start_monitor(self, fsid: str, address: str) -> None:
         """The monitor keeps the cluster's map."""
         monmap = f"{self.home}/monmap"
-        self.run("monmaptool", "--create", "--fsid", self.fsid, "--addv", "a", address, monmap)
-        self.tool("ceph-mon", "-i", "a", "--mkfs", "--monmap", monmap, "--keyring", f"{self.home}/keyring")
+        self.run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", address, monmap)
+        self.tool("ceph-mon", "-i", "a", "--mkfs", "--monmap", monmap, "--keyring", str(self.keyring))
         self.tool("ceph-mon", "-i", "a")
-        self.wait("mon.a", lambda: self.tool("ceph", "--connect-timeout", "2", "mon", "stat"))
+        wait("the monitor", lambda: self.tool("ceph", "--connect-timeout", "2", "mon", "stat"))
 
     def start_store(self) -> None:
         """The object store keeps the data, in memory."""
@@ -129,31 +129,29 @@ class Ceph:
         self.tool("ceph", "osd", "create", identity, "0")
         self.tool("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", identity)
         self.tool("ceph-osd", "-i", "0")
-        self.wait("osd.0", lambda: self.tool("ceph", "tell", "osd.0", "version"))
 
     def start_gateway(self, port: int) -> None:
-        """The gateway speaks S3, to one user."""
+        """The gateway speaks S3, to one user; it listens once the store serves it."""
         self.tool("radosgw", "-n", "client.rgw")
-        self.wait("client.rgw", lambda: request(port))
+        wait("the gateway", lambda: socket.create_connection(("127.0.0.1", port), timeout=2).close())
         keys = (f"--access-key={ACCESS_KEY}", f"--secret-key={SECRET_KEY}")
-        self.tool("radosgw-admin", "user", "create", "--uid=test", "--display-name=test", *keys)
+        self.tool("radosgw-admin", "-n", "client.rgw", "user", "create", "--uid=test", "--display-name=test", *keys)
 
     def stop(self) -> None:
-        """End the daemons, and wait until they are gone."""
-        for file in sorted(self.home.glob("run/*.pid"), reverse=True):
-            pid = int(file.read_text())
-            if not self.end(pid, signal.SIGTERM):
-                self.end(pid, signal.SIGKILL)
-            file.unlink(missing_ok=True)  # a daemon removes its own, unless it was killed
+        """End the daemons, the gateway first, and wait until they are gone."""
+        for file in (self.home / "run" / f"{name}.pid" for name in ("client.rgw", "osd.0", "mon.a")):
+            if file.exists():
+                self.end(int(file.read_text()))
+                file.unlink(missing_ok=True)  # a daemon removes its own, unless it was killed
 
-    def end(self, pid: int, how: signal.Signals) -> bool:
-        """Send a signal; True once the process is gone, False if it is still there ten seconds later."""
-        if self.runs(pid):
-            os.kill(pid, how)
-        deadline = time.monotonic() + 10
-        while self.runs(pid) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return not self.runs(pid)
+    def end(self, pid: int) -> None:
+        """End a daemon, with SIGKILL where it is still there after ten seconds."""
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + 10
+            if self.runs(pid):
+                os.kill(pid, how)
+            while self.runs(pid) and time.monotonic() < deadline:
+                time.sleep(0.05)
 
     def runs(self, pid: int) -> bool:
         """True where the process is one of this server's: the number may be another's by now."""
@@ -170,33 +168,12 @@ class Ceph:
         """Run a command; what it prints goes to the log."""
         with (self.home / "log" / "setup.log").open("a") as log:
             print("$", *command, file=log, flush=True)
-            subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=True, timeout=deadline
-            )
-
-    def wait(self, daemon: str, attempt: Callable[[], None]) -> None:
-        """Try until it works."""
-        deadline = time.monotonic() + DEADLINE
-        while True:
-            try:
-                return attempt()
-            except (OSError, http.client.HTTPException, subprocess.SubprocessError) as error:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{daemon} is not ready after {DEADLINE:.0f} s: {error}") from error
-                time.sleep(0.1)
+            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True, timeout=deadline)
 
     def tails(self) -> str:
-        """The ends of all logs."""
+        """The ends of all logs, the newest last."""
         logs = sorted(self.home.glob("log/*.log"), key=lambda log: log.stat().st_mtime)
         return "\n".join(f"--- {log}\n" + "\n".join(log.read_text().splitlines()[-15:]) for log in logs)
-
-
-def missing_packages() -> list[str]:
-    """Debian's packages for the commands that are missing here."""
-    missing = [package for command, package in PACKAGES.items() if not shutil.which(command)]
-    if missing and (os.geteuid() != 0 or not shutil.which("apt-get")):
-        refuse(f"install Ceph first (Debian's packages: {' '.join(missing)})")
-    return missing
 
 
 def free_ports(count: int) -> list[int]:
@@ -208,12 +185,16 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def request(port: int) -> None:
-    """Ask an HTTP server for anything; an error where none answers."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-    connection.request("GET", "/")
-    connection.getresponse()
-    connection.close()
+def wait(what: str, attempt: Callable[[], None]) -> None:
+    """Try until it works."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        try:
+            return attempt()
+        except (OSError, subprocess.SubprocessError) as error:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what} is not ready after {DEADLINE:.0f} s: {error}") from error
+            time.sleep(0.1)
 
 
 def refuse(reason: str) -> NoReturn:

@@ -11,28 +11,29 @@ from storage_manager import LocalStorageError, S3ConfigError, StorageManager, St
 from storage_manager.config import Config
 
 SETTINGS = {
-    # name: (default, as a variable, its value, as an argument)
-    "s3_bucket_name": (None, "from-variable", "from-variable", "from-argument"),
-    "s3_region_name": ("us-west-2", "eu-west-1", "eu-west-1", "eu-north-1"),
-    "local_base_path": (os.path.abspath(".storage_data"), "/variable", "/variable", "/argument"),
-    "prefer_s3": (True, "false", False, True),
-    "s3_prefix": ("", "/from/variable/", "from/variable", "argument"),
-    "s3_endpoint_url": (None, "http://variable:1", "http://variable:1", "https://argument"),
-    "require_s3": (False, "0", False, False),
-    "s3_engine": ("s3fs", "s3fs", "s3fs", "s3fs"),
+    # argument: (variable, default, in the variable, its value, as an argument)
+    "s3_bucket_name": ("SM_S3_BUCKET_NAME", None, "from-variable", "from-variable", "from-argument"),
+    "s3_region_name": ("SM_S3_REGION", "us-west-2", "eu-west-1", "eu-west-1", "eu-north-1"),
+    "local_base_path": ("SM_LOCAL_BASE_PATH", os.path.abspath(".storage_data"), "/variable", "/variable", "/argument"),
+    "prefer_s3": ("SM_PREFER_S3", True, "false", False, True),
+    "s3_prefix": ("SM_S3_PREFIX", "", "/from/variable/", "from/variable", "argument"),
+    "s3_endpoint_url": ("SM_S3_ENDPOINT_URL", None, "http://variable:1", "http://variable:1", "https://argument"),
+    "require_s3": ("SM_REQUIRE_S3", False, "0", False, False),
+    "s3_engine": ("SM_S3_ENGINE", "s3fs", "s3fs", "s3fs", "s3fs"),
 }
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_argument_then_variable_then_default(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    default, variable, value, argument = SETTINGS[name]
-    assert getattr(Config.resolve(), name) == default
-    monkeypatch.setenv(f"SM_{name.upper()}", variable)
-    assert getattr(Config.resolve(), name) == value
-    assert getattr(Config.resolve(**{name: None}), name) == value
-    assert getattr(Config.resolve(**{name: argument}), name) == argument
-    monkeypatch.setenv(f"SM_{name.upper()}", "")
-    assert getattr(Config.resolve(), name) == default
+    variable, default, text, value, argument = SETTINGS[name]
+    field = variable.removeprefix("SM_").lower()
+    assert getattr(Config.resolve(), field) == default
+    monkeypatch.setenv(variable, text)
+    assert getattr(Config.resolve(), field) == value
+    assert getattr(Config.resolve(**{name: None}), field) == value
+    assert getattr(Config.resolve(**{name: argument}), field) == argument
+    monkeypatch.setenv(variable, "")
+    assert getattr(Config.resolve(), field) == default
 
 
 WRONG: list[tuple[str, Any]] = [
@@ -56,7 +57,7 @@ WRONG: list[tuple[str, Any]] = [
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_what_is_wrong_on_its_face(name: str, value: Any) -> None:
     """Each error names the setting and its variable, and no error of its chain repeats the value."""
-    with pytest.raises(S3ConfigError, match=rf"{name} \(SM_{name.upper()}\)") as caught:
+    with pytest.raises(S3ConfigError, match=rf"{name} \({SETTINGS[name][0]}\)") as caught:
         StorageManager(**{"s3_bucket_name": "a-bucket", name: value})
     assert caught.value.operation == "configure"
     error: BaseException | None = caught.value

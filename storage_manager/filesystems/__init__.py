@@ -117,7 +117,7 @@ class Place:
         given = {name: self._options[name] for name in _PUBLIC if name in self._options}
         url = self._config.s3_endpoint_url
         endpoint = {"endpoint_url": url} if url else {}
-        return {"client_kwargs": {"region_name": self._config.s3_region_name}, **endpoint, **given}
+        return {"client_kwargs": {"region_name": self._config.s3_region}, **endpoint, **given}
 
 
 def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:

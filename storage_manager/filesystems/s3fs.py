@@ -33,7 +33,7 @@ def s3_options(config: Config, max_in_flight: int) -> dict[str, Any]:
     """The keywords for `s3fs.S3FileSystem`, stock or ours."""
     return {
         "endpoint_url": config.s3_endpoint_url,
-        "client_kwargs": {"region_name": config.s3_region_name},
+        "client_kwargs": {"region_name": config.s3_region},
         "config_kwargs": {
             "max_pool_connections": max_in_flight,
             # botocore's "max_attempts" would count the retries alone

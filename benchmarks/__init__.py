@@ -1,0 +1,1 @@
+"""What the library costs, measured beside plain synchronous Python in the same process."""
