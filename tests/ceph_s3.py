@@ -26,34 +26,26 @@ ACCESS_KEY, SECRET_KEY = "testkey", "testsecret"
 PACKAGES = {"radosgw": "radosgw", "ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd", "ceph": "ceph-common"}
 DEADLINE = 30.0  # seconds, for each step of the start
 
-# One copy of all data, and no admin sockets: their paths would be too long in deep folders.
+# One copy of all data; a monitor that decides at once; no admin sockets, whose paths would be too long in deep folders.
 CONFIG = """\
 [global]
-fsid = {fsid}
 mon host = {monitor}
-public network = 127.0.0.0/8
 public addr = 127.0.0.1
 cluster addr = 127.0.0.1
 keyring = {home}/keyring
-run dir = {home}/run
 pid file = {home}/run/$name.pid
 admin socket =
 log file = {home}/log/$name.log
 mon cluster log to file = false
 mon data = {home}/mon
-mon data avail warn = 1
 mon data avail crit = 1
 mon allow pool size one = true
-mon max pg per osd = 1000
+paxos propose interval = 0.05
 osd data = {home}/osd
 osd objectstore = memstore
 memstore device bytes = 2147483648
-osd crush chooseleaf type = 0
 osd pool default size = 1
-osd pool default min size = 1
 osd pool default pg num = 8
-osd pool default pg autoscale mode = off
-rgw data = {home}/rgw
 rgw frontends = beast endpoint=127.0.0.1:{gateway} tcp_nodelay=1
 rgw override bucket index max shards = 1
 """
@@ -65,25 +57,28 @@ class Ceph:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.config = home / "ceph.conf"
-        self.keyring = home / "keyring"
+        self.here = ("-c", str(self.config))  # what all of Ceph's programs need to be told
 
     def start(self) -> int:
-        """Start all daemons, or none; returns the gateway's port."""
+        """Start the daemons, each on top of the one before; returns the gateway's port."""
         self.stop()
         self.empty()
-        try:
-            self.install()
-            return self.launch()
-        except BaseException:
-            self.stop()
-            raise
+        self.install()
+        v2, v1, gateway = free_ports()
+        monitor = f"[v2:127.0.0.1:{v2},v1:127.0.0.1:{v1}]"
+        self.config.write_text(CONFIG.format(home=self.home, monitor=monitor, gateway=gateway))
+        self.make_keys()
+        self.start_monitor(monitor)
+        self.start_store()
+        self.start_gateway(gateway)
+        return gateway
 
     def empty(self) -> None:
         """Empty the folder, unless its files are somebody else's."""
         if self.home.exists() and any(self.home.iterdir()) and not self.config.exists():
             refuse(f"{self.home} has files that are not this server's: choose another folder")
         shutil.rmtree(self.home, ignore_errors=True)
-        for name in ("log", "mon", "osd", "rgw", "run"):
+        for name in ("log", "mon", "osd", "run"):
             (self.home / name).mkdir(parents=True)
         self.config.touch()
 
@@ -97,52 +92,51 @@ class Ceph:
             self.run(*apt_get, "update", deadline=300)
             self.run(*apt_get, "install", "--no-install-recommends", *missing, deadline=900)
 
-    def launch(self) -> int:
-        """Start the daemons, each on top of the one before; returns the gateway's port."""
-        v2, v1, gateway = free_ports(3)
-        fsid, monitor = str(uuid.uuid4()), f"[v2:127.0.0.1:{v2},v1:127.0.0.1:{v1}]"
-        self.config.write_text(CONFIG.format(home=self.home, fsid=fsid, monitor=monitor, gateway=gateway))
-        self.make_keys()
-        self.start_monitor(fsid, monitor)
-        self.start_store()
-        self.start_gateway(gateway)
-        return gateway
-
     def make_keys(self) -> None:
         """A key for each program, all in one file, that allows everything."""
+        ring = f"{self.home}/keyring"
         rights = [word for kind in ("mon", "osd", "mgr") for word in ("--cap", kind, "allow *")]
-        self.run("ceph-authtool", "--create-keyring", str(self.keyring))
+        self.run("ceph-authtool", "--create-keyring", ring)
         for name in ("mon.", "osd.0", "client.admin", "client.rgw"):
-            self.run("ceph-authtool", str(self.keyring), "--gen-key", "-n", name, *rights)
+            self.run("ceph-authtool", ring, "--gen-key", "-n", name, *rights)
 
-    def start_monitor(self, fsid: str, address: str) -> None:
+    def start_monitor(self, address: str) -> None:
         """The monitor keeps the cluster's map."""
         monmap = f"{self.home}/monmap"
-        self.run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", address, monmap)
-        self.tool("ceph-mon", "-i", "a", "--mkfs", "--monmap", monmap, "--keyring", str(self.keyring))
-        self.tool("ceph-mon", "-i", "a")
-        wait("the monitor", lambda: self.tool("ceph", "--connect-timeout", "2", "mon", "stat"))
+        self.run("monmaptool", "--create", "--addv", "a", address, monmap)
+        self.run("ceph-mon", *self.here, "-i", "a", "--mkfs", "--monmap", monmap)
+        self.run("ceph-mon", *self.here, "-i", "a")
+        wait("the monitor", lambda: self.run("ceph", *self.here, "--connect-timeout", "2", "mon", "stat"))
 
     def start_store(self) -> None:
         """The object store keeps the data, in memory."""
         identity = str(uuid.uuid4())
-        self.tool("ceph", "osd", "create", identity, "0")
-        self.tool("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", identity)
-        self.tool("ceph-osd", "-i", "0")
+        self.run("ceph", *self.here, "osd", "create", identity, "0")
+        self.run("ceph-osd", *self.here, "-i", "0", "--mkfs", "--osd-uuid", identity)
+        self.run("ceph-osd", *self.here, "-i", "0")
 
     def start_gateway(self, port: int) -> None:
         """The gateway speaks S3, to one user; it listens once the store serves it."""
-        self.tool("radosgw", "-n", "client.rgw")
+        self.run("radosgw", *self.here, "-n", "client.rgw")
         wait("the gateway", lambda: socket.create_connection(("127.0.0.1", port), timeout=2).close())
         keys = (f"--access-key={ACCESS_KEY}", f"--secret-key={SECRET_KEY}")
-        self.tool("radosgw-admin", "-n", "client.rgw", "user", "create", "--uid=test", "--display-name=test", *keys)
+        self.run(
+            "radosgw-admin",
+            *self.here,
+            "-n",
+            "client.rgw",
+            "user",
+            "create",
+            "--uid=test",
+            "--display-name=test",
+            *keys,
+        )
 
     def stop(self) -> None:
         """End the daemons, the gateway first, and wait until they are gone."""
-        for file in (self.home / "run" / f"{name}.pid" for name in ("client.rgw", "osd.0", "mon.a")):
-            if file.exists():
+        for name in ("client.rgw", "osd.0", "mon.a"):
+            if (file := self.home / "run" / f"{name}.pid").exists():
                 self.end(int(file.read_text()))
-                file.unlink(missing_ok=True)  # a daemon removes its own, unless it was killed
 
     def end(self, pid: int) -> None:
         """End a daemon, with SIGKILL where it is still there after ten seconds."""
@@ -160,10 +154,6 @@ class Ceph:
         except (FileNotFoundError, ProcessLookupError):
             return False
 
-    def tool(self, name: str, *arguments: str) -> None:
-        """Run one of Ceph's programs on this server."""
-        self.run(name, "-c", str(self.config), *arguments)
-
     def run(self, *command: str, deadline: float = DEADLINE) -> None:
         """Run a command; what it prints goes to the log."""
         with (self.home / "log" / "setup.log").open("a") as log:
@@ -171,18 +161,16 @@ class Ceph:
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True, timeout=deadline)
 
     def tails(self) -> str:
-        """The ends of all logs, the newest last."""
-        logs = sorted(self.home.glob("log/*.log"), key=lambda log: log.stat().st_mtime)
+        """The ends of all logs."""
+        logs = sorted(self.home.glob("log/*.log"))
         return "\n".join(f"--- {log}\n" + "\n".join(log.read_text().splitlines()[-15:]) for log in logs)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nothing listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(opened.getsockname()[1]) for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
+def free_ports() -> list[int]:
+    """Three ports of this machine that nothing listens on."""
+    any_port = ("127.0.0.1", 0)
+    with socket.create_server(any_port) as a, socket.create_server(any_port) as b, socket.create_server(any_port) as c:
+        return [int(opened.getsockname()[1]) for opened in (a, b, c)]
 
 
 def wait(what: str, attempt: Callable[[], None]) -> None:
@@ -204,13 +192,16 @@ def refuse(reason: str) -> NoReturn:
 
 
 def main(verb: str, folder: str) -> None:
-    """Start or stop the server."""
+    """Start all of the server or nothing, or stop it."""
     server = Ceph(Path(folder).resolve())
     if verb == "stop":
         return server.stop()
     try:
         port = server.start()
-    except (OSError, subprocess.SubprocessError) as error:
+    except BaseException as error:
+        server.stop()
+        if not isinstance(error, (OSError, subprocess.SubprocessError)):
+            raise
         sys.exit(f"{server.tails()}\n{error}")
     keys = f"AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY}"
     print(f"export SM_TEST_S3_ENDPOINT=http://127.0.0.1:{port} {keys}")
