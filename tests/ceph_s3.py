@@ -17,8 +17,6 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -106,31 +104,19 @@ class Ceph:
         self.run("monmaptool", "--create", "--addv", "a", address, monmap)
         self.run("ceph-mon", *self.here, "-i", "a", "--mkfs", "--monmap", monmap)
         self.run("ceph-mon", *self.here, "-i", "a")
-        wait("the monitor", lambda: self.run("ceph", *self.here, "--connect-timeout", "2", "mon", "stat"))
 
     def start_store(self) -> None:
-        """The object store keeps the data, in memory."""
-        identity = str(uuid.uuid4())
-        self.run("ceph", *self.here, "osd", "create", identity, "0")
-        self.run("ceph-osd", *self.here, "-i", "0", "--mkfs", "--osd-uuid", identity)
+        """The object store keeps the data, in memory; the first command waits for the monitor."""
+        self.run("ceph", *self.here, "osd", "create")
+        self.run("ceph-osd", *self.here, "-i", "0", "--mkfs")
         self.run("ceph-osd", *self.here, "-i", "0")
 
     def start_gateway(self, port: int) -> None:
         """The gateway speaks S3, to one user; it listens once the store serves it."""
         self.run("radosgw", *self.here, "-n", "client.rgw")
-        wait("the gateway", lambda: socket.create_connection(("127.0.0.1", port), timeout=2).close())
-        keys = (f"--access-key={ACCESS_KEY}", f"--secret-key={SECRET_KEY}")
-        self.run(
-            "radosgw-admin",
-            *self.here,
-            "-n",
-            "client.rgw",
-            "user",
-            "create",
-            "--uid=test",
-            "--display-name=test",
-            *keys,
-        )
+        wait_for(port)
+        user = ("--uid=test", "--display-name=test", f"--access-key={ACCESS_KEY}", f"--secret-key={SECRET_KEY}")
+        self.run("radosgw-admin", *self.here, "-n", "client.rgw", "user", "create", *user)
 
     def stop(self) -> None:
         """End the daemons, the gateway first, and wait until they are gone."""
@@ -162,8 +148,8 @@ class Ceph:
 
     def tails(self) -> str:
         """The ends of all logs."""
-        logs = sorted(self.home.glob("log/*.log"))
-        return "\n".join(f"--- {log}\n" + "\n".join(log.read_text().splitlines()[-15:]) for log in logs)
+        ends = {log: log.read_text(errors="replace").splitlines()[-15:] for log in self.home.glob("log/*.log")}
+        return "\n".join("\n".join([f"--- {log}", *lines]) for log, lines in sorted(ends.items()))
 
 
 def free_ports() -> list[int]:
@@ -173,16 +159,16 @@ def free_ports() -> list[int]:
         return [int(opened.getsockname()[1]) for opened in (a, b, c)]
 
 
-def wait(what: str, attempt: Callable[[], None]) -> None:
-    """Try until it works."""
+def wait_for(port: int) -> None:
+    """Wait until something listens on a port."""
     deadline = time.monotonic() + DEADLINE
     while True:
         try:
-            return attempt()
-        except (OSError, subprocess.SubprocessError) as error:
+            return socket.create_connection(("127.0.0.1", port), timeout=2).close()
+        except OSError as error:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{what} is not ready after {DEADLINE:.0f} s: {error}") from error
-            time.sleep(0.1)
+                raise TimeoutError(f"nothing listens on port {port} after {DEADLINE:.0f} s") from error
+            time.sleep(0.05)
 
 
 def refuse(reason: str) -> NoReturn:
