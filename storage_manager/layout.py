@@ -1,7 +1,5 @@
 """How a session lies in storage: ids, the table of components, URLs, encoding and decoding.
 
-    <root>/<session_id>/<step_id>/observation.html | screenshot.png | action.json | metadata.json
-
 A path is always `f"{root}/{session}/{step}/{file}"`. JSON is UTF-8, one line ending in a newline, so that each
 file is JSON (RFC 8259) and JSON Lines (jsonlines.org) at once. `COMPONENTS` is the one table from which
 storing, retrieving and everything above follow.
@@ -63,8 +61,6 @@ class Step(NamedTuple):
     data: StepData
 
 
-# --- ids and URLs -------------------------------------------------------------------------------------
-
 _ID = re.compile(r"(?!.*::)[A-Za-z0-9](?:[A-Za-z0-9_.:=@+,~-]{0,126}[A-Za-z0-9_:=@+,~-])?")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.:=@+,~-]")
 _WHY_FOREIGN = {
@@ -120,9 +116,6 @@ def check_id(value: object, what: str) -> str:
 def join(root: str, *names: str) -> str:
     """The one way to name a thing: the root, then session, step and file, with a slash between them."""
     return "/".join((root, *names))
-
-
-# --- encoding and decoding ------------------------------------------------------------------------------
 
 
 _Place = tuple[str | int, ...]  # the keyword of the component, then the keys and indices that lead to a value
@@ -229,12 +222,8 @@ class Format(NamedTuple):
     decode: Callable[[bytes], Any]
 
 
-def _always(content_type: str) -> Callable[[bytes], str]:
-    return lambda data: content_type
-
-
-_HTML_TYPE = _always("text/html; charset=utf-8")
-_JSON_TYPE = _always("application/json")
+# What a browser is told; for a screenshot it depends on the bytes.
+_HTML_TYPE, _JSON_TYPE = (lambda data: "text/html; charset=utf-8"), (lambda data: "application/json")
 
 # fmt: off
 COMPONENTS = (

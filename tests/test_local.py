@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from storage_manager import LocalStorageError, StepData, StorageManager
-from storage_manager.filesystems.local import STAGING_PREFIX, AsyncLocalFileSystem
+from storage_manager.filesystems.disk import STAGING_PREFIX, _modified
+from storage_manager.filesystems.local import AsyncLocalFileSystem
 
 DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
 NEW = StepData("new", b"new", {"a": 2}, {"m": 2})
@@ -262,8 +263,6 @@ async def test_a_staging_directory_that_is_published_meanwhile(sm: StorageManage
     with os.scandir(base) as entries:
         [entry] = entries
     (base / f"{STAGING_PREFIX}x").rmdir()
-    from storage_manager.filesystems.local import _modified  # noqa: PLC0415
-
     assert _modified(entry) > time.time() - 10
 
 

@@ -1,0 +1,203 @@
+"""Whole files on a local disk, synchronously: what `AsyncLocalFileSystem` has its worker do.
+
+What is written lies first in a hidden directory at the root and is then renamed, so that no reader, kill or full
+disk ever meets part of a file under its name, and a new step appears at once. As on an object store, a directory
+below the root is there only as long as something is in it.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+
+from storage_manager.filesystems.base import File
+
+__all__ = ["STAGING_PREFIX", "WholeFileSystem"]
+
+STAGING_PREFIX = ".staging-"
+STALE_SECONDS = 3600  # a writer needs seconds: what is an hour old was left by a kill
+RACES = 20  # how often work is begun anew because others were quicker
+
+
+class WholeFileSystem(LocalFileSystem):
+    """`LocalFileSystem` whose writes are whole; `root` is where they are staged, `fsync` puts them on the disk."""
+
+    root = ""
+    fsync = False
+    _swept = False
+
+    def _staging(self, directory: str) -> str:
+        """A new hidden name on the same disk: at the root, where no listing, glob or deletion of a session meets it."""
+        base = self.root if directory.startswith(f"{self.root}/") else directory
+        return f"{base}/{STAGING_PREFIX}{uuid.uuid4().hex}"
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
+        """Write a file whole: under its name, a reader meets the old bytes or all of the new ones."""
+        path = self._strip_protocol(path)
+        directory = os.path.dirname(path)
+        os.makedirs(directory, exist_ok=True)
+        staged = self._staging(directory)
+        try:
+            self._write_whole(staged, value)
+            (os.link if mode == "create" else os.replace)(staged, path)
+            self._sync(directory)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(staged)
+
+    def _write_whole(self, path: str, data: bytes) -> None:
+        with open(path, "xb") as file:
+            file.write(data)
+            if self.fsync:
+                file.flush()
+                os.fsync(file.fileno())
+
+    def _sync(self, directory: str) -> None:
+        if self.fsync:
+            descriptor = os.open(directory, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def write_step(self, files: Sequence[File]) -> None:
+        """Write the files of one step; where a deletion meanwhile took its directory away, begin anew."""
+        step = os.path.dirname(files[0].path)
+        self._refuse_link(os.path.dirname(step))
+        if not self._swept:
+            self._swept = True
+            self.sweep(STALE_SECONDS)
+        races = RACES
+        while True:
+            try:
+                return self._stage_and_publish(step, {os.path.basename(file.path): file.data for file in files})
+            except FileNotFoundError:
+                races -= 1
+                if not races or not os.path.isdir(self.root):
+                    raise
+
+    def _stage_and_publish(self, step: str, files: dict[str, bytes]) -> None:
+        staged = self._staging(step)
+        try:
+            os.mkdir(staged)
+            for name, data in files.items():
+                self._write_whole(f"{staged}/{name}", data)
+            self._sync(staged)
+            self._publish(staged, step, files)
+            staged = ""
+        finally:
+            if staged:
+                shutil.rmtree(staged, ignore_errors=True)
+                self._prune(os.path.dirname(step))
+
+    def _publish(self, staged: str, step: str, names: Iterable[str]) -> None:
+        """One rename where the step is new, else one for each file."""
+        try:
+            self._rename_step(staged, step)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            for name in names:
+                os.replace(f"{staged}/{name}", f"{step}/{name}")
+            os.rmdir(staged)
+            self._sync(step)
+
+    def _rename_step(self, staged: str, step: str) -> None:
+        session = os.path.dirname(step)
+        try:
+            os.rename(staged, step)
+        except FileNotFoundError:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(session)
+                self._sync(self.root)
+            os.rename(staged, step)
+        self._sync(session)
+
+    def _refuse_link(self, directory: str) -> None:
+        if directory != self.root and os.path.islink(directory):
+            raise OSError(errno.ELOOP, "a symbolic link: nothing is written or deleted through one", directory)
+
+    def read_all(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
+        results = [_read_whole(path) for path in paths]
+        if all(isinstance(result, FileNotFoundError) for result in results) and not os.path.isdir(self.root):
+            return [NotADirectoryError(errno.ENOTDIR, "the base directory is gone", self.root)] * len(paths)
+        return results
+
+    def directories(self, path: str) -> list[str]:
+        try:
+            with os.scandir(path) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            if path == self.root:
+                raise
+            return []
+
+    def remove_whole(self, path: str) -> bool:
+        """Move a directory out of sight and remove it there; what cannot be removed comes back into sight."""
+        self._refuse_link(os.path.dirname(path))
+        try:
+            mode = os.lstat(path).st_mode
+            hidden = self._staging(path)
+            if stat.S_ISLNK(mode):
+                os.unlink(path)
+            elif stat.S_ISDIR(mode):
+                os.rename(path, hidden)
+            else:
+                return False
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if stat.S_ISDIR(mode):
+            self._remove_hidden(hidden, path)
+        self._prune(os.path.dirname(path))
+        return True
+
+    def _remove_hidden(self, hidden: str, path: str) -> None:
+        races = RACES
+        while os.path.lexists(hidden):
+            try:
+                shutil.rmtree(hidden)
+            except OSError as error:
+                # a write that had found the directory before it was moved may still arrive in it
+                races -= 1
+                if error.errno in (errno.ENOTEMPTY, errno.ENOENT) and races:
+                    continue
+                with contextlib.suppress(OSError):
+                    os.rename(hidden, path)
+                raise
+
+    def _prune(self, session: str) -> None:
+        if session != self.root:
+            with contextlib.suppress(OSError):  # not empty, or gone already
+                os.rmdir(session)
+
+    def sweep(self, older_than: float) -> int:
+        """Remove what killed writers left at the root, when it is older than this many seconds; returns how many."""
+        limit = time.time() - older_than
+        with os.scandir(self.root) as entries:
+            staged = [entry for entry in entries if entry.name.startswith(STAGING_PREFIX)]
+        stale = [entry.path for entry in staged if _modified(entry) < limit]
+        for path in stale:
+            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+        return len(stale)
+
+
+def _modified(entry: "os.DirEntry[str]") -> float:
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime
+    except FileNotFoundError:  # published meanwhile
+        return time.time()
+
+
+def _read_whole(path: str) -> bytes | OSError:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except OSError as error:
+        return error
