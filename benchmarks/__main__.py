@@ -15,13 +15,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from storage_manager import StepData, StorageManager
 
 ROUNDS, STEPS = 9, 192
 SMALL = {"text": "x" * 280}
-STEP = StepData("<p>text</p>\n" * 10_000, os.urandom(250_000), SMALL, SMALL)
+HTML, SCREENSHOT = "<p>text</p>\n" * 10_000, os.urandom(250_000)
+STEP = StepData(HTML, SCREENSHOT, SMALL, SMALL)
 
 
 def cpu() -> float:
@@ -35,7 +36,7 @@ def plain_store(base: str) -> None:
     for number in range(STEPS):
         folder = f"{base}/s/t{number}"
         os.makedirs(folder)
-        contents = (STEP.html.encode(), STEP.screenshot, json.dumps(SMALL).encode(), json.dumps(SMALL).encode())
+        contents = (HTML.encode(), SCREENSHOT, json.dumps(SMALL).encode(), json.dumps(SMALL).encode())
         for name, data in zip(
             ("observation.html", "screenshot.png", "action.json", "metadata.json"), contents, strict=True
         ):
@@ -54,7 +55,7 @@ def plain_retrieve(base: str) -> None:
                 json.loads(file.read())
 
 
-async def in_flight(work: Callable[[int], object], count: int) -> None:
+async def in_flight(work: Callable[[int], Awaitable[object]], count: int) -> None:
     """Every step, so many at a time."""
     numbers = iter(range(STEPS))
 
@@ -65,7 +66,7 @@ async def in_flight(work: Callable[[int], object], count: int) -> None:
     await asyncio.gather(*(worker() for _ in range(count)))
 
 
-async def watched(work: object) -> float:
+async def watched(work: Awaitable[object]) -> float:
     """The longest time, in seconds, for which the loop did not come round while something ran."""
     task, longest, before = asyncio.ensure_future(work), 0.0, time.perf_counter()
     while not task.done():
