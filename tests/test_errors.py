@@ -1,12 +1,18 @@
 """Every error is ours, chained, and says what to do."""
 
 import asyncio
+import copy
 import errno
 import os
 import pickle
+from pathlib import Path
+from typing import Any
 
+import aiohttp
+import botocore.exceptions
 import pytest
-from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ProfileNotFound
+from s3fs.errors import translate_boto_error
 
 import storage_manager
 from storage_manager import (
@@ -17,7 +23,7 @@ from storage_manager import (
     S3OperationError,
     StorageManagerError,
 )
-from storage_manager.errors import is_missing, translate, translating
+from storage_manager.errors import _CONFIG_ERRORS, is_missing, translate, translating
 
 
 def answered(code: str, cls: type[OSError] = OSError) -> OSError:
@@ -113,3 +119,219 @@ def test_ours_pass_as_they_are() -> None:
 def test_a_cancellation_is_no_error(cls: type[BaseException]) -> None:
     with pytest.raises(cls), translating("store", "/s"):
         raise cls
+
+
+ALL = [StorageManagerError, S3ConfigError, S3OperationError, LocalStorageError, InvalidIdError, InvalidDataError]
+
+
+@pytest.mark.parametrize("cls", ALL)
+@pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
+def test_every_error_survives_a_copy(cls: type[StorageManagerError], again: Any) -> None:
+    for attributes in ({}, {"operation": "delete", "url": "s3://b/s"}):
+        error = cls("what failed", **attributes)
+        result = again(error)
+        assert type(result) is cls
+        assert (str(result), result.operation, result.url) == ("what failed", error.operation, error.url)
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_operation_and_url_are_unknown_until_said(cls: type[StorageManagerError]) -> None:
+    error = cls("message")
+    assert (str(error), error.operation, error.url) == ("message", None, None)
+    with pytest.raises(TypeError):
+        cls("message", "store")  # type: ignore[misc]
+
+
+def as_s3fs_raises(code: str) -> Exception:
+    """The error of s3fs itself for an answer, not an imitation of it."""
+    error: Exception = translate_boto_error(ClientError({"Error": {"Code": code, "Message": "no"}}, "PutObject"))
+    assert isinstance(error, OSError)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("NoSuchBucket", "create the bucket"),
+        ("AccessDenied", "s3:ListBucket"),
+        ("AllAccessDisabled", "s3:ListBucket"),
+        ("403", "s3:ListBucket"),
+        ("InvalidAccessKeyId", "correct the credentials"),
+        ("SignatureDoesNotMatch", "correct the credentials"),
+        ("ExpiredToken", "renew the session credentials"),
+        ("InvalidToken", "renew the session credentials"),
+        ("TokenRefreshRequired", "renew the session credentials"),
+        ("PermanentRedirect", "SM_S3_REGION"),
+        ("301", "SM_S3_REGION"),
+        ("AuthorizationHeaderMalformed", "SM_S3_REGION"),
+        ("IllegalLocationConstraintException", "SM_S3_REGION"),
+        ("RequestTimeTooSkewed", "clock"),
+        ("SlowDown", "try again later"),
+        ("ServiceUnavailable", "try again later"),
+        ("InternalError", "try again later"),
+        ("500", "try again later"),
+        ("503", "try again later"),
+    ],
+)
+def test_what_s3fs_raises_gets_code_and_advice(code: str, advice: str) -> None:
+    cause = as_s3fs_raises(code)
+    error = translate(cause, "store", "s3://b/s/t")
+    assert type(error) is S3OperationError
+    assert str(error).startswith("cannot store s3://b/s/t: ")
+    assert code in str(error)
+    assert advice in str(error)
+    assert (error.__cause__, error.operation, error.url) == (cause, "store", "s3://b/s/t")
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "404", "NewInTheNextYear"])
+def test_no_advice_from_the_disk_for_an_answer_of_s3(code: str) -> None:
+    """EIO and ENOENT of s3fs are made up: they say nothing of a disk."""
+    error = translate(as_s3fs_raises(code), "retrieve", "s3://b/s")
+    assert code in str(error)
+    assert not str(error).endswith(")")  # advice stands in parentheses at the end
+    assert not any(word in str(error) for word in ("EIO", "ENOENT", "directory"))
+
+
+@pytest.mark.parametrize(
+    ("code", "missing"),
+    [("NoSuchKey", True), ("404", True), ("NoSuchBucket", False), ("AccessDenied", False), ("SlowDown", False)],
+)
+def test_missing_as_s3fs_raises_it(code: str, missing: bool) -> None:
+    assert is_missing(as_s3fs_raises(code)) is missing
+
+
+@pytest.mark.parametrize("url", ["s3://b", "/data", "gs://b"])
+def test_a_missing_bucket_behind_two_errors(url: str) -> None:
+    outer = FileNotFoundError("b")
+    outer.__cause__ = as_s3fs_raises("NoSuchBucket")
+    assert not is_missing(outer)
+    assert "create the bucket" in str(translate(outer, "list", url))
+
+
+@pytest.mark.parametrize("response", [None, {}, {"Error": None}, {"Error": {}}, {"Error": {"Code": None}}, "text"])
+def test_answers_without_a_code(response: object) -> None:
+    error = PermissionError(errno.EACCES, "denied")
+    error.response = response  # type: ignore[attr-defined]
+    assert type(translate(error, "list", "s3://b")) is S3OperationError
+    assert "EACCES" in str(translate(error, "list", "s3://b"))
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [("s3://b/s", S3ConfigError), ("gs://b/s", StorageManagerError), ("memory://s", StorageManagerError)],
+)
+def test_credentials_by_protocol(url: str, error: type[StorageManagerError]) -> None:
+    for cause in (NoCredentialsError(), ProfileNotFound(profile="x")):
+        assert type(translate(cause, "list", url)) is error
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        EndpointConnectionError(endpoint_url="http://h"),
+        botocore.exceptions.ConnectTimeoutError(endpoint_url="http://h"),
+        botocore.exceptions.ReadTimeoutError(endpoint_url="http://h"),
+        aiohttp.ClientConnectionError("refused"),
+        aiohttp.ServerDisconnectedError(),
+        ConnectionResetError(errno.ECONNRESET, "reset"),
+        ConnectionRefusedError(errno.ECONNREFUSED, "refused"),
+    ],
+)
+def test_who_does_not_answer_is_looked_for(cause: Exception) -> None:
+    error = translate(cause, "list", "s3://b")
+    assert type(error) is S3OperationError
+    assert "SM_S3_ENDPOINT_URL" in str(error)
+
+
+BOTOCORE = sorted(
+    (
+        cls
+        for cls in vars(botocore.exceptions).values()
+        if isinstance(cls, type) and issubclass(cls, Exception) and not issubclass(cls, Warning)
+    ),
+    key=lambda cls: cls.__name__,
+)
+
+
+@pytest.mark.parametrize("cls", BOTOCORE, ids=lambda cls: cls.__name__)
+def test_every_error_of_botocore_is_translated(cls: type[Exception]) -> None:
+    """Design, promise 4: "a test walks every botocore ... exception class"."""
+    cause = cls.__new__(cls)  # each constructor wants its own keywords
+    error = translate(cause, "store", "s3://b/s")
+    assert type(error) in {S3ConfigError, S3OperationError}
+    assert cls.__name__ in str(error)
+    configured = bool(_CONFIG_ERRORS & {parent.__name__ for parent in cls.__mro__})
+    assert isinstance(error, S3ConfigError) is configured
+
+
+def test_the_table_of_configuration_errors_has_no_misspelling() -> None:
+    names = {cls.__name__ for cls in BOTOCORE} | {"ImportError"}
+    assert names >= _CONFIG_ERRORS
+
+
+def test_the_system_really_says_so(tmp_path: Path) -> None:
+    """Errors that the disk itself raises, not ones that a test has made."""
+    (tmp_path / "file").touch()
+    with pytest.raises(LocalStorageError, match=r"ENOTDIR.*in the way") as caught, translating("store", "/s"):
+        (tmp_path / "file" / "x").write_text("")
+    assert isinstance(caught.value.__cause__, NotADirectoryError)
+    with pytest.raises(LocalStorageError, match=r"ENOENT.*directory is gone"), translating("store", "/s"):
+        (tmp_path / "none" / "x").write_text("")
+
+
+@pytest.mark.parametrize("number", [errno.EDQUOT, errno.EPERM, errno.EIO, errno.ENAMETOOLONG, errno.EBUSY])
+def test_other_numbers_are_named(number: int) -> None:
+    error = translate(OSError(number, os.strerror(number)), "store", "/s")
+    assert type(error) is LocalStorageError
+    assert errno.errorcode[number] in str(error)
+
+
+@pytest.mark.parametrize("cause", [OSError(99_999, "odd"), OSError("no number"), RuntimeError("x."), TimeoutError()])
+def test_errors_without_a_known_number(cause: Exception) -> None:
+    error = translate(cause, "store", "/s")
+    assert type(cause).__name__ in str(error)
+    assert not str(error).endswith(".")
+
+
+@pytest.mark.parametrize("cls", [KeyError, StopIteration, StopAsyncIteration, AssertionError, MemoryError])
+def test_no_exception_at_all_comes_through(cls: type[Exception]) -> None:
+    """StopIteration is one that a context manager made of a generator may mistake for its own."""
+    cause = cls("x")
+    with pytest.raises(StorageManagerError) as caught, translating("list", "/s"):
+        raise cause
+    assert caught.value.__cause__ is cause
+    assert (caught.value.operation, caught.value.url) == ("list", "/s")
+
+
+def test_no_error_no_change() -> None:
+    with translating("list", "/s"):
+        result = 7
+    assert result == 7
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_what_ours_says_already_is_kept(cls: type[StorageManagerError]) -> None:
+    """The innermost operation and URL are nearest to what failed."""
+    ours = cls("x", operation="check", url="/inner")
+    with pytest.raises(cls) as caught, translating("store", "/outer"), translating("list", "/middle"):
+        raise ours
+    assert caught.value is ours
+    assert (ours.operation, ours.url, ours.__cause__) == ("check", "/inner", None)
+
+
+def test_nested_translation_is_done_once() -> None:
+    cause = OSError(errno.ENOSPC, "full")
+    with pytest.raises(LocalStorageError) as caught, translating("store", "/outer"), translating("write", "/inner"):
+        raise cause
+    assert (caught.value.operation, caught.value.url) == ("write", "/inner")
+    assert caught.value.__cause__ is cause
+    assert str(caught.value).count("cannot ") == 1
+
+
+@pytest.mark.parametrize("cls", [asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_what_is_no_exception_passes_as_it_is(cls: type[BaseException]) -> None:
+    interruption = cls()
+    with pytest.raises(cls) as caught, translating("store", "/s"):
+        raise interruption
+    assert caught.value is interruption
+    assert caught.value.__cause__ is None

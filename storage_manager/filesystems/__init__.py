@@ -7,7 +7,6 @@ import os
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Mapping
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import fsspec
 
@@ -56,7 +55,7 @@ class Place:
         self._options = dict(storage_options or {})
         self._fsync = fsync
         self._max_concurrency = max_concurrency
-        self._opened: dict[int, WeakKeyDictionary[AbstractEventLoop, LiteralFileSystem]] = {}
+        self._opened: dict[AbstractEventLoop, LiteralFileSystem] = {}
         self._prepare()
 
     def _prepare(self) -> None:
@@ -70,18 +69,19 @@ class Place:
 
     def filesystem(self) -> LiteralFileSystem:
         """The filesystem of the running loop; opened on first use."""
-        loops = self._opened.setdefault(os.getpid(), WeakKeyDictionary())
         loop = get_running_loop()
-        if loop not in loops:
-            for closed in [known for known in loops if known.is_closed()]:
-                del loops[closed]  # a client refers to its loop, which would keep both alive
-            loops[loop] = self._open()
-            loops[loop].max_in_flight = self._max_concurrency
-        return loops[loop]
+        if loop not in self._opened:
+            for known in list(self._opened):  # at once, as other threads may open theirs
+                if known.is_closed():
+                    self._opened.pop(known, None)
+            filesystem = self._open()
+            filesystem.max_in_flight = self._max_concurrency
+            self._opened[loop] = filesystem
+        return self._opened[loop]
 
     async def close(self) -> None:
         """Close the filesystem of the running loop, if it has one."""
-        filesystem = self._opened.get(os.getpid(), WeakKeyDictionary()).pop(get_running_loop(), None)
+        filesystem = self._opened.pop(get_running_loop(), None)
         if filesystem is not None:
             await filesystem._close()
 
