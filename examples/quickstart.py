@@ -105,7 +105,7 @@ async def compare_lists(storage: StorageManager, sessions: dict[str, list[str]])
         found = await storage.list_steps_for_session(session_id) if session_id in listed else []
         if found != step_ids:
             raise QuickstartError(f"{session_id} was stored with the steps {step_ids}, and lists {found}")
-        print(f"listed     {session_id}: {len(found)} steps, {found[0]} to {found[-1]}")
+        print(f"listed     {session_id}: {found[0]} to {found[-1]}, {len(found)} in all")
 
 
 async def compare_data(storage: StorageManager, steps: list[Step]) -> None:
