@@ -9,16 +9,22 @@ import os
 import re
 from configparser import Error as ConfigParserError
 from configparser import RawConfigParser
-from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from storage_manager.errors import LocalStorageError, S3ConfigError, StorageManagerError
+from storage_manager.errors import LocalStorageError, S3ConfigError, StorageManagerError, translating
 
-__all__ = ["DEFAULT_LOCAL_BASE_PATH", "DEFAULT_S3_REGION", "Config", "arguments_of", "check_credentials"]
+__all__ = [
+    "DEFAULT_LOCAL_BASE_PATH",
+    "DEFAULT_S3_REGION",
+    "Config",
+    "arguments_of",
+    "check_credentials",
+    "check_endpoint",
+]
 
 DEFAULT_S3_REGION = "us-west-2"
 DEFAULT_LOCAL_BASE_PATH = "./.storage_data"
@@ -81,7 +87,8 @@ class Config(BaseSettings):
             raise LocalStorageError(
                 "local_base_path is a URL; use StorageManager.from_url(url) for it", operation="configure"
             )
-        return os.path.abspath(os.path.expanduser(path))
+        with translating("open", path):
+            return os.path.abspath(os.path.expanduser(path))
 
     @field_validator("s3_bucket_name")
     @classmethod
@@ -110,7 +117,7 @@ class Config(BaseSettings):
     @classmethod
     def _endpoint(cls, value: str | None) -> str | None:
         if value is not None and not _is_endpoint(value):
-            raise ValueError("an http:// or https:// URL with a host, without user, password, query or fragment")
+            raise ValueError(_ENDPOINT_RULE)
         return value
 
     @property
@@ -126,22 +133,53 @@ class Config(BaseSettings):
         return self.local_base_path
 
 
+_S3, _LOCAL = ("s3", "s3a"), ("file", "local")  # as fsspec names them
+
+
 def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
     """The settings that a URL of S3 or of the local disk stands for; None for any other fsspec backend.
 
     Raises:
         S3ConfigError, StorageManagerError: the URL holds more than a place (a password, a query).
     """
-    parts = urlsplit(os.fspath(url)) if "://" in os.fspath(url) else None
-    if parts is None or parts.scheme == "file":
-        return {"local_base_path": unquote(parts.path) if parts else url, "prefer_s3": False, "require_s3": False}
-    if parts.scheme == "s3":
-        if parts.query or parts.fragment or "@" in parts.netloc:
-            raise S3ConfigError("an S3 URL is s3://bucket/prefix, and no more", operation="configure")
+    text = os.fspath(url)
+    if re.match(r"[a-z][a-z0-9+]+:/(?!/)", text):
+        raise StorageManagerError("a URL has two slashes after its protocol: s3://bucket/prefix", operation="configure")
+    if "://" not in text:
+        return {"local_base_path": url, "prefer_s3": False, "require_s3": False}
+    parts = _split(text)
+    if parts.scheme in _LOCAL and parts.netloc in ("", "localhost"):
+        return {"local_base_path": unquote(parts.path), "prefer_s3": False, "require_s3": False}
+    if parts.scheme in _S3:
         return {"s3_bucket_name": parts.netloc, "s3_prefix": parts.path, "prefer_s3": True}
-    if parts.password is not None:
-        raise StorageManagerError("a URL must not hold a password: use storage_options", operation="configure")
+    if parts.scheme in _LOCAL or parts.password is not None:
+        raise StorageManagerError(
+            "a URL must not hold a password, nor a file URL a host: use storage_options", operation="configure"
+        )
     return None
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL that is a place and no more; urlsplit itself drops control characters in silence."""
+    cls = S3ConfigError if url.lower().startswith(("s3:", "s3a:")) else StorageManagerError
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise cls("the URL cannot be read: its host is malformed", operation="configure") from error
+    strict = parts.scheme in (*_S3, *_LOCAL)
+    if not url.isprintable() or (strict and (parts.query or parts.fragment or "@" in parts.netloc)):
+        raise cls("the URL is more than a place: user, query, fragment or control characters", operation="configure")
+    return parts
+
+
+_ENDPOINT_RULE = "an http:// or https:// URL with a host, without user, password, query or fragment"
+
+
+def check_endpoint(url: str) -> str:
+    """An endpoint as it came, from storage_options; or S3ConfigError, which does not repeat it."""
+    if not _is_endpoint(url):
+        raise S3ConfigError(f"storage_options: endpoint_url must be {_ENDPOINT_RULE}", operation="configure")
+    return url
 
 
 def _is_endpoint(url: str) -> bool:
@@ -163,16 +201,25 @@ def _explain(error: ValidationError) -> str:
     return "the configuration cannot be used: " + "; ".join(faults)
 
 
+# Where AWS profiles are, and how botocore takes the names of their sections.
+_PROFILE_FILES = (
+    ("AWS_CONFIG_FILE", "~/.aws/config", re.compile(r"(?:profile\s+)(.+)|(default)")),
+    ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials", re.compile(r"(.+)")),
+)
+
+
 def _profiles() -> set[str]:
     names = set()
-    for variable, default in (("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")):
-        parser = RawConfigParser(strict=False)
-        path = os.environ.get(variable) or Path.home() / ".aws" / default
+    for variable, default, section in _PROFILE_FILES:
+        parser = RawConfigParser(strict=False, default_section="")
         try:
-            parser.read(path, encoding="utf-8")
+            parser.read(os.path.expandvars(os.path.expanduser(os.environ.get(variable) or default)), encoding="utf-8")
         except (ConfigParserError, UnicodeDecodeError) as error:
-            raise S3ConfigError(f"{path} cannot be read as an AWS profile file", operation="configure") from error
-        names |= {section.removeprefix("profile ").strip(" \"'") for section in parser.sections()}
+            why = f"the file of {variable}, by default {default}, cannot be read: {type(error).__name__}"
+            # not chained: the parser's message quotes the line, which may hold a secret
+            raise S3ConfigError(why, operation="configure") from None
+        found = filter(None, map(section.fullmatch, parser.sections()))
+        names |= {next(filter(None, match.groups())).strip(" \"'") for match in found}
     return names
 
 
@@ -190,9 +237,12 @@ def check_credentials(options: dict[str, Any]) -> None:
     secret = options.get("secret") or client.get("aws_secret_access_key")
     if not key and not secret:
         key, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
-    if key and not secret:
+        secret = secret if key else None  # botocore takes no notice of such a variable alone
+    if bool(key) != bool(secret) and not options.get("anon"):
+        given, missing = ("secret", "its key id") if secret else ("key id", "its secret")
         raise S3ConfigError(
-            "an access key id is given without its secret: set AWS_SECRET_ACCESS_KEY, or storage_options['secret']",
+            f"an access {given} is given without {missing}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "or storage_options['key'] and ['secret']",
             operation="configure",
         )
     profile = options.get("profile") or os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")

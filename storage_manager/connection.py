@@ -120,7 +120,7 @@ class Connection:
         return {
             "uses_s3": uses_s3,
             "s3_bucket": self._config.s3_bucket_name if uses_s3 else None,
-            "s3_region": self._config.s3_region if uses_s3 else None,
+            "s3_region": self._place.region if uses_s3 else None,
             "local_base_path": self._config.local_base_path,
             "effective_storage_type": {"s3": "S3", "file": "Local"}.get(protocol, protocol),
         }

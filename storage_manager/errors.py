@@ -25,6 +25,7 @@ __all__ = [
     "S3OperationError",
     "StorageManagerError",
     "is_missing",
+    "refusing",
     "translate",
     "translating",
 ]
@@ -170,7 +171,8 @@ def translate(error: Exception, operation: str, url: str) -> StorageManagerError
     if isinstance(error, StorageManagerError):
         return error
     names = _names(error)
-    reason = str(error) or type(error).__name__
+    reason = str(error).replace("None", "", str(error) == "None")  # some services give a code and no words
+    reason = reason or type(error).__name__
     reason = reason if names[0] in reason else f"{names[0]}: {reason}"
     advice = next((_ADVICE[name] for name in names if name in _ADVICE), None)
     message = f"cannot {operation} {url}: {reason.rstrip('.')}" + (f" ({advice})" if advice else "")
@@ -193,3 +195,18 @@ def translating(operation: str, url: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise translate(error, operation, url) from error
+
+
+@contextmanager
+def refusing(what: str, why: str) -> Iterator[None]:
+    """Let what a value raises of itself, while it is looked at, come out as InvalidDataError; chained.
+
+    Raises:
+        InvalidDataError: `what` cannot be stored, for `why` with the error's own words.
+    """
+    try:
+        yield
+    except StorageManagerError:
+        raise
+    except Exception as error:
+        raise InvalidDataError(f"{what} cannot be stored: {why} ({type(error).__name__}: {error})") from error

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
-from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
+from pydantic_core import from_json, to_json, to_jsonable_python
 
-from storage_manager.errors import InvalidDataError, InvalidIdError
+from storage_manager.errors import InvalidDataError, InvalidIdError, refusing
 
 __all__ = [
     "ACTION_DATA_FILENAME",
@@ -41,7 +41,7 @@ ALL_COMPONENTS: tuple[Component, ...] = get_args(Component)
 
 # jiter, which reads the JSON again, stops at 201 levels; a reader with less (serde_json: 128) is the user's choice.
 MAX_JSON_DEPTH = 200
-MAX_JSON_INT_BITS = 14_000  # 4215 digits; Python reads 4300 (sys.int_info.default_max_str_digits)
+MAX_JSON_INT = 10**4300  # Python reads no more digits (sys.int_info.default_max_str_digits)
 
 
 class StepData(NamedTuple):
@@ -110,7 +110,7 @@ def check_id(value: object, what: str) -> str:
     if not is_id(value):
         shown = value if len(value) <= 40 else value[:40] + "…"
         raise InvalidIdError(f"{what} {shown!r} cannot be used: {_fault(value)}")
-    return str(value)
+    return str.__str__(value)  # an Enum's own str() is another text
 
 
 def join(root: str, *names: str) -> str:
@@ -121,9 +121,18 @@ def join(root: str, *names: str) -> str:
 _Place = tuple[str | int, ...]  # the keyword of the component, then the keys and indices that lead to a value
 
 
+def _show(place: _Place) -> str:
+    path = "".join(f"[{_short(name)}]" for name in place[1:9]) + ("[…]" if len(place) > 9 else "")
+    return f"{place[0]}{path}"
+
+
+def _short(name: object) -> str:
+    text = repr(name)
+    return text if len(text) <= 60 else text[:60] + "…"
+
+
 def _refusal(place: _Place, why: str) -> InvalidDataError:
-    path = "".join(f"[{name!r}]" for name in place[1:9]) + ("[…]" if len(place) > 9 else "")
-    return InvalidDataError(f"{place[0]}{path} cannot be stored: {why}")
+    return InvalidDataError(f"{_show(place)} cannot be stored: {why}")
 
 
 def _plain_text(value: str, place: _Place) -> str:
@@ -136,26 +145,21 @@ def _plain_text(value: str, place: _Place) -> str:
 def _plain_number(value: float, place: _Place) -> float:
     if isinstance(value, float) and not math.isfinite(value):
         raise _refusal(place, f"{value} is no JSON number (RFC 8259, section 6)")
-    if isinstance(value, int) and value.bit_length() > MAX_JSON_INT_BITS:
+    if isinstance(value, int) and not -MAX_JSON_INT < value < MAX_JSON_INT:
         raise _refusal(place, "an integer of more than 4300 digits is not read back by Python")
     return value
 
 
 def _plain_key(key: object, place: _Place) -> str:
     if not isinstance(key, str):
-        raise _refusal(place, f"the key {key!r} is a {type(key).__name__}, and JSON has only str keys")
+        raise _refusal(place, f"the key {_short(key)} is a {type(key).__name__}, and JSON has only str keys")
     return _plain_text(key, place)
 
 
 def _plain_other(value: object, place: _Place) -> Any:
     """What is not one of JSON's types, as pydantic encodes it (datetime, UUID, Path, Enum, dataclass, model)."""
-    try:
+    with refusing(_show(place), f"{type(value).__module__}.{type(value).__qualname__} has no JSON form"):
         return _plain(to_jsonable_python(value), place)
-    except (PydanticSerializationError, ValueError, RecursionError) as error:
-        if isinstance(error, InvalidDataError):
-            raise
-        name = f"{type(value).__module__}.{type(value).__qualname__}"
-        raise _refusal(place, f"{name} has no JSON form") from error
 
 
 def _plain(value: object, place: _Place) -> Any:
@@ -176,14 +180,20 @@ def _plain(value: object, place: _Place) -> Any:
 
 
 def _encode_json(value: object, keyword: str) -> bytes:
-    plain = _plain(value, (keyword,))
+    with refusing(keyword, "it cannot be read"):
+        plain = _plain(value, (keyword,))
     if not isinstance(plain, dict):
         raise _refusal((keyword,), f"a mapping is needed, not {type(value).__name__}")
     return to_json(plain) + b"\n"
 
 
+_OVERFLOW = re.compile(rb"\d{2}[eE]|[eE]\+?\d{3}|\d{300}")
+
+
 def _decode_json(data: bytes) -> dict[str, Any]:
     value = from_json(data, allow_inf_nan=False)
+    if _OVERFLOW.search(data):
+        _plain(value, ("JSON",))  # jiter reads a number beyond float as infinity
     if not isinstance(value, dict):
         raise ValueError(f"a JSON object is expected, not {type(value).__name__}")
     return value

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from storage_manager.connection import Connection
-from storage_manager.errors import InvalidIdError, is_missing, translate, translating
+from storage_manager.errors import InvalidDataError, InvalidIdError, is_missing, translate, translating
 from storage_manager.filesystems import File
 from storage_manager.layout import (
     ALL_COMPONENTS,
@@ -198,16 +199,19 @@ class StorageManager(Connection):
         async def read(ids: tuple[str, str]) -> Step:
             return Step(*ids, await self.retrieve_step_data(*ids, components=components, strict=strict))
 
-        async for step in ahead(read, self._step_ids(session_ids), concurrency):
-            yield step
+        async with aclosing(ahead(read, self._step_ids(session_ids), concurrency)) as steps:
+            async for step in steps:
+                yield step
 
     async def _step_ids(self, session_ids: Iterable[str] | None) -> AsyncIterator[tuple[str, str]]:
         async def listed(session_id: str) -> list[tuple[str, str]]:
             return [(session_id, step_id) for step_id in await self.list_steps_for_session(session_id)]
 
-        async for steps in ahead(listed, self.iter_sessions() if session_ids is None else session_ids, 4):
-            for ids in steps:
-                yield ids
+        sessions = self.iter_sessions() if session_ids is None else session_ids
+        async with aclosing(ahead(listed, sessions, 4)) as listings:
+            async for steps in listings:
+                for ids in steps:
+                    yield ids
 
     async def store_steps(self, steps: Iterable[Step] | AsyncIterable[Step], *, concurrency: int = 16) -> int:
         """Store many steps; returns how many. The source is asked only as fast as steps are stored.
@@ -223,6 +227,8 @@ class StorageManager(Connection):
         _check_concurrency(concurrency)
 
         async def store(step: Step) -> None:
+            if not isinstance(step, Step) or not isinstance(step.data, StepData):
+                raise InvalidDataError("store_steps takes Step(session_id, step_id, StepData(...))", operation="store")
             await self.store_step_data(step.session_id, step.step_id, *step.data)
 
         return len([None async for _ in ahead(store, steps, concurrency)])

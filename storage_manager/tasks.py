@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -29,10 +29,14 @@ async def settled(work: Coroutine[Any, Any, Out]) -> Out:
         raise
 
 
-async def _each(items: Iterable[In] | AsyncIterable[In]) -> AsyncIterator[In]:
+async def _each(items: Iterable[In] | AsyncIterable[In]) -> AsyncGenerator[In, None]:
     if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
+        try:
+            async for item in items:
+                yield item
+        finally:
+            if isinstance(items, AsyncGenerator):
+                await items.aclose()
     else:
         for item in items:
             yield item
@@ -40,15 +44,16 @@ async def _each(items: Iterable[In] | AsyncIterable[In]) -> AsyncIterator[In]:
 
 async def ahead(
     function: Callable[[In], Awaitable[Out]], items: Iterable[In] | AsyncIterable[In], concurrency: int
-) -> AsyncIterator[Out]:
+) -> AsyncGenerator[Out, None]:
     """The results of a function for every item, in the order of the items, worked out ahead of the reader.
 
     No more than `concurrency` items are taken before their results are. When the reader leaves, or an item
-    fails, the others are cancelled and awaited: none is left behind.
+    fails, the others are cancelled and awaited, and the source is closed: nothing is left behind.
     """
     tasks: deque[asyncio.Future[Out]] = deque()
+    source = _each(items)
     try:
-        async for item in _each(items):
+        async for item in source:
             tasks.append(asyncio.ensure_future(function(item)))
             if len(tasks) >= concurrency:
                 yield await tasks.popleft()
@@ -57,4 +62,7 @@ async def ahead(
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            await source.aclose()

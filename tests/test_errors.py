@@ -183,13 +183,13 @@ def test_what_s3fs_raises_gets_code_and_advice(code: str, advice: str) -> None:
     assert (error.__cause__, error.operation, error.url) == (cause, "store", "s3://b/s/t")
 
 
-@pytest.mark.parametrize("code", ["NoSuchKey", "404", "NewInTheNextYear"])
+@pytest.mark.parametrize("code", ["NoSuchKey", "404", "MethodNotAllowed", "NewInTheNextYear"])
 def test_no_advice_from_the_disk_for_an_answer_of_s3(code: str) -> None:
-    """EIO and ENOENT of s3fs are made up: they say nothing of a disk."""
+    """EIO and EPERM of s3fs are made up: they say nothing of a disk."""
     error = translate(as_s3fs_raises(code), "retrieve", "s3://b/s")
     assert code in str(error)
     assert not str(error).endswith(")")  # advice stands in parentheses at the end
-    assert not any(word in str(error) for word in ("EIO", "ENOENT", "directory"))
+    assert not any(word in str(error) for word in ("EIO", "ENOENT", "EPERM", "directory"))
 
 
 @pytest.mark.parametrize(
@@ -335,3 +335,7 @@ def test_what_is_no_exception_passes_as_it_is(cls: type[BaseException]) -> None:
         raise interruption
     assert caught.value is interruption
     assert caught.value.__cause__ is None
+
+
+def test_an_error_without_words_is_called_by_its_name() -> None:
+    assert str(translate(RuntimeError(), "store", "/s")) == "cannot store /s: RuntimeError"

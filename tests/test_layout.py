@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -317,7 +318,6 @@ class Disguised(str):
 
 
 @pytest.mark.parametrize("name", [Word.YES, Disguised("yes")])
-@pytest.mark.xfail(reason="BUG: check_id returns str(value), which need not be the text that it has checked")
 def test_the_id_that_is_used_is_the_id_that_was_checked(name: str) -> None:
     """A `class Word(str, Enum)` is common; str(Word.YES) is "Word.YES"."""
     result = check_id(name, "session_id")
@@ -412,7 +412,7 @@ class Lying(float, enum.Enum):
         ({"a": list_in_itself}, "nested deeper than 200 levels, or in itself"),
         ({"a": [boxes(199)]}, "nested deeper than 200 levels"),
         ({"a": -(10**5000)}, "['a'] cannot be stored: an integer"),
-        ({"a": 2**14_000}, "['a'] cannot be stored: an integer"),
+        ({"a": 10**4300}, "['a'] cannot be stored: an integer"),
         ({"a": ValueError("x")}, "['a'] cannot be stored: builtins.ValueError"),
         ((1,), " cannot be stored: a mapping is needed, not tuple"),
         (7, " cannot be stored: a mapping is needed, not int"),
@@ -438,21 +438,18 @@ def failing() -> Iterator[int]:
     raise KeyError("boom")
 
 
-@pytest.mark.xfail(reason="BUG: what a value raises while it is encoded comes out as it is", raises=KeyError)
 def test_a_value_that_fails_is_refused() -> None:
     """`encode(value, keyword)` raises InvalidDataError."""
     with pytest.raises(InvalidDataError):
         encoded({"a": failing()})
 
 
-@pytest.mark.xfail(reason="BUG: keys are repeated in full: the message has 10,000 characters")
 def test_a_message_stays_readable() -> None:
     with pytest.raises(InvalidDataError) as caught:
         encoded({"k" * 10_000: math.nan})
     assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.xfail(reason="BUG: an int of 4216 to 4300 digits is refused as one of more than 4300")
 def test_the_message_about_integers_is_true() -> None:
     value = 10**4299
     assert len(str(value)) == 4300
@@ -534,7 +531,6 @@ def test_a_truncated_file_is_never_an_object(value: dict[str, Any], data: Any) -
         METADATA.decode(whole[:cut])
 
 
-@pytest.mark.xfail(reason="BUG: a number beyond float is read as infinity, which cannot be stored again")
 @pytest.mark.parametrize("number", [b"1e999", b"-1e999"])
 def test_a_number_beyond_float(number: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the reader's own words
@@ -609,3 +605,14 @@ def test_unknown_components(names: Any) -> None:
     """ "html" is a sequence too, of four unknown names."""
     with pytest.raises(InvalidDataError, match=f"no component is called {names[0]!r}"):
         formats(names)
+
+
+def test_numbers_of_numpy() -> None:
+    """A np.float64 is a float; a reward or a score often is one."""
+    assert METADATA.decode(encoded({"a": numpy.float64(1.5)})) == {"a": 1.5}
+
+
+@pytest.mark.parametrize("number", [b"9" * 300 + b"e99", b"9" * 308 + b".0e9"])
+def test_a_number_beyond_float_in_other_spellings(number: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the reader's own words
+        METADATA.decode(b'{"a":' + number + b"}")

@@ -7,7 +7,9 @@ import shutil
 import time
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from storage_manager import LocalStorageError, StepData, StorageManager
 from storage_manager.filesystems.disk import STAGING_PREFIX, _modified
@@ -64,7 +66,11 @@ async def test_an_empty_step_directory_is_taken(sm: StorageManager, base: Path) 
 
 
 async def test_leftovers_are_hidden_and_swept_when_an_hour_old(sm: StorageManager, base: Path) -> None:
-    old, young, file = (base / f"{STAGING_PREFIX}{name}" for name in ("old", "young", "file"))
+    old, young, file, link, foreign = (base / f"{STAGING_PREFIX}{name}" for name in [*(c * 32 for c in "abcd"), "mine"])
+    foreign.mkdir()
+    link.symlink_to(foreign)
+    os.utime(link, (1, 1), follow_symlinks=False)
+    os.utime(foreign, (1, 1))
     for directory in (old, young):
         directory.mkdir()
         (directory / "metadata.json").write_text("{}")
@@ -73,7 +79,7 @@ async def test_leftovers_are_hidden_and_swept_when_an_hour_old(sm: StorageManage
         os.utime(path, (time.time() - 3700,) * 2)
     assert await sm.list_sessions() == []
     await sm.store_step_data("s", "t", "x")
-    assert (old.exists(), file.exists(), young.exists()) == (False, False, True)
+    assert {path.name for path in base.iterdir()} == {"s", young.name, foreign.name}
 
 
 async def test_nothing_is_written_or_deleted_through_a_link(sm: StorageManager, base: Path, tmp_path: Path) -> None:
@@ -112,7 +118,14 @@ async def test_a_file_in_the_way(sm: StorageManager, base: Path) -> None:
 async def test_the_base_is_gone(sm: StorageManager, base: Path) -> None:
     await sm.store_step_data("s", "t", *DATA)
     shutil.rmtree(base)
-    for call in (sm.store_step_data("s", "t", "x"), sm.retrieve_step_data("s", "t"), sm.list_sessions(), sm.check()):
+    for call in (
+        sm.store_step_data("s", "t", "x"),
+        sm.retrieve_step_data("s", "t"),
+        sm.list_sessions(),
+        sm.list_steps_for_session("s"),
+        sm.delete_session("s"),
+        sm.check(),
+    ):
         with pytest.raises(LocalStorageError, match=str(base)):
             await call
     assert not base.exists()
@@ -267,10 +280,15 @@ async def test_a_staging_directory_that_is_published_meanwhile(sm: StorageManage
 
 
 def test_other_sync_backends_have_directories(tmp_path: Path) -> None:
-    """local:// is not ours: it runs as any synchronous backend of fsspec does, directories and all."""
+    """What is not ours runs as any synchronous backend of fsspec does, directories and all."""
+
+    class PlainDisk(LocalFileSystem):  # type: ignore[misc]
+        protocol = "plain-disk"
+
+    fsspec.register_implementation("plain-disk", PlainDisk, clobber=True)
 
     async def run() -> None:
-        sm = StorageManager.from_url(f"local://{tmp_path}/deep")
+        sm = StorageManager.from_url(f"plain-disk://{tmp_path}/deep")
         await sm.store_step_data("s", "t", *DATA)
         await sm.store_step_data("s", "t2", *DATA)
         await sm.delete_step("s", "t")
@@ -279,3 +297,41 @@ def test_other_sync_backends_have_directories(tmp_path: Path) -> None:
         assert await sm.list_sessions() == []
 
     asyncio.run(run())
+
+
+async def test_what_is_no_file_and_no_directory(sm: StorageManager, base: Path) -> None:
+    """A link in a circle hides no other session, and a pipe holds up nobody."""
+    await sm.store_step_data("s", "t", *DATA)
+    (base / "circle").symlink_to("circle")
+    (base / "s" / "circle").symlink_to("circle")
+    os.unlink(base / "s" / "t" / "metadata.json")
+    os.mkfifo(base / "s" / "t" / "metadata.json")
+    assert await sm.list_sessions() == ["s"]
+    assert await sm.list_steps_for_session("s") == ["t"]
+    assert await sm.retrieve_step_data("s", "t") == DATA._replace(metadata=None)
+    with pytest.raises(LocalStorageError, match="not a regular file"):
+        await sm.retrieve_step_data("s", "t", strict=True)
+
+
+async def test_a_path_that_is_too_long(tmp_path: Path) -> None:
+    """What is stored can be read again: a step is refused whose files no path could name."""
+    base = str(tmp_path)
+    while len(base) < 3800:
+        base += "/" + "d" * min(200, 3837 - len(base))
+    sm = StorageManager(local_base_path=base)
+    with pytest.raises(LocalStorageError, match="ENAMETOOLONG"):
+        await sm.store_step_data("s" * 128, "t" * 128, "x")
+    assert await sm.list_sessions() == []
+
+
+async def test_housekeeping_fails_no_store(sm: StorageManager, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = base / f"{STAGING_PREFIX}{'a' * 32}"
+    old.mkdir()
+    os.utime(old, (1, 1))
+
+    def refuse(path: str, **kwargs: object) -> None:
+        raise PermissionError(errno.EACCES, "not yours", path)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    await sm.store_step_data("s", "t", "x")
+    assert old.exists()

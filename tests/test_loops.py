@@ -8,7 +8,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -75,6 +75,12 @@ ENDINGS = {
             gc.collect()
             await asyncio.sleep(0.1)
         asyncio.run(main())
+        """,
+    "loop that runs on in a daemon": """
+        import threading
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, daemon=True).start()
+        asyncio.run_coroutine_threadsafe(use(sm, "s"), loop).result()
         """,
     "child after the loop": """
         asyncio.run(use(sm, "parent"))
@@ -177,20 +183,26 @@ async def longest_stall(stop: asyncio.Event) -> float:
     return longest
 
 
+async def stall_during(work: Awaitable[object]) -> float:
+    """The longest stall of the loop until the work is done."""
+    stop = asyncio.Event()
+    watch = asyncio.ensure_future(longest_stall(stop))
+    await work
+    stop.set()
+    return await watch
+
+
 async def test_loop_is_not_held_by_64_stores(tmp_path: object) -> None:
     """Steps of 370 kB, 64 in flight, local disk: never held for more than 15 ms.
 
-    The best of five runs: what else the machine does only adds.
+    Above the stall of an idle loop, and the best of ten runs: what else the machine does is not meant.
     """
     sm = StorageManager(local_base_path=str(tmp_path))
     html, screenshot, small = "<p>text</p>" * 11_000, os.urandom(250_000), {"text": "x" * 280}
     await sm.store_step_data("warm", "up", html, screenshot, small, small)
-    stalls = []
-    for run in range(5):
-        stop = asyncio.Event()
-        watch = asyncio.ensure_future(longest_stall(stop))
+    above = []
+    for run in range(10):
+        idle = await stall_during(asyncio.sleep(0.05))
         stores = (sm.store_step_data(f"s{run}", f"t{n}", html, screenshot, small, small) for n in range(64))
-        await asyncio.gather(*stores)
-        stop.set()
-        stalls.append(await watch)
-    assert min(stalls) < 0.015, stalls
+        above.append(await stall_during(asyncio.gather(*stores)) - idle)
+    assert min(above) < 0.015, above

@@ -293,3 +293,10 @@ async def test_a_backend_that_deletes_nothing_is_found_out(monkeypatch: pytest.M
         with pytest.raises(StorageManagerError, match=r"still there.*observation\.html"):
             await sm.delete_session("s")
     await sm.delete_session("s")
+
+
+@pytest.mark.parametrize("step", [("s", "t", StepData()), Step("s", "t", {"html": "x"}), None])  # type: ignore[arg-type]
+async def test_store_steps_takes_steps(sm: StorageManager, step: Any) -> None:
+    with pytest.raises(InvalidDataError, match="store_steps takes Step"):
+        await sm.store_steps([step])
+    assert await sm.list_sessions() == []

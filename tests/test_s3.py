@@ -1,12 +1,15 @@
 """S3: what is asked of the server, and what is said when it refuses."""
 
 import asyncio
+import pickle
 import socket
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import fsspec
 import pytest
+import s3fs
 from conftest import Request
 
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager
@@ -157,10 +160,15 @@ async def test_storage_options_hold_no_secret(moto: Make) -> None:
 
 
 async def test_any_protocol_of_fsspec(moto: Make, moto_url: str) -> None:
-    """s3a:// is not ours: it runs as any asynchronous backend of fsspec does."""
+    """What is not ours runs as any asynchronous backend of fsspec does."""
+
+    class PlainS3(s3fs.S3FileSystem):  # type: ignore[misc]
+        protocol = "plain-s3"
+
+    fsspec.register_implementation("plain-s3", PlainS3, clobber=True)
     bucket = moto().get_storage_info()["s3_bucket"]
     options = {"endpoint_url": moto_url, "client_kwargs": {"region_name": "us-east-1"}, "use_listings_cache": False}
-    sm = StorageManager.from_url(f"s3a://{bucket}/x", storage_options=options)
+    sm = StorageManager.from_url(f"plain-s3://{bucket}/x", storage_options=options)
     await sm.store_step_data("s", "t", *DATA)
     assert await sm.retrieve_step_data("s", "t") == DATA
     assert await sm.list_sessions() == ["s"]
@@ -178,8 +186,6 @@ async def test_a_web_page_is_no_s3(moto: Make) -> None:
             while header := (await reader.readline()).strip():
                 if header.lower().startswith(b"content-length:"):
                     length = int(header.split(b":")[1])
-                if header.lower().startswith(b"expect:"):
-                    writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             await reader.readexactly(length)
             assert line
             head = f"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {len(page)}\r\n\r\n"
@@ -188,7 +194,13 @@ async def test_a_web_page_is_no_s3(moto: Make) -> None:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     sm = moto(s3_endpoint_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    for call in (sm.store_step_data("s", "t", "x"), sm.list_sessions(), sm.delete_session("s")):
+    calls = (
+        sm.store_step_data("s", "t", "x"),
+        sm.list_sessions(),
+        sm.delete_session("s"),
+        sm.retrieve_step_data("s", "t"),
+    )
+    for call in calls:
         with pytest.raises(S3OperationError):
             await call
     await sm.aclose()
@@ -229,7 +241,7 @@ async def test_a_body_that_breaks_off_is_asked_for_again(moto: Make, cuts: int) 
             pass
         asked += 1
         body = b"0123" if asked <= cuts else b"0123456789"
-        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 10\r\n\r\n" + body)
+        writer.write(b"HTTP/1.1 200 OK\r\netag: x\r\nconnection: close\r\ncontent-length: 10\r\n\r\n" + body)
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
@@ -275,3 +287,33 @@ async def test_what_was_never_used_closes(moto: Make) -> None:
     sm = moto()
     assert sm.async_fs is sm.async_fs
     await sm.aclose()
+
+
+async def test_a_server_that_is_mute(moto: Make) -> None:
+    """It accepts connections and never answers: every attempt times out, also a PUT, and a cancellation comes out."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        options = {"config_kwargs": {"read_timeout": 0.2}}
+        sm = moto(s3_endpoint_url=f"http://127.0.0.1:{mute.getsockname()[1]}", storage_options=options)
+        calls = sm.store_step_data("s", "t", "x"), sm.retrieve_step_data("s", "t"), sm.delete_session("s")
+        for call in calls:
+            with pytest.raises(S3OperationError, match="s3_endpoint_url"):
+                await asyncio.wait_for(call, 30)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(sm.store_step_data("s", "t", "x"), 0.1)
+        await sm.aclose()
+
+
+async def test_what_storage_options_say_is_what_is_shown(moto: Make) -> None:
+    client = {"endpoint_url": "http://other:1", "region_name": "eu-central-1"}
+    sm = StorageManager("a-bucket", storage_options={"client_kwargs": client, "key": "k", "secret": "planted"})
+    assert sm.get_storage_info()["s3_region"] == "eu-central-1"
+    assert sm.storage_options == {"client_kwargs": {"region_name": "eu-central-1"}, "endpoint_url": "http://other:1"}
+    with pytest.raises(S3ConfigError, match="endpoint_url") as caught:
+        StorageManager("a-bucket", storage_options={"endpoint_url": "http://u:planted@h"})
+    assert "planted" not in str(caught.value)
+
+
+async def test_managers_travel_between_processes(make: Make) -> None:
+    sm = make()
+    await sm.store_step_data("s", "t", *DATA)
+    assert await pickle.loads(pickle.dumps(sm)).retrieve_step_data("s", "t") == DATA

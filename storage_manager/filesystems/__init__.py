@@ -10,13 +10,14 @@ from typing import Any
 
 import fsspec
 
-from storage_manager.config import Config, check_credentials
+from storage_manager.config import Config, check_credentials, check_endpoint
 from storage_manager.errors import translating
-from storage_manager.filesystems.base import File, LiteralFileSystem
+from storage_manager.filesystems.base import ATTEMPTS, File, LiteralFileSystem
 
 __all__ = ["File", "LiteralFileSystem", "Place"]
 
-_PUBLIC = ("endpoint_url", "anon", "profile", "requester_pays", "use_ssl")  # options that hold no secret
+CONNECT_TIMEOUT, READ_TIMEOUT = 5, 15  # seconds, for each attempt; s3fs's own values, made explicit
+_PUBLIC = ("anon", "profile", "requester_pays", "use_ssl")  # options that hold no secret
 
 
 class Place:
@@ -50,7 +51,7 @@ class Place:
             raise ValueError(f"max_concurrency must be at least 1, not {max_concurrency}")
         protocol, separator, path = root.rpartition("://")
         self.protocol = protocol or "file"
-        self.root = f"{protocol}{separator}{path.rstrip('/')}"
+        self.root = f"{protocol}{separator}{path.rstrip('/')}" or "/"
         self._config = config
         self._options = dict(storage_options or {})
         self._fsync = fsync
@@ -62,6 +63,7 @@ class Place:
         with translating("open", self.root):
             if self.protocol == "s3":
                 check_credentials(self._options)
+                _ = self.endpoint_url  # refused here where it is none
             elif self.protocol == "file":
                 os.makedirs(self.root, exist_ok=True)
             else:
@@ -104,10 +106,37 @@ class Place:
         auto_mkdir = {"auto_mkdir": True} if self.protocol == "file" else {}
         return fsspec.filesystem(self.protocol, **_merged(ours, self._options), **auto_mkdir)
 
-    def _s3_options(self) -> dict[str, Any]:
-        from storage_manager.filesystems.s3fs import s3_options
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": {}}
 
-        return _merged(s3_options(self._config, self._max_concurrency), self._options)
+    def _s3_options(self) -> dict[str, Any]:
+        """The keywords for s3fs: ours, and the user's over them."""
+        ours = {
+            "endpoint_url": self._config.s3_endpoint_url,
+            "client_kwargs": {"region_name": self._config.s3_region},
+            "config_kwargs": {
+                "max_pool_connections": self._max_concurrency,
+                # botocore's "max_attempts" would count the retries alone
+                "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+                "connect_timeout": CONNECT_TIMEOUT,
+                "read_timeout": READ_TIMEOUT,
+            },
+            "max_concurrency": 1,
+            "use_listings_cache": False,
+        }
+        return _merged(ours, self._options)
+
+    @property
+    def region(self) -> str:
+        """The region of S3 that requests go to."""
+        return str(self._s3_options()["client_kwargs"]["region_name"])
+
+    @property
+    def endpoint_url(self) -> str | None:
+        """The endpoint of S3 that requests go to; None for Amazon's own."""
+        options = self._s3_options()
+        url = options["endpoint_url"] or options["client_kwargs"].get("endpoint_url")
+        return None if url is None else check_endpoint(url)
 
     @property
     def public_options(self) -> dict[str, Any]:
@@ -115,9 +144,8 @@ class Place:
         if self.protocol != "s3":
             return {}
         given = {name: self._options[name] for name in _PUBLIC if name in self._options}
-        url = self._config.s3_endpoint_url
-        endpoint = {"endpoint_url": url} if url else {}
-        return {"client_kwargs": {"region_name": self._config.s3_region}, **endpoint, **given}
+        endpoint = {"endpoint_url": self.endpoint_url} if self.endpoint_url else {}
+        return {"client_kwargs": {"region_name": self.region}, **given, **endpoint}
 
 
 def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ below the root is there only as long as something is in it.
 import contextlib
 import errno
 import os
+import re
 import shutil
 import stat
 import time
@@ -23,6 +24,8 @@ __all__ = ["STAGING_PREFIX", "WholeFileSystem"]
 
 STAGING_PREFIX = ".staging-"
 STALE_SECONDS = 3600  # a writer needs seconds: what is an hour old was left by a kill
+STAGED = re.compile(re.escape(STAGING_PREFIX) + "[0-9a-f]{32}")
+PATH_LIMIT = 4096  # bytes, the ending zero included (Linux, limits.h); a rename alone would not meet it
 RACES = 20  # how often work is begun anew because others were quicker
 
 
@@ -71,6 +74,8 @@ class WholeFileSystem(LocalFileSystem):
         """Write the files of one step; where a deletion meanwhile took its directory away, begin anew."""
         step = os.path.dirname(files[0].path)
         self._refuse_link(os.path.dirname(step))
+        if any(len(os.fsencode(file.path)) >= PATH_LIMIT for file in files):
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), step)
         if not self._swept:
             self._swept = True
             self.sweep(STALE_SECONDS)
@@ -124,19 +129,25 @@ class WholeFileSystem(LocalFileSystem):
         if directory != self.root and os.path.islink(directory):
             raise OSError(errno.ELOOP, "a symbolic link: nothing is written or deleted through one", directory)
 
+    def _require_root(self) -> None:
+        """A directory that is gone, such as a disk that is not mounted, is no empty one."""
+        if not os.path.isdir(self.root):
+            raise FileNotFoundError(errno.ENOENT, "the base directory is gone", self.root)
+
     def read_all(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
+        """For each path its bytes, or why they could not be read."""
         results = [_read_whole(path) for path in paths]
-        if all(isinstance(result, FileNotFoundError) for result in results) and not os.path.isdir(self.root):
-            return [NotADirectoryError(errno.ENOTDIR, "the base directory is gone", self.root)] * len(paths)
+        if any(isinstance(result, FileNotFoundError) for result in results):
+            self._require_root()
         return results
 
     def directories(self, path: str) -> list[str]:
+        """The names of the directories in one, sorted; none if it is missing."""
         try:
             with os.scandir(path) as entries:
-                return sorted(entry.name for entry in entries if entry.is_dir())
+                return sorted(entry.name for entry in entries if _is_directory(entry))
         except (FileNotFoundError, NotADirectoryError):
-            if path == self.root:
-                raise
+            self._require_root()
             return []
 
     def remove_whole(self, path: str) -> bool:
@@ -152,6 +163,7 @@ class WholeFileSystem(LocalFileSystem):
             else:
                 return False
         except (FileNotFoundError, NotADirectoryError):
+            self._require_root()
             return False
         if stat.S_ISDIR(mode):
             self._remove_hidden(hidden, path)
@@ -181,11 +193,27 @@ class WholeFileSystem(LocalFileSystem):
         """Remove what killed writers left at the root, when it is older than this many seconds; returns how many."""
         limit = time.time() - older_than
         with os.scandir(self.root) as entries:
-            staged = [entry for entry in entries if entry.name.startswith(STAGING_PREFIX)]
-        stale = [entry.path for entry in staged if _modified(entry) < limit]
-        for path in stale:
-            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
-        return len(stale)
+            staged = [entry for entry in entries if STAGED.fullmatch(entry.name)]
+        return sum(_remove_entry(entry) for entry in staged if _modified(entry) < limit)
+
+
+def _remove_entry(entry: "os.DirEntry[str]") -> bool:
+    """False where another was quicker, or has to: housekeeping fails no store."""
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
+    except OSError:
+        return False
+    return True
+
+
+def _is_directory(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or to where nobody may look
+        return False
 
 
 def _modified(entry: "os.DirEntry[str]") -> float:
@@ -195,9 +223,15 @@ def _modified(entry: "os.DirEntry[str]") -> float:
         return time.time()
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for its writer, and the worker with it
+
+
 def _read_whole(path: str) -> bytes | OSError:
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0, opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return OSError(errno.EINVAL, "not a regular file", path)
             return file.read()
     except OSError as error:
         return error

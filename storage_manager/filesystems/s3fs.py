@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, cast
@@ -17,33 +18,15 @@ from typing import Any, cast
 import aiohttp
 import s3fs
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+from botocore.handlers import add_expect_header
 
-from storage_manager.config import Config
 from storage_manager.errors import translating
 from storage_manager.filesystems.base import ATTEMPTS, File, LiteralFileSystem, sorted_pages
 
-__all__ = ["S3FileSystem", "s3_options"]
+__all__ = ["S3FileSystem"]
 
-CONNECT_TIMEOUT, READ_TIMEOUT = 5, 15  # seconds, for each attempt; s3fs's own values, made explicit
 PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
 _BODY_ERRORS = (aiohttp.ClientPayloadError, IncompleteReadError, HTTPClientError)
-
-
-def s3_options(config: Config, max_in_flight: int) -> dict[str, Any]:
-    """The keywords for `s3fs.S3FileSystem`, stock or ours."""
-    return {
-        "endpoint_url": config.s3_endpoint_url,
-        "client_kwargs": {"region_name": config.s3_region},
-        "config_kwargs": {
-            "max_pool_connections": max_in_flight,
-            # botocore's "max_attempts" would count the retries alone
-            "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
-            "connect_timeout": CONNECT_TIMEOUT,
-            "read_timeout": READ_TIMEOUT,
-        },
-        "max_concurrency": 1,
-        "use_listings_cache": False,
-    }
 
 
 class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
@@ -56,6 +39,8 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         """The client; on first use it is tied to the running loop, whose shutdown closes it."""
         client = await super().set_session(refresh=refresh)
         if self.asynchronous and self._lifespan is None:
+            # aiohttp waits for "100 Continue" without a timeout, and a server that is mute never says it
+            client.meta.events.unregister("before-call.s3", add_expect_header)
             self._lifespan = _lifespan(self._s3creator)
             await anext(self._lifespan)
             sessions = client._endpoint.http_session._sessions
@@ -82,8 +67,11 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
             request["Range"] = await self._process_limits(path, start, end)
         attempts = ATTEMPTS
         while True:
-            body = (await self._call_s3("get_object", **request))["Body"]
+            answer = await self._call_s3("get_object", **request)
+            body = answer["Body"]
             try:
+                if "ETag" not in answer:
+                    raise OSError(errno.EPROTO, "what answered the GET is not S3: it names no ETag")
                 return bytes(await body.read())
             except _BODY_ERRORS:
                 attempts -= 1
@@ -160,7 +148,8 @@ def _abandon(sessions: dict[Any, aiohttp.ClientSession], pid: int) -> None:
     """
     for session in sessions.values():
         connector = session.connector
-        if connector is None or (connector._loop.is_running() and os.getpid() == pid):
+        at_exit = not threading.main_thread().is_alive()
+        if connector is None or (connector._loop.is_running() and os.getpid() == pid and not at_exit):
             continue
         session.detach()
         for connections in connector._conns.values():
