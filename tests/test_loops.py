@@ -132,6 +132,7 @@ class Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Length", "3")
+        self.send_header("ETag", "x")
         self.end_headers()
         self.wfile.write(b"<p>")
 
