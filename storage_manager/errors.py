@@ -14,8 +14,9 @@ botocore and aiohttp stay unloaded until S3 is used.
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 __all__ = [
     "InvalidDataError",
@@ -25,6 +26,7 @@ __all__ = [
     "S3OperationError",
     "StorageManagerError",
     "is_missing",
+    "may_pass",
     "refusing",
     "translate",
     "translating",
@@ -137,14 +139,18 @@ _CONFIG_ERRORS = {
 }
 
 
-def _service_code(error: BaseException | None) -> str:
-    """The code that an S3 service answered, from the error or from those behind it; else empty."""
+def _answer(error: BaseException | None) -> Mapping[str, Any]:
+    """What an S3 service answered, from the error or from those behind it; else nothing."""
     while error is not None:
         response = getattr(error, "response", None)
         if isinstance(response, dict) and response.get("Error"):
-            return str(response["Error"].get("Code") or "")
+            return response
         error = error.__cause__
-    return ""
+    return {}
+
+
+def _service_code(error: BaseException) -> str:
+    return str(_answer(error).get("Error", {}).get("Code") or "")
 
 
 def _names(error: BaseException) -> list[str]:
@@ -158,6 +164,21 @@ def _names(error: BaseException) -> list[str]:
 def is_missing(error: BaseException) -> bool:
     """True where the error says that this one file is not there: not that its bucket is not, or no access."""
     return isinstance(error, FileNotFoundError) and _service_code(error) != "NoSuchBucket"
+
+
+# What a service says, or a connection does, that the same request may not meet again (Amazon S3 API reference,
+# "Error responses": retry on 5xx and SlowDown; RFC 6585: on 429).
+_PASSING = {
+    "OperationAborted", "RequestTimeout", "SlowDown", "429", "500", "502", "503", "504",
+    "HTTPClientError", "ResponseParserError", "IncompleteReadError", "ChecksumError", "FlexibleChecksumError",
+    "ClientConnectionError", "ClientPayloadError", "ConnectionError", "TimeoutError", "EPROTO", "EBADMSG",
+}  # fmt: skip
+
+
+def may_pass(error: BaseException) -> bool:
+    """True for a failure of the service or the connection, which another attempt may not meet."""
+    status = _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return not _PASSING.isdisjoint([*_names(error), str(status)])
 
 
 def _error_class(url: str, names: list[str]) -> type[StorageManagerError]:
@@ -186,12 +207,13 @@ def translating(operation: str, url: str) -> Iterator[None]:
     """Let no error through but ours: chained, with `operation` and `url`.
 
     Raises:
-        StorageManagerError: the one that `translate` names; one that is ours already passes as it is.
+        StorageManagerError: the one that `translate` names; one that is ours already passes, and learns which
+            operation the user had called.
     """
     try:
         yield
     except StorageManagerError as error:
-        error.operation = error.operation or operation
+        error.operation = operation
         raise
     except Exception as error:
         raise translate(error, operation, url) from error

@@ -16,7 +16,8 @@ from storage_manager.filesystems.base import ATTEMPTS, File, LiteralFileSystem
 
 __all__ = ["File", "LiteralFileSystem", "Place"]
 
-CONNECT_TIMEOUT, READ_TIMEOUT = 5, 15  # seconds, for each attempt; s3fs's own values, made explicit
+# Seconds without progress, for each of three attempts: a dead address is reported in 15, a mute server in 48.
+CONNECT_TIMEOUT, READ_TIMEOUT = 4, 15
 _PUBLIC = ("anon", "profile", "requester_pays", "use_ssl")  # options that hold no secret
 
 
@@ -91,7 +92,7 @@ class Place:
         if self.protocol == "s3":
             from storage_manager.filesystems.s3fs import S3FileSystem
 
-            return S3FileSystem(asynchronous=True, **self._s3_options())
+            return S3FileSystem(asynchronous=True, **self._s3_options(attempts=1))  # it tries again itself
         if self.protocol == "file":
             from storage_manager.filesystems.local import AsyncLocalFileSystem
 
@@ -109,7 +110,7 @@ class Place:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}}
 
-    def _s3_options(self) -> dict[str, Any]:
+    def _s3_options(self, attempts: int = ATTEMPTS) -> dict[str, Any]:
         """The keywords for s3fs: ours, and the user's over them."""
         ours = {
             "endpoint_url": self._config.s3_endpoint_url,
@@ -117,7 +118,7 @@ class Place:
             "config_kwargs": {
                 "max_pool_connections": self._max_concurrency,
                 # botocore's "max_attempts" would count the retries alone
-                "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+                "retries": {"mode": "standard", "total_max_attempts": attempts},
                 "connect_timeout": CONNECT_TIMEOUT,
                 "read_timeout": READ_TIMEOUT,
             },

@@ -8,15 +8,16 @@ error while the siblings run on, or have no pages.
 import asyncio
 import errno
 import posixpath
+import random
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from fsspec.asyn import AsyncFileSystem
 
-from storage_manager.errors import translating
+from storage_manager.errors import may_pass, translating
 
-__all__ = ["ATTEMPTS", "File", "LiteralFileSystem", "sorted_pages"]
+__all__ = ["ATTEMPTS", "File", "LiteralFileSystem", "retrying", "sorted_pages"]
 
 ATTEMPTS = 3  # how often anything is tried before it is reported
 
@@ -88,6 +89,21 @@ class LiteralFileSystem(AsyncFileSystem):
         if self._semaphore is None:
             self._semaphore = asyncio.Semaphore(self.max_in_flight)
         return self._semaphore
+
+
+async def retrying(work: Callable[[], Awaitable[Out]], failures: tuple[type[Exception], ...]) -> Out:
+    """What the work gives, in three attempts where it fails with what may pass.
+
+    Between them it waits up to 1 and 2 seconds at random ("full jitter", as botocore's `standard` mode does).
+    """
+    for attempt in range(ATTEMPTS - 1):
+        try:
+            return await work()
+        except failures as error:
+            if not may_pass(error):
+                raise
+        await asyncio.sleep(random.uniform(0, 2**attempt))
+    return await work()
 
 
 _BELOW_SLASH = re.compile(r"[^/-\U0010ffff]")

@@ -1,38 +1,45 @@
 """S3 through s3fs, with the requests counted, the retries bounded and every answer checked.
 
 What is set otherwise than in stock s3fs, and why: no instance or listing cache (a stale listing hides other
-writers' sessions); `max_concurrency=1` (else every read is HEAD and GET); one layer of retries, botocore's
-`standard` mode with three attempts (s3fs would multiply it by five: a dead endpoint took 25 requests and 40 s);
-a content type on every PUT (else `binary/octet-stream`); a bulk delete whose errors per key are looked at.
+writers' sessions); `max_concurrency=1` (else every read is HEAD and GET); one layer of retries, ours, with three
+attempts (botocore's and s3fs's multiply: a dead endpoint took 25 requests and 40 s; and they end before a body is
+read or an answer understood); a content type on every PUT (else `binary/octet-stream`); a bulk delete whose errors
+per key are looked at.
 """
 
 import asyncio
 import contextlib
 import errno
 import os
+import re
 import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from functools import partial
+from hashlib import md5
 from typing import Any, cast
 
 import aiohttp
 import s3fs
-from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.handlers import add_expect_header
 
 from storage_manager.errors import translating
-from storage_manager.filesystems.base import ATTEMPTS, File, LiteralFileSystem, sorted_pages
+from storage_manager.filesystems.base import ATTEMPTS, File, LiteralFileSystem, retrying, sorted_pages
 
 __all__ = ["S3FileSystem"]
 
 PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
-_BODY_ERRORS = (aiohttp.ClientPayloadError, IncompleteReadError, HTTPClientError)
+_FAILURES = (OSError, BotoCoreError, aiohttp.ClientError)  # what a request can end in
+# By these an answer is known to come from S3.
+_PROOFS = {"put_object": {"ETag"}, "get_object": {"ETag"}, "list_objects_v2": {"Name", "KeyCount"}}
+_MD5 = re.compile('"?([0-9a-f]{32})"?')
 
 
 class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
     """`s3fs.S3FileSystem` that answers literally, for one event loop, and needs no closing."""
 
-    retries = 1  # botocore has the retries
+    retries = 1  # in the layer of s3fs
     _lifespan: AsyncGenerator[None, None] | None = None
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
@@ -51,34 +58,47 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         if self._lifespan is not None:
             await self._lifespan.aclose()
 
+    async def _call_s3(self, method: str, *kwargs_list: Any, **kwargs: Any) -> Any:
+        """One request, three attempts: the methods of s3fs itself come here too."""
+        return await retrying(partial(self._request, method, *kwargs_list, **kwargs), _FAILURES)
+
+    async def _request(self, method: str, *kwargs_list: Any, **kwargs: Any) -> Any:
+        """One attempt of one request, answered by S3: a proxy's page with status 200 is no answer."""
+        answer = await super()._call_s3(method, *kwargs_list, **kwargs)
+        if method in _PROOFS and not _PROOFS[method] & answer.keys():
+            if "Body" in answer:
+                answer["Body"].close()
+            raise OSError(errno.EPROTO, f"what answered {method} is not S3: it names no {min(_PROOFS[method])}")
+        return answer
+
     async def _write_file(self, file: File) -> None:
         with translating("store", file.path):
-            answer = await self._pipe_file(file.path, file.data, ContentType=file.content_type)
-            if answer is not None and "ETag" not in answer:
-                raise OSError(errno.EPROTO, "what answered the PUT is not S3: it names no ETag")
+            await retrying(partial(self._put, file), _FAILURES)
+
+    async def _put(self, file: File) -> None:
+        bucket, key, _ = self.split_path(file.path)
+        body = {"Body": file.data, "ContentType": file.content_type}
+        _check_digest(bucket, await self._request("put_object", Bucket=bucket, Key=key, **body), file.data)
 
     async def _cat_file(
         self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **kwargs: Any
     ) -> bytes:
-        """One GET; where its body breaks off, another, three in all. botocore retries only up to the headers."""
+        """One GET; an attempt ends with the last byte, not with the headers."""
         bucket, key, version = self.split_path(path)
         request = {"Bucket": bucket, "Key": key, **s3fs.core.version_id_kw(version_id or version)}
         if start is not None or end is not None:
             request["Range"] = await self._process_limits(path, start, end)
-        attempts = ATTEMPTS
-        while True:
-            answer = await self._call_s3("get_object", **request)
-            body = answer["Body"]
-            try:
-                if "ETag" not in answer:
-                    raise OSError(errno.EPROTO, "what answered the GET is not S3: it names no ETag")
-                return bytes(await body.read())
-            except _BODY_ERRORS:
-                attempts -= 1
-                if not attempts:
-                    raise
-            finally:
-                body.close()
+        return await retrying(partial(self._get, **request), _FAILURES)
+
+    async def _get(self, **request: Any) -> bytes:
+        answer = await self._request("get_object", **request)
+        try:
+            data = bytes(await answer["Body"].read())
+        finally:
+            answer["Body"].close()
+        if "Range" not in request:
+            _check_digest(request["Bucket"], answer, data)
+        return data
 
     async def _list(self, path: str, **request: Any) -> dict[str, Any]:
         """One LIST below a directory."""
@@ -86,8 +106,8 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         prefix = key.rstrip("/") + "/" if key else ""
         async with self._slots:
             answer = await self._call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **request)
-        if not {"Name", "KeyCount"} & answer.keys():
-            raise OSError(errno.EPROTO, "what answered the LIST is not S3: it names neither bucket nor count")
+        if not all(row["Key"].startswith(prefix) for row in answer.get("Contents", ())):
+            raise OSError(errno.EPROTO, "what answered the LIST names keys that are not below the directory")
         return {**answer, "Prefix": prefix}
 
     async def _name_pages(self, path: str) -> AsyncIterator[list[str]]:
@@ -122,6 +142,20 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         async with self._slots:
             answer = await self._call_s3("delete_objects", Bucket=bucket, Delete=request)
         return list(answer.get("Errors", []))
+
+
+def _check_digest(bucket: str, answer: Mapping[str, Any], data: bytes) -> None:
+    """Refuse bytes that changed on their way, where the ETag is their MD5.
+
+    It is that unless encrypted with a key of KMS or of the customer, or in a directory bucket (Amazon S3 API
+    reference, "Object"; rclone relies on the same for every S3 service that it knows).
+    """
+    encrypted = "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
+    digest = _MD5.fullmatch(answer["ETag"])
+    if digest is None or encrypted or bucket.endswith("--x-s3"):
+        return
+    if digest[1] != md5(data, usedforsecurity=False).hexdigest():
+        raise OSError(errno.EBADMSG, "bytes changed on their way: their MD5 is not the object's ETag")
 
 
 def _what_is_left(errors: Sequence[dict[str, str]], key: str) -> Exception:
