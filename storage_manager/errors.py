@@ -85,6 +85,7 @@ _ADVICE = {
     "SignatureDoesNotMatch": _BAD_CREDENTIALS,
     "NoCredentialsError": _BAD_CREDENTIALS,
     "PartialCredentialsError": _BAD_CREDENTIALS,
+    "UnauthenticatedError": _BAD_CREDENTIALS,
     "ExpiredToken": _EXPIRED,
     "InvalidToken": _EXPIRED,
     "TokenRefreshRequired": _EXPIRED,
@@ -103,6 +104,7 @@ _ADVICE = {
     "HTTPClientError": _UNREACHABLE,
     "ConnectionError": _UNREACHABLE,
     "ClientConnectionError": _UNREACHABLE,
+    "TypeError": "correct storage_options",
     "ResponseParserError": "check s3_endpoint_url: what answers there does not speak S3",
     "ENOSPC": "free some space on the disk",
     "EDQUOT": "free some of the disk quota",
@@ -113,29 +115,21 @@ _ADVICE = {
     "ENOENT": "the directory is gone: create it again, or mount its disk",
 }
 
-# botocore classes that speak of the configuration, not of a request that failed.
-_CONFIG_ERRORS = {
-    "NoCredentialsError",
-    "PartialCredentialsError",
-    "CredentialRetrievalError",
-    "ProfileNotFound",
-    "ConfigNotFound",
-    "ConfigParseError",
-    "InvalidConfigError",
-    "InvalidProxiesConfigError",
-    "NoRegionError",
-    "InvalidRegionError",
-    "InvalidEndpointConfigurationError",
-    "InvalidS3AddressingStyleError",
-    "InvalidRetryConfigurationError",
-    "InvalidMaxRetryAttemptsError",
-    "InvalidRetryModeError",
-    "ParamValidationError",
-    "SSOError",
-    "TokenRetrievalError",
-    "UnauthorizedSSOTokenError",
-    "UnknownSignatureVersionError",
-    "ImportError",
+# What is raised before a request is sent: by botocore (a service's answer is its ClientError, which is no
+# BotoCoreError), by obstore, for a package that is missing, for an argument that a client does not know.
+_CONFIG_ERRORS = {"BotoCoreError", "UnauthenticatedError", "UnknownConfigurationKeyError", "ImportError", "TypeError"}
+
+# The BotoCoreErrors that are about a request all the same.
+_REQUEST_ERRORS = {
+    "HTTPClientError",
+    "ConnectionError",
+    "IncompleteReadError",
+    "ChecksumError",
+    "FlexibleChecksumError",
+    "UnseekableStreamError",
+    "CapacityNotAvailableError",
+    "PaginationError",
+    "WaiterError",
 }
 
 
@@ -170,8 +164,9 @@ def is_missing(error: BaseException) -> bool:
 # "Error responses": retry on 5xx and SlowDown; RFC 6585: on 429).
 _PASSING = {
     "OperationAborted", "RequestTimeout", "SlowDown", "429", "500", "502", "503", "504",
-    "HTTPClientError", "ResponseParserError", "IncompleteReadError", "ChecksumError", "FlexibleChecksumError",
-    "ClientConnectionError", "ClientPayloadError", "ConnectionError", "TimeoutError", "EPROTO", "EBADMSG",
+    "HTTPClientError", "ConnectionError", "TimeoutError", "ClientConnectionError", "ClientPayloadError",
+    "IncompleteReadError", "ResponseParserError", "ChecksumError", "FlexibleChecksumError", "CapacityNotAvailableError",
+    "EPROTO", "EBADMSG",
 }  # fmt: skip
 
 
@@ -183,7 +178,8 @@ def may_pass(error: BaseException) -> bool:
 
 def _error_class(url: str, names: list[str]) -> type[StorageManagerError]:
     if url.startswith("s3://"):
-        return S3ConfigError if _CONFIG_ERRORS.intersection(names) else S3OperationError
+        configured = not _CONFIG_ERRORS.isdisjoint(names) and _REQUEST_ERRORS.isdisjoint(names)
+        return S3ConfigError if configured else S3OperationError
     return StorageManagerError if "://" in url else LocalStorageError
 
 

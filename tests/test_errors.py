@@ -3,6 +3,8 @@
 import asyncio
 import copy
 import errno
+import importlib
+import importlib.util
 import os
 import pickle
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import botocore.exceptions
+import botocore.parsers
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ProfileNotFound
 from s3fs.errors import translate_boto_error
@@ -23,7 +26,7 @@ from storage_manager import (
     S3OperationError,
     StorageManagerError,
 )
-from storage_manager.errors import _CONFIG_ERRORS, is_missing, translate, translating
+from storage_manager.errors import _CONFIG_ERRORS, _REQUEST_ERRORS, is_missing, may_pass, translate, translating
 
 
 def answered(code: str, cls: type[OSError] = OSError) -> OSError:
@@ -243,30 +246,92 @@ def test_who_does_not_answer_is_looked_for(cause: Exception) -> None:
     assert "SM_S3_ENDPOINT_URL" in str(error)
 
 
-BOTOCORE = sorted(
-    (
-        cls
-        for cls in vars(botocore.exceptions).values()
-        if isinstance(cls, type) and issubclass(cls, Exception) and not issubclass(cls, Warning)
-    ),
-    key=lambda cls: cls.__name__,
+def classes(*modules: str) -> list[type[Exception]]:
+    """Every exception class that these modules name, if they are installed."""
+    found = set()
+    for name in modules:
+        module = importlib.import_module(name) if importlib.util.find_spec(name.partition(".")[0]) else None
+        values = vars(module).values() if module else ()
+        found |= {cls for cls in values if isinstance(cls, type) and issubclass(cls, Exception)}
+    return sorted((cls for cls in found if not issubclass(cls, Warning)), key=lambda cls: cls.__name__)
+
+
+BOTOCORE = classes("botocore.exceptions", "botocore.parsers", "aiobotocore.response", "aiobotocore.httpchecksum")
+OTHERS = classes("aiohttp", "aiohttp.client_exceptions", "s3fs.errors", "obstore.exceptions", "asyncio", "socket")
+
+# What botocore raises once a request is on its way, or for what came back; all else of its own is configuration.
+ON_THE_WAY = (
+    botocore.exceptions.HTTPClientError,
+    botocore.exceptions.ConnectionError,
+    botocore.exceptions.ClientError,
+    botocore.exceptions.IncompleteReadError,
+    botocore.exceptions.ChecksumError,
+    botocore.exceptions.FlexibleChecksumError,
+    botocore.exceptions.UnseekableStreamError,
+    botocore.exceptions.CapacityNotAvailableError,
+    botocore.exceptions.PaginationError,
+    botocore.exceptions.WaiterError,
 )
 
 
+def raised(cls: type[Exception], url: str) -> StorageManagerError:
+    """What comes out of the translation when this class is raised in it."""
+    # each constructor wants its own arguments, and some give their words only then
+    cause = type(cls.__name__, (cls,), {"__init__": lambda self: None, "__str__": lambda self: "words"})()
+    with pytest.raises(StorageManagerError) as caught, translating("store", url):
+        raise cause
+    assert caught.value.__cause__ is cause
+    assert (caught.value.operation, caught.value.url) == ("store", url)
+    assert cls.__name__ in str(caught.value)
+    return caught.value
+
+
 @pytest.mark.parametrize("cls", BOTOCORE, ids=lambda cls: cls.__name__)
-def test_every_error_of_botocore_is_translated(cls: type[Exception]) -> None:
-    """Design, promise 4: "a test walks every botocore ... exception class"."""
-    cause = cls.__new__(cls)  # each constructor wants its own keywords
-    error = translate(cause, "store", "s3://b/s")
-    assert type(error) in {S3ConfigError, S3OperationError}
-    assert cls.__name__ in str(error)
-    configured = bool(_CONFIG_ERRORS & {parent.__name__ for parent in cls.__mro__})
-    assert isinstance(error, S3ConfigError) is configured
+def test_every_error_of_botocore_is_the_documented_one(cls: type[Exception]) -> None:
+    """Before a request: configuration; a request that failed: operation."""
+    configuration = issubclass(cls, botocore.exceptions.BotoCoreError) and not issubclass(cls, ON_THE_WAY)
+    assert type(raised(cls, "s3://b/s")) is (S3ConfigError if configuration else S3OperationError)
 
 
-def test_the_table_of_configuration_errors_has_no_misspelling() -> None:
-    names = {cls.__name__ for cls in BOTOCORE} | {"ImportError"}
-    assert names >= _CONFIG_ERRORS
+@pytest.mark.parametrize("cls", OTHERS, ids=lambda cls: cls.__name__)
+def test_every_error_of_the_transports_is_the_documented_one(cls: type[Exception]) -> None:
+    configuration = cls.__name__ in {"UnauthenticatedError", "UnknownConfigurationKeyError"}
+    configuration = configuration or issubclass(cls, (TypeError, ImportError))
+    assert type(raised(cls, "s3://b/s")) is (S3ConfigError if configuration else S3OperationError)
+    assert type(raised(cls, "/data/s")) is LocalStorageError
+    assert type(raised(cls, "gs://b/s")) is StorageManagerError
+
+
+def test_the_walk_met_them_all() -> None:
+    names = {cls.__name__ for cls in BOTOCORE + OTHERS}
+    assert {"NoCredentialsError", "ResponseParserError", "AioReadTimeoutError", "ClientPayloadError"} <= names
+    assert (_CONFIG_ERRORS | _REQUEST_ERRORS) - {"ImportError", "TypeError"} <= names
+
+
+PASSING = [
+    EndpointConnectionError(endpoint_url="http://h"),
+    botocore.exceptions.ReadTimeoutError(endpoint_url="http://h"),
+    botocore.exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2),
+    botocore.parsers.ResponseParserError("garbage"),
+    aiohttp.ClientPayloadError("cut"),
+    aiohttp.ServerDisconnectedError(),
+    ConnectionResetError(errno.ECONNRESET, "reset"),
+    TimeoutError(),
+    *(ClientError({"Error": {"Code": code}}, "x") for code in ("SlowDown", "RequestTimeout", "503", "429")),
+    ClientError({"Error": {"Code": "New"}, "ResponseMetadata": {"HTTPStatusCode": 502}}, "x"),
+]
+STAYING = [
+    NoCredentialsError(),
+    FileNotFoundError(errno.ENOENT, "no"),
+    PermissionError(errno.EACCES, "no"),
+    *(ClientError({"Error": {"Code": code}}, "x") for code in ("AccessDenied", "NoSuchBucket", "ExpiredToken", "301")),
+]
+
+
+@pytest.mark.parametrize(("error", "passing"), [(e, True) for e in PASSING] + [(e, False) for e in STAYING], ids=repr)
+def test_what_another_attempt_may_not_meet(error: Exception, passing: bool) -> None:
+    """5xx, SlowDown and 429 (S3 API reference, RFC 6585), connections and bodies; no other answer of the service."""
+    assert may_pass(error) is passing
 
 
 def test_the_system_really_says_so(tmp_path: Path) -> None:
@@ -311,9 +376,9 @@ def test_no_error_no_change() -> None:
 
 @pytest.mark.parametrize("cls", ALL)
 def test_what_ours_says_already_is_kept(cls: type[StorageManagerError]) -> None:
-    """The innermost operation and URL are nearest to what failed."""
-    ours = cls("x", operation="check", url="/inner")
-    with pytest.raises(cls) as caught, translating("store", "/outer"), translating("list", "/middle"):
+    """The innermost URL is nearest to what failed; the outermost operation is what the user called."""
+    ours = cls("x", operation="store", url="/inner")
+    with pytest.raises(cls) as caught, translating("check", "/outer"), translating("list", "/middle"):
         raise ours
     assert caught.value is ours
     assert (ours.operation, ours.url, ours.__cause__) == ("check", "/inner", None)
@@ -323,7 +388,7 @@ def test_nested_translation_is_done_once() -> None:
     cause = OSError(errno.ENOSPC, "full")
     with pytest.raises(LocalStorageError) as caught, translating("store", "/outer"), translating("write", "/inner"):
         raise cause
-    assert (caught.value.operation, caught.value.url) == ("write", "/inner")
+    assert (caught.value.operation, caught.value.url) == ("store", "/inner")
     assert caught.value.__cause__ is cause
     assert str(caught.value).count("cannot ") == 1
 

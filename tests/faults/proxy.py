@@ -50,6 +50,7 @@ class Exchange:
     """One request on its way: the client's connection, and the server behind."""
 
     request: Message
+    reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     forward: Callable[[Message], Awaitable[Message]]
 
@@ -65,8 +66,7 @@ class Exchange:
 
     async def silence(self) -> None:
         """Say nothing until the client leaves."""
-        while not self.writer.transport.is_closing():
-            await asyncio.sleep(0.01)
+        await self.reader.read()
 
 
 Fault = Callable[[Exchange], Awaitable[None]]
@@ -213,12 +213,12 @@ class Proxy:
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                 while not writer.transport.is_closing():
-                    await self._exchange(await receive(reader), writer)
+                    await self._exchange(await receive(reader), reader, writer)
         finally:
             writer.transport.abort()
 
-    async def _exchange(self, request: Message, writer: asyncio.StreamWriter) -> None:
-        exchange = Exchange(request, writer, self._forward)
+    async def _exchange(self, request: Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        exchange = Exchange(request, reader, writer, self._forward)
         if self._is_next(request):
             self.done += 1
             await FAULTS[self.fault](exchange)
