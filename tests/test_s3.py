@@ -303,6 +303,16 @@ async def test_a_server_that_is_mute(moto: Make) -> None:
         await sm.aclose()
 
 
+async def test_a_server_that_takes_no_more(moto: Make) -> None:
+    """It accepts a connection and reads nothing: a body larger than the buffers between is given up as well."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        options = {"config_kwargs": {"read_timeout": 0.5}}
+        sm = moto(s3_endpoint_url=f"http://127.0.0.1:{mute.getsockname()[1]}", storage_options=options)
+        with pytest.raises(S3OperationError, match="s3_endpoint_url"):
+            await asyncio.wait_for(sm.store_step_data("s", "t", screenshot_bytes=bytes(20_000_000)), 30)
+        await sm.aclose()
+
+
 async def test_what_storage_options_say_is_what_is_shown(moto: Make) -> None:
     client = {"endpoint_url": "http://other:1", "region_name": "eu-central-1"}
     sm = StorageManager("a-bucket", storage_options={"client_kwargs": client, "key": "k", "secret": "planted"})

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import re
+import socket
 import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -50,8 +51,9 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
             client.meta.events.unregister("before-call.s3", add_expect_header)
             self._lifespan = _lifespan(self._s3creator)
             await anext(self._lifespan)
-            sessions = client._endpoint.http_session._sessions
-            weakref.finalize(self, _abandon, sessions, os.getpid())
+            http = client._endpoint.http_session
+            http._connector_args.setdefault("socket_factory", partial(_socket, client.meta.config.read_timeout))
+            weakref.finalize(self, _abandon, http._sessions, os.getpid())
         return client
 
     async def _close(self) -> None:
@@ -164,6 +166,14 @@ def _what_is_left(errors: Sequence[dict[str, str]], key: str) -> Exception:
         reason = {"Code": left.get("Code"), "Message": f"{left.get('Message')}, for {left.get('Key')}"}
         return cast("Exception", ClientError({"Error": reason}, "DeleteObjects"))
     return OSError(errno.ENOTEMPTY, "still listed after three deletions", key)
+
+
+def _socket(timeout: float, address: tuple[Any, ...]) -> socket.socket:
+    """A socket whose peer must take what is sent within the timeout; aiohttp itself waits for that without end."""
+    new = socket.socket(*address[:3])
+    with contextlib.suppress(AttributeError):  # Linux alone has it (tcp(7))
+        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout * 1000))
+    return new
 
 
 async def _lifespan(client: contextlib.AbstractAsyncContextManager[Any]) -> AsyncGenerator[None, None]:
