@@ -175,6 +175,12 @@ async def test_any_protocol_of_fsspec(moto: Make, moto_url: str) -> None:
     await sm.delete_session("s")
     assert await sm.list_sessions() == []
 
+    async def target() -> Any:
+        return sm.async_fs.target
+
+    assert await asyncio.to_thread(asyncio.run, target()) is not await target()  # fsspec would give the same to both
+    await (await sm.async_fs.target.set_session()).close()  # as stock s3fs wants it
+
 
 async def test_a_web_page_is_no_s3(moto: Make) -> None:
     """A proxy's page answered as 200 is neither an empty listing nor a stored component."""

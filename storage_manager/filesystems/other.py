@@ -31,7 +31,8 @@ class OtherFileSystem(LiteralFileSystem):
     def __init__(self, target_protocol: str, target_options: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         target = fsspec.get_filesystem_class(target_protocol)
-        options = {"asynchronous": True} if issubclass(target, AsyncFileSystem) else {}
+        # a cached instance could be that of another loop
+        options = {"asynchronous": True, "skip_instance_cache": True} if issubclass(target, AsyncFileSystem) else {}
         self.target = target(**target_options, **options)
         self.protocol = self.target.protocol
         self._strip_protocol = self.target._strip_protocol

@@ -1,0 +1,256 @@
+"""A conformance suite for places that sessions lie in: a backend of fsspec, or a bucket and the rights on it.
+
+    import uuid, pytest
+    from storage_manager import StorageManager
+    from storage_manager.testing import StorageManagerTests
+
+    class TestMyBucket(StorageManagerTests):
+        @pytest.fixture
+        def storage(self):
+            return StorageManager.from_url(f"s3://my-bucket/{uuid.uuid4().hex}")
+
+It needs pytest and pytest-asyncio: `pip install "storage-manager[testing]"`.
+"""
+
+import asyncio
+import logging
+import pickle
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+try:
+    import pytest
+    import pytest_asyncio
+except ImportError as error:
+    raise ImportError('storage_manager.testing: pip install "storage-manager[testing]"') from error
+
+from storage_manager.errors import InvalidDataError, InvalidIdError, StorageManagerError
+from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, Format, Step, StepData
+from storage_manager.storage import StorageManager
+
+__all__ = ["StorageManagerTests"]
+
+OLD = StepData("<p>é\r\n</p>", b"\x89PNG\r\n" + bytes(range(256)), {"type": "click", "at": [1, 2.5]}, {"n": None})
+NEW = StepData("", b"", {}, {"é": "\N{SNOWMAN}", "deep": {"a": [{"b": True}]}})
+RAW = {
+    "html": "<p>é\r\n</p>".encode(),
+    "screenshot": OLD.screenshot,
+    "action": b'{"type":"click","at":[1,2.5]}\n',
+    "metadata": b'{"n":null}\n',
+}
+BAD_IDS = [
+    "",
+    ".",
+    "..",
+    "../up",
+    "a/b",
+    "a\\b",
+    ".hidden",
+    "_own",
+    "*",
+    "a?versionId=1",
+    "a::b",
+    "a.",
+    "a b",
+    "a\n",
+    "é",
+]
+NAMES = ["0", "B", "a", "a+c", "a-1", "a.b", "a=", "b", "b-1", "b-1-2", "run", "run-10", "run-9", "z~"]  # by code point
+
+
+@pytest.mark.asyncio
+class StorageManagerTests:
+    """What StorageManager promises of every place; a subclass supplies one fixture, `storage`.
+
+    `storage` gives a manager of a place that is empty, and whose URL another manager can be sent to. What the
+    tests write there, they delete: a place that is not empty is refused. `set` and `get` go past the code under
+    test; override them where fsspec's own filesystem (`storage.fs`) is not what you trust.
+    """
+
+    @pytest.fixture
+    def storage(self) -> StorageManager:
+        """The manager under test, of an empty place."""
+        raise NotImplementedError("a subclass of StorageManagerTests supplies the fixture `storage`")
+
+    async def set(self, storage: StorageManager, url: str, data: bytes) -> None:
+        """Put bytes at a URL, past the code under test."""
+        await asyncio.to_thread(storage.fs.pipe_file, url, data)
+
+    async def get(self, storage: StorageManager, url: str) -> bytes:
+        """The bytes at a URL, past the code under test."""
+        return bytes(await asyncio.to_thread(storage.fs.cat_file, url))
+
+    async def files(self, storage: StorageManager) -> list[str]:
+        """The paths of all files of the place, hidden ones too, past the code under test."""
+        return list(await asyncio.to_thread(storage.fs.find, storage.url_for()))
+
+    @pytest_asyncio.fixture(autouse=True)
+    async def _emptied(self, storage: StorageManager) -> AsyncIterator[None]:
+        assert await storage.list_sessions() == [], (
+            f"{storage.url_for()} is not empty: what lies there would be deleted"
+        )
+        yield
+        for session_id in await storage.list_sessions():
+            await storage.delete_session(session_id)
+        await storage.aclose()
+
+    # --- one step -------------------------------------------------------------------------------------
+
+    async def test_a_step_comes_back_as_it_went(self, storage: StorageManager) -> None:
+        paths = await storage.store_step_data("s", "t", *OLD)
+        assert paths == {row.path_key: storage.url_for("s", "t", row.name) for row in COMPONENTS}
+        assert await storage.retrieve_step_data("s", "t") == OLD
+        await storage.store_step_data("s", "t", *NEW)
+        assert await storage.retrieve_step_data("s", "t") == NEW
+
+    async def test_the_files_are_as_documented(self, storage: StorageManager) -> None:
+        await storage.store_step_data("s", "t", *OLD)
+        assert {name: await self.get(storage, storage.url_for("s", "t", name)) for name in ALL_COMPONENTS} == RAW
+        assert len(await self.files(storage)) == 4
+
+    async def test_files_of_others_are_read(self, storage: StorageManager) -> None:
+        for name in ALL_COMPONENTS:
+            await self.set(storage, storage.url_for("s", "t", name), RAW[name] or b"")
+        assert await storage.retrieve_step_data("s", "t") == OLD
+        assert await storage.list_steps_for_session("s") == ["t"]
+
+    @pytest.mark.parametrize("row", COMPONENTS, ids=lambda row: row.name)
+    async def test_one_component_leaves_the_others(self, storage: StorageManager, row: Format) -> None:
+        await storage.store_step_data("s", "t", *OLD)
+        changed: Any = {row.keyword: getattr(NEW, row.name)}
+        paths = await storage.store_step_data("s", "t", **changed)
+        assert [key for key, path in paths.items() if path] == [row.path_key]
+        assert await storage.retrieve_step_data("s", "t") == OLD._replace(**{row.name: getattr(NEW, row.name)})
+
+    async def test_what_is_missing_is_none_with_a_warning(
+        self, storage: StorageManager, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await storage.store_step_data("s", "t", metadata={})
+        caplog.clear()
+        assert await storage.retrieve_step_data("s", "t", strict=True) == StepData(metadata={})
+        assert sum(record.levelno == logging.WARNING for record in caplog.records) == 3
+        assert await storage.retrieve_step_data("no", "step") == StepData()
+
+    @pytest.mark.parametrize("data", [b"", b'{"a":', b"\xff{}", b"[" * 100_000, b'{"a":NaN}', b"[1]"])
+    async def test_what_cannot_be_decoded_is_none_or_an_error(self, storage: StorageManager, data: bytes) -> None:
+        url = storage.url_for("s", "t", "action")
+        await self.set(storage, url, data)
+        await storage.store_step_data("s", "t", metadata={})
+        assert await storage.retrieve_step_data("s", "t") == StepData(metadata={})
+        with pytest.raises(StorageManagerError) as caught:
+            await storage.retrieve_step_data("s", "t", strict=True)
+        assert (caught.value.operation, caught.value.url) == ("retrieve", url)
+        assert isinstance(caught.value.__cause__, ValueError)
+
+    async def test_only_what_is_asked_for_is_read(
+        self, storage: StorageManager, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await storage.store_step_data("s", "t", html_content="x", metadata={"m": 1})
+        caplog.clear()
+        assert await storage.retrieve_step_data("s", "t", components=["metadata"]) == StepData(metadata={"m": 1})
+        assert await storage.retrieve_step_data("s", "t", components=[]) == StepData()
+        assert not [record for record in caplog.records if record.name.startswith("storage_manager")]
+
+    async def test_a_large_component_is_whole(self, storage: StorageManager) -> None:
+        large = bytes(range(256)) * 32_768  # 8 MiB
+        await storage.store_step_data("s", "t", screenshot_bytes=large)
+        assert (await storage.retrieve_step_data("s", "t", components=["screenshot"])).screenshot == large
+
+    # --- listing and deleting -------------------------------------------------------------------------
+
+    async def test_lists_are_sorted_and_hold_ids_alone(self, storage: StorageManager) -> None:
+        for name in reversed(NAMES):
+            await storage.store_step_data(name, "t", metadata={})
+            await storage.store_step_data("a", name, metadata={})
+        for path in ("_hidden/t/metadata.json", ".hidden/t/metadata.json", "file", "a/_manifest.json", "a/_h/t.json"):
+            await self.set(storage, f"{storage.url_for()}/{path}", b"{}")
+        assert await storage.list_sessions() == NAMES
+        assert [name async for name in storage.iter_sessions()] == NAMES
+        assert await storage.list_steps_for_session("a") == sorted([*NAMES, "t"])
+        assert await storage.list_steps_for_session("no") == []
+        for path in ("_hidden/t/metadata.json", ".hidden/t/metadata.json", "file"):
+            await asyncio.to_thread(storage.fs.rm_file, f"{storage.url_for()}/{path}")
+
+    async def test_a_deletion_takes_its_own_and_no_more(self, storage: StorageManager) -> None:
+        for session in ("s", "s-1", "s1"):
+            for step in ("t", "t-1", "t1"):
+                await storage.store_step_data(session, step, "x", metadata={})
+        await self.set(storage, f"{storage.url_for('s', 't')}/other/file", b"x")
+        await storage.delete_step("s", "t")
+        assert await storage.list_steps_for_session("s") == ["t-1", "t1"]
+        await storage.delete_session("s1")
+        assert await storage.list_sessions() == ["s", "s-1"]
+        assert len(await self.files(storage)) == 2 * (2 + 3)
+
+    async def test_the_last_step_takes_its_session_along(self, storage: StorageManager) -> None:
+        await storage.store_step_data("s", "t", "x")
+        await storage.delete_step("s", "t")
+        assert await storage.list_sessions() == []
+        assert await self.files(storage) == []
+        await storage.delete_step("s", "t")
+        await storage.delete_session("s")
+
+    # --- what is refused ------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("bad", BAD_IDS)
+    async def test_a_bad_id_is_refused(self, storage: StorageManager, bad: str) -> None:
+        calls: dict[str, list[Coroutine[Any, Any, object]]] = {
+            "store": [storage.store_step_data(bad, "t", "x"), storage.store_step_data("s", bad, "x")],
+            "retrieve": [storage.retrieve_step_data(bad, "t"), storage.retrieve_step_data("s", bad)],
+            "list": [storage.list_steps_for_session(bad)],
+            "delete": [storage.delete_step(bad, "t"), storage.delete_step("s", bad), storage.delete_session(bad)],
+        }
+        for operation, refused in calls.items():
+            for call in refused:
+                with pytest.raises(InvalidIdError) as caught:
+                    await call
+                assert caught.value.operation == operation
+        assert await self.files(storage) == []
+
+    async def test_bad_data_is_refused_whole(self, storage: StorageManager) -> None:
+        with pytest.raises(InvalidDataError, match=r"metadata\['a'\]\[0\]"):
+            await storage.store_step_data("s", "t", "kept out", metadata={"a": [float("nan")]})
+        assert await self.files(storage) == []
+
+    # --- many, at once, and elsewhere -----------------------------------------------------------------
+
+    async def test_many_go_and_come_in_order(self, storage: StorageManager) -> None:
+        steps = [Step(f"s-{i}", f"t{j}", OLD._replace(metadata={"at": [i, j]})) for i in range(3) for j in range(4)]
+        assert await storage.store_steps(steps, concurrency=5) == 12
+        assert [step async for step in storage.iter_steps(concurrency=5)] == steps
+        assert [step async for step in storage.iter_steps(["s-2", "no", "s-0"])] == steps[8:] + steps[:4]
+
+    async def test_of_writers_at_once_one_wins_whole(self, storage: StorageManager) -> None:
+        values = [StepData(c * 5000, c.encode() * 9000, {"c": c * 100}, {"c": c * 99}) for c in "abcdefgh"]
+        await asyncio.gather(*(storage.store_step_data("s", "t", *value) for value in values))
+        step = await storage.retrieve_step_data("s", "t")
+        assert all(getattr(step, name) in [getattr(value, name) for value in values] for name in ALL_COMPONENTS)
+
+    async def test_a_cancelled_store_has_ended(self, storage: StorageManager) -> None:
+        for turns in range(8):
+            task = asyncio.ensure_future(storage.store_step_data("s", f"t{turns}", *OLD))
+            for _ in range(turns * turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            before = [await self.get(storage, path) for path in await self.files(storage)]
+            await storage.store_step_data("other", "t", *NEW)
+            await storage.delete_session("other")
+            assert [await self.get(storage, path) for path in await self.files(storage)] == before
+
+    async def test_other_managers_and_loops_see_the_same(self, storage: StorageManager) -> None:
+        await storage.store_step_data("s", "t", *OLD)
+        other = pickle.loads(pickle.dumps(storage))
+        assert await asyncio.to_thread(asyncio.run, storage.retrieve_step_data("s", "t")) == OLD
+        assert await asyncio.to_thread(asyncio.run, other.retrieve_step_data("s", "t")) == OLD
+        await storage.aclose()
+        assert await storage.list_sessions() == ["s"]
+
+    async def test_a_check_leaves_nothing(self, storage: StorageManager) -> None:
+        await storage.check()
+        assert await self.files(storage) == []
+
+    async def test_what_is_said_of_the_place(self, storage: StorageManager) -> None:
+        names = {"uses_s3", "s3_bucket", "s3_region", "local_base_path", "effective_storage_type"}
+        assert set(storage.get_storage_info()) == names
+        assert storage.url_for("s", "t", "html") == f"{storage.url_for()}/s/t/observation.html"

@@ -1,0 +1,72 @@
+"""The conformance suite on every place that is here: local disk, S3 by moto, a real S3 server, memory."""
+
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+from conftest import REAL, Make
+
+from storage_manager import StorageManager
+from storage_manager.testing import StorageManagerTests
+
+
+class TestLocal(StorageManagerTests):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> StorageManager:
+        return StorageManager(local_base_path=tmp_path / "base")
+
+
+class TestDurable(StorageManagerTests):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> StorageManager:
+        return StorageManager(local_base_path=tmp_path / "base", fsync=True)
+
+
+class TestMoto(StorageManagerTests):
+    @pytest.fixture
+    def storage(self, moto: Make) -> StorageManager:
+        return moto(s3_prefix="some/prefix")
+
+
+class TestRealS3(StorageManagerTests):
+    @pytest.fixture(params=[REAL])
+    def storage(self, request: pytest.FixtureRequest) -> StorageManager:
+        make: Make = request.getfixturevalue("real_s3")
+        return make()
+
+
+class TestMemory(StorageManagerTests):
+    @pytest.fixture
+    def storage(self) -> StorageManager:
+        return StorageManager.from_url(f"memory://{uuid.uuid4().hex}")
+
+
+def test_a_place_with_data_is_refused(tmp_path: Path) -> None:
+    """What the suite deletes afterwards is its own."""
+    (tmp_path / "mine" / "t").mkdir(parents=True)
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
+        "from storage_manager import StorageManager\n"
+        "from storage_manager.testing import StorageManagerTests\n"
+        "class TestIt(StorageManagerTests):\n"
+        "    @pytest.fixture\n"
+        "    def storage(self):\n"
+        f"        return StorageManager(local_base_path={str(tmp_path)!r})\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "-p", "no:cacheprovider", "-k", "check"]
+    run = subprocess.run([*command, tmp_path / "test_it.py"], capture_output=True, text=True, check=False)
+    assert "is not empty: what lies there would be deleted" in run.stdout
+    assert (tmp_path / "mine" / "t").is_dir()
+
+
+def test_without_the_fixture_it_says_what_is_missing() -> None:
+    with pytest.raises(NotImplementedError, match="supplies the fixture `storage`"):
+        StorageManagerTests.storage.__wrapped__(StorageManagerTests())  # type: ignore[attr-defined]
+
+
+def test_without_pytest_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['pytest'] = None; import storage_manager.testing"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert 'pip install "storage-manager[testing]"' in run.stderr
