@@ -13,7 +13,7 @@ from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.config import Config, arguments_of
 from storage_manager.errors import InvalidIdError, StorageManagerError, translate, translating
-from storage_manager.filesystems import File, Place
+from storage_manager.filesystems import File, Place, hidden_name
 from storage_manager.layout import Component, check_id, formats, join
 from storage_manager.tasks import settled
 
@@ -168,7 +168,7 @@ class Connection:
         Raises:
             S3OperationError, S3ConfigError, LocalStorageError: what is wrong, and what to do about it.
         """
-        probe = join(self._place.root, f".check-{secrets.token_hex(8)}", "probe")
+        probe = join(self._place.root, hidden_name(), "probe")
         data = secrets.token_bytes(32)
         filesystem = self._place.filesystem()
         with translating("check", self._place.root):

@@ -243,7 +243,6 @@ COMPONENTS = (
     Format("metadata", METADATA_FILENAME, "metadata", "metadata_path", _JSON_TYPE, _encode_json, _decode_json),
 )
 # fmt: on
-_BY_NAME = {row.name: row for row in COMPONENTS}
 
 
 def formats(components: Sequence[Component]) -> list[Format]:
@@ -252,7 +251,7 @@ def formats(components: Sequence[Component]) -> list[Format]:
     Raises:
         InvalidDataError: one of them is no component.
     """
-    unknown = [name for name in components if name not in _BY_NAME]
+    unknown = [name for name in components if name not in ALL_COMPONENTS]
     if unknown:
-        raise InvalidDataError(f"no component is called {unknown[0]!r}: choose from {', '.join(_BY_NAME)}")
+        raise InvalidDataError(f"no component is called {unknown[0]!r}: choose from {', '.join(ALL_COMPONENTS)}")
     return [row for row in COMPONENTS if row.name in components]

@@ -99,9 +99,9 @@ class StorageManager(Connection):
                 being missing (no such bucket, no access, no connection), or, if strict, one did.
         """
         with translating("retrieve", self._place.root):
-            rows = formats(components)
-            paths = [join(self._step_url(session_id, step_id), row.filename) for row in rows]
-            answers = await self._place.filesystem()._read_files(paths)
+            url, rows = self._step_url(session_id, step_id), formats(components)
+            paths = [join(url, row.filename) for row in rows]
+            answers = await self._place.filesystem()._read_files(paths) if rows else []
         failed = [
             translate(answer, "retrieve", path)
             for path, answer in zip(paths, answers, strict=True)
@@ -193,7 +193,8 @@ class StorageManager(Connection):
         """
         if isinstance(session_ids, str):
             raise InvalidIdError("session_ids is one id: give a list of ids", operation="retrieve")
-        formats(components)
+        with translating("retrieve", self._place.root):
+            formats(components)
         _check_concurrency(concurrency)
 
         async def read(ids: tuple[str, str]) -> Step:

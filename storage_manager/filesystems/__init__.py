@@ -12,9 +12,9 @@ import fsspec
 
 from storage_manager.config import Config, check_credentials, check_endpoint
 from storage_manager.errors import translating
-from storage_manager.filesystems.base import ATTEMPTS, File, LiteralFileSystem
+from storage_manager.filesystems.base import ATTEMPTS, File, LiteralFileSystem, hidden_name
 
-__all__ = ["File", "LiteralFileSystem", "Place"]
+__all__ = ["File", "LiteralFileSystem", "Place", "hidden_name"]
 
 # Seconds without progress, for each of three attempts: a dead address is reported in 15, a mute server in 48.
 CONNECT_TIMEOUT, READ_TIMEOUT = 4, 15

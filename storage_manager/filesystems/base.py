@@ -10,6 +10,7 @@ import errno
 import posixpath
 import random
 import re
+import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -17,12 +18,28 @@ from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.errors import may_pass, translating
 
-__all__ = ["ATTEMPTS", "File", "LiteralFileSystem", "retrying", "sorted_pages"]
+__all__ = [
+    "ATTEMPTS",
+    "STAGED",
+    "STAGING_PREFIX",
+    "File",
+    "LiteralFileSystem",
+    "hidden_name",
+    "retrying",
+    "sorted_pages",
+]
 
 ATTEMPTS = 3  # how often anything is tried before it is reported
+STAGING_PREFIX = ".staging-"
+STAGED = re.compile(re.escape(STAGING_PREFIX) + "[0-9a-f]{32}")
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+
+
+def hidden_name() -> str:
+    """A new name for what is not to be seen: no listing shows it, no id is like it, and `sweep` finds it again."""
+    return STAGING_PREFIX + uuid.uuid4().hex
 
 
 class File(NamedTuple):
@@ -71,6 +88,10 @@ class LiteralFileSystem(AsyncFileSystem):
         for left in await self._find(path):
             raise OSError(errno.ENOTEMPTY, "still there after deletion", left)
         return True
+
+    async def _sweep(self, path: str, older_than: float) -> int:
+        """Remove from a root what killed writers left there, if it is older than this many seconds; how many."""
+        return 0
 
     async def _close(self) -> None:
         """Give back connections and threads; a closed filesystem is not used again."""

@@ -8,23 +8,19 @@ below the root is there only as long as something is in it.
 import contextlib
 import errno
 import os
-import re
 import shutil
 import stat
 import time
-import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from storage_manager.filesystems.base import File
+from storage_manager.filesystems.base import STAGED, File, hidden_name
 
-__all__ = ["STAGING_PREFIX", "WholeFileSystem"]
+__all__ = ["WholeFileSystem"]
 
-STAGING_PREFIX = ".staging-"
 STALE_SECONDS = 3600  # a writer needs seconds: what is an hour old was left by a kill
-STAGED = re.compile(re.escape(STAGING_PREFIX) + "[0-9a-f]{32}")
 PATH_LIMIT = 4096  # bytes, the ending zero included (Linux, limits.h); a rename alone would not meet it
 RACES = 20  # how often work is begun anew because others were quicker
 
@@ -39,7 +35,7 @@ class WholeFileSystem(LocalFileSystem):
     def _staging(self, directory: str) -> str:
         """A new hidden name on the same disk: at the root, where no listing, glob or deletion of a session meets it."""
         base = self.root if directory.startswith(f"{self.root}/") else directory
-        return f"{base}/{STAGING_PREFIX}{uuid.uuid4().hex}"
+        return f"{base}/{hidden_name()}"
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         """Write a file whole: under its name, a reader meets the old bytes or all of the new ones."""
@@ -78,7 +74,8 @@ class WholeFileSystem(LocalFileSystem):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), step)
         if not self._swept:
             self._swept = True
-            self.sweep(STALE_SECONDS)
+            with contextlib.suppress(OSError):  # housekeeping fails no store
+                self.sweep(STALE_SECONDS)
         races = RACES
         while True:
             try:
@@ -198,13 +195,13 @@ class WholeFileSystem(LocalFileSystem):
 
 
 def _remove_entry(entry: "os.DirEntry[str]") -> bool:
-    """False where another was quicker, or has to: housekeeping fails no store."""
+    """False where another was quicker."""
     try:
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path)
         else:
             os.unlink(entry.path)
-    except OSError:
+    except FileNotFoundError:
         return False
     return True
 

@@ -63,6 +63,9 @@ class AsyncLocalFileSystem(LiteralFileSystem, WholeFileSystem):
     async def _remove_tree(self, path: str) -> bool:
         return await self._hop(self.remove_whole, path)
 
+    async def _sweep(self, path: str, older_than: float) -> int:
+        return await self._hop(self.sweep, older_than)
+
     async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         await self._hop(self.pipe_file, path, value, mode)
 

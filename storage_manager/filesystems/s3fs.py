@@ -8,14 +8,10 @@ per key are looked at.
 """
 
 import asyncio
-import contextlib
 import errno
-import os
 import re
-import socket
-import threading
-import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from datetime import datetime, timezone
 from functools import partial
 from hashlib import md5
 from typing import Any, cast
@@ -23,10 +19,18 @@ from typing import Any, cast
 import aiohttp
 import s3fs
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.handlers import add_expect_header
 
 from storage_manager.errors import translating
-from storage_manager.filesystems.base import ATTEMPTS, File, LiteralFileSystem, retrying, sorted_pages
+from storage_manager.filesystems.base import (
+    ATTEMPTS,
+    STAGING_PREFIX,
+    File,
+    LiteralFileSystem,
+    retrying,
+    sorted_pages,
+)
+from storage_manager.filesystems.client import lifespan, settle_in
+from storage_manager.layout import COMPONENTS, is_id
 
 __all__ = ["S3FileSystem"]
 
@@ -47,13 +51,9 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         """The client; on first use it is tied to the running loop, whose shutdown closes it."""
         client = await super().set_session(refresh=refresh)
         if self.asynchronous and self._lifespan is None:
-            # aiohttp waits for "100 Continue" without a timeout, and a server that is mute never says it
-            client.meta.events.unregister("before-call.s3", add_expect_header)
-            self._lifespan = _lifespan(self._s3creator)
+            self._lifespan = lifespan(self._s3creator)
             await anext(self._lifespan)
-            http = client._endpoint.http_session
-            http._connector_args.setdefault("socket_factory", partial(_socket, client.meta.config.read_timeout))
-            weakref.finalize(self, _abandon, http._sessions, os.getpid())
+            settle_in(self, client)
         return client
 
     async def _close(self) -> None:
@@ -145,6 +145,30 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
             answer = await self._call_s3("delete_objects", Bucket=bucket, Delete=request)
         return list(answer.get("Errors", []))
 
+    async def _sweep(self, path: str, older_than: float) -> int:
+        """Probes, and uploads of components that were begun and not ended (s3fs makes those of large files)."""
+        bucket, key, _ = self.split_path(path)
+        prefix = key.rstrip("/") + "/" if key else ""
+        answer = await self._call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix + STAGING_PREFIX)
+        probes = [row["Key"] for row in answer.get("Contents", []) if _age(row["LastModified"]) > older_than]
+        for error in await self._delete_keys(bucket, probes) if probes else []:
+            raise _refused(error)
+        answer = await self._call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix)
+        mine = [row for row in answer.get("Uploads", []) if _is_component(row["Key"].removeprefix(prefix))]
+        uploads = [row for row in mine if _age(row["Initiated"]) > older_than]
+        for row in uploads:
+            await self._call_s3("abort_multipart_upload", Bucket=bucket, Key=row["Key"], UploadId=row["UploadId"])
+        return len(probes) + len(uploads)
+
+
+def _age(written: datetime) -> float:
+    return (datetime.now(timezone.utc) - written).total_seconds()
+
+
+def _is_component(path: str) -> bool:
+    names = path.split("/")
+    return len(names) == 3 and all(map(is_id, names[:2])) and names[2] in {row.filename for row in COMPONENTS}
+
 
 def _check_digest(bucket: str, answer: Mapping[str, Any], data: bytes) -> None:
     """Refuse bytes that changed on their way, where the ETag is their MD5.
@@ -161,48 +185,10 @@ def _check_digest(bucket: str, answer: Mapping[str, Any], data: bytes) -> None:
 
 
 def _what_is_left(errors: Sequence[dict[str, str]], key: str) -> Exception:
-    if errors:
-        left = errors[0]
-        reason = {"Code": left.get("Code"), "Message": f"{left.get('Message')}, for {left.get('Key')}"}
-        return cast("Exception", ClientError({"Error": reason}, "DeleteObjects"))
-    return OSError(errno.ENOTEMPTY, "still listed after three deletions", key)
+    return _refused(errors[0]) if errors else OSError(errno.ENOTEMPTY, "still listed after three deletions", key)
 
 
-def _socket(timeout: float, address: tuple[Any, ...]) -> socket.socket:
-    """A socket whose peer must take what is sent within the timeout; aiohttp itself waits for that without end."""
-    new = socket.socket(*address[:3])
-    with contextlib.suppress(AttributeError):  # Linux alone has it (tcp(7))
-        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout * 1000))
-    return new
-
-
-async def _lifespan(client: contextlib.AbstractAsyncContextManager[Any]) -> AsyncGenerator[None, None]:
-    """Suspended while the client is in use: asyncio closes such generators before it closes their loop."""
-    try:
-        yield
-    finally:
-        await client.__aexit__(None, None, None)
-
-
-def _abandon(sessions: dict[Any, aiohttp.ClientSession], pid: int) -> None:
-    """Close what a loop left open that was closed without its generators, or that ran before a fork.
-
-    Such a loop closes nothing any more, so the sockets are closed beneath it; a forked child closes only its
-    own copies of them. aiohttp and asyncio would warn of each otherwise, when they are collected.
-    """
-    for session in sessions.values():
-        connector = session.connector
-        at_exit = not threading.main_thread().is_alive()
-        if connector is None or (connector._loop.is_running() and os.getpid() == pid and not at_exit):
-            continue
-        session.detach()
-        for connections in connector._conns.values():
-            for protocol, _ in connections:
-                _close_beneath(protocol.transport)
-        connector._conns.clear()
-
-
-def _close_beneath(transport: Any) -> None:
-    with contextlib.suppress(AttributeError):  # a loop other than asyncio's own: its transports do not warn
-        transport._sock.close()
-        transport._sock = None
+def _refused(left: Mapping[str, str]) -> Exception:
+    """The error that a bulk deletion answered for one key."""
+    reason = {"Code": left.get("Code"), "Message": f"{left.get('Message')}, for {left.get('Key')}"}
+    return cast("Exception", ClientError({"Error": reason}, "DeleteObjects"))

@@ -1,0 +1,64 @@
+"""The life of an aiobotocore client in one event loop, whose end nobody has to announce."""
+
+import contextlib
+import os
+import socket
+import threading
+import weakref
+from collections.abc import AsyncGenerator
+from functools import partial
+from typing import Any
+
+import aiohttp
+from botocore.handlers import add_expect_header
+
+__all__ = ["lifespan", "settle_in"]
+
+
+def settle_in(owner: object, client: Any) -> None:
+    """Bound every wait of a new client, and have what its loop leaves open closed with its owner."""
+    # aiohttp waits for "100 Continue" without a timeout, and a server that is mute never says it
+    client.meta.events.unregister("before-call.s3", add_expect_header)
+    http = client._endpoint.http_session
+    http._connector_args.setdefault("socket_factory", partial(_socket, client.meta.config.read_timeout))
+    weakref.finalize(owner, _abandon, http._sessions, os.getpid())
+
+
+def _socket(timeout: float, address: tuple[Any, ...]) -> socket.socket:
+    """A socket whose peer must take what is sent within the timeout; aiohttp itself waits for that without end."""
+    new = socket.socket(*address[:3])
+    with contextlib.suppress(AttributeError):  # Linux alone has it (tcp(7))
+        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout * 1000))
+    return new
+
+
+async def lifespan(client: contextlib.AbstractAsyncContextManager[Any]) -> AsyncGenerator[None, None]:
+    """Suspended while the client is in use: asyncio closes such generators before it closes their loop."""
+    try:
+        yield
+    finally:
+        await client.__aexit__(None, None, None)
+
+
+def _abandon(sessions: dict[Any, aiohttp.ClientSession], pid: int) -> None:
+    """Close what a loop left open that was closed without its generators, or that ran before a fork.
+
+    Such a loop closes nothing any more, so the sockets are closed beneath it; a forked child closes only its
+    own copies of them. aiohttp and asyncio would warn of each otherwise, when they are collected.
+    """
+    for session in sessions.values():
+        connector = session.connector
+        at_exit = not threading.main_thread().is_alive()
+        if connector is None or (connector._loop.is_running() and os.getpid() == pid and not at_exit):
+            continue
+        session.detach()
+        for connections in connector._conns.values():
+            for protocol, _ in connections:
+                _close_beneath(protocol.transport)
+        connector._conns.clear()
+
+
+def _close_beneath(transport: Any) -> None:
+    with contextlib.suppress(AttributeError):  # a loop other than asyncio's own: its transports do not warn
+        transport._sock.close()
+        transport._sock = None

@@ -1,0 +1,98 @@
+"""Leftovers of killed writers are removed, and nothing else."""
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from conftest import Make
+
+from storage_manager import LocalStorageError, S3OperationError, StorageManager
+from storage_manager.filesystems.base import hidden_name
+from storage_manager.integrity import sweep
+
+NOW = timedelta(0)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> StorageManager:
+    return StorageManager(local_base_path=tmp_path)
+
+
+async def test_nothing_to_sweep(sm: StorageManager) -> None:
+    await sm.store_step_data("s", "t", "x")
+    assert await sweep(sm, NOW) == 0
+    assert await sm.list_steps_for_session("s") == ["t"]
+
+
+async def test_staged_files_go_when_they_are_old_enough(local: StorageManager, tmp_path: Path) -> None:
+    for age, name in [(3700, hidden_name()), (3500, hidden_name()), (3700, ".staging-mine"), (3700, "session")]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metadata.json").write_bytes(b"{}")
+        written = (tmp_path / name).stat().st_mtime - age
+        os.utime(tmp_path / name, (written, written))
+    assert await sweep(local) == 1
+    assert await sweep(local, NOW) == 1
+    assert sorted(os.listdir(tmp_path)) == [".staging-mine", "session"]
+
+
+async def test_a_leftover_that_stays_is_an_error(
+    local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / hidden_name()).write_bytes(b"")
+
+    def refuse(path: str) -> None:
+        raise PermissionError(1, "not yours", path)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(LocalStorageError, match="not yours") as caught:
+        await sweep(local, NOW)
+    assert caught.value.operation == "sweep"
+    monkeypatch.undo()
+    assert await sweep(local, NOW) == 1
+
+
+async def test_an_age_is_not_negative(local: StorageManager) -> None:
+    with pytest.raises(ValueError, match="older_than"):
+        await sweep(local, timedelta(seconds=-1))
+
+
+@pytest.fixture(params=["", "deep/prefix"])
+def s3(request: pytest.FixtureRequest, moto: Make) -> Callable[[], StorageManager]:
+    return lambda: moto(s3_prefix=request.param)
+
+
+async def test_probes_and_unfinished_uploads_go(s3: Callable[[], StorageManager]) -> None:
+    """An upload that somebody else has under way in the same bucket is not ours to end."""
+    sm = s3()
+    await sm.store_step_data("s", "t", "x")
+    sm.fs.pipe_file(f"{sm.url_for()}/{hidden_name()}/probe", b"x")
+    bucket, _, prefix = sm.url_for().removeprefix("s3://").partition("/")
+    keys = [f"{prefix}/{name}".lstrip("/") for name in ("s/t/screenshot.png", "s/t/video.webm", "backup.tar")]
+    for key in keys:
+        await sm.async_fs._call_s3("create_multipart_upload", Bucket=bucket, Key=key)
+    assert await sweep(sm) == 0
+    assert await sweep(sm, NOW) == 2
+    left = await sm.async_fs._call_s3("list_multipart_uploads", Bucket=bucket)
+    assert sorted(row["Key"] for row in left["Uploads"]) == sorted(keys[1:])
+    assert sm.fs.find(sm.url_for()) == [sm.url_for("s", "t", "html").removeprefix("s3://")]
+
+
+async def test_a_probe_that_stays_is_an_error(
+    s3: Callable[[], StorageManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sm = s3()
+    sm.fs.pipe_file(f"{sm.url_for()}/{hidden_name()}/probe", b"x")
+    refusal = {"Key": "probe", "Code": "AccessDenied", "Message": "no"}
+
+    async def refuse(*args: object) -> list[dict[str, str]]:
+        return [refusal]
+
+    monkeypatch.setattr(sm.async_fs, "_delete_keys", refuse)
+    with pytest.raises(S3OperationError, match=r"AccessDenied.*for probe"):
+        await sweep(sm, NOW)
+
+
+async def test_other_backends_have_nothing_to_sweep() -> None:
+    assert await sweep(StorageManager.from_url("memory://sweeping"), NOW) == 0
