@@ -81,10 +81,12 @@ async def everything(manager: StorageManager, **kwargs: Any) -> list[Step]:
     return [step async for step in manager.iter_steps(**kwargs)]
 
 
-async def files(manager: StorageManager) -> list[str]:
-    """Every file below the root, hidden ones too, past the code under test."""
-    root = manager.url_for().removeprefix("s3://")
-    return sorted(path.removeprefix(root) for path in await manager.async_fs._find(root))
+async def files(manager: StorageManager) -> tuple[list[str], list[str]]:
+    """The directories at the root and every file below it, hidden ones too, past the code under test."""
+    fs, root = manager.async_fs, manager.url_for()
+    names = [name async for page in fs._iter_names(root) for name in page]
+    bare = root.removeprefix("s3://")
+    return names, sorted(path.removeprefix(bare) for path in await fs._find(root))
 
 
 async def spoilt(manager: StorageManager, session: str, step: str, component: Any) -> None:
@@ -187,7 +189,7 @@ class Machine(RuleBasedStateMachine):
         there = [
             f"{url}/{name}" for url, data in steps for name, value in zip(names, data, strict=True) if value is not None
         ]
-        assert self.ask(files) == repr(sorted(there))
+        assert self.ask(files) == repr((sorted(self.model), sorted(there)))
 
     @rule(session=ids, step=ids)
     def delete_step(self, session: str, step: str) -> None:
