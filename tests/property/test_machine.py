@@ -103,6 +103,7 @@ class Machine(RuleBasedStateMachine):
     """Managers, and beside them the model: what they should hold."""
 
     ids = Bundle("ids")
+    pairs = Bundle("pairs")  # of session and step; where something was stored, that is most likely still there
 
     def __init__(self, backends: list[At], loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -137,18 +138,25 @@ class Machine(RuleBasedStateMachine):
     def like_each_other(self) -> Any:
         return multiple(*ALIKE)
 
+    @initialize(target=pairs)
+    def nothing_is_there(self) -> Any:
+        return "a", "a"
+
     @rule(target=ids, name=GENERATED)
     def any_other(self, name: str) -> str:
         return name
 
-    @rule(session=ids, step=ids, data=DATA)
-    def store(self, session: str, step: str, data: StepData) -> None:
-        pairs = zip(COMPONENTS, data, strict=True)
-        stored = {
-            row.path_key: f"ROOT/{session}/{step}/{row.filename}" if value is not None else None for row, value in pairs
-        }
-        assert self.ask(lambda sm: sm.store_step_data(session, step, *data)) == repr(stored)
+    @rule(target=pairs, session=ids, step=ids, data=DATA)
+    def store(self, session: str, step: str, data: StepData) -> tuple[str, str]:
+        files = {row: f"ROOT/{session}/{step}/{row.filename}" for row in COMPONENTS}
+        paths = {row.path_key: None if getattr(data, row.name) is None else files[row] for row in COMPONENTS}
+        assert self.ask(lambda sm: sm.store_step_data(session, step, *data)) == repr(paths)
         self.put(session, step, data)
+        return session, step
+
+    @rule(pair=pairs, data=DATA)
+    def store_again(self, pair: tuple[str, str], data: StepData) -> None:
+        self.store(*pair, data)
 
     @rule(steps=st.dictionaries(st.tuples(ids, ids), DATA, max_size=4), concurrency=st.integers(1, 3))
     def store_many(self, steps: dict[tuple[str, str], StepData], concurrency: int) -> None:
@@ -157,14 +165,16 @@ class Machine(RuleBasedStateMachine):
         for step in many:
             self.put(*step)
 
-    @rule(session=ids, step=ids, component=st.sampled_from(sorted(BAD_BYTES)))
-    def spoil(self, session: str, step: str, component: Any) -> None:
+    @rule(pair=pairs, component=st.sampled_from(sorted(BAD_BYTES)))
+    def spoil(self, pair: tuple[str, str], component: Any) -> None:
         """Somebody else writes what is no component."""
-        self.ask(lambda sm: spoilt(sm, session, step, component))
+        session, step = pair
+        assert self.ask(lambda sm: spoilt(sm, session, step, component)) == "None"
         self.put(session, step, StepData(**{component: SPOILED}))
 
-    @rule(session=ids, step=ids, components=SOME, strict=st.booleans())
-    def retrieve(self, session: str, step: str, components: list[Any], strict: bool) -> None:
+    @rule(pair=pairs, components=SOME, strict=st.booleans())
+    def retrieve(self, pair: tuple[str, str], components: list[Any], strict: bool) -> None:
+        session, step = pair
         data = StepData(**{name: getattr(self.at(session, step), name) for name in components})
         spoiled = [row.filename for row, value in zip(COMPONENTS, data, strict=True) if value is SPOILED]
         found = self.ask(lambda sm: sm.retrieve_step_data(session, step, components=components, strict=strict))
@@ -191,8 +201,9 @@ class Machine(RuleBasedStateMachine):
         ]
         assert self.ask(files) == repr((sorted(self.model), sorted(there)))
 
-    @rule(session=ids, step=ids)
-    def delete_step(self, session: str, step: str) -> None:
+    @rule(pair=pairs)
+    def delete_step(self, pair: tuple[str, str]) -> None:
+        session, step = pair
         assert self.ask(lambda sm: sm.delete_step(session, step)) == "None"
         steps = self.model.get(session, {})
         steps.pop(step, None)
@@ -209,16 +220,18 @@ class Machine(RuleBasedStateMachine):
         call, text = refused
         assert self.ask(call).startswith(text)
 
-    @rule(old=ids, new=ids)
-    def copy(self, old: str, new: str) -> None:
+    @rule(pair=pairs, new=ids)
+    def copy(self, pair: tuple[str, str], new: str) -> None:
+        old, _ = pair
         steps = self.steps(old)
         assert self.ask(lambda sm: copied(sm, old, sm, new)) == repr(len(steps))
         for step in steps:
             self.put(new, step.step_id, step.data)
 
-    @rule(session=ids)
-    def copy_elsewhere(self, session: str) -> None:
+    @rule(pair=pairs)
+    def copy_elsewhere(self, pair: tuple[str, str]) -> None:
         """To another place: of the other backend, where there are two."""
+        session, _ = pair
         whole = [step for step in self.steps(session) if step.data != StepData()]
         for managers, other in zip(self.managers, reversed(self.elsewhere), strict=True):
             self.run(copied(managers[0], session, other, session))
