@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from storage_manager import InvalidIdError, Step, StepData, StorageManager
 
+# None names a directory that exists outside of the place: a check that is broken fails here, and harms nothing.
 HOSTILE = [
     # (why it is here, the id)
     ("empty", ""),
