@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from conftest import Make
+from conftest import REAL, REAL_ENDPOINT, Make
 
 from storage_manager import LocalStorageError, S3OperationError, StorageManager
 from storage_manager.filesystems.base import hidden_name
@@ -58,9 +58,11 @@ async def test_an_age_is_not_negative(local: StorageManager) -> None:
         await sweep(local, timedelta(seconds=-1))
 
 
-@pytest.fixture(params=["", "deep/prefix"])
-def s3(request: pytest.FixtureRequest, moto: Make) -> Callable[[], StorageManager]:
-    return lambda: moto(s3_prefix=request.param)
+@pytest.fixture(params=[("moto", ""), ("moto", "deep/prefix"), pytest.param(("real_s3", "deep"), marks=REAL.marks)])
+def s3(request: pytest.FixtureRequest) -> Callable[[], StorageManager]:
+    backend, prefix = request.param
+    make: Make = request.getfixturevalue(backend)
+    return lambda: make(s3_prefix=prefix)
 
 
 async def test_probes_and_unfinished_uploads_go(s3: Callable[[], StorageManager]) -> None:
@@ -72,7 +74,8 @@ async def test_probes_and_unfinished_uploads_go(s3: Callable[[], StorageManager]
     keys = [f"{prefix}/{name}".lstrip("/") for name in ("s/t/screenshot.png", "s/t/video.webm", "backup.tar")]
     for key in keys:
         await sm.async_fs._call_s3("create_multipart_upload", Bucket=bucket, Key=key)
-    assert await sweep(sm) == 0
+    if sm.storage_options["endpoint_url"] == REAL_ENDPOINT:
+        assert await sweep(sm) == 0  # moto says that every upload was begun in 2010
     assert await sweep(sm, NOW) == 2
     left = await sm.async_fs._call_s3("list_multipart_uploads", Bucket=bucket)
     assert sorted(row["Key"] for row in left["Uploads"]) == sorted(keys[1:])
