@@ -167,7 +167,7 @@ def _split(url: str) -> SplitResult:
     except ValueError as error:
         raise cls("the URL cannot be read: its host is malformed", operation="configure") from error
     strict = parts.scheme in (*_S3, *_LOCAL)
-    if not url.isprintable() or (strict and (parts.query or parts.fragment or "@" in parts.netloc)):
+    if not url.isprintable() or parts.query or parts.fragment or (strict and "@" in parts.netloc):
         raise cls("the URL is more than a place: user, query, fragment or control characters", operation="configure")
     return parts
 

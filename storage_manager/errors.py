@@ -105,7 +105,7 @@ _ADVICE = {
     "ConnectionError": _UNREACHABLE,
     "ClientConnectionError": _UNREACHABLE,
     "TypeError": "correct storage_options",
-    "ResponseParserError": "check s3_endpoint_url: what answers there does not speak S3",
+    "EPROTO": "check s3_endpoint_url (SM_S3_ENDPOINT_URL): what answers there does not speak S3",
     "ENOSPC": "free some space on the disk",
     "EDQUOT": "free some of the disk quota",
     "EACCES": _NO_RIGHT,

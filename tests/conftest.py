@@ -1,32 +1,15 @@
-"""The places that the suite runs on: local disk, S3 through moto, and any real endpoint that is named.
+"""Managers of an empty place, for each backend: local disk, moto, and the real S3 server that is named."""
 
-SM_TEST_S3_ENDPOINT, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, adds a real S3 server;
-`eval "$(python tests/ceph_s3.py start DIR)"` starts one. No test touches the user's own AWS configuration.
-"""
-
-import asyncio
 import logging
 import os
 import threading
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import WSGIRequestHandler, make_server
+from places import REAL, REAL_ENDPOINT, REAL_KEYS, Continuing, Make, Recorder, Request, make_bucket
+from werkzeug.serving import make_server
 
 from storage_manager import StorageManager
-from storage_manager.filesystems.s3fs import S3FileSystem
-
-REAL_ENDPOINT = os.environ.get("SM_TEST_S3_ENDPOINT")
-REAL_KEYS = {name: os.environ.get(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
-REAL = pytest.param(
-    "real-s3",
-    marks=pytest.mark.skipif(not REAL_ENDPOINT, reason='eval "$(python tests/ceph_s3.py start DIR)" starts a server'),
-)
-
-Make = Callable[..., StorageManager]
 
 
 @pytest.fixture(autouse=True)
@@ -39,34 +22,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     monkeypatch.setenv("AWS_CONFIG_FILE", str(nowhere / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere / "credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-
-class Request(NamedTuple):
-    """One request as the server saw it."""
-
-    method: str
-    path: str
-    query: str
-    content_type: str
-
-
-class Recorder:
-    """The fake S3 server, writing down every request that reaches it."""
-
-    def __init__(self) -> None:
-        self.app = DomainDispatcherApplication(create_backend_app)
-        self.requests: list[Request] = []
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        names = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "CONTENT_TYPE")
-        self.requests.append(Request(*(environ.get(name, "") for name in names)))
-        return self.app(environ, start_response)
-
-
-class Continuing(WSGIRequestHandler):
-    """Answers `Expect: 100-continue` at once, which every PUT of botocore asks for."""
-
-    protocol_version = "HTTP/1.1"
 
 
 @pytest.fixture(scope="session")
@@ -93,18 +48,6 @@ def moto_url(moto_server: tuple[str, Recorder]) -> str:
 def moto_requests(moto_server: tuple[str, Recorder]) -> list[Request]:
     """What moto was asked; `clear()` it before what is to be counted."""
     return moto_server[1].requests
-
-
-def make_bucket(endpoint: str) -> str:
-    """A new bucket, through s3fs; the keys are in the environment."""
-    name = f"sessions-{uuid.uuid4().hex}"
-
-    async def create() -> None:
-        fs = S3FileSystem(asynchronous=True, endpoint_url=endpoint, client_kwargs={"region_name": "us-east-1"})
-        await fs._call_s3("create_bucket", Bucket=name)
-
-    asyncio.run(create())
-    return name
 
 
 @pytest.fixture

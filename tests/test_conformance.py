@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from conftest import REAL, Make
+from places import REAL, Make
 
 from storage_manager import StorageManager
 from storage_manager.testing import StorageManagerTests

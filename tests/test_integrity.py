@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from conftest import REAL, REAL_ENDPOINT, Make
+from places import REAL, REAL_ENDPOINT, Make
 
 from storage_manager import LocalStorageError, S3OperationError, StorageManager
 from storage_manager.filesystems.base import hidden_name

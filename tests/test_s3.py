@@ -10,7 +10,7 @@ from typing import Any
 import fsspec
 import pytest
 import s3fs
-from conftest import Request
+from places import Request
 
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager
 from storage_manager.filesystems.base import sorted_pages

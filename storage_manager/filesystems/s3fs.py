@@ -19,6 +19,7 @@ from typing import Any, cast
 import aiohttp
 import s3fs
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from storage_manager.errors import translating
 from storage_manager.filesystems.base import (
@@ -66,7 +67,11 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
 
     async def _request(self, method: str, *kwargs_list: Any, **kwargs: Any) -> Any:
         """One attempt of one request, answered by S3: a proxy's page with status 200 is no answer."""
-        answer = await super()._call_s3(method, *kwargs_list, **kwargs)
+        try:
+            answer = await super()._call_s3(method, *kwargs_list, **kwargs)
+        except ResponseParserError:
+            # not chained: it quotes what answered, which may quote the request, and that holds a session token
+            raise OSError(errno.EPROTO, f"what answered {method} is not S3: it is no XML of its") from None
         if method in _PROOFS and not _PROOFS[method] & answer.keys():
             if "Body" in answer:
                 answer["Body"].close()
