@@ -41,6 +41,11 @@ class AsyncLocalFileSystem(LiteralFileSystem, WholeFileSystem):
         self.fsync = fsync
         self._workers = ThreadPoolExecutor(max_workers, "storage_manager")
 
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        """Also of a list of paths, which `_get` of every asynchronous filesystem hands over."""
+        return [cls._strip_protocol(one) for one in path] if isinstance(path, list) else super()._strip_protocol(path)
+
     async def _hop(self, function: Callable[..., Out], *args: Any, **kwargs: Any) -> Out:
         call = partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._workers, call)
