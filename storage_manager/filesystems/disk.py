@@ -34,7 +34,7 @@ class WholeFileSystem(LocalFileSystem):
 
     def _staging(self, directory: str) -> str:
         """A new hidden name on the same disk: at the root, where no listing, glob or deletion of a session meets it."""
-        base = self.root if directory.startswith(f"{self.root}/") else directory
+        base = self.root if self.root and directory.startswith(f"{self.root}/") else directory
         return f"{base}/{hidden_name()}"
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:

@@ -26,7 +26,7 @@ class AsyncLocalFileSystem(LiteralFileSystem, WholeFileSystem):
     """`LocalFileSystem` with its operations also as coroutines; the synchronous ones are fsspec's own.
 
     Parameters:
-        root: the directory at which writes are staged.
+        root: the directory at which writes are staged; without one, and outside of it, that of the file itself.
         fsync: True to have files and directories on the disk before they are published; 13 to 70 times slower.
         max_workers: threads; one is best on a local disk, a network disk may want more.
     """

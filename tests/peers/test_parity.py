@@ -1,5 +1,6 @@
 """What users of fsspec expect of any filesystem, and its suite does not ask."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,3 +21,20 @@ async def test_a_list_of_files_is_fetched(fs: AsyncLocalFileSystem, tmp_path: Pa
     await fs._pipe({f"{tmp_path}/a": b"1", f"{tmp_path}/b": b"2"})
     await fs._get([f"file://{tmp_path}/a", f"{tmp_path}/b"], f"{tmp_path}/copy/")
     assert [path.read_bytes() for path in sorted((tmp_path / "copy").iterdir())] == [b"1", b"2"]
+
+
+async def test_without_a_root_a_file_is_staged_beside_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the root directory of the machine, which is another disk, and nobody's to write in."""
+    staged: list[str] = []
+    replace = os.replace
+
+    def watch(source: str, target: str) -> None:
+        staged.append(source)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watch)
+    fs = AsyncLocalFileSystem(asynchronous=True)
+    await fs._pipe_file(f"{tmp_path}/deep/file", b"1")
+    assert [os.path.dirname(path) for path in staged] == [f"{tmp_path}/deep"]
+    assert await fs._find(str(tmp_path)) == [f"{tmp_path}/deep/file"]
+    await fs._close()
