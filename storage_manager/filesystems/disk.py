@@ -11,7 +11,8 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
@@ -39,13 +40,18 @@ class WholeFileSystem(LocalFileSystem):
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         """Write a file whole: under its name, a reader meets the old bytes or all of the new ones."""
-        path = self._strip_protocol(path)
+        if self._intrans:  # nothing is written before its end
+            super().pipe_file(path, value, mode, **kwargs)
+        else:
+            self._pipe_whole(self._strip_protocol(path), value, os.link if mode == "create" else os.replace)
+
+    def _pipe_whole(self, path: str, value: bytes, publish: Callable[[str, str], None]) -> None:
         directory = os.path.dirname(path)
         os.makedirs(directory, exist_ok=True)
         staged = self._staging(directory)
         try:
             self._write_whole(staged, value)
-            (os.link if mode == "create" else os.replace)(staged, path)
+            publish(staged, path)
             self._sync(directory)
         finally:
             with contextlib.suppress(FileNotFoundError):

@@ -38,3 +38,18 @@ async def test_without_a_root_a_file_is_staged_beside_itself(tmp_path: Path, mon
     assert [os.path.dirname(path) for path in staged] == [f"{tmp_path}/deep"]
     assert await fs._find(str(tmp_path)) == [f"{tmp_path}/deep/file"]
     await fs._close()
+
+
+def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
+    """`pipe_file` waits for its end, as `open` does, and is forgotten when it fails."""
+    fs = AsyncLocalFileSystem(str(tmp_path))
+    with pytest.raises(KeyError), fs.transaction:
+        fs.pipe_file(f"{tmp_path}/a", b"1")
+        raise KeyError
+    assert fs.find(str(tmp_path)) == []
+    with fs.transaction:
+        fs.pipe_file(f"{tmp_path}/a", b"1")
+        assert fs.find(str(tmp_path)) == []
+    assert fs.cat_file(f"{tmp_path}/a") == b"1"
+    with pytest.raises(FileExistsError), fs.transaction:
+        fs.pipe_file(f"{tmp_path}/a", b"2", mode="create")
