@@ -47,7 +47,8 @@ class WholeFileSystem(LocalFileSystem):
 
     def _pipe_whole(self, path: str, value: bytes, publish: Callable[[str, str], None]) -> None:
         directory = os.path.dirname(path)
-        os.makedirs(directory, exist_ok=True)
+        if self.auto_mkdir:
+            os.makedirs(directory, exist_ok=True)
         staged = self._staging(directory)
         try:
             self._write_whole(staged, value)

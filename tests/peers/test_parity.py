@@ -1,6 +1,7 @@
 """What users of fsspec expect of any filesystem, and its suite does not ask."""
 
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -53,3 +54,19 @@ def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
     assert fs.cat_file(f"{tmp_path}/a") == b"1"
     with pytest.raises(FileExistsError), fs.transaction:
         fs.pipe_file(f"{tmp_path}/a", b"2", mode="create")
+
+
+@pytest.mark.parametrize("auto_mkdir", [True, False])
+async def test_directories_are_made_only_when_asked(tmp_path: Path, auto_mkdir: bool) -> None:
+    fs = AsyncLocalFileSystem(str(tmp_path), auto_mkdir=auto_mkdir, asynchronous=True)
+    path = f"{tmp_path}/new/file"
+    (tmp_path / "source").write_bytes(b"1")
+    for call in (fs._pipe_file(path, b""), fs._cp_file(f"{tmp_path}/source", path), fs._touch(path)):
+        if auto_mkdir:
+            await call
+            shutil.rmtree(tmp_path / "new")
+        else:
+            with pytest.raises(FileNotFoundError):
+                await call
+            assert not (tmp_path / "new").exists()
+    await fs._close()
