@@ -5,6 +5,8 @@ each of its calls is a hop of its own.
 """
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from storage_manager.filesystems.base import File, LiteralFileSystem
 from storage_manager.filesystems.disk import WholeFileSystem
+from storage_manager.filesystems.streamed import StreamedFile
 
 __all__ = ["AsyncLocalFileSystem"]
 
@@ -73,6 +76,16 @@ class AsyncLocalFileSystem(LiteralFileSystem, WholeFileSystem):
 
     async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         await self._hop(self.pipe_file, path, value, mode)
+
+    async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> StreamedFile:
+        """A file to `await file.read()` or, with "wb" or "xb", to `await file.write(data)`, whole when it is closed."""
+        if mode not in ("rb", "wb", "xb") or kwargs.get("compression"):
+            await super().open_async(path, mode, **kwargs)  # which refuses
+        path = self._strip_protocol(path)
+        if mode == "xb" and await self._exists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        source = await self._hop(self._open, path, "rb") if mode == "rb" else None
+        return StreamedFile(self, path, source, "create" if mode == "xb" else "overwrite")
 
 
 def _hopping(name: str) -> Callable[..., Any]:
