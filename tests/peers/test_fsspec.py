@@ -1,0 +1,89 @@
+"""fsspec's own conformance suite, on `AsyncLocalFileSystem`: on its synchronous methods, and on its coroutines."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.tests import abstract
+
+from storage_manager.filesystems.local import AsyncLocalFileSystem
+
+
+class Suite(
+    abstract.AbstractCopyTests,
+    abstract.AbstractGetTests,
+    abstract.AbstractOpenTests,
+    abstract.AbstractPipeTests,
+    abstract.AbstractPutTests,
+    abstract.AbstractFixtures,
+):
+    """Everything that fsspec asks of a filesystem."""
+
+    @pytest.fixture
+    def fs_path(self, tmp_path: Path) -> str:
+        (tmp_path / "base").mkdir()
+        return f"{tmp_path}/base"
+
+    @pytest.fixture
+    def local_fs(self) -> LocalFileSystem:
+        """As the suite's own, whose scope pytest deprecates in older versions of fsspec."""
+        return LocalFileSystem(auto_mkdir=True)
+
+
+class TestSynchronous(Suite):
+    """The suite on the filesystem itself, as a synchronous program has it."""
+
+    @pytest.fixture
+    def fs(self, fs_path: str) -> AsyncLocalFileSystem:
+        return AsyncLocalFileSystem(fs_path)
+
+
+class DrivenFile:
+    """A file of `open_async`, for a synchronous `with`."""
+
+    def __init__(self, file: Any, run: Callable[[Awaitable[Any]], Any]) -> None:
+        self._file = file
+        self._run = run
+
+    def __enter__(self) -> "DrivenFile":
+        self._run(self._file.__aenter__())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._run(self._file.__aexit__(*error))
+
+    def read(self) -> Any:
+        return self._run(self._file.read())
+
+    def write(self, data: bytes) -> Any:
+        return self._run(self._file.write(data))
+
+
+class Driven:
+    """The coroutines of a filesystem under the synchronous names, and nothing else: `ls` runs `_ls` to its end."""
+
+    def __init__(self, fs: AsyncLocalFileSystem, run: Callable[[Awaitable[Any]], Any]) -> None:
+        self._fs = fs
+        self._run = run
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        coroutine = getattr(self._fs, "_copy" if name == "cp" else f"_{name}")
+        return lambda *args, **kwargs: self._run(coroutine(*args, **kwargs))
+
+    def open(self, path: str, mode: str) -> DrivenFile:
+        return DrivenFile(self._run(self._fs.open_async(path, mode)), self._run)
+
+
+class TestAsynchronous(Suite):
+    """The suite on the coroutines: not one of its calls reaches a synchronous method."""
+
+    @pytest.fixture
+    def fs(self, fs_path: str) -> Iterator[Driven]:
+        loop = asyncio.new_event_loop()
+        fs = AsyncLocalFileSystem(fs_path, asynchronous=True)
+        yield Driven(fs, loop.run_until_complete)
+        loop.run_until_complete(fs._close())
+        loop.close()
