@@ -11,7 +11,6 @@ import os
 import shutil
 import stat
 import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -27,7 +26,7 @@ RACES = 20  # how often work is begun anew because others were quicker
 
 
 class WholeFileSystem(LocalFileSystem):
-    """`LocalFileSystem` whose writes are whole; `root` is where they are staged, `fsync` puts them on the disk."""
+    """`LocalFileSystem` that writes steps and `pipe_file` whole; `root` is where it stages, `fsync` goes to the disk."""
 
     root = ""
     fsync = False
