@@ -26,7 +26,7 @@ RACES = 20  # how often work is begun anew because others were quicker
 
 
 class WholeFileSystem(LocalFileSystem):
-    """`LocalFileSystem` that writes steps and `pipe_file` whole; `root` is where it stages, `fsync` goes to the disk."""
+    """`LocalFileSystem` that writes steps and `pipe_file` whole; it stages at `root`, and `fsync` goes to the disk."""
 
     root = ""
     fsync = False
