@@ -244,8 +244,8 @@ async def test_fsync_comes_before_publishing(base: Path, monkeypatch: pytest.Mon
         )
     sm = StorageManager(local_base_path=base, fsync=True)
     await sm.store_step_data("s", "t", "x", metadata={})
-    # two files and their directory; the first rename finds no session, whose directory is synced when made
-    assert calls == ["fsync"] * 3 + ["rename", "fsync", "rename", "fsync"]
+    # two files and their directory; the first rename finds no session, so one is made around the step and synced
+    assert calls == ["fsync"] * 3 + ["rename", "rename", "fsync", "rename", "fsync"]
     calls.clear()
     await sm.store_step_data("s", "t", "y")
     assert calls == ["fsync"] * 2 + ["rename", "replace", "fsync"]

@@ -118,15 +118,32 @@ class WholeFileSystem(LocalFileSystem):
             self._sync(step)
 
     def _rename_step(self, staged: str, step: str) -> None:
-        session = os.path.dirname(step)
         try:
             os.rename(staged, step)
         except FileNotFoundError:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(session)
-                self._sync(self.root)
+            if self._rename_session(staged, step):
+                return
             os.rename(staged, step)
-        self._sync(session)
+        self._sync(os.path.dirname(step))
+
+    def _rename_session(self, staged: str, step: str) -> bool:
+        """Publish a new session with the step in it, so that no kill leaves an empty one; False if it is not new."""
+        session, name = os.path.split(step)
+        outer = self._staging(step)
+        os.mkdir(outer)
+        try:
+            os.rename(staged, f"{outer}/{name}")
+            self._sync(outer)
+            os.rename(outer, session)
+        except OSError as error:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(f"{outer}/{name}", staged)
+            os.rmdir(outer)
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return False
+        self._sync(self.root)
+        return True
 
     def _refuse_link(self, directory: str) -> None:
         if directory != self.root and os.path.islink(directory):
