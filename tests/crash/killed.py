@@ -1,0 +1,115 @@
+"""Forks writers and kills them, one for each line of standard input; test_kill.py starts it.
+
+It stays single-threaded, and has imported all that a writer needs, so that a fork is clean and quick.
+A line is JSON: `{"version": 7, "delay": 0.003, "then": 0.0001}` kills a writer that long after its first store began,
+or, if `then` is not null, that much later than something staged is next seen;
+`{"version": 7, "session": "s", "delete": false, "at": 3}` has it kill itself just before its third call to the
+system on the base. The answer is one line: `killed`, or `ended` where there was no such call.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import whole
+
+import storage_manager.filesystems.local  # noqa: F401
+from storage_manager import StorageManager
+from storage_manager.filesystems.disk import STAGING_PREFIX
+
+BASE, ACKNOWLEDGED, FSYNC = sys.argv[1], sys.argv[2], sys.argv[3] == "fsync"
+LANES = 4  # stores in flight
+OLD_STEPS = 2  # that each of them overwrites
+CALLS = {"open", "os.mkdir", "os.rename", "os.rmdir", "os.remove"}  # audit events; os.replace is os.rename
+
+
+def size() -> int:
+    """From 100 B to 300 kB, small ones as often as large ones."""
+    return int(100 * 3000 ** random.random())
+
+
+async def store_for_ever(number: int, begun: int) -> None:
+    """Every lane in turn overwrites an old step, adds one to an old session, and one to a new session."""
+    sm = StorageManager(local_base_path=BASE, fsync=FSYNC)
+    parent = os.getppid()
+    acknowledged = os.open(ACKNOWLEDGED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    async def run(lane: int) -> None:
+        for count in itertools.count():
+            name = f"{number}-{lane}-{count}"
+            old = ("old", f"old-{lane}-{count % OLD_STEPS}")
+            ids = (old, ("old", f"new-{name}"), (f"new-{name}", "t"))[count % 3]
+            version = number * 1000 + count
+            if os.getppid() != parent:
+                os._exit(1)
+            await sm.store_step_data(*ids, *whole.step(*ids, version, [size() for _ in range(4)]).data)
+            os.write(acknowledged, f"{'/'.join(ids)} {version}\n".encode())
+
+    os.write(begun, b".")
+    await asyncio.gather(*map(run, range(LANES)))
+
+
+def kill_before(at: int) -> None:
+    """Have this process kill itself before its next call number `at` on the base."""
+    calls = itertools.count(1)
+
+    def count(event: str, args: tuple[Any, ...]) -> None:
+        below = event in CALLS and isinstance(args[0], str) and args[0].startswith(BASE)
+        if below and next(calls) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+
+
+async def one_call(version: int, session: str, delete: bool, at: int) -> None:
+    sm = StorageManager(local_base_path=BASE, fsync=FSYNC)
+    assert sm.async_fs.sweep(3600) == 0  # so that the calls of the store itself are counted
+    sm.async_fs._swept = True
+    kill_before(at)
+    if delete:
+        await sm.delete_session(session)
+    else:
+        await sm.store_step_data(session, "t", *whole.step(session, "t", version, [100] * 4).data)
+
+
+def await_write(then: float) -> None:
+    while not any(name.startswith(STAGING_PREFIX) for name in os.listdir(BASE)):
+        pass
+    end = time.perf_counter() + then
+    while time.perf_counter() < end:
+        pass
+
+
+def fork(order: dict[str, Any]) -> str:
+    reading, begun = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            work = store_for_ever(order["version"], begun) if "delay" in order else one_call(**order)
+            asyncio.run(work)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+        os._exit(0)
+    os.close(begun)
+    if "delay" in order:
+        os.read(reading, 1)
+        time.sleep(order["delay"])
+        if order["then"] is not None:
+            await_write(order["then"])
+        os.kill(pid, signal.SIGKILL)
+    os.close(reading)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return {0: "ended", -signal.SIGKILL: "killed"}.get(status, f"failed: {status}")
+
+
+for line in sys.stdin:
+    assert threading.active_count() == 1
+    print(fork(json.loads(line)), flush=True)
