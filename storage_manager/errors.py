@@ -73,6 +73,7 @@ _BAD_CREDENTIALS = "correct the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE, or 
 _EXPIRED = "renew the session credentials"
 _WRONG_REGION = "set s3_region_name (SM_S3_REGION) to the bucket's own region"
 _UNREACHABLE = "check s3_endpoint_url (SM_S3_ENDPOINT_URL), the network and the proxy"
+_FILE_IN_THE_WAY = "a file is in the way of a directory: move it, or choose another local_base_path"
 _NO_RIGHT = "check who may write to this path"
 
 # What to do, by S3 error code or HTTP status, class name, or errno name.
@@ -111,7 +112,8 @@ _ADVICE = {
     "EACCES": _NO_RIGHT,
     "EPERM": _NO_RIGHT,
     "EROFS": "the file system is mounted read-only: choose another local_base_path",
-    "ENOTDIR": "a file is in the way of a directory: move it, or choose another local_base_path",
+    "ENOTDIR": _FILE_IN_THE_WAY,
+    "EEXIST": _FILE_IN_THE_WAY,
     "ENOENT": "the directory is gone: create it again, or mount its disk",
 }
 
