@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from typing import Any
 
 import whole
@@ -95,10 +96,10 @@ def fork(order: dict[str, Any]) -> str:
         try:
             work = store_for_ever(order["version"], begun) if "delay" in order else one_call(**order)
             asyncio.run(work)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
+            os._exit(0)
+        finally:
+            traceback.print_exc()
             os._exit(1)
-        os._exit(0)
     os.close(begun)
     if "delay" in order:
         os.read(reading, 1)
