@@ -1,0 +1,186 @@
+"""After a cancellation nothing goes on: no byte changes, nothing is torn or left over, and all can be used.
+
+Each operation is cancelled at random moments from its beginning to a bit after its end, 210 in all.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from functools import partialmethod
+from pathlib import Path
+from typing import Any
+
+import pytest
+import whole
+from conftest import Recorder
+
+from storage_manager import Step, StorageManager
+from storage_manager.filesystems.disk import STAGING_PREFIX
+from storage_manager.filesystems.s3fs import S3FileSystem
+
+POINTS = 15  # for each operation on each backend
+CHANGING = {"PUT", "POST", "DELETE"}
+
+Make = Callable[..., StorageManager]
+
+
+def step(name: str, number: int, size: int = 20_000) -> Step:
+    return whole.step("s", name, number, [size, 300, 200, 100])
+
+
+async def read_all(sm: StorageManager) -> None:
+    assert [step async for step in sm.iter_steps(strict=True)]
+
+
+async def list_all(sm: StorageManager) -> None:
+    for session in await sm.list_sessions():
+        await sm.list_steps_for_session(session)
+
+
+OPERATIONS: dict[str, Callable[[StorageManager, int], Awaitable[object]]] = {
+    "store new": lambda sm, n: sm.store_step_data("s", f"new{n}", *step(f"new{n}", n).data),
+    "store over": lambda sm, n: sm.store_step_data("s", "t0", *step("t0", n).data),
+    "delete": lambda sm, n: sm.delete_session("s"),
+    "retrieve": lambda sm, n: sm.retrieve_step_data("s", "t0", strict=True),
+    "list": lambda sm, n: list_all(sm),
+    "store_steps": lambda sm, n: sm.store_steps((step(f"t{k}", n) for k in range(4)), concurrency=2),
+    "iter_steps": lambda sm, n: read_all(sm),
+}
+
+
+class Server:
+    """moto, knowing how many requests that change something have reached it, and how many it is working on."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.begun = 0
+        self.ended = 0
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["REQUEST_METHOD"] not in CHANGING:
+            return self.app(environ, start_response)
+        self.begun += 1
+        try:
+            return self.app(environ, start_response)
+        finally:
+            self.ended += 1
+
+
+class Place:
+    """A manager, and what its disk or its bucket holds."""
+
+    def __init__(self, sm: StorageManager, server: Server | None) -> None:
+        self.sm = sm
+        self.server = server
+
+    def requests(self) -> tuple[int, int]:
+        return (self.server.begun, self.server.ended) if self.server else (0, 0)
+
+    def snapshot(self) -> dict[str, object]:
+        """All that is stored, and when, but for the session `other`."""
+        root = self.sm.url_for()
+        if self.server:
+            found = self.sm.fs.find(root, detail=True).items()
+            state = {name: (info["ETag"], info["size"], info["LastModified"]) for name, info in found}
+        else:
+            paths = [path for path in Path(root).rglob("*") if path.is_file()]
+            state = {str(path): (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino) for path in paths}
+        return {name: value for name, value in state.items() if "/other/" not in name}
+
+    def leftovers(self) -> list[object]:
+        root = self.sm.url_for()
+        if self.server:
+            answer = self.sm.fs.call_s3("list_multipart_uploads", Bucket=root.removeprefix("s3://"))
+            return list(answer.get("Uploads", []))
+        return [path for path in Path(root).iterdir() if path.name.startswith(STAGING_PREFIX)]
+
+    async def prepare(self) -> None:
+        await self.sm.store_steps(step(f"t{number}", 1) for number in range(4))
+
+    async def check_after(self) -> None:
+        """Nothing is under way, and what is next done with the manager works, and changes nothing else."""
+        begun, ended = self.requests()
+        before = self.snapshot()
+        assert begun == ended
+        assert self.leftovers() == []
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        other = whole.step("other", "t", 1, [100] * 4)
+        await self.sm.store_step_data(*other[:2], *other.data)
+        assert await self.sm.retrieve_step_data("other", "t", strict=True) == other.data
+        assert self.snapshot() == before
+        assert self.leftovers() == []
+        assert self.requests() in {(begun, ended), (begun + 4, ended + 4)}
+        steps = [step async for step in self.sm.iter_steps(strict=True)]
+        assert all(len(whole.versions(step)) == 4 for step in steps)
+
+
+@pytest.fixture(params=["local", "moto"])
+def place(request: pytest.FixtureRequest, base: Path) -> Iterator[Place]:
+    if request.param == "local":
+        yield Place(StorageManager(local_base_path=base), None)
+        return
+    make: Make = request.getfixturevalue("moto")
+    recorder: Recorder = request.getfixturevalue("moto_server")[1]
+    server = Server(recorder.app)
+    recorder.app = server  # type: ignore[assignment]
+    try:
+        yield Place(make(), server)
+    finally:
+        recorder.app = server.app
+
+
+async def cancelled(work: Awaitable[object], delay: float) -> bool:
+    """Begin work and cancel it after a delay; True where it had not ended. The loop turns, as a timer is too coarse."""
+    task = asyncio.ensure_future(work)
+    end = time.perf_counter() + delay
+    await asyncio.sleep(0)
+    while time.perf_counter() < end and not task.done():
+        await asyncio.sleep(0)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    return task.cancelled()
+
+
+async def duration(work: Awaitable[object]) -> float:
+    begun = time.perf_counter()
+    await work
+    return time.perf_counter() - begun
+
+
+async def cancel_at_random(place: Place, operation: Callable[[int], Awaitable[object]], points: int) -> None:
+    """Measure the operation once, then cancel it at random points of that time and a fifth more."""
+    await place.prepare()
+    length = await duration(operation(2))
+    met = 0
+    for number in range(3, 3 + points):
+        await place.prepare()
+        met += await cancelled(operation(number), random.uniform(0, 1.2 * length))
+        await place.check_after()
+    print(f"{met} of {points} cancellations met the operation")
+    assert met
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+async def test_cancellation(place: Place, name: str) -> None:
+    """After CancelledError no byte changes, each component is whole, and the manager goes on."""
+    await cancel_at_random(place, lambda number: OPERATIONS[name](place.sm, number), POINTS)
+
+
+@pytest.mark.parametrize("place", ["moto"], indirect=True)
+@pytest.mark.parametrize("name", ["t0", "new"])
+async def test_cancellation_of_a_big_component(place: Place, name: str) -> None:
+    """The same while 8 MB are on their way."""
+    big = [step(name, number, 8_000_000).data for number in range(6)]
+    await cancel_at_random(place, lambda number: place.sm.store_step_data("s", name, *big[number]), 3)
+
+
+@pytest.mark.parametrize("place", ["moto"], indirect=True)
+async def test_cancellation_of_a_multipart_upload(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No multipart upload is left, which nobody sees in a listing, and somebody pays."""
+    pipe_file = partialmethod(S3FileSystem._pipe_file, chunksize=5 * 2**20)
+    monkeypatch.setattr(S3FileSystem, "_pipe_file", pipe_file)
+    big = [step("t0", number, 12_000_000).data for number in range(7)]
+    await cancel_at_random(place, lambda number: place.sm.store_step_data("s", "t0", *big[number]), 4)
