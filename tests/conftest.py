@@ -2,14 +2,18 @@
 
 import logging
 import os
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from places import REAL, REAL_ENDPOINT, REAL_KEYS, Continuing, Make, Recorder, Request, make_bucket
 from werkzeug.serving import make_server
 
 from storage_manager import StorageManager
+
+MEMORY = "/dev/shm"
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +26,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     monkeypatch.setenv("AWS_CONFIG_FILE", str(nowhere / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere / "credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """A base directory that is not there yet, in memory where that is to be had: for tests that write much."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as scratch:
+        yield Path(scratch) / "base"
 
 
 @pytest.fixture(scope="session")

@@ -223,6 +223,43 @@ async def test_deletions_meanwhile_make_a_store_begin_anew(sm: StorageManager) -
     assert await sm.retrieve_step_data("s", "t") == DATA
 
 
+@pytest.mark.parametrize("made", ["t", "other"])
+async def test_a_session_that_appears_meanwhile(
+    sm: StorageManager, base: Path, made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that another makes first takes the step in, and nothing is left of our own."""
+    rename, session = os.rename, base / "s"
+
+    def late(source: str, target: str) -> None:
+        if target == str(session) and not session.exists():
+            (session / made).mkdir(parents=True)
+            (session / made / "metadata.json").write_text("{}")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", late)
+    await sm.store_step_data("s", "t", *DATA)
+    assert await sm.retrieve_step_data("s", "t") == DATA
+    assert os.listdir(base) == ["s"]
+    assert set(os.listdir(session)) == {"t", made}
+
+
+async def test_a_session_that_cannot_be_published(
+    sm: StorageManager, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left of a new session that the disk refuses."""
+    rename = os.rename
+
+    def refuse(source: str, target: str) -> None:
+        if target == str(base / "s"):
+            raise PermissionError(errno.EACCES, "not yours", target)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(LocalStorageError, match="not yours"):
+        await sm.store_step_data("s", "t", *DATA)
+    assert files_below(base) == set()
+
+
 async def test_a_store_gives_up_when_the_step_vanishes_every_time(
     sm: StorageManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:

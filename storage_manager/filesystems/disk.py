@@ -103,7 +103,6 @@ class WholeFileSystem(LocalFileSystem):
         finally:
             if staged:
                 shutil.rmtree(staged, ignore_errors=True)
-                self._prune(os.path.dirname(step))
 
     def _publish(self, staged: str, step: str, names: Iterable[str]) -> None:
         """One rename where the step is new, else one for each file."""
