@@ -27,6 +27,7 @@ from storage_manager.filesystems.disk import STAGING_PREFIX
 
 BASE, ACKNOWLEDGED, FSYNC = sys.argv[1], sys.argv[2], sys.argv[3] == "fsync"
 LANES = 4  # stores in flight
+STORES = 6  # of each of them, so that a check after the kill is short, however late it comes
 OLD_STEPS = 2  # that each of them overwrites
 CALLS = {"open", "os.mkdir", "os.rename", "os.rmdir", "os.remove"}  # audit events; os.replace is os.rename
 
@@ -36,25 +37,25 @@ def size() -> int:
     return int(100 * 3000 ** random.random())
 
 
-async def store_for_ever(number: int, begun: int) -> None:
+async def store_until_killed(number: int, begun: int) -> None:
     """Every lane in turn overwrites an old step, adds one to an old session, and one to a new session."""
     sm = StorageManager(local_base_path=BASE, fsync=FSYNC)
     parent = os.getppid()
     acknowledged = os.open(ACKNOWLEDGED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     async def run(lane: int) -> None:
-        for count in itertools.count():
+        for count in range(STORES):
             name = f"{number}-{lane}-{count}"
             old = ("old", f"old-{lane}-{count % OLD_STEPS}")
             ids = (old, ("old", f"new-{name}"), (f"new-{name}", "t"))[count % 3]
             version = number * 1000 + count
-            if os.getppid() != parent:
-                os._exit(1)
             await sm.store_step_data(*ids, *whole.step(*ids, version, [size() for _ in range(4)]).data)
             os.write(acknowledged, f"{'/'.join(ids)} {version}\n".encode())
 
     os.write(begun, b".")
     await asyncio.gather(*map(run, range(LANES)))
+    while os.getppid() == parent:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
 
 
 def kill_before(at: int) -> None:
@@ -81,7 +82,7 @@ async def one_call(version: int, session: str, delete: bool, at: int) -> None:
 
 
 def await_write(then: float) -> None:
-    end = time.perf_counter() + 0.2  # for a writer that stages nothing
+    end = time.perf_counter() + 0.05  # where nothing is staged any more
     while time.perf_counter() < end and not any(name.startswith(STAGING_PREFIX) for name in os.listdir(BASE)):
         pass
     end = time.perf_counter() + then
@@ -94,7 +95,7 @@ def fork(order: dict[str, Any]) -> str:
     pid = os.fork()
     if not pid:
         try:
-            work = store_for_ever(order["version"], begun) if "delay" in order else one_call(**order)
+            work = store_until_killed(order["version"], begun) if "delay" in order else one_call(**order)
             asyncio.run(work)
             os._exit(0)
         finally:

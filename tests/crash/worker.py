@@ -17,7 +17,7 @@ import whole
 from storage_manager import StorageManager, StorageManagerError
 
 NUMBER, COUNT = int(sys.argv[1]), int(sys.argv[2])
-SESSIONS, STEPS = ["s0", "s1"], ["t0", "t1", "t2"]  # that all processes share
+SESSIONS, STEPS = ["s0", "s1"], ["t0", "t1"]  # that all processes share
 LANES = 2  # things at a time
 
 logging.getLogger("storage_manager").setLevel(logging.ERROR)  # what others delete is missing now and then
@@ -29,7 +29,7 @@ done: Counter[str] = Counter()
 
 
 def values(session: str, step: str, version: int) -> whole.StepData:
-    return whole.step(session, step, version, [int(100 * 300 ** rng.random()) for _ in range(4)]).data
+    return whole.step(session, step, version, [int(100 * 2000 ** rng.random()) for _ in range(4)]).data
 
 
 def look(step: whole.Step) -> None:
@@ -74,7 +74,7 @@ async def delete_session(sm: StorageManager) -> None:
 
 
 THINGS: dict[Callable[[StorageManager], Awaitable[None]], int] = {
-    store: 10, store_own: 1, retrieve: 4, iterate: 1, list_all: 2, delete_step: 4, delete_session: 2,
+    store: 10, store_own: 1, retrieve: 8, iterate: 2, list_all: 2, delete_step: 4, delete_session: 2,
 }  # fmt: skip
 
 
