@@ -1,8 +1,8 @@
 """Forks writers and kills them, one for each line of standard input; test_kill.py starts it.
 
 It stays single-threaded, and has imported all that a writer needs, so that a fork is clean and quick.
-A line is JSON: `{"version": 7, "delay": 0.003, "then": 0.0001}` kills a writer that long after its first store began,
-or, if `then` is not null, that much later than something staged is next seen;
+A line is JSON: `{"version": 7, "after": 3, "then": 0.0001}` kills a writer when three of its stores have returned or,
+if `then` is not null, so many seconds after something staged is next seen;
 `{"version": 7, "session": "s", "delete": false, "at": 3}` has it kill itself just before its third call to the
 system on the base. The answer is one line: `killed`, or `ended` where there was no such call.
 """
@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import whole
@@ -81,32 +82,44 @@ async def one_call(version: int, session: str, delete: bool, at: int) -> None:
         await sm.store_step_data(session, "t", *whole.step(session, "t", version, [100] * 4).data)
 
 
-def await_write(then: float) -> None:
-    end = time.perf_counter() + 0.05  # where nothing is staged any more
-    while time.perf_counter() < end and not any(name.startswith(STAGING_PREFIX) for name in os.listdir(BASE)):
-        pass
-    end = time.perf_counter() + then
-    while time.perf_counter() < end:
-        pass
+def wait_until(reached: Callable[[], bool]) -> None:
+    end = time.perf_counter() + 1
+    while not reached() and time.perf_counter() < end:
+        os.sched_yield()
+
+
+def staged() -> set[str]:
+    names = os.listdir(BASE) if os.path.isdir(BASE) else []
+    return {name for name in names if name.startswith(STAGING_PREFIX)}
+
+
+def await_moment(after: int, then: float | None, known: set[str]) -> None:
+    with open(ACKNOWLEDGED, "rb") as file:
+        wait_until(lambda: file.seek(0) or file.read().count(b"\n") >= after)
+    if then is not None:
+        wait_until(lambda: bool(staged() - known))
+        end = time.perf_counter() + then
+        wait_until(lambda: time.perf_counter() > end)
 
 
 def fork(order: dict[str, Any]) -> str:
     reading, begun = os.pipe()
+    known = staged()
+    if os.path.exists(ACKNOWLEDGED):
+        os.unlink(ACKNOWLEDGED)
     pid = os.fork()
     if not pid:
         try:
-            work = store_until_killed(order["version"], begun) if "delay" in order else one_call(**order)
+            work = store_until_killed(order["version"], begun) if "after" in order else one_call(**order)
             asyncio.run(work)
             os._exit(0)
         finally:
             traceback.print_exc()
             os._exit(1)
     os.close(begun)
-    if "delay" in order:
+    if "after" in order:
         os.read(reading, 1)
-        time.sleep(order["delay"])
-        if order["then"] is not None:
-            await_write(order["then"])
+        await_moment(order["after"], order["then"], known)
         os.kill(pid, signal.SIGKILL)
     os.close(reading)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

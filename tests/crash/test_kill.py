@@ -20,8 +20,8 @@ from storage_manager import Step, StorageManager
 from storage_manager.filesystems.disk import STAGING_PREFIX
 
 ROUNDS = int(os.environ.get("SM_TEST_CRASH_ROUNDS", "300"))
-LONGEST = 0.005  # seconds for which a writer is left alone
-WITHIN = 0.0005  # seconds from when a write is seen to the kill
+MOST = 12  # stores that return before the kill: half of those that a writer does
+WITHIN = 0.0002  # seconds from when a write is seen to the kill
 
 Order = Callable[..., str]
 
@@ -109,7 +109,7 @@ async def forget_new(sm: StorageManager, known: dict[str, int]) -> dict[str, int
 def moment() -> dict[str, float | None]:
     """When to kill: one in ten at any time, the others while something is being written."""
     return {
-        "delay": random.uniform(0, LONGEST),
+        "after": random.randrange(MOST),
         "then": random.uniform(0, WITHIN) if random.random() < 0.9 else None,
     }
 
