@@ -74,7 +74,7 @@ _EXPIRED = "renew the session credentials"
 _WRONG_REGION = "set s3_region_name (SM_S3_REGION) to the bucket's own region"
 _UNREACHABLE = "check s3_endpoint_url (SM_S3_ENDPOINT_URL), the network and the proxy"
 _FILE_IN_THE_WAY = "a file is in the way of a directory: move it, or choose another local_base_path"
-_NO_RIGHT = "check who may write to this path"
+_NO_RIGHT = "check who may read and write this path"
 
 # What to do, by S3 error code or HTTP status, class name, or errno name.
 _ADVICE = {

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 __all__ = ["ahead", "settled"]
 
@@ -12,7 +12,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-async def settled(work: Coroutine[Any, Any, Out]) -> Out:
+async def settled(work: Awaitable[Out]) -> Out:
     """Await work to its end, also when the caller is cancelled meanwhile: nothing goes on behind its back.
 
     A write that has been sent cannot be called back. The cancellation goes through when the work has ended.

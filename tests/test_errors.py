@@ -52,7 +52,7 @@ def test_errors_travel_between_processes() -> None:
     ("number", "advice"),
     [
         (errno.ENOSPC, "free some space"),
-        (errno.EACCES, "who may write"),
+        (errno.EACCES, "who may read and write"),
         (errno.EROFS, "read-only"),
         (errno.ENOTDIR, "in the way"),
         (errno.ENOENT, "gone"),

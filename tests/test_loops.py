@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -207,3 +208,18 @@ async def test_loop_is_not_held_by_64_stores(tmp_path: object) -> None:
         stores = (sm.store_step_data(f"s{run}", f"t{n}", html, screenshot, small, small) for n in range(64))
         above.append(await stall_during(asyncio.gather(*stores)) - idle)
     assert min(above) < 0.015, above
+
+
+def test_no_write_outlives_its_loop(base: Path) -> None:
+    """The end of asyncio.run cancels every task; what the worker has begun has ended before it returns."""
+
+    async def main() -> None:
+        store = StorageManager(local_base_path=base).store_step_data("s", "t", screenshot_bytes=bytes(50_000_000))
+        main.task = asyncio.ensure_future(store)  # type: ignore[attr-defined]
+        while not base.exists() or not os.listdir(base):  # noqa: ASYNC110 - it is the worker that is waited for
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    before = sorted(base.rglob("*"))
+    assert before[-1].name == "screenshot.png"
+    assert before[-1].stat().st_size == 50_000_000

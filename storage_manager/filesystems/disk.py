@@ -171,35 +171,39 @@ class WholeFileSystem(LocalFileSystem):
 
     def remove_whole(self, path: str) -> bool:
         """Move a directory out of sight and remove it there; what cannot be removed comes back into sight."""
-        self._refuse_link(os.path.dirname(path))
+        session = os.path.dirname(path)
+        self._refuse_link(session)
         try:
-            mode = os.lstat(path).st_mode
-            hidden = self._staging(path)
-            if stat.S_ISLNK(mode):
-                os.unlink(path)
-            elif stat.S_ISDIR(mode):
-                os.rename(path, hidden)
-            else:
-                return False
+            hidden = self._hide(path)
         except (FileNotFoundError, NotADirectoryError):
             self._require_root()
             return False
-        if stat.S_ISDIR(mode):
+        self._prune(session)  # before the work, so that a kill leaves no empty session in sight
+        if hidden:
             self._remove_hidden(hidden, path)
-        self._prune(os.path.dirname(path))
-        return True
+        return bool(hidden)
+
+    def _hide(self, path: str) -> str:
+        """The hidden name of what was a directory, or a link; a file of somebody else's is left alone."""
+        mode = os.lstat(path).st_mode
+        if not stat.S_ISDIR(mode) and not stat.S_ISLNK(mode):
+            return ""
+        hidden = self._staging(path)
+        os.rename(path, hidden)
+        return hidden
 
     def _remove_hidden(self, hidden: str, path: str) -> None:
         races = RACES
         while os.path.lexists(hidden):
             try:
-                shutil.rmtree(hidden)
+                (os.unlink if os.path.islink(hidden) else shutil.rmtree)(hidden)
             except OSError as error:
                 # a write that had found the directory before it was moved may still arrive in it
                 races -= 1
                 if error.errno in (errno.ENOTEMPTY, errno.ENOENT) and races:
                     continue
                 with contextlib.suppress(OSError):
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
                     os.rename(hidden, path)
                 raise
 

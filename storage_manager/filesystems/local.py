@@ -17,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from storage_manager.filesystems.base import File, LiteralFileSystem
 from storage_manager.filesystems.disk import WholeFileSystem
 from storage_manager.filesystems.streamed import StreamedFile
+from storage_manager.tasks import settled
 
 __all__ = ["AsyncLocalFileSystem"]
 
@@ -50,8 +51,9 @@ class AsyncLocalFileSystem(LiteralFileSystem, WholeFileSystem):
         return [cls._strip_protocol(one) for one in path] if isinstance(path, list) else super()._strip_protocol(path)
 
     async def _hop(self, function: Callable[..., Out], *args: Any, **kwargs: Any) -> Out:
+        """Run it in the worker, to its end: also where the loop's own shutdown cancels whatever waits for it."""
         call = partial(function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._workers, call)
+        return await settled(asyncio.get_running_loop().run_in_executor(self._workers, call))
 
     async def _close(self) -> None:
         self._workers.shutdown(wait=False)
