@@ -12,6 +12,7 @@ import pytest
 import s3fs
 from places import Request
 
+import storage_manager.filesystems.s3fs
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager
 from storage_manager.filesystems.base import sorted_pages
 
@@ -59,9 +60,17 @@ async def test_retrieving_is_one_get_a_component(moto: Make, requests: list[Requ
     assert counted(requests) == {"GET": 4 + 1 + 4}
 
 
-async def test_listing_is_one_list_a_thousand_names(moto: Make, requests: list[Request]) -> None:
-    sm = moto(max_concurrency=64)
-    ids = [f"session-{number:05}" for number in range(2500)]
+@pytest.fixture
+def pages_of_a_hundred(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of a thousand, which take a fake server a while."""
+    assert storage_manager.filesystems.s3fs.PAGE == 1000
+    monkeypatch.setattr(storage_manager.filesystems.s3fs, "PAGE", 100)
+
+
+@pytest.mark.usefixtures("pages_of_a_hundred")
+async def test_listing_is_one_list_a_page(moto: Make, requests: list[Request]) -> None:
+    sm = moto()
+    ids = [f"session-{number:05}" for number in range(250)]
     await asyncio.gather(*(sm.store_step_data(name, "t", metadata={}) for name in ids))
     requests.clear()
     assert await sm.list_sessions() == ids
@@ -72,9 +81,10 @@ async def test_listing_is_one_list_a_thousand_names(moto: Make, requests: list[R
     assert counted(requests)["LIST"] <= 3
 
 
-async def test_deleting_is_its_lists_and_one_delete_a_thousand_keys(moto: Make, requests: list[Request]) -> None:
-    sm = moto(max_concurrency=64)
-    await asyncio.gather(*(sm.store_step_data("s", f"t{n}", "", b"", {}, {}) for n in range(300)))
+@pytest.mark.usefixtures("pages_of_a_hundred")
+async def test_deleting_is_its_lists_and_one_delete_a_page(moto: Make, requests: list[Request]) -> None:
+    sm = moto()
+    await asyncio.gather(*(sm.store_step_data("s", f"t{n}", "", b"", {}, {}) for n in range(30)))
     requests.clear()
     await sm.delete_session("s")
     assert counted(requests) == {"LIST": 3, "DELETE": 2}

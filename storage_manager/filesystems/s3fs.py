@@ -30,7 +30,7 @@ from storage_manager.filesystems.base import (
     retrying,
     sorted_pages,
 )
-from storage_manager.filesystems.client import lifespan, settle_in
+from storage_manager.filesystems.client import lifespan, new_session, settle_in
 from storage_manager.layout import COMPONENTS, is_id
 
 __all__ = ["S3FileSystem"]
@@ -46,10 +46,12 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
     """`s3fs.S3FileSystem` that answers literally, for one event loop, and needs no closing."""
 
     retries = 1  # in the layer of s3fs
+    session: Any
     _lifespan: AsyncGenerator[None, None] | None = None
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
         """The client; on first use it is tied to the running loop, whose shutdown closes it."""
+        self.session = self.session or new_session(**self.kwargs)
         client = await super().set_session(refresh=refresh)
         if self.asynchronous and self._lifespan is None:
             self._lifespan = lifespan(self._s3creator)

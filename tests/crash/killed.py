@@ -24,7 +24,7 @@ import whole
 
 import storage_manager.filesystems.local  # noqa: F401
 from storage_manager import StorageManager
-from storage_manager.filesystems.disk import STAGING_PREFIX
+from storage_manager.filesystems.base import STAGING_PREFIX
 
 BASE, ACKNOWLEDGED, FSYNC = sys.argv[1], sys.argv[2], sys.argv[3] == "fsync"
 LANES = 4  # stores in flight

@@ -17,7 +17,7 @@ import pytest
 import whole
 
 from storage_manager import Step, StorageManager
-from storage_manager.filesystems.disk import STAGING_PREFIX
+from storage_manager.filesystems.base import STAGING_PREFIX
 from storage_manager.filesystems.s3fs import S3FileSystem
 
 POINTS = 15  # for each operation on each backend

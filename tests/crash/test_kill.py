@@ -17,7 +17,7 @@ import pytest
 import whole
 
 from storage_manager import Step, StorageManager
-from storage_manager.filesystems.disk import STAGING_PREFIX
+from storage_manager.filesystems.base import STAGING_PREFIX
 
 ROUNDS = int(os.environ.get("SM_TEST_CRASH_ROUNDS", "300"))
 MOST = 12  # stores that return before the kill: half of those that a writer does
