@@ -74,6 +74,8 @@ _EXPIRED = "renew the session credentials"
 _WRONG_REGION = "set s3_region_name (SM_S3_REGION) to the bucket's own region"
 _UNREACHABLE = "check s3_endpoint_url (SM_S3_ENDPOINT_URL), the network and the proxy"
 _FILE_IN_THE_WAY = "a file is in the way of a directory: move it, or choose another local_base_path"
+_NOT_S3 = "check s3_endpoint_url (SM_S3_ENDPOINT_URL): what answers there does not speak S3"
+_WEB_PAGE = "a web page"  # which botocore calls a 500, whatever its status
 _NO_RIGHT = "check who may read and write this path"
 
 # What to do, by S3 error code or HTTP status, class name, or errno name.
@@ -106,7 +108,8 @@ _ADVICE = {
     "ConnectionError": _UNREACHABLE,
     "ClientConnectionError": _UNREACHABLE,
     "TypeError": "correct storage_options",
-    "EPROTO": "check s3_endpoint_url (SM_S3_ENDPOINT_URL): what answers there does not speak S3",
+    "EPROTO": _NOT_S3,
+    _WEB_PAGE: _NOT_S3,
     "ENOSPC": "free some space on the disk",
     "EDQUOT": "free some of the disk quota",
     "EACCES": _NO_RIGHT,
@@ -153,8 +156,10 @@ def _names(error: BaseException) -> list[str]:
     """What the error may be called in the tables, the most telling name first."""
     number = getattr(error, "errno", None)
     code = _service_code(error)
+    headers = _answer(error).get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    page = _WEB_PAGE if "text/html" in headers.get("content-type", "") else ""
     system = "" if code else errno.errorcode.get(number, "") if isinstance(number, int) else ""
-    return [name for name in (code, system) if name] + [cls.__name__ for cls in type(error).__mro__]
+    return [name for name in (page, code, system) if name] + [cls.__name__ for cls in type(error).__mro__]
 
 
 def is_missing(error: BaseException) -> bool:

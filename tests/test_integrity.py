@@ -53,6 +53,18 @@ async def test_a_leftover_that_stays_is_an_error(
     assert await sweep(local, NOW) == 1
 
 
+async def test_what_another_sweeps_is_not_counted(
+    local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / hidden_name()).write_bytes(b"")
+
+    def quicker(path: str) -> None:
+        raise FileNotFoundError(2, "gone", path)
+
+    monkeypatch.setattr(os, "unlink", quicker)
+    assert await sweep(local, NOW) == 0
+
+
 async def test_an_age_is_not_negative(local: StorageManager) -> None:
     with pytest.raises(ValueError, match="older_than"):
         await sweep(local, timedelta(seconds=-1))

@@ -2,9 +2,10 @@
 
 import asyncio
 import pickle
+import re
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import fsspec
@@ -192,36 +193,57 @@ async def test_any_protocol_of_fsspec(moto: Make, moto_url: str) -> None:
     await (await sm.async_fs.target.set_session()).close()  # as stock s3fs wants it
 
 
-async def test_a_web_page_is_no_s3(moto: Make) -> None:
-    """A proxy's page answered as 200 is neither an empty listing nor a stored component."""
-    page = b"<html><body>Please log in</body></html>"
+@pytest.fixture
+async def answered_by(moto: Make) -> AsyncIterator[Callable[[bytes], Awaitable[StorageManager]]]:
+    """Managers of places whose server answers every request with 200 and this body, after these headers."""
+    servers = []
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            length = 0
-            while header := (await reader.readline()).strip():
-                if header.lower().startswith(b"content-length:"):
-                    length = int(header.split(b":")[1])
-            await reader.readexactly(length)
-            assert line
-            head = f"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {len(page)}\r\n\r\n"
-            writer.write(head.encode() + page)
-        writer.close()
+    async def place(answer: bytes) -> StorageManager:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: *(\d+)", head.lower())
+            await reader.readexactly(int(length[1]) if length else 0)
+            writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n" + answer)
+            writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    sm = moto(s3_endpoint_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    calls = (
-        sm.store_step_data("s", "t", "x"),
-        sm.list_sessions(),
-        sm.delete_session("s"),
-        sm.retrieve_step_data("s", "t"),
-    )
-    for call in calls:
-        with pytest.raises(S3OperationError):
-            await call
-    await sm.aclose()
-    server.close()
-    await server.wait_closed()
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        servers.append(server)
+        return moto(s3_endpoint_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+
+    yield place
+    for server in servers:
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"content-type: text/html\r\n\r\n<html><body>Please log in</body></html>",
+        b"content-type: application/xml\r\n\r\n<?xml version='1.0'?>\n<ListBucketResult><broken",
+        b"content-type: application/xml\r\n\r\n<?xml version='1.0'?>\n<Else/>",
+    ],
+)
+async def test_what_is_no_s3_is_no_success(
+    answered_by: Callable[[bytes], Awaitable[StorageManager]], answer: bytes
+) -> None:
+    """A proxy's page answered as 200 is neither an empty listing nor a stored component; it is said what it is."""
+    async with await answered_by(answer) as sm:
+        calls = sm.store_step_data("s", "t", "x"), sm.list_sessions(), sm.delete_session("s")
+        retrieved = sm.retrieve_step_data("s", "t")
+        for error in await asyncio.gather(*calls, retrieved, return_exceptions=True):
+            assert isinstance(error, S3OperationError)
+            assert "does not speak S3" in str(error) or ": 500:" in str(error)  # botocore makes a 500 of much
+
+
+async def test_keys_of_elsewhere_are_not_deleted(
+    answered_by: Callable[[bytes], Awaitable[StorageManager]],
+) -> None:
+    row = b"<Contents><Key>other/key</Key></Contents>"
+    answer = b"<?xml version='1.0'?>\n<ListBucketResult><Name>b</Name>%s</ListBucketResult>" % row
+    async with await answered_by(b"content-type: application/xml\r\n\r\n" + answer) as sm:
+        with pytest.raises(S3OperationError, match="not below the directory"):
+            await sm.delete_session("s")
 
 
 async def test_names_of_s3_come_in_their_own_order() -> None:
