@@ -13,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from storage_manager import LocalStorageError, StepData, StorageManager
 from storage_manager.filesystems.base import STAGING_PREFIX
-from storage_manager.filesystems.disk import _modified
+from storage_manager.filesystems.leftovers import _modified
 from storage_manager.filesystems.local import AsyncLocalFileSystem
 
 DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})

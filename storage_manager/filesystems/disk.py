@@ -10,17 +10,16 @@ import errno
 import os
 import shutil
 import stat
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from storage_manager.filesystems.base import STAGED, File, hidden_name
+from storage_manager.filesystems.base import File, hidden_name
+from storage_manager.filesystems.leftovers import STALE_SECONDS, sweep
 
 __all__ = ["WholeFileSystem"]
 
-STALE_SECONDS = 3600  # a writer needs seconds: what is an hour old was left by a kill
 PATH_LIMIT = 4096  # bytes, the ending zero included (Linux, limits.h); a rename alone would not meet it
 RACES = 20  # how often work is begun anew because others were quicker
 
@@ -81,7 +80,7 @@ class WholeFileSystem(LocalFileSystem):
         if not self._swept:
             self._swept = True
             with contextlib.suppress(OSError):  # housekeeping fails no store
-                self.sweep(STALE_SECONDS)
+                sweep(self.root, STALE_SECONDS)
         races = RACES
         while True:
             try:
@@ -177,8 +176,8 @@ class WholeFileSystem(LocalFileSystem):
             hidden = self._hide(path)
         except (FileNotFoundError, NotADirectoryError):
             self._require_root()
-            return False
-        self._prune(session)  # before the work, so that a kill leaves no empty session in sight
+            hidden = ""
+        self._prune(session)  # also where a kill came between the two
         if hidden:
             self._remove_hidden(hidden, path)
         return bool(hidden)
@@ -212,38 +211,12 @@ class WholeFileSystem(LocalFileSystem):
             with contextlib.suppress(OSError):  # not empty, or gone already
                 os.rmdir(session)
 
-    def sweep(self, older_than: float) -> int:
-        """Remove what killed writers left at the root, when it is older than this many seconds; returns how many."""
-        limit = time.time() - older_than
-        with os.scandir(self.root) as entries:
-            staged = [entry for entry in entries if STAGED.fullmatch(entry.name)]
-        return sum(_remove_entry(entry) for entry in staged if _modified(entry) < limit)
-
-
-def _remove_entry(entry: "os.DirEntry[str]") -> bool:
-    """False where another was quicker."""
-    try:
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.unlink(entry.path)
-    except FileNotFoundError:
-        return False
-    return True
-
 
 def _is_directory(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link in a circle, or to where nobody may look
         return False
-
-
-def _modified(entry: "os.DirEntry[str]") -> float:
-    try:
-        return entry.stat(follow_symlinks=False).st_mtime
-    except FileNotFoundError:  # published meanwhile
-        return time.time()
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -16,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from storage_manager.filesystems.base import File, LiteralFileSystem
 from storage_manager.filesystems.disk import WholeFileSystem
+from storage_manager.filesystems.leftovers import sweep
 from storage_manager.filesystems.streamed import StreamedFile
 from storage_manager.tasks import settled
 
@@ -74,7 +75,7 @@ class AsyncLocalFileSystem(LiteralFileSystem, WholeFileSystem):
         return await self._hop(self.remove_whole, path)
 
     async def _sweep(self, path: str, older_than: float) -> int:
-        return await self._hop(self.sweep, older_than)
+        return await self._hop(sweep, path, older_than)
 
     async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         await self._hop(self.pipe_file, path, value, mode)

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import whole
@@ -25,6 +25,7 @@ import whole
 import storage_manager.filesystems.local  # noqa: F401
 from storage_manager import StorageManager
 from storage_manager.filesystems.base import STAGING_PREFIX
+from storage_manager.integrity import sweep
 
 BASE, ACKNOWLEDGED, FSYNC = sys.argv[1], sys.argv[2], sys.argv[3] == "fsync"
 LANES = 4  # stores in flight
@@ -71,13 +72,13 @@ def kill_before(at: int) -> None:
     sys.addaudithook(count)
 
 
-async def one_call(version: int, session: str, delete: bool, at: int) -> None:
+async def one_call(version: int, session: str, delete: Sequence[str], at: int) -> None:
     sm = StorageManager(local_base_path=BASE, fsync=FSYNC)
-    assert sm.async_fs.sweep(3600) == 0  # so that the calls of the store itself are counted
+    assert await sweep(sm) == 0  # so that the calls of the store itself are counted
     sm.async_fs._swept = True
     kill_before(at)
     if delete:
-        await sm.delete_session(session)
+        await getattr(sm, delete[0])(session, *delete[1:])
     else:
         await sm.store_step_data(session, "t", *whole.step(session, "t", version, [100] * 4).data)
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ import whole
 
 from storage_manager import Step, StorageManager
 from storage_manager.filesystems.base import STAGING_PREFIX
+from storage_manager.integrity import sweep
 
 ROUNDS = int(os.environ.get("SM_TEST_CRASH_ROUNDS", "300"))
 MOST = 12  # stores that return before the kill: half of those that a writer does
 WITHIN = 0.0002  # seconds from when a write is seen to the kill
+
+NOW = timedelta(0)
 
 Order = Callable[..., str]
 
@@ -119,7 +123,7 @@ async def kill_rounds(sm: StorageManager, order: Order, acknowledged: Path, roun
     known: dict[str, int] = {}
     met = 0
     for number in range(1, rounds + 1):
-        sm.async_fs.sweep(-1)
+        await sweep(sm, NOW)
         assert order(version=number, **moment()) == "killed"
         met += bool(staged(Path(sm.url_for())))
         known = await check(sm, number, known, noted(acknowledged))
@@ -151,26 +155,44 @@ async def test_kills_before_every_call(base: Path, order: Order, existing: bool)
     while answer == "killed":
         at += 1
         await (sm.store_step_data("s", "t", *old.data) if existing else sm.delete_session("s"))
-        answer = order(version=2, session="s", delete=False, at=at)
+        answer = order(version=2, session="s", delete=[], at=at)
         seen = [sorted(whole.versions(step)) for step in await steps_in_sight(sm)]
         assert seen in (mixed if existing else [[], [[2] * 4]])
-        sm.async_fs.sweep(-1)
+        await sweep(sm, NOW)
     assert answer == "ended"
     assert at > 6
 
 
-async def test_kills_in_a_deletion(base: Path, order: Order) -> None:
+async def test_kills_in_a_deletion_of_a_session(base: Path, order: Order) -> None:
     """A deletion that is killed has deleted all that is in sight, or nothing."""
     sm = StorageManager(local_base_path=base)
     at, answer, seen = 0, "killed", []
     while answer == "killed":
         at += 1
         await sm.store_steps(whole.step("s", name, 1, [100] * 4) for name in "tu")
-        answer = order(version=2, session="s", delete=True, at=at)
+        answer = order(version=2, session="s", delete=["delete_session"], at=at)
         seen.append(sum(whole.versions(step) == [1] * 4 for step in await steps_in_sight(sm)))
-        sm.async_fs.sweep(-1)
+        await sweep(sm, NOW)
     assert answer == "ended"
     assert set(seen) == {0, 2}
+
+
+async def test_kills_in_a_deletion_of_the_last_step(base: Path, order: Order) -> None:
+    """The step is whole or gone; its session may be left empty, and goes when the deletion is called again."""
+    sm = StorageManager(local_base_path=base)
+    at, answer, seen = 0, "killed", set()
+    while answer == "killed":
+        at += 1
+        await sm.store_steps([whole.step("s", "t", 1, [100] * 4)])
+        answer = order(version=2, session="s", delete=["delete_step", "t"], at=at)
+        steps = [step async for step in sm.iter_steps(strict=True)]
+        assert [whole.versions(step) for step in steps] in ([], [[1] * 4])
+        seen.add((tuple(await sm.list_sessions()), len(steps)))
+        await sm.delete_step("s", "t")
+        assert await sm.list_sessions() == []
+        await sweep(sm, NOW)
+    assert answer == "ended"
+    assert seen == {(("s",), 1), (("s",), 0), ((), 0)}
 
 
 async def leave(base: Path, order: Order) -> list[Path]:
@@ -196,10 +218,10 @@ async def test_leftovers_go_when_they_are_an_hour_old(base: Path, order: Order) 
 async def test_an_explicit_sweep_removes_leftovers(base: Path, order: Order) -> None:
     """A sweep removes what is older than it is told, and counts it."""
     left = await leave(base, order)
-    fs = StorageManager(local_base_path=base).async_fs
+    sm = StorageManager(local_base_path=base)
     for path in left[:2]:
         os.utime(path, (time.time() - 100,) * 2)
-    assert fs.sweep(50) == 2
+    assert await sweep(sm, timedelta(seconds=50)) == 2
     assert sorted(staged(base)) == sorted(left[2:])
-    assert fs.sweep(-1) == len(left) - 2
+    assert await sweep(sm, NOW) == len(left) - 2
     assert staged(base) == []
