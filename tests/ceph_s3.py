@@ -24,7 +24,8 @@ ACCESS_KEY, SECRET_KEY = "testkey", "testsecret"
 PACKAGES = {"radosgw": "radosgw", "ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd", "ceph": "ceph-common"}
 DEADLINE = 30.0  # seconds, for each step of the start
 
-# One copy of all data; a monitor that decides at once; no admin sockets, whose paths would be too long in deep folders.
+# One copy of all data; a monitor that decides at once; no admin sockets, whose paths would be too long in deep folders;
+# a deleted object's memory is free at once, not in two hours.
 CONFIG = """\
 [global]
 mon host = {monitor}
@@ -46,6 +47,8 @@ osd pool default size = 1
 osd pool default pg num = 8
 rgw frontends = beast endpoint=127.0.0.1:{gateway} tcp_nodelay=1
 rgw override bucket index max shards = 1
+rgw gc obj min wait = 1
+rgw gc processor period = 1
 """
 
 
@@ -73,8 +76,9 @@ class Ceph:
 
     def empty(self) -> None:
         """Empty the folder, unless its files are somebody else's."""
-        if self.home.exists() and any(self.home.iterdir()) and not self.config.exists():
-            refuse(f"{self.home} has files that are not this server's: choose another folder")
+        others = self.home.exists() and any(self.home.iterdir()) and not self.config.exists()
+        if others or set(str(self.home)) & set("#;$"):
+            refuse(f"{self.home} has files that are not this server's, or # ; $ in its name: choose another folder")
         shutil.rmtree(self.home, ignore_errors=True)
         for name in ("log", "mon", "osd", "run"):
             (self.home / name).mkdir(parents=True)
@@ -122,7 +126,7 @@ class Ceph:
         """End the daemons, the gateway first, and wait until they are gone."""
         for name in ("client.rgw", "osd.0", "mon.a"):
             if (file := self.home / "run" / f"{name}.pid").exists():
-                self.end(int(file.read_text()))
+                self.end(int(file.read_text() or 0))
 
     def end(self, pid: int) -> None:
         """End a daemon, with SIGKILL where it is still there after ten seconds."""
@@ -182,6 +186,7 @@ def main(verb: str, folder: str) -> None:
     server = Ceph(Path(folder).resolve())
     if verb == "stop":
         return server.stop()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     try:
         port = server.start()
     except BaseException as error:
