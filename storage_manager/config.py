@@ -143,7 +143,7 @@ def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
         S3ConfigError, StorageManagerError: the URL holds more than a place (a password, a query).
     """
     text = os.fspath(url)
-    if re.match(r"[a-z][a-z0-9+]+:/(?!/)", text):
+    if re.match(r"[a-z][a-z0-9+]+:/(?!/)|(s3a?|file|local|memory|gc?s|az|abfss?|https?):(?!//)", text):
         raise StorageManagerError("a URL has two slashes after its protocol: s3://bucket/prefix", operation="configure")
     if "://" not in text:
         return {"local_base_path": url, "prefer_s3": False, "require_s3": False}
@@ -152,9 +152,9 @@ def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
         return {"local_base_path": unquote(parts.path), "prefer_s3": False, "require_s3": False}
     if parts.scheme in _S3:
         return {"s3_bucket_name": parts.netloc, "s3_prefix": parts.path, "prefer_s3": True}
-    if parts.scheme in _LOCAL or parts.password is not None:
+    if parts.scheme in _LOCAL or re.search(r"//.*:.*@|;password=|::", text):
         raise StorageManagerError(
-            "a URL must not hold a password, nor a file URL a host: use storage_options", operation="configure"
+            "a URL must not hold a password or '::', nor a file URL a host: use storage_options", operation="configure"
         )
     return None
 
@@ -175,11 +175,20 @@ def _split(url: str) -> SplitResult:
 _ENDPOINT_RULE = "an http:// or https:// URL with a host, without user, password, query or fragment"
 
 
-def check_endpoint(url: str) -> str:
-    """An endpoint as it came, from storage_options; or S3ConfigError, which does not repeat it."""
+def check_endpoint(url: str | None, root: str) -> None:
+    """Refuse an endpoint, from wherever it came, that is none or that names the bucket of the root.
+
+    Raises:
+        S3ConfigError: which does not repeat it.
+    """
+    where = "endpoint_url (s3_endpoint_url, SM_S3_ENDPOINT_URL, storage_options, or AWS_ENDPOINT_URL)"
+    if url is None:
+        return
     if not _is_endpoint(url):
-        raise S3ConfigError(f"storage_options: endpoint_url must be {_ENDPOINT_RULE}", operation="configure")
-    return url
+        raise S3ConfigError(f"{where} must be {_ENDPOINT_RULE}", operation="configure")
+    parts, bucket = urlsplit(url), urlsplit(root).netloc
+    if parts.path.rstrip("/").endswith(f"/{bucket}") or str(parts.hostname).startswith(f"{bucket}."):
+        raise S3ConfigError(f"{where} names the bucket: leave it out, it is added", operation="configure")
 
 
 def _is_endpoint(url: str) -> bool:

@@ -15,7 +15,6 @@ from storage_manager.config import Config, arguments_of
 from storage_manager.errors import InvalidIdError, StorageManagerError, translate, translating
 from storage_manager.filesystems import File, Place, hidden_name
 from storage_manager.layout import Component, check_id, formats, join
-from storage_manager.tasks import settled
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -110,7 +109,10 @@ class Connection:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close what the running loop has open; optional, and as often as you like. A later call opens anew."""
+        """Close what the running loop has open, after what is under way; optional, and as often as you like.
+
+        A later call opens anew.
+        """
         await self._place.close()
 
     def get_storage_info(self) -> dict[str, Any]:
@@ -170,18 +172,18 @@ class Connection:
         """
         probe = join(self._place.root, hidden_name(), "probe")
         data = secrets.token_bytes(32)
-        filesystem = self._place.filesystem()
-        with translating("check", self._place.root):
-            await anext(filesystem._iter_names(self._place.root), None)
-        try:
-            with translating("check", probe):
-                await settled(filesystem._write_files([File(probe, data, "application/octet-stream")]))
-                [answer] = await filesystem._read_files([probe])
-            if answer != data:
-                raise _probe_error(answer, probe)
-        finally:
-            with translating("check", probe):
-                await settled(filesystem._remove_tree(os.path.dirname(probe)))
+        async with self._place.using() as filesystem:
+            with translating("check", self._place.root):
+                await anext(filesystem._iter_names(self._place.root), None)
+            try:
+                with translating("check", probe):
+                    await filesystem._write_files([File(probe, data, "application/octet-stream")])
+                    [answer] = await filesystem._read_files([probe])
+                if answer != data:
+                    raise _probe_error(answer, probe)
+            finally:
+                with translating("check", probe):
+                    await filesystem._remove_tree(os.path.dirname(probe))
 
 
 def _probe_error(answer: object, url: str) -> StorageManagerError:

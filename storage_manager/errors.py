@@ -14,6 +14,7 @@ botocore and aiohttp stay unloaded until S3 is used.
 """
 
 import errno
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -93,7 +94,9 @@ _ADVICE = {
     "InvalidToken": _EXPIRED,
     "TokenRefreshRequired": _EXPIRED,
     "PermanentRedirect": _WRONG_REGION,
+    "TemporaryRedirect": _WRONG_REGION,
     "301": _WRONG_REGION,
+    "307": _WRONG_REGION,
     "AuthorizationHeaderMalformed": _WRONG_REGION,
     "IllegalLocationConstraintException": _WRONG_REGION,
     "RequestTimeTooSkewed": "set this machine's clock",
@@ -102,13 +105,21 @@ _ADVICE = {
     "InternalError": _ATTEMPTS_FAILED,
     "TooManyRequests": _ATTEMPTS_FAILED,
     "500": _ATTEMPTS_FAILED,
+    "502": _ATTEMPTS_FAILED,
     "503": _ATTEMPTS_FAILED,
+    "504": _ATTEMPTS_FAILED,
     "429": _ATTEMPTS_FAILED,
     "HTTPClientError": _UNREACHABLE,
     "ConnectionError": _UNREACHABLE,
     "ClientConnectionError": _UNREACHABLE,
+    "InvalidProxiesConfigError": "correct the proxy's URL (HTTPS_PROXY, HTTP_PROXY, or config_kwargs['proxies'])",
     "TypeError": "correct storage_options",
     "EPROTO": _NOT_S3,
+    "302": _NOT_S3,
+    "303": _NOT_S3,
+    "308": _NOT_S3,
+    "404": _NOT_S3,
+    "407": _UNREACHABLE,
     _WEB_PAGE: _NOT_S3,
     "ENOSPC": "free some space on the disk",
     "EDQUOT": "free some of the disk quota",
@@ -164,13 +175,14 @@ def _names(error: BaseException) -> list[str]:
 
 def is_missing(error: BaseException) -> bool:
     """True where the error says that this one file is not there: not that its bucket is not, or no access."""
-    return isinstance(error, FileNotFoundError) and _service_code(error) != "NoSuchBucket"
+    return isinstance(error, FileNotFoundError) and _service_code(error) in ("", "NoSuchKey", "NoSuchVersion")
 
 
 # What a service says, or a connection does, that the same request may not meet again (Amazon S3 API reference,
 # "Error responses": retry on 5xx and SlowDown; RFC 6585: on 429).
 _PASSING = {
-    "OperationAborted", "RequestTimeout", "SlowDown", "429", "500", "502", "503", "504",
+    "OperationAborted", "RequestTimeout", "SlowDown", "BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch",
+    "408", "429",
     "HTTPClientError", "ConnectionError", "TimeoutError", "ClientConnectionError", "ClientPayloadError",
     "IncompleteReadError", "ResponseParserError", "ChecksumError", "FlexibleChecksumError", "CapacityNotAvailableError",
     "EPROTO", "EBADMSG",
@@ -178,9 +190,10 @@ _PASSING = {
 
 
 def may_pass(error: BaseException) -> bool:
-    """True for a failure of the service or the connection, which another attempt may not meet."""
+    """True for a failure of the service or the connection, which another attempt may not meet: 5xx but 501, too."""
     status = _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return not _PASSING.isdisjoint([*_names(error), str(status)])
+    names = {*_names(error), str(status)}
+    return not _PASSING.isdisjoint(names) or any(re.fullmatch(r"5(?!01)\d\d", name) for name in names)
 
 
 def _error_class(url: str, names: list[str]) -> type[StorageManagerError]:

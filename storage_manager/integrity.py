@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from storage_manager.errors import translating
 from storage_manager.storage import StorageManager
-from storage_manager.tasks import settled
 
 __all__ = ["sweep"]
 
@@ -12,11 +11,13 @@ __all__ = ["sweep"]
 async def sweep(storage: StorageManager, older_than: timedelta = timedelta(hours=1)) -> int:
     """Remove what killed writers left behind: staged files, probes of `check`, unfinished uploads; returns how many.
 
-    No session, step or component is touched, and nothing that a writer may still be at: that needs seconds. Local
-    disk is swept so by the first store of each manager too.
+    No session, step or component is touched. The first store of each manager sweeps a local disk of what is an hour
+    old; on S3, and to have it gone sooner, call this. Of S3 up to a thousand of each kind go at a time; other
+    backends of fsspec have nothing to sweep.
 
     Parameters:
-        older_than: of what was last written longer ago; at least zero.
+        older_than: only what was last written longer ago than this goes. Leave it longer than any write takes: a
+            writer that is still at it has to begin anew on local disk, and fails on S3. Zero is for when nobody writes.
 
     Raises:
         ValueError: a negative age.
@@ -26,4 +27,5 @@ async def sweep(storage: StorageManager, older_than: timedelta = timedelta(hours
         raise ValueError(f"older_than must not be negative: {older_than}")
     url = storage.url_for()
     with translating("sweep", url):
-        return await settled(storage.async_fs._sweep(url, older_than.total_seconds()))
+        swept: int = await storage.async_fs._sweep(url, older_than.total_seconds())
+    return swept

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Any
 
 from storage_manager.connection import Connection
@@ -20,7 +20,7 @@ from storage_manager.layout import (
     is_id,
     join,
 )
-from storage_manager.tasks import ahead, settled
+from storage_manager.tasks import ahead
 
 __all__ = ["StorageManager"]
 
@@ -71,7 +71,8 @@ class StorageManager(Connection):
             files = {row: self._file(row, url, value) for row, value in given}
         if files:
             with translating("store", url):
-                await settled(self._place.filesystem()._write_files(list(files.values())))
+                async with self._place.using() as filesystem:
+                    await filesystem._write_files(list(files.values()))
         return {row.path_key: files[row].path if row in files else None for row in COMPONENTS}
 
     @staticmethod
@@ -101,7 +102,8 @@ class StorageManager(Connection):
         with translating("retrieve", self._place.root):
             url, rows = self._step_url(session_id, step_id), formats(components)
             paths = [join(url, row.filename) for row in rows]
-            answers = await self._place.filesystem()._read_files(paths) if rows else []
+            async with self._place.using() if rows else nullcontext() as filesystem:
+                answers = await filesystem._read_files(paths) if filesystem else []
         failed = [
             translate(answer, "retrieve", path)
             for path, answer in zip(paths, answers, strict=True)
@@ -155,8 +157,9 @@ class StorageManager(Connection):
 
     async def _delete(self, url: str) -> None:
         with translating("delete", url):
-            if not await settled(self._place.filesystem()._remove_tree(url)):
-                logger.info("nothing to delete at %s", url)
+            async with self._place.using() as filesystem:
+                if not await filesystem._remove_tree(url):
+                    logger.info("nothing to delete at %s", url)
 
     # --- data pipelines -------------------------------------------------------------------------------
 
@@ -236,10 +239,11 @@ class StorageManager(Connection):
 
     async def _names(self, url: str) -> AsyncIterator[str]:
         with translating("list", url):
-            async for page in self._place.filesystem()._iter_names(url):
-                for name in page:
-                    if is_id(name):
-                        yield name
+            async with self._place.using() as filesystem:
+                async for page in filesystem._iter_names(url):
+                    for name in page:
+                        if is_id(name):
+                            yield name
 
 
 def _decoded(row: Format, url: str, answer: bytes | Exception, strict: bool) -> Any:

@@ -563,3 +563,14 @@ def test_the_working_directory_is_gone(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "cwd").rmdir()
     with pytest.raises(LocalStorageError, match="ENOENT"):
         StorageManager()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://host/a-bucket", "http://host/x/a-bucket/", "https://a-bucket.s3.amazonaws.com"]
+)
+def test_an_endpoint_does_not_name_the_bucket(url: str) -> None:
+    """What was stored would lie under another key than its URL says."""
+    for arguments in ({"s3_endpoint_url": url}, {"storage_options": {"endpoint_url": url}}):
+        with pytest.raises(S3ConfigError, match="names the bucket"):
+            StorageManager("a-bucket", **arguments)  # type: ignore[arg-type]
+    StorageManager("other-bucket", s3_endpoint_url=url)

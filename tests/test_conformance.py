@@ -43,9 +43,11 @@ class TestMemory(StorageManagerTests):
         return StorageManager.from_url(f"memory://{uuid.uuid4().hex}")
 
 
-def test_a_place_with_data_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mine", ["mine/t/metadata.json", "notes.txt", ".hidden/notes.txt"])
+def test_a_place_with_data_is_refused(tmp_path: Path, mine: str) -> None:
     """What the suite deletes afterwards is its own."""
-    (tmp_path / "mine" / "t").mkdir(parents=True)
+    (tmp_path / "place" / mine).parent.mkdir(parents=True)
+    (tmp_path / "place" / mine).write_text("precious")
     (tmp_path / "test_it.py").write_text(
         "import pytest\n"
         "from storage_manager import StorageManager\n"
@@ -53,12 +55,21 @@ def test_a_place_with_data_is_refused(tmp_path: Path) -> None:
         "class TestIt(StorageManagerTests):\n"
         "    @pytest.fixture\n"
         "    def storage(self):\n"
-        f"        return StorageManager(local_base_path={str(tmp_path)!r})\n"
+        f"        return StorageManager(local_base_path={str(tmp_path / 'place')!r})\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "-p", "no:cacheprovider", "-k", "check"]
+    command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "-p", "no:cacheprovider", "-k", "lists"]
     run = subprocess.run([*command, tmp_path / "test_it.py"], capture_output=True, text=True, check=False)
     assert "is not empty: what lies there would be deleted" in run.stdout
-    assert (tmp_path / "mine" / "t").is_dir()
+    assert (tmp_path / "place" / mine).read_text() == "precious"
+
+
+def test_nothing_stays(tmp_path: Path) -> None:
+    """Not even what the tests wrote past the manager."""
+    storage = StorageManager(local_base_path=tmp_path)
+    (tmp_path / ".hidden" / "t").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    StorageManagerTests()._clear(storage)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_the_fixture_it_says_what_is_missing() -> None:

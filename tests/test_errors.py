@@ -186,7 +186,7 @@ def test_what_s3fs_raises_gets_code_and_advice(code: str, advice: str) -> None:
     assert (error.__cause__, error.operation, error.url) == (cause, "store", "s3://b/s/t")
 
 
-@pytest.mark.parametrize("code", ["NoSuchKey", "404", "MethodNotAllowed", "NewInTheNextYear"])
+@pytest.mark.parametrize("code", ["NoSuchKey", "MethodNotAllowed", "NewInTheNextYear"])
 def test_no_advice_from_the_disk_for_an_answer_of_s3(code: str) -> None:
     """EIO and EPERM of s3fs are made up: they say nothing of a disk."""
     error = translate(as_s3fs_raises(code), "retrieve", "s3://b/s")
@@ -197,7 +197,7 @@ def test_no_advice_from_the_disk_for_an_answer_of_s3(code: str) -> None:
 
 @pytest.mark.parametrize(
     ("code", "missing"),
-    [("NoSuchKey", True), ("404", True), ("NoSuchBucket", False), ("AccessDenied", False), ("SlowDown", False)],
+    [("NoSuchKey", True), ("404", False), ("NoSuchBucket", False), ("AccessDenied", False), ("SlowDown", False)],
 )
 def test_missing_as_s3fs_raises_it(code: str, missing: bool) -> None:
     assert is_missing(as_s3fs_raises(code)) is missing

@@ -1,15 +1,18 @@
 """Leftovers of killed writers are removed, and nothing else."""
 
+import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from places import REAL, REAL_ENDPOINT, Make
 
 from storage_manager import LocalStorageError, S3OperationError, StorageManager
-from storage_manager.filesystems.base import hidden_name
+from storage_manager.filesystems.base import STAGING_PREFIX, hidden_name
 from storage_manager.integrity import sweep
 
 NOW = timedelta(0)
@@ -58,11 +61,32 @@ async def test_what_another_sweeps_is_not_counted(
 ) -> None:
     (tmp_path / hidden_name()).write_bytes(b"")
 
-    def quicker(path: str) -> None:
+    def quicker(path: str, target: str) -> None:
         raise FileNotFoundError(2, "gone", path)
 
-    monkeypatch.setattr(os, "unlink", quicker)
+    monkeypatch.setattr(os, "rename", quicker)
     assert await sweep(local, NOW) == 0
+
+
+async def test_what_is_published_meanwhile_is_whole(local: StorageManager, tmp_path: Path) -> None:
+    """A writer whose staged step is swept away begins anew, or fails; it does not return with files missing."""
+    data = {"html_content": "x" * 300_000, "screenshot_bytes": bytes(300_000), "action_data": {}, "metadata": {}}
+    other = StorageManager(local_base_path=tmp_path)
+    storing = asyncio.ensure_future(store_all(local, data))
+    while not storing.done():
+        await sweep(other, NOW)
+    for step in await storing:
+        assert None not in await local.retrieve_step_data("s", step)
+
+
+async def store_all(sm: StorageManager, data: dict[str, Any]) -> list[str]:
+    """Store many steps; those whose store returned."""
+    stored = []
+    for number in range(200):
+        with contextlib.suppress(LocalStorageError):
+            await sm.store_step_data("s", f"t{number}", **data)
+            stored.append(f"t{number}")
+    return stored
 
 
 async def test_an_age_is_not_negative(local: StorageManager) -> None:
@@ -82,6 +106,9 @@ async def test_probes_and_unfinished_uploads_go(s3: Callable[[], StorageManager]
     sm = s3()
     await sm.store_step_data("s", "t", "x")
     sm.fs.pipe_file(f"{sm.url_for()}/{hidden_name()}/probe", b"x")
+    assert await sweep(sm) == 0
+    mine = f"{sm.url_for()}/{STAGING_PREFIX}notes/a.txt"
+    sm.fs.pipe_file(mine, b"x")
     bucket, _, prefix = sm.url_for().removeprefix("s3://").partition("/")
     keys = [f"{prefix}/{name}".lstrip("/") for name in ("s/t/screenshot.png", "s/t/video.webm", "backup.tar")]
     for key in keys:
@@ -91,7 +118,8 @@ async def test_probes_and_unfinished_uploads_go(s3: Callable[[], StorageManager]
     assert await sweep(sm, NOW) == 2
     left = await sm.async_fs._call_s3("list_multipart_uploads", Bucket=bucket)
     assert sorted(row["Key"] for row in left["Uploads"]) == sorted(keys[1:])
-    assert sm.fs.find(sm.url_for()) == [sm.url_for("s", "t", "html").removeprefix("s3://")]
+    kept = [mine, sm.url_for("s", "t", "html")]
+    assert sm.fs.find(sm.url_for()) == [path.removeprefix("s3://") for path in kept]
 
 
 async def test_a_probe_that_stays_is_an_error(

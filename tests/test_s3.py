@@ -6,6 +6,7 @@ import re
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import fsspec
@@ -16,6 +17,7 @@ from places import Request
 import storage_manager.filesystems.s3fs
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager
 from storage_manager.filesystems.base import sorted_pages
+from storage_manager.filesystems.s3fs import _check_digest
 
 Make = Callable[..., StorageManager]
 DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
@@ -193,57 +195,187 @@ async def test_any_protocol_of_fsspec(moto: Make, moto_url: str) -> None:
     await (await sm.async_fs.target.set_session()).close()  # as stock s3fs wants it
 
 
+class Answering:
+    """A server that gives these answers, one after another and then the last again; what it was asked is kept."""
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+        self.answers: list[bytes] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: *(\d+)", head.lower())
+        await reader.readexactly(int(length[1]) if length else 0)
+        self.asked.append(head)
+        writer.write(self.answers[min(len(self.asked), len(self.answers)) - 1])
+        writer.close()
+
+
+def http(status: str, body: str, **headers: str) -> bytes:
+    """An answer as bytes; underscores in the names of headers are dashes."""
+    lines = [f"HTTP/1.1 {status}", "connection: close", f"content-length: {len(body.encode())}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", body]).encode()
+
+
+def listing(*keys: str, token: str | None = "", truncated: bool = False) -> bytes:
+    """A page of ListObjectsV2."""
+    rows = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in keys)
+    next_token = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
+    tail = f"<IsTruncated>{str(truncated).lower()}</IsTruncated>{next_token}"
+    xml = f"<?xml version='1.0'?>\n<ListBucketResult><Name>b</Name>{rows}{tail}</ListBucketResult>"
+    return http("200 OK", xml, content_type="application/xml")
+
+
+DELETED = http("200 OK", "<?xml version='1.0'?>\n<DeleteResult></DeleteResult>", content_type="application/xml")
+Answers = Callable[..., Awaitable[tuple[StorageManager, Answering]]]
+
+
 @pytest.fixture
-async def answered_by(moto: Make) -> AsyncIterator[Callable[[bytes], Awaitable[StorageManager]]]:
-    """Managers of places whose server answers every request with 200 and this body, after these headers."""
-    servers = []
+async def answered_by(moto: Make) -> AsyncIterator[Answers]:
+    """A manager, and the server that answers it."""
+    async with AsyncExitStack() as stack:
 
-    async def place(answer: bytes) -> StorageManager:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = re.search(rb"content-length: *(\d+)", head.lower())
-            await reader.readexactly(int(length[1]) if length else 0)
-            writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n" + answer)
-            writer.close()
+        async def place(*answers: bytes) -> tuple[StorageManager, Answering]:
+            answering = Answering()
+            answering.answers += answers
+            server = await asyncio.start_server(answering.serve, "127.0.0.1", 0)
+            stack.push_async_callback(server.wait_closed)
+            stack.callback(server.close)
+            sm = moto(s3_endpoint_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            stack.push_async_callback(sm.aclose)
+            return sm, answering
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        servers.append(server)
-        return moto(s3_endpoint_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        yield place
 
-    yield place
-    for server in servers:
-        server.close()
-        await server.wait_closed()
+
+XML = "<?xml version='1.0'?>\n"
+NO_S3 = [
+    http("200 OK", "<html><body>Please log in</body></html>", content_type="text/html"),
+    http("200 OK", XML + "<ListBucketResult><broken", content_type="application/xml"),
+    http("200 OK", XML + "<Else/>", content_type="application/xml"),
+    http("404 Not Found", "default backend - 404", content_type="text/plain"),
+    http("404 Not Found", '{"message":"no Route matched"}', content_type="application/json"),
+    http("404 Not Found", ""),
+    http("206 Partial Content", "{}", etag='"99914b932bd37a50b983c5e7c90ae93b"', content_range="bytes 0-1/9"),
+]
+
+
+@pytest.mark.parametrize("answer", NO_S3)
+async def test_what_is_no_s3_is_no_success(answered_by: Answers, answer: bytes) -> None:
+    """A proxy's page is neither an empty listing, a stored component nor a missing one; it is said what it is."""
+    sm, _ = await answered_by(answer)
+    calls = [sm.retrieve_step_data("s", "t")]
+    if b"206" not in answer:  # has an ETag: what else could it be?
+        calls += [sm.store_step_data("s", "t", "x"), sm.list_sessions(), sm.delete_session("s")]  # type: ignore[list-item]
+    for error in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(error, S3OperationError)
+        assert "does not speak S3" in str(error) or ": 500:" in str(error)  # botocore makes a 500 of much
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("located", [True, False])
+async def test_no_redirect_is_followed(answered_by: Answers, status: int, located: bool) -> None:
+    """To another host it would take the data and the session token along."""
+    trapped, trap = await answered_by(http("200 OK", "", etag='"x"'))
+    other = trapped.storage_options["endpoint_url"]
+    sm, server = await answered_by(http(f"{status} Moved", "", **({"location": f"{other}/b/k"} if located else {})))
+    calls = sm.store_step_data("s", "t", "x"), sm.retrieve_step_data("s", "t"), sm.list_sessions()
+    for error in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(error, S3OperationError)
+        assert "s3_endpoint_url" in str(error) or "s3_region_name" in str(error)
+    assert trap.asked == []
+    assert len(server.asked) == 1 + 4 + 1
+
+
+async def test_keys_of_elsewhere_are_not_deleted(answered_by: Answers) -> None:
+    sm, _ = await answered_by(listing("other/key"))
+    with pytest.raises(S3OperationError, match="not below the directory"):
+        await sm.delete_session("s")
+
+
+async def test_an_empty_page_is_not_the_last(answered_by: Answers) -> None:
+    empty = listing(token="T", truncated=True)
+    sm, server = await answered_by(empty, listing("s/t/observation.html"), DELETED, listing())
+    await sm.delete_session("s")
+    assert [head.split()[0] for head in server.asked] == [b"GET", b"GET", b"POST", b"GET"]
+    assert b"continuation-token=T" in server.asked[1]
+
+
+@pytest.mark.parametrize("token", [None, "T"])
+async def test_a_listing_that_goes_nowhere(answered_by: Answers, token: str | None) -> None:
+    sm, _ = await answered_by(listing(token=token, truncated=True))
+    for call in (sm.list_sessions(), sm.delete_session("s")):
+        with pytest.raises(S3OperationError, match="does not say how to go on"):
+            await call
+
+
+async def test_a_deletion_that_others_undo_ends(answered_by: Answers) -> None:
+    """Others go on writing: after twenty rounds it says what is left."""
+    pages = [page for number in range(30) for page in (listing(f"s/t/{number}"), DELETED)]
+    sm, server = await answered_by(*pages)
+    with pytest.raises(S3OperationError, match="still listed after its deletions"):
+        await sm.delete_session("s")
+    assert len(server.asked) == 40
+
+
+async def test_a_deletion_can_be_cancelled_between_its_requests(answered_by: Answers) -> None:
+    sm, server = await answered_by(*[page for n in range(90) for page in (listing(f"s/t/{n}"), DELETED)])
+    deletion = asyncio.ensure_future(sm.delete_session("s"))
+    while len(server.asked) < 5:  # noqa: ASYNC110 - it is the server's turn that is waited for
+        await asyncio.sleep(0)
+    deletion.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await deletion
+    assert len(server.asked) < 10
+
+
+@pytest.mark.parametrize("status", ["507 Full", "520 Unknown", "529 Overloaded", "408 Timeout", "400 BadDigest"])
+async def test_more_that_may_pass(answered_by: Answers, status: str) -> None:
+    code = status.split()[1]
+    refusal = http(status, f"{XML}<Error><Code>{code}</Code><Message>no</Message></Error>")
+    sm, server = await answered_by(refusal, refusal, http("200 OK", "", etag='"x"'))
+    await sm.store_step_data("s", "t", "x")
+    assert len(server.asked) == 3
+
+
+MD5 = "9dd4e461268c8034f5c8564e155c67a6"  # of b"x"
+
+
+@pytest.mark.parametrize("etag", [f'"{MD5}"', MD5.upper(), "no-md5", f'"{MD5}-2"'])
+async def test_a_body_is_compared_with_its_etag(answered_by: Answers, etag: str) -> None:
+    sm, server = await answered_by(http("200 OK", "y", etag=etag), http("200 OK", "x", etag=etag))
+    html = (await sm.retrieve_step_data("s", "t", components=["html"])).html
+    is_md5 = MD5 in etag.lower() and "-2" not in etag
+    assert (html, len(server.asked)) == (("x", 2) if is_md5 else ("y", 1))
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "bucket"),
     [
-        b"content-type: text/html\r\n\r\n<html><body>Please log in</body></html>",
-        b"content-type: application/xml\r\n\r\n<?xml version='1.0'?>\n<ListBucketResult><broken",
-        b"content-type: application/xml\r\n\r\n<?xml version='1.0'?>\n<Else/>",
+        ({"ServerSideEncryption": "aws:kms"}, "b"),
+        ({"ServerSideEncryption": "aws:kms:dsse"}, "b"),
+        ({"SSECustomerAlgorithm": "AES256"}, "b"),
+        ({}, "b--usw2-az1--x-s3"),
     ],
 )
-async def test_what_is_no_s3_is_no_success(
-    answered_by: Callable[[bytes], Awaitable[StorageManager]], answer: bytes
-) -> None:
-    """A proxy's page answered as 200 is neither an empty listing nor a stored component; it is said what it is."""
-    async with await answered_by(answer) as sm:
-        calls = sm.store_step_data("s", "t", "x"), sm.list_sessions(), sm.delete_session("s")
-        retrieved = sm.retrieve_step_data("s", "t")
-        for error in await asyncio.gather(*calls, retrieved, return_exceptions=True):
-            assert isinstance(error, S3OperationError)
-            assert "does not speak S3" in str(error) or ": 500:" in str(error)  # botocore makes a 500 of much
+def test_an_etag_is_no_md5_where_amazon_says_so(answer: dict[str, str], bucket: str) -> None:
+    _check_digest(bucket, {"ETag": MD5, **answer}, b"other")
+    with pytest.raises(OSError, match="changed on their way"):
+        _check_digest("b", {"ETag": MD5, "ServerSideEncryption": "AES256"}, b"other")
 
 
-async def test_keys_of_elsewhere_are_not_deleted(
-    answered_by: Callable[[bytes], Awaitable[StorageManager]],
-) -> None:
-    row = b"<Contents><Key>other/key</Key></Contents>"
-    answer = b"<?xml version='1.0'?>\n<ListBucketResult><Name>b</Name>%s</ListBucketResult>" % row
-    async with await answered_by(b"content-type: application/xml\r\n\r\n" + answer) as sm:
-        with pytest.raises(S3OperationError, match="not below the directory"):
-            await sm.delete_session("s")
+async def test_one_task_may_close_while_others_read(moto: Make) -> None:
+    """The last operation that is under way closes."""
+    sm = moto()
+    await sm.store_step_data("s", "t", *DATA)
+
+    async def read(number: int) -> StepData:
+        await asyncio.sleep(number * 0.003)
+        async with sm:
+            return await sm.retrieve_step_data("s", "t")
+
+    assert await asyncio.gather(*map(read, range(40))) == [DATA] * 40
 
 
 async def test_names_of_s3_come_in_their_own_order() -> None:

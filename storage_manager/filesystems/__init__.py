@@ -5,7 +5,8 @@ A backend's library is imported when its filesystem is opened, not before: s3fs 
 
 import os
 from asyncio import AbstractEventLoop, get_running_loop
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import fsspec
@@ -82,11 +83,25 @@ class Place:
             self._opened[loop] = filesystem
         return self._opened[loop]
 
+    @asynccontextmanager
+    async def using(self) -> AsyncIterator[LiteralFileSystem]:
+        """The filesystem of the running loop for one operation: it is not closed before that has ended."""
+        filesystem = self.filesystem()
+        filesystem.users += 1
+        try:
+            yield filesystem
+        finally:
+            filesystem.users -= 1
+            if filesystem.is_leaving and not filesystem.users:
+                await filesystem._close()
+
     async def close(self) -> None:
-        """Close the filesystem of the running loop, if it has one."""
+        """Close the filesystem of the running loop, if it has one; the last operation does it, if any is under way."""
         filesystem = self._opened.pop(get_running_loop(), None)
         if filesystem is not None:
-            await filesystem._close()
+            filesystem.is_leaving = True
+            if not filesystem.users:
+                await filesystem._close()
 
     def _open(self) -> LiteralFileSystem:
         if self.protocol == "s3":
@@ -137,7 +152,8 @@ class Place:
         """The endpoint of S3 that requests go to; None for Amazon's own."""
         options = self._s3_options()
         url = options["endpoint_url"] or options["client_kwargs"].get("endpoint_url")
-        return None if url is None else check_endpoint(url)
+        check_endpoint(url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"), self.root)
+        return None if url is None else str(url)
 
     @property
     def public_options(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeVar
 from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.errors import may_pass, translating
+from storage_manager.tasks import settled
 
 __all__ = [
     "ATTEMPTS",
@@ -55,6 +56,8 @@ class LiteralFileSystem(AsyncFileSystem):
 
     cachable = False
     max_in_flight = 32  # requests of one instance at a time
+    users = 0  # operations under way
+    is_leaving = False  # closed by the last of them
     _semaphore: asyncio.Semaphore | None = None
 
     async def _write_files(self, files: Sequence[File]) -> None:
@@ -65,7 +68,7 @@ class LiteralFileSystem(AsyncFileSystem):
 
     async def _write_file(self, file: File) -> None:
         with translating("store", file.path):
-            await self._pipe_file(file.path, file.data)
+            await settled(self._pipe_file(file.path, file.data))
 
     async def _read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
         """For each path its bytes, or why they could not be read."""
@@ -82,7 +85,7 @@ class LiteralFileSystem(AsyncFileSystem):
     async def _remove_tree(self, path: str) -> bool:
         """Remove all that is below a directory, and prove it; False where nothing was there."""
         try:
-            await self._rm(path, recursive=True)
+            await settled(self._rm(path, recursive=True))
         except FileNotFoundError:
             return False
         for left in await self._find(path):

@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from functools import cache, partial
 from typing import Any
 
@@ -31,12 +31,27 @@ _loader = cache(create_loader)
 
 
 def settle_in(owner: object, client: Any) -> None:
-    """Bound every wait of a new client, and have what its loop leaves open closed with its owner."""
+    """Bound every wait of a new client, let it follow nobody, and close with its owner what its loop leaves open."""
     # aiohttp waits for "100 Continue" without a timeout, and a server that is mute never says it
     client.meta.events.unregister("before-call.s3", add_expect_header)
+    client.meta.events.register("before-call.s3", _call_no_other_region)
     http = client._endpoint.http_session
     http._connector_args.setdefault("socket_factory", partial(_socket, client.meta.config.read_timeout))
+    http._get_session = partial(_follow_nobody, http._get_session)
     weakref.finalize(owner, _abandon, http._sessions, os.getpid())
+
+
+def _call_no_other_region(params: dict[str, Any], **kwargs: Any) -> None:
+    """Have botocore take a redirect for what it is, a wrong region: it would ask the bucket, a hundred times."""
+    params["context"].setdefault("s3_redirect", {})["redirected"] = True
+
+
+async def _follow_nobody(get_session: Callable[..., Any], *args: Any) -> aiohttp.ClientSession:
+    """A session that answers a redirect as it came; aiohttp would send data and session token to any other host."""
+    session: aiohttp.ClientSession = await get_session(*args)
+    if "_request" not in vars(session):
+        object.__setattr__(session, "_request", partial(session._request, allow_redirects=False))
+    return session
 
 
 def _socket(timeout: float, address: tuple[Any, ...]) -> socket.socket:

@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 
-from storage_manager.filesystems.base import STAGED
+from storage_manager.filesystems.base import STAGED, hidden_name
 
 __all__ = ["STALE_SECONDS", "sweep"]
 
@@ -20,14 +20,17 @@ def sweep(root: str, older_than: float) -> int:
 
 
 def _remove_entry(entry: "os.DirEntry[str]") -> bool:
-    """False where another was quicker."""
+    """False where another was quicker.
+
+    It is moved first: a writer that was at it all the same finds it gone, and begins anew. Removed where it lies, it
+    could be published in the middle of that.
+    """
+    mine = os.path.join(os.path.dirname(entry.path), hidden_name())
     try:
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.unlink(entry.path)
+        os.rename(entry.path, mine)
     except FileNotFoundError:
         return False
+    (shutil.rmtree if entry.is_dir(follow_symlinks=False) else os.unlink)(mine)
     return True
 
 

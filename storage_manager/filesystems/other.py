@@ -14,6 +14,7 @@ import fsspec
 from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.filesystems.base import LiteralFileSystem
+from storage_manager.tasks import settled
 
 __all__ = ["OtherFileSystem"]
 
@@ -40,7 +41,7 @@ class OtherFileSystem(LiteralFileSystem):
     async def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         if self.target.async_impl:
             return await getattr(self.target, f"_{name}")(*args, **kwargs)
-        return await asyncio.to_thread(getattr(self.target, name), *args, **kwargs)
+        return await settled(asyncio.to_thread(getattr(self.target, name), *args, **kwargs))
 
     async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         """Write a file, after its directory where the backend has directories and this one is missing."""

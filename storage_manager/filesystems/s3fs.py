@@ -11,6 +11,7 @@ import asyncio
 import errno
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime, timezone
 from functools import partial
 from hashlib import md5
@@ -18,12 +19,13 @@ from typing import Any, cast
 
 import aiohttp
 import s3fs
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, InvalidProxiesConfigError
 from botocore.parsers import ResponseParserError
 
 from storage_manager.errors import translating
 from storage_manager.filesystems.base import (
     ATTEMPTS,
+    STAGED,
     STAGING_PREFIX,
     File,
     LiteralFileSystem,
@@ -32,10 +34,12 @@ from storage_manager.filesystems.base import (
 )
 from storage_manager.filesystems.client import lifespan, new_session, settle_in
 from storage_manager.layout import COMPONENTS, is_id
+from storage_manager.tasks import settled
 
 __all__ = ["S3FileSystem"]
 
 PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
+ROUNDS = 20  # of a deletion that meets less than a page: others go on writing there
 _FAILURES = (OSError, BotoCoreError, aiohttp.ClientError)  # what a request can end in
 # By these an answer is known to come from S3.
 _PROOFS = {"put_object": {"ETag"}, "get_object": {"ETag"}, "list_objects_v2": {"Name", "KeyCount"}}
@@ -71,9 +75,13 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         """One attempt of one request, answered by S3: a proxy's page with status 200 is no answer."""
         try:
             answer = await super()._call_s3(method, *kwargs_list, **kwargs)
+        # neither is chained: they quote what answered, which may quote the request with its token, and a password
         except ResponseParserError:
-            # not chained: it quotes what answered, which may quote the request, and that holds a session token
             raise OSError(errno.EPROTO, f"what answered {method} is not S3: it is no XML of its") from None
+        except HTTPClientError as error:
+            if InvalidProxiesConfigError.fmt in str(error):
+                raise InvalidProxiesConfigError from None
+            raise
         if method in _PROOFS and not _PROOFS[method] & answer.keys():
             if "Body" in answer:
                 answer["Body"].close()
@@ -87,7 +95,8 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
     async def _put(self, file: File) -> None:
         bucket, key, _ = self.split_path(file.path)
         body = {"Body": file.data, "ContentType": file.content_type}
-        _check_digest(bucket, await self._request("put_object", Bucket=bucket, Key=key, **body), file.data)
+        answer = await settled(self._request("put_object", Bucket=bucket, Key=key, **body))
+        _check_digest(bucket, answer, file.data)
 
     async def _cat_file(
         self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **kwargs: Any
@@ -105,42 +114,57 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
             data = bytes(await answer["Body"].read())
         finally:
             answer["Body"].close()
-        if "Range" not in request:
-            _check_digest(request["Bucket"], answer, data)
+        if "Range" in request:
+            return data
+        if "ContentRange" in answer:
+            raise OSError(errno.EPROTO, "what answered get_object is not S3: part of the object was not asked for")
+        _check_digest(request["Bucket"], answer, data)
         return data
 
-    async def _list(self, path: str, **request: Any) -> dict[str, Any]:
-        """One LIST below a directory."""
+    async def _pages(self, path: str, **request: Any) -> AsyncGenerator[tuple[list[str], list[str]], None]:
+        """The keys and the common prefixes below a directory, a LIST at a time."""
         bucket, key, _ = self.split_path(path)
-        prefix = key.rstrip("/") + "/" if key else ""
-        async with self._slots:
-            answer = await self._call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **request)
-        if not all(row["Key"].startswith(prefix) for row in answer.get("Contents", ())):
-            raise OSError(errno.EPROTO, "what answered the LIST names keys that are not below the directory")
-        return {**answer, "Prefix": prefix}
-
-    async def _name_pages(self, path: str) -> AsyncIterator[list[str]]:
-        token: dict[str, str] = {}
+        request |= {"Bucket": bucket, "Prefix": key.rstrip("/") + "/" if key else "", "MaxKeys": PAGE}
         while True:
-            answer = await self._list(path, Delimiter="/", **token)
-            start = len(answer["Prefix"])
-            yield [row["Prefix"][start:-1] for row in answer.get("CommonPrefixes", [])]
+            async with self._slots:
+                answer = await self._call_s3("list_objects_v2", **request)
+            found = [row["Key"] for row in answer.get("Contents", ())]
+            below = [row["Prefix"] for row in answer.get("CommonPrefixes", ())]
+            if not all(name.startswith(request["Prefix"]) for name in found + below):
+                raise OSError(errno.EPROTO, "what answered the LIST names keys that are not below the directory")
+            yield found, below
             if not answer.get("IsTruncated"):
                 return
-            token = {"ContinuationToken": answer["NextContinuationToken"]}
+            token = answer.get("NextContinuationToken")
+            if token in (None, request.get("ContinuationToken")):
+                raise OSError(errno.EPROTO, "what answered the LIST has more to name, and does not say how to go on")
+            request["ContinuationToken"] = token
+
+    async def _name_pages(self, path: str) -> AsyncIterator[list[str]]:
+        async for _, prefixes in self._pages(path, Delimiter="/"):
+            yield [prefix[:-1].rpartition("/")[2] for prefix in prefixes]
 
     def _iter_names(self, path: str) -> AsyncIterator[list[str]]:
         return sorted_pages(self._name_pages(path))
 
+    async def _first_keys(self, path: str) -> list[str]:
+        """The first keys below a directory, a thousand at the most; a page may be empty and not be the last."""
+        async with aclosing(self._pages(path)) as pages:
+            async for keys, _ in pages:
+                if keys:
+                    return keys
+        return []
+
     async def _remove_tree(self, path: str) -> bool:
         """List and delete the first thousand keys until none is listed: the last LIST is the proof."""
         before: list[str] = []
-        rounds_stuck = 0
-        while keys := [row["Key"] for row in (await self._list(path)).get("Contents", [])]:
-            rounds_stuck = rounds_stuck + 1 if keys == before else 0
-            await asyncio.sleep(0.1 * rounds_stuck)
-            errors = await self._delete_keys(self.split_path(path)[0], keys)
-            if rounds_stuck == ATTEMPTS - 1:
+        stuck = unfilled = 0
+        while keys := await self._first_keys(path):
+            stuck = stuck + 1 if keys == before else 0
+            unfilled += len(keys) < PAGE
+            await asyncio.sleep(0.1 * stuck)
+            errors = await settled(self._delete_keys(self.split_path(path)[0], keys))
+            if stuck == ATTEMPTS - 1 or unfilled == ROUNDS:
                 raise _what_is_left(errors, keys[0])
             before = keys
         return bool(before)
@@ -156,16 +180,27 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         """Probes, and uploads of components that were begun and not ended (s3fs makes those of large files)."""
         bucket, key, _ = self.split_path(path)
         prefix = key.rstrip("/") + "/" if key else ""
-        answer = await self._call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix + STAGING_PREFIX)
-        probes = [row["Key"] for row in answer.get("Contents", []) if _age(row["LastModified"]) > older_than]
-        for error in await self._delete_keys(bucket, probes) if probes else []:
-            raise _refused(error)
-        answer = await self._call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix)
-        mine = [row for row in answer.get("Uploads", []) if _is_component(row["Key"].removeprefix(prefix))]
+        request = {"Bucket": bucket, "Prefix": prefix + STAGING_PREFIX}
+        rows = [row async for row in self._rows("list_objects_v2", "Contents", **request)]
+        mine = [row for row in rows if STAGED.fullmatch(row["Key"].removeprefix(prefix).partition("/")[0])]
+        probes = [row["Key"] for row in mine if _age(row["LastModified"]) > older_than]
+        for start in range(0, len(probes), PAGE):
+            for error in await settled(self._delete_keys(bucket, probes[start : start + PAGE])):
+                raise _refused(error)
+        request = {"Bucket": bucket, "Prefix": prefix}
+        rows = [row async for row in self._rows("list_multipart_uploads", "Uploads", **request)]
+        mine = [row for row in rows if _is_component(row["Key"].removeprefix(prefix))]
         uploads = [row for row in mine if _age(row["Initiated"]) > older_than]
         for row in uploads:
             await self._call_s3("abort_multipart_upload", Bucket=bucket, Key=row["Key"], UploadId=row["UploadId"])
         return len(probes) + len(uploads)
+
+    async def _rows(self, method: str, name: str, **request: Any) -> AsyncIterator[dict[str, Any]]:
+        """What a listing names, over all its pages."""
+        client = await self.set_session()
+        async for answer in client.get_paginator(method).paginate(**request):
+            for row in answer.get(name, ()):
+                yield row
 
 
 def _age(written: datetime) -> float:
@@ -184,7 +219,7 @@ def _check_digest(bucket: str, answer: Mapping[str, Any], data: bytes) -> None:
     reference, "Object"; rclone relies on the same for every S3 service that it knows).
     """
     encrypted = "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
-    digest = _MD5.fullmatch(answer["ETag"])
+    digest = _MD5.fullmatch(answer["ETag"].lower())
     if digest is None or encrypted or bucket.endswith("--x-s3"):
         return
     if digest[1] != md5(data, usedforsecurity=False).hexdigest():
@@ -192,7 +227,7 @@ def _check_digest(bucket: str, answer: Mapping[str, Any], data: bytes) -> None:
 
 
 def _what_is_left(errors: Sequence[dict[str, str]], key: str) -> Exception:
-    return _refused(errors[0]) if errors else OSError(errno.ENOTEMPTY, "still listed after three deletions", key)
+    return _refused(errors[0]) if errors else OSError(errno.ENOTEMPTY, "still listed after its deletions", key)
 
 
 def _refused(left: Mapping[str, str]) -> Exception:

@@ -178,13 +178,14 @@ FAULTS: dict[str, Fault] = {
 class Proxy:
     """Does a fault to the requests from the `first` on (counted from 0), `times` of them; an async context.
 
-    A fault of deletions counts bulk deletions alone.
+    A fault of deletions counts bulk deletions alone; `only` counts requests whose first line has it in it.
     """
 
     upstream: str
     fault: str = ""
     first: int = 0
     times: float = 1
+    only: str = ""
     seen: int = field(default=0, init=False)
     done: int = field(default=0, init=False)
 
@@ -227,6 +228,8 @@ class Proxy:
 
     def _is_next(self, request: Message) -> bool:
         if not self.fault or (self.fault.startswith("partial") and not request.is_bulk_delete):
+            return False
+        if self.only.encode() not in request.head.split(b"\r\n", 1)[0]:
             return False
         self.seen += 1
         return self.first < self.seen <= self.first + self.times

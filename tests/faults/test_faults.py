@@ -20,7 +20,7 @@ import pytest
 from proxy import FAULTS, Proxy
 
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager, StorageManagerError
-from storage_manager.layout import COMPONENTS
+from storage_manager.layout import COMPONENTS, Format
 
 Make = Callable[..., StorageManager]
 
@@ -133,3 +133,14 @@ def cells(behind: StorageManager, fault: str, times: float) -> list[Cell]:
 async def test_a_fault_is_survived_or_reported(moto: Make, moto_url: str, fault: str, times: float) -> None:
     async with moto() as behind:
         await asyncio.gather(*(cell.run(moto, moto_url) for cell in cells(behind, fault, times)))
+
+
+@pytest.mark.parametrize("row", COMPONENTS, ids=lambda row: row.name)
+async def test_no_component_fails_unheard(moto: Make, moto_url: str, row: Format) -> None:
+    """Whichever of the four is refused, the store says so, and which; a strict retrieval likewise."""
+    async with Proxy(moto_url, "403", times=inf, only=row.filename) as proxy, moto(s3_endpoint_url=proxy.url) as sm:
+        for call in (sm.store_step_data("s", "t", *NEW), sm.retrieve_step_data("s", "t", strict=True)):
+            with pytest.raises(S3OperationError, match="AccessDenied") as caught:
+                await call
+            assert caught.value.url == sm.url_for("s", "t", row.name)
+        assert await sm.retrieve_step_data("s", "t") == NEW._replace(**{row.name: None})
