@@ -12,8 +12,8 @@ async def sweep(storage: StorageManager, older_than: timedelta = timedelta(hours
     """Remove what killed writers left behind: staged files, probes of `check`, unfinished uploads; returns how many.
 
     No session, step or component is touched. The first store of each manager sweeps a local disk of what is an hour
-    old; on S3, and to have it gone sooner, call this. Of S3 up to a thousand of each kind go at a time; other
-    backends of fsspec have nothing to sweep.
+    old; on S3, and to have it gone sooner, call this. On S3 it needs the rights s3:ListBucketMultipartUploads and
+    s3:AbortMultipartUpload. Other backends of fsspec have nothing to sweep.
 
     Parameters:
         older_than: only what was last written longer ago than this goes. Leave it longer than any write takes: a
