@@ -5,14 +5,12 @@ file is JSON (RFC 8259) and JSON Lines (jsonlines.org) at once. `COMPONENTS` is 
 storing, retrieving and everything above follow.
 """
 
-import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
-from pydantic_core import from_json, to_json, to_jsonable_python
-
-from storage_manager.errors import InvalidDataError, InvalidIdError, refusing
+from storage_manager.encoding import decode_json, encode_bytes, encode_html, encode_json, image_type
+from storage_manager.errors import InvalidDataError, InvalidIdError
 
 __all__ = [
     "ACTION_DATA_FILENAME",
@@ -38,10 +36,6 @@ METADATA_FILENAME = "metadata.json"
 
 Component = Literal["html", "screenshot", "action", "metadata"]
 ALL_COMPONENTS: tuple[Component, ...] = get_args(Component)
-
-# jiter, which reads the JSON again, stops at 201 levels; a reader with less (serde_json: 128) is the user's choice.
-MAX_JSON_DEPTH = 200
-MAX_JSON_INT = 10**4300  # Python reads no more digits (sys.int_info.default_max_str_digits)
 
 
 class StepData(NamedTuple):
@@ -118,105 +112,6 @@ def join(root: str, *names: str) -> str:
     return "/".join((root, *names))
 
 
-_Place = tuple[str | int, ...]  # the keyword of the component, then the keys and indices that lead to a value
-
-
-def _show(place: _Place) -> str:
-    path = "".join(f"[{_short(name)}]" for name in place[1:9]) + ("[…]" if len(place) > 9 else "")
-    return f"{place[0]}{path}"
-
-
-def _short(name: object) -> str:
-    text = repr(name)
-    return text if len(text) <= 60 else text[:60] + "…"
-
-
-def _refusal(place: _Place, why: str) -> InvalidDataError:
-    return InvalidDataError(f"{_show(place)} cannot be stored: {why}")
-
-
-def _plain_text(value: str, place: _Place) -> str:
-    try:
-        return value if value.isascii() else value.encode().decode()
-    except UnicodeEncodeError as error:
-        raise _refusal(place, f"the lone surrogate at position {error.start} has no UTF-8 form") from error
-
-
-def _plain_number(value: float, place: _Place) -> float:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _refusal(place, f"{value} is no JSON number (RFC 8259, section 6)")
-    if isinstance(value, int) and not -MAX_JSON_INT < value < MAX_JSON_INT:
-        raise _refusal(place, "an integer of more than 4300 digits is not read back by Python")
-    return value
-
-
-def _plain_key(key: object, place: _Place) -> str:
-    if not isinstance(key, str):
-        raise _refusal(place, f"the key {_short(key)} is a {type(key).__name__}, and JSON has only str keys")
-    return _plain_text(key, place)
-
-
-def _plain_other(value: object, place: _Place) -> Any:
-    """What is not one of JSON's types, as pydantic encodes it (datetime, UUID, Path, Enum, dataclass, model)."""
-    with refusing(_show(place), f"{type(value).__module__}.{type(value).__qualname__} has no JSON form"):
-        return _plain(to_jsonable_python(value), place)
-
-
-def _plain(value: object, place: _Place) -> Any:
-    """The value in JSON's own types, equal to it; or refused, naming the place."""
-    if len(place) > MAX_JSON_DEPTH + 1:  # the place begins with the keyword
-        raise _refusal(place, f"nested deeper than {MAX_JSON_DEPTH} levels, or in itself")
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return _plain_text(value, place)
-    if isinstance(value, (int, float)):
-        return _plain_number(value, place)
-    if isinstance(value, Mapping):
-        return {_plain_key(key, place): _plain(item, (*place, key)) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, (*place, index)) for index, item in enumerate(value)]
-    return _plain_other(value, place)
-
-
-def _encode_json(value: object, keyword: str) -> bytes:
-    with refusing(keyword, "it cannot be read"):
-        plain = _plain(value, (keyword,))
-    if not isinstance(plain, dict):
-        raise _refusal((keyword,), f"a mapping is needed, not {type(value).__name__}")
-    return to_json(plain) + b"\n"
-
-
-_OVERFLOW = re.compile(rb"\d{2}[eE]|[eE]\+?\d{3}|\d{300}")
-
-
-def _decode_json(data: bytes) -> dict[str, Any]:
-    value = from_json(data, allow_inf_nan=False)
-    if _OVERFLOW.search(data):
-        _plain(value, ("JSON",))  # jiter reads a number beyond float as infinity
-    if not isinstance(value, dict):
-        raise ValueError(f"a JSON object is expected, not {type(value).__name__}")
-    return value
-
-
-def _encode_bytes(value: object, keyword: str) -> bytes:
-    if not isinstance(value, (bytes, bytearray, memoryview)):
-        raise _refusal((keyword,), f"bytes are needed, not {type(value).__name__}")
-    return bytes(value)
-
-
-def _encode_html(value: object, keyword: str) -> bytes:
-    if isinstance(value, str):
-        return _plain_text(value, (keyword,)).encode()
-    return _encode_bytes(value, keyword)
-
-
-def _image_type(data: bytes) -> str:
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else "image/png"
-
-
 class Format(NamedTuple):
     """One row of `COMPONENTS`: what a component is called, and how it is stored.
 
@@ -237,10 +132,10 @@ _HTML_TYPE, _JSON_TYPE = (lambda data: "text/html; charset=utf-8"), (lambda data
 
 # fmt: off
 COMPONENTS = (
-    Format("html", HTML_FILENAME, "html_content", "html_path", _HTML_TYPE, _encode_html, bytes.decode),
-    Format("screenshot", SCREENSHOT_FILENAME, "screenshot_bytes", "screenshot_path", _image_type, _encode_bytes, bytes),
-    Format("action", ACTION_DATA_FILENAME, "action_data", "action_data_path", _JSON_TYPE, _encode_json, _decode_json),
-    Format("metadata", METADATA_FILENAME, "metadata", "metadata_path", _JSON_TYPE, _encode_json, _decode_json),
+    Format("html", HTML_FILENAME, "html_content", "html_path", _HTML_TYPE, encode_html, bytes.decode),
+    Format("screenshot", SCREENSHOT_FILENAME, "screenshot_bytes", "screenshot_path", image_type, encode_bytes, bytes),
+    Format("action", ACTION_DATA_FILENAME, "action_data", "action_data_path", _JSON_TYPE, encode_json, decode_json),
+    Format("metadata", METADATA_FILENAME, "metadata", "metadata_path", _JSON_TYPE, encode_json, decode_json),
 )
 # fmt: on
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from typing import Any
 
 from storage_manager.connection import Connection
@@ -68,17 +68,12 @@ class StorageManager(Connection):
         with translating("store", self._place.root):
             url = self._step_url(session_id, step_id)
             given = ((row, value) for row, value in zip(COMPONENTS, values, strict=True) if value is not None)
-            files = {row: self._file(row, url, value) for row, value in given}
+            files = {row: _file(row, url, value) for row, value in given}
         if files:
             with translating("store", url):
                 async with self._place.using() as filesystem:
                     await filesystem._write_files(list(files.values()))
         return {row.path_key: files[row].path if row in files else None for row in COMPONENTS}
-
-    @staticmethod
-    def _file(row: Format, step_url: str, value: object) -> File:
-        data = row.encode(value, row.keyword)
-        return File(join(step_url, row.filename), data, row.content_type(data))
 
     async def retrieve_step_data(
         self,
@@ -101,9 +96,11 @@ class StorageManager(Connection):
         """
         with translating("retrieve", self._place.root):
             url, rows = self._step_url(session_id, step_id), formats(components)
+            if not rows:
+                return StepData()
             paths = [join(url, row.filename) for row in rows]
-            async with self._place.using() if rows else nullcontext() as filesystem:
-                answers = await filesystem._read_files(paths) if filesystem else []
+            async with self._place.using() as filesystem:
+                answers = await filesystem._read_files(paths)
         failed = [
             translate(answer, "retrieve", path)
             for path, answer in zip(paths, answers, strict=True)
@@ -191,14 +188,12 @@ class StorageManager(Connection):
             concurrency: how many steps are read at a time.
 
         Raises:
-            InvalidIdError, InvalidDataError, S3OperationError, S3ConfigError, LocalStorageError: as
-            retrieve_step_data.
+            As retrieve_step_data; ValueError for a concurrency below 1.
         """
         if isinstance(session_ids, str):
             raise InvalidIdError("session_ids is one id: give a list of ids", operation="retrieve")
         with translating("retrieve", self._place.root):
             formats(components)
-        _check_concurrency(concurrency)
 
         async def read(ids: tuple[str, str]) -> Step:
             return Step(*ids, await self.retrieve_step_data(*ids, components=components, strict=strict))
@@ -228,7 +223,6 @@ class StorageManager(Connection):
             InvalidIdError, InvalidDataError, S3OperationError, S3ConfigError, LocalStorageError: one step was
             not stored; those in flight have settled, and no further one was taken.
         """
-        _check_concurrency(concurrency)
 
         async def store(step: Step) -> None:
             if not isinstance(step, Step) or not isinstance(step.data, StepData):
@@ -246,6 +240,11 @@ class StorageManager(Connection):
                             yield name
 
 
+def _file(row: Format, step_url: str, value: object) -> File:
+    data = row.encode(value, row.keyword)
+    return File(join(step_url, row.filename), data, row.content_type(data))
+
+
 def _decoded(row: Format, url: str, answer: bytes | Exception, strict: bool) -> Any:
     """The value of a component; None, with a warning, where it is missing or unreadable."""
     if isinstance(answer, Exception):
@@ -259,8 +258,3 @@ def _decoded(row: Format, url: str, answer: bytes | Exception, strict: bool) -> 
             raise translate(error, "retrieve", url) from error
         logger.warning("no %s at %s: it cannot be decoded: %s", row.name, url, error)
         return None
-
-
-def _check_concurrency(concurrency: int) -> None:
-    if concurrency < 1:
-        raise ValueError(f"concurrency must be at least 1, not {concurrency}")

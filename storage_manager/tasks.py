@@ -49,7 +49,12 @@ async def ahead(
 
     No more than `concurrency` items are taken before their results are. When the reader leaves, or an item
     fails, the others are cancelled and awaited, and the source is closed: nothing is left behind.
+
+    Raises:
+        ValueError: a concurrency below 1; nothing is taken.
     """
+    if concurrency < 1:
+        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
     tasks: deque[asyncio.Future[Out]] = deque()
     source = _each(items)
     try:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from storage_manager import InvalidDataError, InvalidIdError
-from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, MAX_JSON_DEPTH, StepData, check_id, formats, is_id, join
+from storage_manager.encoding import MAX_JSON_DEPTH
+from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, StepData, check_id, formats, is_id, join
 
 HTML, SCREENSHOT, ACTION, METADATA = COMPONENTS
 

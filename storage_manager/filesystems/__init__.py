@@ -11,7 +11,8 @@ from typing import Any
 
 import fsspec
 
-from storage_manager.config import Config, check_credentials, check_endpoint
+from storage_manager.config import Config, check_endpoint
+from storage_manager.credentials import check_credentials
 from storage_manager.errors import translating
 from storage_manager.filesystems.base import ATTEMPTS, File, LiteralFileSystem, hidden_name
 

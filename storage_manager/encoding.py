@@ -1,0 +1,130 @@
+"""How the value of a component becomes bytes and is read back, equal; what would not be is refused.
+
+JSON is UTF-8, one line ending in a newline, so that each file is JSON (RFC 8259) and JSON Lines (jsonlines.org) at
+once.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import from_json, to_json, to_jsonable_python
+
+from storage_manager.errors import InvalidDataError, refusing
+
+__all__ = [
+    "MAX_JSON_DEPTH",
+    "decode_json",
+    "encode_bytes",
+    "encode_html",
+    "encode_json",
+    "image_type",
+]
+
+# jiter, which reads the JSON again, stops at 201 levels; a reader with less (serde_json: 128) is the user's choice.
+MAX_JSON_DEPTH = 200
+MAX_JSON_INT = 10**4300  # Python reads no more digits (sys.int_info.default_max_str_digits)
+
+_Place = tuple[str | int, ...]  # the keyword of the component, then the keys and indices that lead to a value
+
+
+def _show(place: _Place) -> str:
+    path = "".join(f"[{_short(name)}]" for name in place[1:9]) + ("[…]" if len(place) > 9 else "")
+    return f"{place[0]}{path}"
+
+
+def _short(name: object) -> str:
+    text = repr(name)
+    return text if len(text) <= 60 else text[:60] + "…"
+
+
+def _refusal(place: _Place, why: str) -> InvalidDataError:
+    return InvalidDataError(f"{_show(place)} cannot be stored: {why}")
+
+
+def _plain_text(value: str, place: _Place) -> str:
+    try:
+        return value if value.isascii() else value.encode().decode()
+    except UnicodeEncodeError as error:
+        raise _refusal(place, f"the lone surrogate at position {error.start} has no UTF-8 form") from error
+
+
+def _plain_number(value: float, place: _Place) -> float:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _refusal(place, f"{value} is no JSON number (RFC 8259, section 6)")
+    if isinstance(value, int) and not -MAX_JSON_INT < value < MAX_JSON_INT:
+        raise _refusal(place, "an integer of more than 4300 digits is not read back by Python")
+    return value
+
+
+def _plain_key(key: object, place: _Place) -> str:
+    if not isinstance(key, str):
+        raise _refusal(place, f"the key {_short(key)} is a {type(key).__name__}, and JSON has only str keys")
+    return _plain_text(key, place)
+
+
+def _plain_other(value: object, place: _Place) -> Any:
+    """What is not one of JSON's types, as pydantic encodes it (datetime, UUID, Path, Enum, dataclass, model)."""
+    with refusing(_show(place), f"{type(value).__module__}.{type(value).__qualname__} has no JSON form"):
+        return _plain(to_jsonable_python(value), place)
+
+
+def _plain(value: object, place: _Place) -> Any:
+    """The value in JSON's own types, equal to it; or refused, naming the place."""
+    if len(place) > MAX_JSON_DEPTH + 1:  # the place begins with the keyword
+        raise _refusal(place, f"nested deeper than {MAX_JSON_DEPTH} levels, or in itself")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _plain_text(value, place)
+    if isinstance(value, (int, float)):
+        return _plain_number(value, place)
+    if isinstance(value, Mapping):
+        return {_plain_key(key, place): _plain(item, (*place, key)) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, (*place, index)) for index, item in enumerate(value)]
+    return _plain_other(value, place)
+
+
+def encode_json(value: object, keyword: str) -> bytes:
+    """The bytes of a mapping; InvalidDataError names the place of what JSON cannot hold."""
+    with refusing(keyword, "it cannot be read"):
+        plain = _plain(value, (keyword,))
+    if not isinstance(plain, dict):
+        raise _refusal((keyword,), f"a mapping is needed, not {type(value).__name__}")
+    return to_json(plain) + b"\n"
+
+
+_OVERFLOW = re.compile(rb"\d{2}[eE]|[eE]\+?\d{3}|\d{300}")
+
+
+def decode_json(data: bytes) -> dict[str, Any]:
+    """The mapping that the bytes hold; ValueError where they hold none."""
+    value = from_json(data, allow_inf_nan=False)
+    if _OVERFLOW.search(data):
+        _plain(value, ("JSON",))  # jiter reads a number beyond float as infinity
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON object is expected, not {type(value).__name__}")
+    return value
+
+
+def encode_bytes(value: object, keyword: str) -> bytes:
+    """The bytes as they are."""
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        raise _refusal((keyword,), f"bytes are needed, not {type(value).__name__}")
+    return bytes(value)
+
+
+def encode_html(value: object, keyword: str) -> bytes:
+    """Text as UTF-8; bytes as they are."""
+    if isinstance(value, str):
+        return _plain_text(value, (keyword,)).encode()
+    return encode_bytes(value, keyword)
+
+
+def image_type(data: bytes) -> str:
+    """JPEG or WebP where the bytes say so, else PNG."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else "image/png"
