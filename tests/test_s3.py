@@ -446,7 +446,7 @@ async def test_a_deletion_that_fails_names_what_is_left(
         return answer if method == "delete_objects" else await call(method, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sm.async_fs, "_call_s3", refusing)
+        patch.setattr(sm.async_fs, "_request", refusing)
         with pytest.raises(S3OperationError, match=message):
             await sm.delete_session("s")
     assert await sm.list_sessions() == ["s"]
@@ -481,6 +481,23 @@ async def test_a_server_that_takes_no_more(moto: Make) -> None:
         with pytest.raises(S3OperationError, match="s3_endpoint_url"):
             await asyncio.wait_for(sm.store_step_data("s", "t", screenshot_bytes=bytes(20_000_000)), 30)
         await sm.aclose()
+
+
+async def test_a_cancellation_waits_for_no_further_attempt(answered_by: Answers) -> None:
+    """A store and a deletion that are cancelled end with the attempt under way, not with the third."""
+    busy = http("503 Slow Down", f"{XML}<Error><Code>SlowDown</Code><Message>no</Message></Error>")
+    for answers, call in (
+        ([busy], lambda sm: sm.store_step_data("s", "t", "x")),
+        ([listing("s/t/observation.html"), busy], lambda sm: sm.delete_session("s")),
+    ):
+        sm, server = await answered_by(*answers)
+        task = asyncio.ensure_future(call(sm))
+        while len(server.asked) < len(answers):  # noqa: ASYNC110 - it is the server's turn that is waited for
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(server.asked) == len(answers)
 
 
 async def test_what_storage_options_say_is_what_is_shown(moto: Make) -> None:

@@ -163,17 +163,21 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
             stuck = stuck + 1 if keys == before else 0
             unfilled += len(keys) < PAGE
             await asyncio.sleep(0.1 * stuck)
-            errors = await settled(self._delete_keys(self.split_path(path)[0], keys))
+            errors = await self._delete_keys(self.split_path(path)[0], keys)
             if stuck == ATTEMPTS - 1 or unfilled == ROUNDS:
                 raise _what_is_left(errors, keys[0])
             before = keys
         return bool(before)
 
     async def _delete_keys(self, bucket: str, keys: Sequence[str]) -> list[dict[str, str]]:
-        """One DeleteObjects; its errors per key, which s3fs drops."""
+        """One DeleteObjects; its errors per key, which s3fs drops. Cancelled, it ends with the attempt under way."""
         request = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+
+        async def attempt() -> Any:
+            return await settled(self._request("delete_objects", Bucket=bucket, Delete=request))
+
         async with self._slots:
-            answer = await self._call_s3("delete_objects", Bucket=bucket, Delete=request)
+            answer = await retrying(attempt, _FAILURES)
         return list(answer.get("Errors", []))
 
     async def _sweep(self, path: str, older_than: float) -> int:
@@ -185,7 +189,7 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         mine = [row for row in rows if STAGED.fullmatch(row["Key"].removeprefix(prefix).partition("/")[0])]
         probes = [row["Key"] for row in mine if _age(row["LastModified"]) > older_than]
         for start in range(0, len(probes), PAGE):
-            for error in await settled(self._delete_keys(bucket, probes[start : start + PAGE])):
+            for error in await self._delete_keys(bucket, probes[start : start + PAGE]):
                 raise _refused(error)
         request = {"Bucket": bucket, "Prefix": prefix}
         rows = [row async for row in self._rows("list_multipart_uploads", "Uploads", **request)]
