@@ -53,7 +53,7 @@ class Config(BaseSettings):
     prefer_s3: bool = True
     s3_prefix: str = ""
     s3_endpoint_url: str | None = None
-    s3_engine: Literal["s3fs"] = "s3fs"
+    s3_engine: Literal["s3fs", "obstore"] = "s3fs"
     require_s3: bool = False
 
     @classmethod

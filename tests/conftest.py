@@ -8,7 +8,18 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from places import REAL, REAL_ENDPOINT, REAL_KEYS, Continuing, Make, Recorder, Request, make_bucket
+from places import (
+    ENGINES,
+    MOTO_KEYS,
+    REAL_ENDPOINT,
+    REAL_KEYS,
+    Continuing,
+    Make,
+    Recorder,
+    Request,
+    managers_at,
+    needs_real_s3,
+)
 from werkzeug.serving import make_server
 
 from storage_manager import StorageManager
@@ -61,32 +72,41 @@ def moto_requests(moto_server: tuple[str, Recorder]) -> list[Request]:
     return moto_server[1].requests
 
 
-@pytest.fixture
-def moto(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """Managers for one new bucket at moto."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testkey")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testsecret")
-    bucket = make_bucket(moto_url)
-    return lambda **kwargs: StorageManager(**{"s3_bucket_name": bucket, "s3_endpoint_url": moto_url, **kwargs})
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The engine of S3 that managers use where they are not told."""
+    monkeypatch.setenv("SM_S3_ENGINE", request.param)
+    return str(request.param)
 
 
 @pytest.fixture
-def real_s3(monkeypatch: pytest.MonkeyPatch) -> Make:
-    """Managers for one new bucket at the real server."""
-    for name, value in REAL_KEYS.items():
-        monkeypatch.setenv(name, value)
+def moto(moto_url: str, engine: str, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Managers for one new bucket at moto, with each engine."""
+    return managers_at(moto_url, monkeypatch, **MOTO_KEYS)
+
+
+@pytest.fixture
+def real_s3(engine: str, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Managers for one new bucket at the real server, with each engine."""
     assert REAL_ENDPOINT
-    bucket = make_bucket(REAL_ENDPOINT)
-    return lambda **kwargs: StorageManager(**{"s3_bucket_name": bucket, "s3_endpoint_url": REAL_ENDPOINT, **kwargs})
+    return managers_at(REAL_ENDPOINT, monkeypatch, **REAL_KEYS)
 
 
-@pytest.fixture(params=["local", "moto", REAL])
-def make(request: pytest.FixtureRequest, tmp_path: object) -> Make:
-    """A way to make managers of one empty place, for each backend."""
+_S3 = [pytest.param(("moto", name), id=f"moto-{name}") for name in ENGINES]
+_REAL_S3 = [pytest.param(("real", name), id=f"real-{name}", marks=needs_real_s3) for name in ENGINES]
+
+
+@pytest.fixture(params=["local", *_S3, *_REAL_S3])
+def make(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """A way to make managers of one empty place, for each backend and engine."""
     if request.param == "local":
         return lambda **kwargs: StorageManager(**{"local_base_path": f"{tmp_path}/base", **kwargs})
-    result: Make = request.getfixturevalue({"moto": "moto", "real-s3": "real_s3"}[request.param])
-    return result
+    server, engine = request.param
+    monkeypatch.setenv("SM_S3_ENGINE", engine)
+    if server == "moto":
+        return managers_at(request.getfixturevalue("moto_url"), monkeypatch, **MOTO_KEYS)
+    assert REAL_ENDPOINT
+    return managers_at(REAL_ENDPOINT, monkeypatch, **REAL_KEYS)
 
 
 @pytest.fixture

@@ -19,10 +19,11 @@ from storage_manager.filesystems.s3fs import S3FileSystem
 
 REAL_ENDPOINT = os.environ.get("SM_TEST_S3_ENDPOINT")
 REAL_KEYS = {name: os.environ.get(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
-REAL = pytest.param(
-    "real-s3",
-    marks=pytest.mark.skipif(not REAL_ENDPOINT, reason='eval "$(python tests/ceph_s3.py start DIR)" starts a server'),
+MOTO_KEYS = {"AWS_ACCESS_KEY_ID": "testkey", "AWS_SECRET_ACCESS_KEY": "testsecret"}
+needs_real_s3 = pytest.mark.skipif(
+    not REAL_ENDPOINT, reason='eval "$(python tests/ceph_s3.py start DIR)" starts a server'
 )
+ENGINES = ("s3fs", "obstore")
 
 Make = Callable[..., StorageManager]
 
@@ -53,6 +54,14 @@ class Continuing(WSGIRequestHandler):
     """Answers `Expect: 100-continue` at once, which every PUT of botocore asks for."""
 
     protocol_version = "HTTP/1.1"
+
+
+def managers_at(endpoint: str, monkeypatch: pytest.MonkeyPatch, **keys: str) -> Make:
+    """Managers for one new bucket there; the engine is that of SM_S3_ENGINE."""
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    bucket = make_bucket(endpoint)
+    return lambda **kwargs: StorageManager(**{"s3_bucket_name": bucket, "s3_endpoint_url": endpoint, **kwargs})
 
 
 def make_bucket(endpoint: str) -> str:

@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from places import REAL, Make
+from places import Make, needs_real_s3
 
 from storage_manager import StorageManager
 from storage_manager.testing import StorageManagerTests
@@ -30,11 +30,11 @@ class TestMoto(StorageManagerTests):
         return moto(s3_prefix="some/prefix")
 
 
+@needs_real_s3
 class TestRealS3(StorageManagerTests):
-    @pytest.fixture(params=[REAL])
-    def storage(self, request: pytest.FixtureRequest) -> StorageManager:
-        make: Make = request.getfixturevalue("real_s3")
-        return make()
+    @pytest.fixture
+    def storage(self, real_s3: Make) -> StorageManager:
+        return real_s3()
 
 
 class TestMemory(StorageManagerTests):

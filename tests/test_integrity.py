@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from places import REAL, REAL_ENDPOINT, Make
+from places import REAL_ENDPOINT, Make, needs_real_s3
 
 from storage_manager import LocalStorageError, S3OperationError, StorageManager
 from storage_manager.filesystems.base import STAGING_PREFIX, hidden_name
@@ -94,8 +94,8 @@ async def test_an_age_is_not_negative(local: StorageManager) -> None:
         await sweep(local, timedelta(seconds=-1))
 
 
-@pytest.fixture(params=[("moto", ""), ("moto", "deep/prefix"), pytest.param(("real_s3", "deep"), marks=REAL.marks)])
-def s3(request: pytest.FixtureRequest) -> Callable[[], StorageManager]:
+@pytest.fixture(params=[("moto", ""), ("moto", "deep/prefix"), pytest.param(("real_s3", "deep"), marks=needs_real_s3)])
+def s3(request: pytest.FixtureRequest, engine: str) -> Callable[[], StorageManager]:
     backend, prefix = request.param
     make: Make = request.getfixturevalue(backend)
     return lambda: make(s3_prefix=prefix)

@@ -7,13 +7,14 @@ import os
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import fsspec
 
 from storage_manager.config import Config, check_endpoint
 from storage_manager.credentials import check_credentials
-from storage_manager.errors import translating
+from storage_manager.errors import S3ConfigError, translating
 from storage_manager.filesystems.base import ATTEMPTS, File, LiteralFileSystem, hidden_name
 
 __all__ = ["File", "LiteralFileSystem", "Place", "hidden_name"]
@@ -65,12 +66,19 @@ class Place:
     def _prepare(self) -> None:
         with translating("open", self.root):
             if self.protocol == "s3":
+                self._check_engine()
                 check_credentials(self._options)
                 _ = self.endpoint_url  # refused here where it is none
             elif self.protocol == "file":
                 os.makedirs(self.root, exist_ok=True)
             else:
                 fsspec.get_filesystem_class(self.protocol)
+
+    def _check_engine(self) -> None:
+        if find_spec(self._config.s3_engine) is None:
+            install = f'pip install "storage-manager[{self._config.s3_engine}]"'
+            why = f"s3_engine (SM_S3_ENGINE) is {self._config.s3_engine}, which is not installed: {install}"
+            raise S3ConfigError(why, operation="configure")
 
     def filesystem(self) -> LiteralFileSystem:
         """The filesystem of the running loop; opened on first use."""
@@ -106,9 +114,7 @@ class Place:
 
     def _open(self) -> LiteralFileSystem:
         if self.protocol == "s3":
-            from storage_manager.filesystems.s3fs import S3FileSystem
-
-            return S3FileSystem(asynchronous=True, **self._s3_options(attempts=1))  # it tries again itself
+            return self._open_s3(self._s3_options(attempts=1))  # it tries again itself
         if self.protocol == "file":
             from storage_manager.filesystems.local import AsyncLocalFileSystem
 
@@ -116,6 +122,16 @@ class Place:
         from storage_manager.filesystems.other import OtherFileSystem
 
         return OtherFileSystem(self.protocol, self._options, asynchronous=True)
+
+    def _open_s3(self, options: dict[str, Any]) -> LiteralFileSystem:
+        if self._config.s3_engine == "obstore":
+            from storage_manager.filesystems.obstore import ObstoreFileSystem, is_forked
+
+            if not is_forked():
+                return ObstoreFileSystem(options, asynchronous=True)
+        from storage_manager.filesystems.s3fs import S3FileSystem
+
+        return S3FileSystem(asynchronous=True, **options)
 
     def open_sync(self) -> fsspec.AbstractFileSystem:
         """fsspec's own synchronous filesystem for the same place, usable from any thread."""

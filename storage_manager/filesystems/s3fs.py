@@ -36,13 +36,14 @@ from storage_manager.filesystems.client import lifespan, new_session, settle_in
 from storage_manager.layout import COMPONENTS, is_id
 from storage_manager.tasks import settled
 
-__all__ = ["S3FileSystem"]
+__all__ = ["CHANGED", "PAGE", "S3FileSystem", "may_be_md5_of"]
 
 PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
 ROUNDS = 20  # of a deletion that meets less than a page: others go on writing there
 _FAILURES = (OSError, BotoCoreError, aiohttp.ClientError)  # what a request can end in
 # By these an answer is known to come from S3.
 _PROOFS = {"put_object": {"ETag"}, "get_object": {"ETag"}, "list_objects_v2": {"Name", "KeyCount"}}
+CHANGED = "bytes changed on their way: their MD5 is not the object's ETag"
 _MD5 = re.compile('"?([0-9a-f]{32})"?')
 
 
@@ -223,11 +224,14 @@ def _check_digest(bucket: str, answer: Mapping[str, Any], data: bytes) -> None:
     reference, "Object"; rclone relies on the same for every S3 service that it knows).
     """
     encrypted = "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
-    digest = _MD5.fullmatch(answer["ETag"].lower())
-    if digest is None or encrypted or bucket.endswith("--x-s3"):
-        return
-    if digest[1] != md5(data, usedforsecurity=False).hexdigest():
-        raise OSError(errno.EBADMSG, "bytes changed on their way: their MD5 is not the object's ETag")
+    if not encrypted and not bucket.endswith("--x-s3") and not may_be_md5_of(answer["ETag"], data):
+        raise OSError(errno.EBADMSG, CHANGED)
+
+
+def may_be_md5_of(e_tag: str, data: bytes) -> bool:
+    """False where an ETag is an MD5, and not that of the bytes."""
+    digest = _MD5.fullmatch(e_tag.lower())
+    return digest is None or digest[1] == md5(data, usedforsecurity=False).hexdigest()
 
 
 def _what_is_left(errors: Sequence[dict[str, str]], key: str) -> Exception:

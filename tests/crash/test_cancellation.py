@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import whole
+from places import ENGINES, MOTO_KEYS, managers_at
 
 from storage_manager import Step, StorageManager
 from storage_manager.filesystems.base import STAGING_PREFIX
@@ -120,17 +121,17 @@ class Place:
         assert all(len(whole.versions(step)) == 4 for step in steps)
 
 
-@pytest.fixture(params=["local", "moto"])
-def place(request: pytest.FixtureRequest, base: Path) -> Iterator[Place]:
+@pytest.fixture(params=["local", *ENGINES])
+def place(request: pytest.FixtureRequest, base: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     if request.param == "local":
         yield Place(StorageManager(local_base_path=base), None)
         return
-    make: Make = request.getfixturevalue("moto")
-    recorder = request.getfixturevalue("moto_server")[1]
+    url, recorder = request.getfixturevalue("moto_server")
+    make = managers_at(url, monkeypatch, **MOTO_KEYS)
     server = Server(recorder.app)
     recorder.app = server
     try:
-        yield Place(make(), server)
+        yield Place(make(s3_engine=request.param), server)
     finally:
         recorder.app = server.app
 
@@ -179,7 +180,7 @@ async def test_cancellation(place: Place, name: str) -> None:
     await cancel_at_random(place, lambda number: OPERATIONS[name](place.sm, number), POINTS)
 
 
-@pytest.mark.parametrize("place", ["moto"], indirect=True)
+@pytest.mark.parametrize("place", ENGINES, indirect=True)
 @pytest.mark.parametrize("name", ["t0", "new"])
 async def test_cancellation_of_a_big_component(place: Place, name: str) -> None:
     """The same while 8 MB are on their way."""
@@ -187,7 +188,7 @@ async def test_cancellation_of_a_big_component(place: Place, name: str) -> None:
     await cancel_at_random(place, lambda number: place.sm.store_step_data("s", name, *big[number % len(big)]), 3)
 
 
-@pytest.mark.parametrize("place", ["moto"], indirect=True)
+@pytest.mark.parametrize("place", ["s3fs"], indirect=True)
 async def test_cancellation_of_a_multipart_upload(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """No multipart upload is left, which nobody sees in a listing, and somebody pays."""
     pipe_file = partialmethod(S3FileSystem._pipe_file, chunksize=5 * 2**20)

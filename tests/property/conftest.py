@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from places import MOTO_KEYS, managers_at
 
 from storage_manager import StorageManager
 
@@ -28,9 +29,17 @@ def local_at(tmp_path: Path) -> At:
 
 
 @pytest.fixture
-def moto_at(moto: Callable[..., StorageManager]) -> At:
-    """Managers of the place with a name, in one bucket of moto."""
-    return lambda name: moto(s3_prefix=name)
+def s3fs_at(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> At:
+    """Managers of the place with a name, in one bucket of moto, through s3fs."""
+    make = managers_at(moto_url, monkeypatch, **MOTO_KEYS)
+    return lambda name: make(s3_prefix=name, s3_engine="s3fs")
+
+
+@pytest.fixture
+def obstore_at(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> At:
+    """The same through obstore."""
+    make = managers_at(moto_url, monkeypatch, **MOTO_KEYS)
+    return lambda name: make(s3_prefix=name, s3_engine="obstore")
 
 
 @pytest.fixture

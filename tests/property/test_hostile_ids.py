@@ -258,9 +258,13 @@ Managers = list[StorageManager]
 
 
 @pytest.fixture
-def managers(local_at: Callable[[str], StorageManager], moto_at: Callable[[str], StorageManager]) -> Managers:
+def managers(
+    local_at: Callable[[str], StorageManager],
+    s3fs_at: Callable[[str], StorageManager],
+    obstore_at: Callable[[str], StorageManager],
+) -> Managers:
     """One of the local disk and one of S3; neither has done anything yet."""
-    return [local_at("place"), moto_at("place")]
+    return [local_at("place"), s3fs_at("place"), obstore_at("place")]
 
 
 @pytest.fixture

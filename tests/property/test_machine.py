@@ -261,8 +261,14 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.parametrize(
     ("backends", "more"),
-    [(["local_at"], 20), (["moto_at"], 1), (["local_at", "moto_at"], 1)],  # a disk is that much quicker
-    ids=["disk", "s3", "both"],
+    [
+        (["local_at"], 20),  # a disk is that much quicker
+        (["s3fs_at"], 1),
+        (["obstore_at"], 1),
+        (["local_at", "s3fs_at"], 1),
+        (["s3fs_at", "obstore_at"], 1),
+    ],
+    ids="-".join,
 )
 def test_storage_holds_what_a_dict_would_hold(
     backends: list[str], more: int, request: pytest.FixtureRequest, loop: asyncio.AbstractEventLoop

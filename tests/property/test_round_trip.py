@@ -51,7 +51,7 @@ OBJECTS = st.dictionaries(TEXT, JSON | st.integers(0, 190).map(nested))
 DATA = st.builds(StepData, TEXT, st.binary(), OBJECTS, OBJECTS)
 
 
-@pytest.fixture(params=["local_at", "moto_at"])
+@pytest.fixture(params=["local_at", "s3fs_at", "obstore_at"])
 def at(request: pytest.FixtureRequest) -> Any:
     """A way to make managers, for each backend."""
     return request.getfixturevalue(request.param)

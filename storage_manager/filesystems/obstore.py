@@ -1,0 +1,206 @@
+"""S3 through obstore, whose client is written in Rust: a small part of the CPU of s3fs (extra `obstore`).
+
+Through obstore goes what is asked for often: a PUT and a GET of a component, the names in a directory, the bulk
+deletion. An s3fs filesystem of the same options is kept beside it for what botocore knows better: which endpoint
+serves a bucket, which credentials there are and when they end, the exact keys of whatever else lies in a tree (to
+obstore `a//b` is none, and `a/` is `a`), an upload that was begun and not ended.
+
+Two limits are obstore's (0.12): a directory's names come after its last LIST, as a whole (its issue 494); and an XML
+document that is no LIST reads as an empty one. A deletion is therefore proved by botocore.
+"""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from botocore.exceptions import BotoCoreError
+from obstore.exceptions import InvalidPathError
+from obstore.fsspec import FsspecStore
+
+from storage_manager.errors import translating
+from storage_manager.filesystems.base import File, LiteralFileSystem, retrying
+from storage_manager.filesystems.obstore_client import Credentials, open_store
+from storage_manager.filesystems.obstore_errors import FAILURES, leaves_some, translated
+from storage_manager.filesystems.s3fs import CHANGED, PAGE, S3FileSystem, may_be_md5_of
+from storage_manager.tasks import settled
+
+__all__ = ["ObstoreFileSystem", "is_forked"]
+
+MIB = 1 << 20
+Out = TypeVar("Out")
+_FAILURES = (OSError, BotoCoreError)  # what a request can end in, translated
+_used_in: set[int] = set()  # the processes in which obstore has threads
+
+
+def is_forked() -> bool:
+    """True in a child of a process that has used obstore: its threads are not there, and every call would hang."""
+    return bool(_used_in) and os.getpid() not in _used_in
+
+
+class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
+    """`FsspecStore` for S3 that answers literally, for one event loop, and needs no closing.
+
+    Parameters:
+        options: as `s3fs.S3FileSystem` takes them.
+    """
+
+    protocol = "s3"
+    cachable = False
+    _etag_is_md5 = True  # until an object shows that it is not
+
+    def __init__(self, options: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.s3fs = S3FileSystem(**options, **kwargs)
+        self._stores: dict[tuple[str, int], tuple[Any, Credentials]] = {}
+        self._opening = asyncio.Lock()
+        storage_class = self.s3fs.s3_additional_kwargs.get("StorageClass")
+        self._attributes = {"Storage-Class": storage_class} if storage_class else {}
+        _used_in.add(os.getpid())
+
+    async def _close(self) -> None:
+        await self.s3fs._close()
+
+    def _split_path(self, path: str) -> tuple[str, str]:
+        """Bucket and key, literally: to a parser of URLs, `#` would end the key."""
+        bucket, _, key = path.removeprefix("s3://").partition("/")
+        return bucket, key.rstrip("/")
+
+    async def _store(self, bucket: str, patience: int) -> tuple[Any, Credentials]:
+        async with self._opening:
+            if (bucket, patience) not in self._stores:
+                self._stores[bucket, patience] = await open_store(self.s3fs, bucket, patience)
+        return self._stores[bucket, patience]
+
+    async def _asked(self, operation: str, bucket: str, ask: Callable[[Any], Awaitable[Out]], patience: int = 1) -> Out:
+        """One attempt of one request."""
+        opened = self._stores.get((bucket, patience)) or await self._store(bucket, patience)
+        store, credentials = opened
+        try:
+            return await ask(store)
+        except InvalidPathError:
+            raise
+        except FAILURES as error:
+            why = credentials.error or translated(error, operation, self.s3fs._s3.meta.endpoint_url)
+        raise why
+
+    async def _write_file(self, file: File) -> None:
+        with translating("store", file.path):
+            await retrying(partial(self._put, file), _FAILURES)
+
+    async def _put(self, file: File) -> None:
+        bucket, key = self._split_path(file.path)
+        attributes = {"Content-Type": file.content_type, **self._attributes}
+
+        async def put(store: Any) -> Any:
+            return await store.put_async(key, file.data, attributes=attributes, use_multipart=False)
+
+        # a read timeout for each MiB: obstore's begins when the request does, not when it has been sent
+        patience = 1 << (len(file.data) // MIB).bit_length()
+        answer = await settled(self._asked("PutObject", bucket, put, patience))
+        await self._check(answer, bucket, key, file.data)
+
+    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+        """One GET; an attempt ends with the last byte, not with the headers."""
+        if start is None and end is None:
+            return await retrying(partial(self._get, *self._split_path(path)), _FAILURES)
+        return bytes(await self.s3fs._cat_file(path, start=start, end=end, **kwargs))
+
+    async def _get(self, bucket: str, key: str) -> bytes:
+        answer, data = await self._received(bucket, key)
+        await self._check(answer, bucket, key, data)
+        return data
+
+    async def _received(self, bucket: str, key: str) -> tuple[Mapping[str, Any], bytes]:
+        async def get(store: Any) -> tuple[Mapping[str, Any], bytes]:
+            answer = await store.get_async(key)
+            return answer.meta, (await answer.bytes_async()).to_bytes()
+
+        return await self._asked("GetObject", bucket, get)
+
+    async def _check(self, answer: Mapping[str, Any], bucket: str, key: str, data: bytes) -> None:
+        """Refuse bytes that changed on their way.
+
+        obstore does not say whether an ETag is the MD5 (with a key of KMS it is not). Where it is another, the
+        object is read again: what comes alike twice has not changed.
+        """
+        if answer["e_tag"] is None:
+            raise OSError(errno.EPROTO, "what answered is not S3: it names no ETag")
+        if self._etag_is_md5 and not may_be_md5_of(answer["e_tag"], data):
+            if (await self._received(bucket, key))[1] != data:
+                raise OSError(errno.EBADMSG, CHANGED)
+            self._etag_is_md5 = False
+
+    async def _iter_names(self, path: str) -> AsyncIterator[list[str]]:
+        bucket, key = self._split_path(path)
+
+        async def ask(store: Any) -> Any:
+            return await store.list_with_delimiter_async(key or None)
+
+        names: list[str] = []
+        with suppress(InvalidPathError):
+            async with self._slots:
+                answer = await retrying(partial(self._asked, "ListObjectsV2", bucket, ask), _FAILURES)
+            names = sorted(prefix.rpartition("/")[2] for prefix in answer["common_prefixes"])
+        for start in range(0, len(names), PAGE):
+            yield names[start : start + PAGE]
+        if not names:
+            async for page in self.s3fs._iter_names(path):
+                yield page
+
+    async def _remove_tree(self, path: str) -> bool:
+        """Delete what obstore can name; then botocore the rest, if there is any, and the proof."""
+        found = False
+        with suppress(InvalidPathError):
+            async for keys in self._new_keys(*self._split_path(path)):
+                found = True
+                await self._delete_keys(self._split_path(path)[0], keys)
+        return await self.s3fs._remove_tree(path) or found
+
+    async def _new_keys(self, bucket: str, key: str) -> AsyncIterator[list[str]]:
+        """The first thousand keys below a directory, again and again, until there are less, or the same."""
+
+        async def ask(store: Any) -> list[str]:
+            async for page in store.list(key or None, chunk_size=PAGE):
+                return [row["path"] for row in page if row["path"].startswith(key and f"{key}/")]
+            return []
+
+        before: list[str] = []
+        while True:
+            async with self._slots:
+                keys = await retrying(partial(self._asked, "ListObjectsV2", bucket, ask), _FAILURES)
+            if keys and keys != before:
+                yield keys
+            if len(keys) < PAGE or keys == before:
+                return
+            before = keys
+
+    async def _delete_keys(self, bucket: str, keys: list[str]) -> None:
+        """One DeleteObjects; what it leaves is listed again. Cancelled, it ends with the attempt under way."""
+
+        async def ask(store: Any) -> None:
+            try:
+                await store.delete_async(keys)
+            except FAILURES as error:
+                if not leaves_some(error):
+                    raise
+
+        async with self._slots:
+            await retrying(lambda: settled(self._asked("DeleteObjects", bucket, ask)), _FAILURES)
+
+
+def _delegating(name: str) -> Callable[..., Any]:
+    async def call(self: ObstoreFileSystem, *args: Any, **kwargs: Any) -> Any:
+        return await getattr(self.s3fs, name)(*args, **kwargs)
+
+    return call
+
+
+# What else fsspec has, and this library has no need of: as it is in s3fs, with its answers checked.
+for _name in (
+    "cp_file", "find", "get_file", "info", "ls", "pipe_file", "put_file", "rm", "rm_file", "sweep",
+):  # fmt: skip
+    setattr(ObstoreFileSystem, f"_{_name}", _delegating(f"_{_name}"))

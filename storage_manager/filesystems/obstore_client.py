@@ -1,0 +1,122 @@
+"""A store of obstore, configured as botocore's client for the same bucket is."""
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from botocore import UNSIGNED
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from obstore.store import S3Store
+
+from storage_manager.errors import S3ConfigError
+from storage_manager.filesystems.s3fs import S3FileSystem
+
+__all__ = ["Credentials", "open_store"]
+
+# object_store asks again for what ends in five minutes; botocore gives nothing that ends in less than ten.
+_KEPT = timedelta(minutes=10)
+_NO_LIMIT = timedelta(days=365)  # of a request as a whole; obstore's own is 30 seconds, whatever its size
+# What s3fs can be told to send with every request, as obstore calls it.
+_REQUEST_OPTIONS = {
+    "RequestPayer": "request_payer",
+    "ServerSideEncryption": "server_side_encryption",
+    "SSEKMSKeyId": "sse_kms_key_id",
+    "BucketKeyEnabled": "sse_bucket_key_enabled",
+}
+
+
+class Credentials:
+    """What botocore found for its client and renews; `error` is why it could not the last time.
+
+    Parameters:
+        found: aiobotocore's credentials; None where it found none.
+    """
+
+    error: Exception | None = None
+
+    def __init__(self, found: Any) -> None:
+        self._found = found
+
+    async def __call__(self) -> dict[str, Any]:
+        self.error = None
+        try:
+            if self._found is None:
+                raise NoCredentialsError
+            keys = await self._found.get_frozen_credentials()
+        except (BotoCoreError, ClientError, OSError) as error:
+            self.error = error  # obstore would keep its text alone
+            raise
+        return {
+            "access_key_id": keys.access_key,
+            "secret_access_key": keys.secret_key,
+            "token": keys.token,
+            "expires_at": datetime.now(timezone.utc) + _KEPT,
+        }
+
+
+async def open_store(configured: S3FileSystem, bucket: str, patience: int) -> tuple[S3Store, Credentials]:
+    """The store for a bucket, and what it takes its credentials from.
+
+    Parameters:
+        configured: whose client says endpoint, region, credentials, timeouts, proxy and certificates.
+        patience: by how much the read timeout is multiplied, as obstore's covers the sending too.
+
+    Raises:
+        S3ConfigError: something is configured that obstore cannot do.
+    """
+    client = await configured.set_session()
+    config, http = client.meta.config, client._endpoint.http_session
+    signs = config.signature_version is not UNSIGNED
+    credentials = Credentials(client._request_signer._credentials)
+    url = await _url(client, bucket)
+    options: Any = {
+        "endpoint": url,
+        "aws_endpoint_url_s3": url,  # else that of the environment comes before it
+        "virtual_hosted_style_request": True,  # the URL names the bucket, wherever it does
+        "region": client.meta.region_name,
+        **_request_options(configured),
+    }
+    client_options: Any = {
+        "allow_http": url.startswith("http://"),
+        "connect_timeout": timedelta(seconds=config.connect_timeout),
+        "read_timeout": timedelta(seconds=config.read_timeout * patience),
+        "timeout": _NO_LIMIT,
+        "pool_max_idle_per_host": str(config.max_pool_connections),
+        **_certificates(http._verify),
+        **_proxy(http._proxy_config.proxy_url_for(url)),
+    }
+    signing: Any = {"credential_provider": credentials} if signs else {"skip_signature": True}
+    # the engine tries again itself
+    store = S3Store(bucket, **options, **signing, client_options=client_options, retry_config={"max_retries": 0})
+    return store, credentials
+
+
+async def _url(client: Any, bucket: str) -> str:
+    """Where botocore would send a request for the bucket: by region, partition, addressing style, profile."""
+    operation = client.meta.service_model.operation_model("ListObjectsV2")
+    context = {"client_region": client.meta.region_name}
+    url, _, properties = await client._resolve_endpoint_ruleset(operation, {"Bucket": bucket}, context)
+    if any("express" in scheme["name"] for scheme in (properties or {}).get("authSchemes", ())):
+        raise S3ConfigError("directory buckets need s3_engine='s3fs'", operation="open")
+    return str(url)
+
+
+def _request_options(configured: S3FileSystem) -> dict[str, Any]:
+    given = {**configured.s3_additional_kwargs, **configured.req_kw}
+    given.pop("StorageClass", None)  # an attribute of each object
+    unknown = sorted(given.keys() - _REQUEST_OPTIONS.keys())
+    if unknown:
+        why = f"the obstore engine does not know storage_options['s3_additional_kwargs'][{unknown[0]!r}]"
+        raise S3ConfigError(f"{why}: use s3_engine='s3fs'", operation="open")
+    return {_REQUEST_OPTIONS[name]: value for name, value in given.items()}
+
+
+def _certificates(verify: bool | str | None) -> dict[str, Any]:
+    """As botocore has it: False for none, or the file of the authorities to trust."""
+    if verify is False:
+        return {"allow_invalid_certificates": True}
+    return {"root_certificate": Path(verify).read_bytes()} if isinstance(verify, str) else {}
+
+
+def _proxy(url: str | None) -> dict[str, Any]:
+    return {"proxy_url": url} if url else {}
