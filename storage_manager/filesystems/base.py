@@ -130,7 +130,7 @@ async def retrying(work: Callable[[], Awaitable[Out]], failures: tuple[type[Exce
     return await work()
 
 
-_BELOW_SLASH = re.compile(r"[^/-\U0010ffff]")
+_BELOW_SLASH = re.compile(r"[\x00-.]")
 
 
 async def sorted_pages(pages: AsyncIterable[Sequence[str]]) -> AsyncIterator[list[str]]:
