@@ -202,6 +202,14 @@ async def test_a_full_disk_keeps_the_old_and_leaves_nothing(
     assert files_below(base) == before
 
 
+async def test_writes_that_end_early_are_gone_on_with(sm: StorageManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """write(2): the number of bytes written may be less than asked for."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:7]))
+    await sm.store_step_data("s", "t", *DATA)
+    assert await sm.retrieve_step_data("s", "t") == DATA
+
+
 async def test_deletions_meanwhile_make_a_store_begin_anew(sm: StorageManager) -> None:
     """A store that has returned has stored all, whatever is deleted beside it."""
     other = StorageManager.from_url(sm.url_for())
