@@ -17,8 +17,8 @@ from storage_manager.layout import (
     StepData,
     check_id,
     formats,
-    is_id,
     join,
+    only_ids,
 )
 from storage_manager.tasks import ahead
 
@@ -117,7 +117,7 @@ class StorageManager(Connection):
         Raises:
             S3OperationError, S3ConfigError, LocalStorageError: the place cannot be listed.
         """
-        return [name async for name in self.iter_sessions()]
+        return [name async for page in self._pages(self._place.root) for name in page]
 
     async def list_steps_for_session(self, session_id: str) -> list[str]:
         """The ids of a session's steps, sorted by code point; [] where there is no such session.
@@ -128,7 +128,7 @@ class StorageManager(Connection):
         """
         with translating("list", self._place.root):
             url = join(self._place.root, check_id(session_id, "session_id"))
-        return [name async for name in self._names(url)]
+        return [name async for page in self._pages(url) for name in page]
 
     async def delete_step(self, session_id: str, step_id: str) -> None:
         """Delete a step with all that is in it, and prove it; where nothing is there, an INFO log says so.
@@ -169,8 +169,9 @@ class StorageManager(Connection):
         Raises:
             S3OperationError, S3ConfigError, LocalStorageError: the place cannot be listed.
         """
-        async for name in self._names(self._place.root):
-            yield name
+        async for page in self._pages(self._place.root):
+            for name in page:
+                yield name
 
     async def iter_steps(
         self,
@@ -231,13 +232,11 @@ class StorageManager(Connection):
 
         return len([None async for _ in ahead(store, steps, concurrency)])
 
-    async def _names(self, url: str) -> AsyncIterator[str]:
+    async def _pages(self, url: str) -> AsyncIterator[list[str]]:
         with translating("list", url):
             async with self._place.using() as filesystem:
                 async for page in filesystem._iter_names(url):
-                    for name in page:
-                        if is_id(name):
-                            yield name
+                    yield only_ids(page)
 
 
 def _file(row: Format, step_url: str, value: object) -> File:

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from storage_manager import InvalidDataError, InvalidIdError
 from storage_manager.encoding import MAX_JSON_DEPTH
-from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, StepData, check_id, formats, is_id, join
+from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, StepData, check_id, formats, is_id, join, only_ids
 
 HTML, SCREENSHOT, ACTION, METADATA = COMPONENTS
 
@@ -63,6 +63,17 @@ def test_hostile_ids_are_refused_with_character_and_place(name: str, fault: str)
     assert str(caught.value).startswith("step_id ")
     assert fault in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@given(st.lists(st.text("a.:-_*\n\0\u00e9", max_size=5) | st.sampled_from(["a" * 128, "a" * 129]), max_size=5))
+def test_the_ids_of_a_page_are_those_of_its_names(names: list[str]) -> None:
+    assert only_ids(names) == [name for name in names if is_id(name)]
+
+
+@pytest.mark.parametrize("name", ["", *(name for name, _ in HOSTILE if "/" not in name)])
+def test_one_hostile_name_leaves_the_others_of_its_page(name: str) -> None:
+    for page in ([name, *GOOD], [*GOOD, name], ["a", name, "b"]):
+        assert only_ids(page) == [other for other in page if other != name]
 
 
 @pytest.mark.parametrize("name", [None, 7, b"a", ["a"], True])
