@@ -43,11 +43,15 @@ def _refusal(place: _Place, why: str) -> InvalidDataError:
     return InvalidDataError(f"{_show(place)} cannot be stored: {why}")
 
 
-def _plain_text(value: str, place: _Place) -> str:
+def _utf8(value: str, place: _Place) -> bytes:
     try:
-        return value if value.isascii() else value.encode().decode()
+        return value.encode()
     except UnicodeEncodeError as error:
         raise _refusal(place, f"the lone surrogate at position {error.start} has no UTF-8 form") from error
+
+
+def _plain_text(value: str, place: _Place) -> str:
+    return value if value.isascii() else _utf8(value, place).decode()
 
 
 def _plain_number(value: float, place: _Place) -> float:
@@ -119,7 +123,7 @@ def encode_bytes(value: object, keyword: str) -> bytes:
 def encode_html(value: object, keyword: str) -> bytes:
     """Text as UTF-8; bytes as they are."""
     if isinstance(value, str):
-        return _plain_text(value, (keyword,)).encode()
+        return _utf8(value, (keyword,))
     return encode_bytes(value, keyword)
 
 
