@@ -152,31 +152,27 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
                 yield page
 
     async def _remove_tree(self, path: str) -> bool:
-        """Delete what obstore can name; then botocore the rest, if there is any, and the proof."""
-        found = False
+        """Delete what obstore can name, a page at a time; then botocore the rest, if there is any, and the proof."""
+        bucket, key = self._split_path(path)
+        before: list[str] = []
         with suppress(InvalidPathError):
-            async for keys in self._new_keys(*self._split_path(path)):
-                found = True
-                await self._delete_keys(self._split_path(path)[0], keys)
-        return await self.s3fs._remove_tree(path) or found
+            while (keys := await self._first_keys(bucket, key)) and keys != before:
+                await self._delete_keys(bucket, keys)
+                before = keys
+                if len(keys) < PAGE:
+                    break
+        return await self.s3fs._remove_tree(path) or bool(before)
 
-    async def _new_keys(self, bucket: str, key: str) -> AsyncIterator[list[str]]:
-        """The first thousand keys below a directory, again and again, until there are less, or the same."""
+    async def _first_keys(self, bucket: str, key: str) -> list[str]:
+        """The first keys below a directory, a thousand at the most."""
 
         async def ask(store: Any) -> list[str]:
             async for page in store.list(key or None, chunk_size=PAGE):
                 return [row["path"] for row in page if row["path"].startswith(key and f"{key}/")]
             return []
 
-        before: list[str] = []
-        while True:
-            async with self._slots:
-                keys = await retrying(partial(self._asked, "ListObjectsV2", bucket, ask), _FAILURES)
-            if keys and keys != before:
-                yield keys
-            if len(keys) < PAGE or keys == before:
-                return
-            before = keys
+        async with self._slots:
+            return await retrying(partial(self._asked, "ListObjectsV2", bucket, ask), _FAILURES)
 
     async def _delete_keys(self, bucket: str, keys: list[str]) -> None:
         """One DeleteObjects; what it leaves is listed again. Cancelled, it ends with the attempt under way."""
