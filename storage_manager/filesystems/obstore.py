@@ -10,10 +10,14 @@ document that is no LIST reads as an empty one. A deletion is therefore proved b
 """
 
 import asyncio
+import atexit
 import errno
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
+import sys
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -34,6 +38,18 @@ MIB = 1 << 20
 Out = TypeVar("Out")
 _FAILURES = (OSError, BotoCoreError)  # what a request can end in, translated
 _used_in: set[int] = set()  # the processes in which obstore has threads
+
+
+def _let_threads_leave() -> None:
+    """Wait, at the end of the process, until no thread of obstore is in Python: it would abort the process.
+
+    A thread that has delivered a result may still be on its way out, and Python ends such threads by unwinding them,
+    which Rust does not allow.
+    """
+    known = {thread.ident for thread in threading.enumerate()}
+    until = time.monotonic() + 1
+    while sys._current_frames().keys() - known and time.monotonic() < until:
+        time.sleep(0.001)
 
 
 def is_forked() -> bool:
@@ -59,7 +75,9 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
         self._opening = asyncio.Lock()
         storage_class = self.s3fs.s3_additional_kwargs.get("StorageClass")
         self._attributes = {"Storage-Class": storage_class} if storage_class else {}
-        _used_in.add(os.getpid())
+        if os.getpid() not in _used_in:
+            _used_in.add(os.getpid())
+            atexit.register(_let_threads_leave)
 
     async def _close(self) -> None:
         await self.s3fs._close()
@@ -154,25 +172,33 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
     async def _remove_tree(self, path: str) -> bool:
         """Delete what obstore can name, a page at a time; then botocore the rest, if there is any, and the proof."""
         bucket, key = self._split_path(path)
-        before: list[str] = []
+        found = False
         with suppress(InvalidPathError):
-            while (keys := await self._first_keys(bucket, key)) and keys != before:
-                await self._delete_keys(bucket, keys)
-                before = keys
-                if len(keys) < PAGE:
-                    break
-        return await self.s3fs._remove_tree(path) or bool(before)
+            async with aclosing(self._key_pages(bucket, key)) as pages:
+                async for keys in pages:
+                    found = True
+                    await self._delete_keys(bucket, keys)
+        return await self.s3fs._remove_tree(path) or found
 
-    async def _first_keys(self, bucket: str, key: str) -> list[str]:
-        """The first keys below a directory, a thousand at the most."""
+    async def _key_pages(self, bucket: str, key: str) -> AsyncGenerator[list[str], None]:
+        """The keys below a directory, a LIST at a time; after a failure from the beginning."""
+        stream: Any = None
 
         async def ask(store: Any) -> list[str]:
-            async for page in store.list(key or None, chunk_size=PAGE):
+            nonlocal stream
+            pages = stream or store.list(key or None, chunk_size=PAGE)
+            stream = None
+            async for page in pages:
+                stream = pages
                 return [row["path"] for row in page if row["path"].startswith(key and f"{key}/")]
             return []
 
-        async with self._slots:
-            return await retrying(partial(self._asked, "ListObjectsV2", bucket, ask), _FAILURES)
+        while True:
+            async with self._slots:
+                keys = await retrying(partial(self._asked, "ListObjectsV2", bucket, ask), _FAILURES)
+            if not keys:
+                return
+            yield keys
 
     async def _delete_keys(self, bucket: str, keys: list[str]) -> None:
         """One DeleteObjects; what it leaves is listed again. Cancelled, it ends with the attempt under way."""
