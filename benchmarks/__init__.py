@@ -1,1 +1,1 @@
-"""What the library costs, measured beside plain synchronous Python in the same process."""
+"""What the library costs beside its peers: same work, same machine, interleaved. `python -m benchmarks -h`."""

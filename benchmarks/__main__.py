@@ -1,122 +1,164 @@
-"""Measures local storage beside plain synchronous Python, interleaved, and the stalls of the event loop.
+"""Measures the library beside its peers, on local disk and on S3, and writes one report.
 
-    MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=268435456 taskset -c 0 python -m benchmarks /dev/shm
+    python -m benchmarks                        everything, in about 15 minutes
+    python -m benchmarks 'local-*' s3-store-8   some of it; --list names all
+    python -m benchmarks --small                counts requests, in under a minute; it is no measurement of time
 
-A step is 120 kB of HTML, 250 kB of screenshot and two JSON of 300 B. CPU is that of the whole process (getrusage),
-medians of nine rounds. Reads of 250 kB vary tenfold with the state of the allocator, which the two variables pin.
+Needs the extra `benchmarks`. Exit codes: 0 done; 1 ours made other requests of S3 than it promises to; 2 a contestant
+failed or did other work than the others. Times never fail a run.
 """
 
-import asyncio
-import json
+import argparse
 import os
-import resource
-import shutil
-import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from fnmatch import fnmatch
+from pathlib import Path
 
-from storage_manager import StepData, StorageManager
+from benchmarks.contestants import Place
+from benchmarks.figures import median, wrong_requests
+from benchmarks.imports import IMPORTS, measure_imports
+from benchmarks.measure import MALLOC, BenchmarkError, Crew, Endpoint, Result, endpoint, working_directory
+from benchmarks.plot import to_svg
+from benchmarks.report import conditions, requests_in_words, to_json, to_rst
+from benchmarks.rows import Amounts, Row, rows
+from benchmarks.scaling import measure_scaling, scaling_rows
 
-ROUNDS, STEPS = 9, 192
-SMALL = {"text": "x" * 280}
-HTML, SCREENSHOT = "<p>text</p>\n" * 10_000, os.urandom(250_000)
-STEP = StepData(HTML, SCREENSHOT, SMALL, SMALL)
-
-
-def cpu() -> float:
-    """Seconds of CPU that the process has used."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def plain_store(base: str) -> None:
-    """Every step with open and write, nothing else."""
-    for number in range(STEPS):
-        folder = f"{base}/s/t{number}"
-        os.makedirs(folder)
-        contents = (HTML.encode(), SCREENSHOT, json.dumps(SMALL).encode(), json.dumps(SMALL).encode())
-        for name, data in zip(
-            ("observation.html", "screenshot.png", "action.json", "metadata.json"), contents, strict=True
-        ):
-            with open(f"{folder}/{name}", "wb") as file:
-                file.write(data)
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark"}
 
 
-def plain_retrieve(base: str) -> None:
-    """Every step with open and read, nothing else."""
-    for number in range(STEPS):
-        folder = f"{base}/s/t{number}"
-        with open(f"{folder}/observation.html", "rb") as html, open(f"{folder}/screenshot.png", "rb") as screenshot:
-            html.read().decode(), screenshot.read()
-        for name in ("action.json", "metadata.json"):
-            with open(f"{folder}/{name}", "rb") as file:
-                json.loads(file.read())
+def options_of(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", default=["*"], help="names or globs of what to measure")
+    parser.add_argument("--list", action="store_true", help="print the names, and measure nothing")
+    parser.add_argument("--small", action="store_true", help="tiny amounts, one round, no scaling")
+    parser.add_argument("--rounds", type=int, help="of each row (5)")
+    parser.add_argument("--steps", type=int, help="stored and retrieved in each round (500; on S3 100)")
+    parser.add_argument("--directory", help="where local work is done (/dev/shm, else the temporary directory)")
+    parser.add_argument("--endpoint", help="URL of an S3 endpoint with a bucket `benchmark` (one of our own)")
+    parser.add_argument("--latency", type=int, help="ms before every answer of our own endpoint, in every row")
+    parser.add_argument(
+        "--without", action="append", default=[], metavar="CONTESTANT", help="leave one out; the report says so"
+    )
+    parser.add_argument(
+        "--output", default="benchmarks/results", help="directory for results.rst, .json and .svg (%(default)s)"
+    )
+    return parser.parse_args(arguments)
 
 
-async def in_flight(work: Callable[[int], Awaitable[object]], count: int) -> None:
-    """Every step, so many at a time."""
-    numbers = iter(range(STEPS))
-
-    async def worker() -> None:
-        for number in numbers:
-            await work(number)
-
-    await asyncio.gather(*(worker() for _ in range(count)))
-
-
-async def watched(work: Awaitable[object]) -> float:
-    """The longest time, in seconds, for which the loop did not come round while something ran."""
-    task, longest, before = asyncio.ensure_future(work), 0.0, time.perf_counter()
-    while not task.done():
-        await asyncio.sleep(0)
-        now = time.perf_counter()
-        longest, before = max(longest, now - before), now
-    await task
-    return longest
+def amounts_of(options: argparse.Namespace) -> Amounts:
+    """How much is measured."""
+    amounts = Amounts.small() if options.small else Amounts()
+    if options.rounds:
+        amounts = amounts._replace(rounds=options.rounds)
+    if options.steps:
+        amounts = amounts._replace(local_steps=options.steps, s3_steps=options.steps)
+    return amounts
 
 
-def ours(base: str, count: int) -> dict[str, float]:
-    """CPU for storing and retrieving, and the longest stall of the loop while storing."""
-    storage = StorageManager(local_base_path=base, prefer_s3=False)
-
-    async def run() -> dict[str, float]:
-        start = cpu()
-        await in_flight(lambda number: storage.store_step_data("s", f"t{number}", *STEP), count)
-        stored = cpu()
-        await in_flight(lambda number: storage.retrieve_step_data("s", f"t{number}"), count)
-        retrieved = cpu()
-        again = (storage.store_step_data("again", f"t{number}", *STEP) for number in range(count))
-        return {"store": stored - start, "retrieve": retrieved - stored, "stall": await watched(asyncio.gather(*again))}
-
-    return asyncio.run(run())
+def chosen_rows(options: argparse.Namespace, amounts: Amounts) -> list[Row]:
+    """What the names on the command line choose."""
+    all_ = [IMPORTS, *rows(amounts)]
+    if not options.small:
+        all_ += [*scaling_rows("local"), *scaling_rows("s3")]
+    if options.endpoint or options.latency:  # then the latency is not ours, or the user's own
+        all_ = [row for row in all_ if not row.latency and not row.name.startswith("scaling-s3")]
+    if options.latency:
+        all_ = [row._replace(latency=options.latency) if row.place == "s3" else row for row in all_]
+    return [row for row in all_ if any(fnmatch(row.name, name) for name in options.names)]
 
 
-def plain(base: str) -> dict[str, float]:
-    """CPU for the same without the library."""
-    start = cpu()
-    plain_store(base)
-    stored = cpu()
-    plain_retrieve(base)
-    return {"store": stored - start, "retrieve": cpu() - stored}
+def measure(
+    chosen: list[Row], options: argparse.Namespace, rounds: int, directory: str, server: Endpoint
+) -> list[Result]:
+    """All that was chosen, the places one after the other."""
+    results = [] if IMPORTS not in chosen else shown(measure_imports(max(3, rounds)))
+    for place in ("local", "s3"):
+        here = [row for row in chosen if row.place == place]
+        if here:
+            with closing(_crew(place, options, directory, server)) as crew:
+                for row in here:
+                    if row.name.startswith("scaling"):
+                        results += shown(next(measure_scaling(crew, [row])))
+                    else:
+                        results += shown(crew.measure(row, rounds))
+    return results
 
 
-def main(folder: str) -> None:
-    """Print one row for each number in flight."""
-    print(f"Python {sys.version.split()[0]}, {STEPS} steps, medians of {ROUNDS} rounds, CPU against plain Python")
-    for count in (1, 8, 64):
-        rounds: list[tuple[dict[str, float], dict[str, float]]] = []
-        for _ in range(ROUNDS):
-            bases = [tempfile.mkdtemp(dir=folder) for _ in range(2)]
-            rounds.append((plain(bases[0]), ours(bases[1], count)))
-            for base in bases:
-                shutil.rmtree(base)
-        ratio = {key: statistics.median(us[key] / limit[key] for limit, us in rounds) for key in ("store", "retrieve")}
-        stall = statistics.median(us["stall"] for _, us in rounds)
-        print(f"{count:3} in flight: store {ratio['store']:.2f}x, retrieve {ratio['retrieve']:.2f}x, ", end="")
-        print(f"longest stall {stall * 1000:.1f} ms")
+def _crew(place: str, options: argparse.Namespace, directory: str, server: Endpoint) -> Crew:
+    from benchmarks.local import LOCAL  # noqa: PLC0415 - --list and --help need no peer
+    from benchmarks.s3 import S3  # noqa: PLC0415
+
+    classes = LOCAL if place == "local" else S3
+    return Crew(classes, Place(directory, server.url if place == "s3" else None), server, options.without)
+
+
+def shown(results: list[Result]) -> list[Result]:
+    """The same, after a line for each on the screen."""
+    for result in results:
+        wall, cpu = (median([getattr(one, name) for one in result.readings]) or 0.0 for name in ("wall", "cpu"))
+        asked = "" if result.requests is None else requests_in_words(result.requests)
+        work = f"{result.row.place}: {result.row.title}"
+        print(
+            f"{work:52} {result.contestant:30} wall {1000 * wall:9.1f} ms  CPU {1000 * cpu:9.1f} ms  {asked}",
+            flush=True,
+        )
+    return results
+
+
+def write(results: list[Result], options: argparse.Namespace, about: dict[str, str]) -> None:
+    """The report, in three forms; the picture only where what it shows was measured."""
+    output = Path(options.output)
+    output.mkdir(parents=True, exist_ok=True)
+    parts = [[one for one in results if one.row.name.startswith("scaling") is scaling] for scaling in (False, True)]
+    text = to_rst(parts[0], parts[1], about)
+    forms: dict[str, Callable[[], str]] = {
+        "results.rst": lambda: text,
+        "results.json": lambda: to_json(parts[0], parts[1], about),
+        "results.svg": lambda: "" if options.small else to_svg(results),
+    }
+    for name, make in forms.items():
+        if content := make():
+            (output / name).write_text(content, encoding="utf-8")
+    print(text)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure, write, and judge the requests."""
+    amounts = amounts_of(options)
+    chosen = chosen_rows(options, amounts)
+    if options.list or not chosen:
+        print("\n".join(row.name for row in chosen or chosen_rows(options_of([]), amounts)))
+        return 0 if chosen else 2
+    with ExitStack() as opened:
+        directory = opened.enter_context(working_directory(options.directory))
+        server = opened.enter_context(endpoint(options.endpoint))
+        about = conditions(directory, options.endpoint or "our own endpoint, in a process of its own on this machine")
+        about |= {"rounds": f"{amounts.rounds}; scaling 3, of 100,000 one"}
+        about |= {"left out": ", ".join(options.without)} if options.without else {}
+        results = measure(chosen, options, amounts.rounds, directory, server)
+    write(results, options, about)
+    wrong = wrong_requests(results)
+    print(*(f"WRONG REQUESTS: {line}" for line in wrong), sep="\n", file=sys.stderr, end="\n" if wrong else "")
+    return 1 if wrong else 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line's exit code."""
+    options = options_of(arguments)
+    os.environ.update(MALLOC)
+    if options.endpoint is None:
+        os.environ.update(CREDENTIALS)
+    try:
+        return run(options)
+    except BenchmarkError as error:
+        print(f"a contestant failed: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else tempfile.gettempdir())
+    sys.exit(main(sys.argv[1:]))

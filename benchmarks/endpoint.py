@@ -1,0 +1,273 @@
+"""An S3 endpoint in memory, fast enough that its clients are what is measured: `python -m benchmarks.endpoint`.
+
+It answers what the contestants ask (PUT, GET, HEAD, DELETE, LIST, DeleteObjects, create bucket), believes every
+signature, and counts. It ends when its standard input does. Below `/-/` it is controlled:
+
+    GET /-/requests                    how many requests it answered, by kind, as JSON
+    GET /-/latency?ms=20               from now on it waits so long before each answer
+    GET /-/fill?bucket=b&prefix=p&sessions=1000&steps=1    that many steps, of metadata alone, without a request
+"""
+
+import argparse
+import asyncio
+import hashlib
+import html
+import json
+import re
+import sys
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+from benchmarks.keys import Keys, Stored, list_page
+from benchmarks.steps import FILENAMES, METADATA, folders
+
+__all__ = ["main"]
+
+_XML = "application/xml"
+_KEY = re.compile(rb"<Key>(.*?)</Key>", re.DOTALL)
+_INTERNED = 256  # bodies that are kept once, however many objects have them
+
+
+class Request(NamedTuple):
+    """One request, decoded."""
+
+    method: str
+    bucket: str
+    key: str
+    query: Mapping[str, str]
+    headers: Mapping[bytes, bytes]  # names in lower case
+    body: bytes
+
+
+class Answer(NamedTuple):
+    """One answer; a HEAD is told the length of the body, and gets none."""
+
+    status: str = "200 OK"
+    body: bytes = b""
+    content_type: str = _XML
+    headers: str = ""
+
+
+class Server:
+    """The buckets, the counts and the latency."""
+
+    def __init__(self) -> None:
+        self.buckets: dict[str, Keys] = {}
+        self.counts: Counter[str] = Counter()
+        self.latency = 0.0
+        self._bodies: dict[bytes, tuple[bytes, str]] = {}
+
+    def answer(self, request: Request) -> Answer:
+        """What S3 would say."""
+        if request.bucket == "-":
+            return self._control(request)
+        kind = self._kind(request)
+        self.counts[kind] += 1
+        return getattr(self, f"_{kind.lower()}")(request)  # type: ignore[no-any-return]
+
+    def _kind(self, request: Request) -> str:
+        if request.key:
+            return request.method
+        if request.method == "POST":
+            return "DeleteObjects"
+        return {"GET": "LIST", "HEAD": "BUCKET", "PUT": "BUCKET"}.get(request.method, "OTHER")
+
+    def _keys(self, request: Request) -> Keys:
+        return self.buckets.setdefault(request.bucket, Keys())
+
+    def _put(self, request: Request) -> Answer:
+        body, etag = self._interned(request.body)
+        kept = {name: value for name, value in request.headers.items() if name.startswith(b"x-amz-checksum-")}
+        checksums = "".join(f"{name.decode()}: {value.decode()}\r\n" for name, value in kept.items())
+        content_type = request.headers.get(b"content-type", b"binary/octet-stream").decode()
+        self._keys(request)[request.key] = Stored(body, etag, content_type, checksums)
+        return Answer(headers=f'ETag: "{etag}"\r\n')
+
+    def _interned(self, body: bytes) -> tuple[bytes, str]:
+        """The same bytes once, with their MD5: many gigabytes of equal steps fit, and cost one digest."""
+        if body not in self._bodies:
+            while len(self._bodies) >= _INTERNED:
+                del self._bodies[next(iter(self._bodies))]
+            self._bodies[body] = body, hashlib.md5(body, usedforsecurity=False).hexdigest()
+        return self._bodies[body]
+
+    def _get(self, request: Request) -> Answer:
+        stored = self._keys(request).get(request.key)
+        if stored is None:
+            return _error("404 Not Found", "NoSuchKey")
+        headers = f'ETag: "{stored.etag}"\r\nLast-Modified: Wed, 01 Jul 2026 00:00:00 GMT\r\nAccept-Ranges: bytes\r\n'
+        wanted = re.fullmatch(rb"bytes=(\d+)-(\d*)", request.headers.get(b"range", b""))
+        if wanted is None:
+            checked = stored.checksums if b"x-amz-checksum-mode" in request.headers else ""
+            return Answer("200 OK", stored.body, stored.content_type, headers + checked)
+        start, size = int(wanted[1]), len(stored.body)
+        end = min(int(wanted[2] or size - 1), size - 1)
+        headers += f"Content-Range: bytes {start}-{end}/{size}\r\n"
+        return Answer("206 Partial Content", stored.body[start : end + 1], stored.content_type, headers)
+
+    _head = _get
+
+    def _delete(self, request: Request) -> Answer:
+        self._keys(request).pop(request.key, None)
+        return Answer("204 No Content")
+
+    def _deleteobjects(self, request: Request) -> Answer:
+        keys, gone = self._keys(request), [html.unescape(key.decode()) for key in _KEY.findall(request.body)]
+        for key in gone:
+            keys.pop(key, None)
+        quiet = b"<Quiet>true" in request.body
+        rows = "" if quiet else "".join(f"<Deleted><Key>{html.escape(key)}</Key></Deleted>" for key in gone)
+        return Answer(body=f'<?xml version="1.0"?>\n<DeleteResult>{rows}</DeleteResult>'.encode())
+
+    def _list(self, request: Request) -> Answer:
+        if "location" in request.query:
+            return Answer(body=b"<LocationConstraint/>")
+        return Answer(body=list_page(request.bucket, self._keys(request), request.query).encode())
+
+    def _bucket(self, request: Request) -> Answer:
+        return Answer(headers="x-amz-bucket-region: us-east-1\r\n")
+
+    def _other(self, request: Request) -> Answer:
+        return _error("501 Not Implemented", "NotImplemented")
+
+    _post = _other
+
+    def _control(self, request: Request) -> Answer:
+        if request.key == "latency":
+            self.latency = float(request.query["ms"]) / 1000
+        elif request.key == "fill":
+            self._fill(**request.query)
+        elif request.key != "requests":
+            return _other(request)
+        return Answer(body=json.dumps(self.counts).encode(), content_type="application/json")
+
+    def _fill(self, bucket: str, prefix: str, sessions: str, steps: str) -> None:
+        stored = Stored(*self._interned(METADATA), "application/json", "")
+        names = (f"{prefix}/{folder}/{FILENAMES[3]}" for folder in folders(int(sessions), int(steps)))
+        self.buckets.setdefault(bucket, Keys()).update(dict.fromkeys(names, stored))
+
+
+def _other(request: Request) -> Answer:
+    return _error("404 Not Found", f"No{request.key}")
+
+
+def _error(status: str, code: str) -> Answer:
+    return Answer(
+        status, f'<?xml version="1.0"?>\n<Error><Code>{code}</Code><Message>{code}</Message></Error>'.encode()
+    )
+
+
+class Connection(asyncio.Protocol):
+    """HTTP/1.1 for one client: a request at a time, as S3's clients do not pipeline."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.parts: list[bytes] = []
+        self.missing = 0  # bytes until the request under way is complete; 0 while its head is
+        self.head: tuple[str, str, dict[bytes, bytes]] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where answers go."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.set_write_buffer_limits(high=1 << 22)
+
+    def data_received(self, data: bytes) -> None:
+        """Collect a request; answer it when its last byte is here."""
+        if self.head is None:
+            self.parts.append(data)
+            data = self._begin(b"".join(self.parts))
+            if self.head is None:
+                return
+            self.parts = []
+        self.parts.append(data)
+        self.missing -= len(data)
+        if self.missing <= 0:
+            self._end(b"".join(self.parts))
+
+    def _begin(self, data: bytes) -> bytes:
+        """Read the head if all of it is there; what is left belongs to the body."""
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            self.parts = [data]
+            return b""
+        first, *lines = data[:end].split(b"\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+        method, target, _ = first.decode("latin-1").split(" ")
+        self.head, self.missing = (method, target, headers), int(headers.get(b"content-length", 0))
+        if b"expect" in headers:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return data[end + 4 :]
+
+    def _end(self, body: bytes) -> None:
+        assert self.head is not None
+        method, target, headers = self.head
+        self.parts, self.head = [], None
+        answer = self.server.answer(_decoded(method, target, headers, body))
+        send = partial(self._send, answer, method != "HEAD")
+        if self.server.latency:
+            asyncio.get_running_loop().call_later(self.server.latency, send)
+        else:
+            send()
+
+    def _send(self, answer: Answer, with_body: bool) -> None:
+        if self.transport.is_closing():
+            return
+        head = f"HTTP/1.1 {answer.status}\r\n{answer.headers}x-amz-request-id: 0\r\nServer: benchmark\r\n"
+        if answer.status[:3] != "204":
+            head += f"Content-Type: {answer.content_type}\r\nContent-Length: {len(answer.body)}\r\n"
+        self.transport.write(head.encode() + b"\r\n")
+        if with_body and answer.body:
+            self.transport.write(answer.body)
+
+
+def _decoded(method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> Request:
+    path, _, query = target.partition("?")
+    bucket, _, key = unquote(path).lstrip("/").partition("/")
+    if headers.get(b"x-amz-content-sha256", b"").startswith(b"STREAMING"):
+        body = _unchunked(body)
+    return Request(method, bucket, key, dict(parse_qsl(query, keep_blank_values=True)), headers, body)
+
+
+def _unchunked(body: bytes) -> bytes:
+    """The content of an `aws-chunked` body: size in hex and a signature, then so many bytes, until a size of 0."""
+    parts: list[bytes] = []
+    start = 0
+    while True:
+        line = body.index(b"\r\n", start)
+        size = int(body[start:line].partition(b";")[0], 16)
+        if not size:
+            return b"".join(parts)
+        parts.append(body[line + 2 : line + 2 + size])
+        start = line + 2 + size + 2
+
+
+async def serve(host: str, port: int) -> None:
+    """Serve until standard input ends; the first line that is printed is the address."""
+    loop, ended, server = asyncio.get_running_loop(), asyncio.Event(), Server()
+    listening = await loop.create_server(lambda: Connection(server), host, port, backlog=1024)
+    print(f"http://{host}:{listening.sockets[0].getsockname()[1]}", flush=True)
+
+    def wait_for_end() -> None:
+        sys.stdin.buffer.read()
+        loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
+    await ended.wait()
+
+
+def main() -> None:
+    """The command line of the endpoint."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0: a free one")
+    options = parser.parse_args()
+    asyncio.run(serve(options.host, options.port))
+
+
+if __name__ == "__main__":
+    main()

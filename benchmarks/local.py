@@ -1,0 +1,193 @@
+"""The contestants on local disk: plain synchronous Python, which is the limit, fsspec's two, aiofiles, and ours."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import aiofiles
+import aiofiles.os
+from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+from fsspec.implementations.local import LocalFileSystem
+
+from benchmarks.contestants import READ_AHEAD, Asynchronous, Place, Synchronous
+from benchmarks.steps import FILENAMES, METADATA, StepData, decode, encode, folders
+
+__all__ = ["LOCAL"]
+
+
+class Plain(Synchronous):
+    """`open`, `os.scandir`, `shutil.rmtree`; nothing can be quicker in Python."""
+
+    name = "plain Python"
+
+    def put(self, session: str, step: str, data: StepData) -> None:
+        folder = f"{self.root}/{session}/{step}"
+        os.makedirs(folder, exist_ok=True)
+        for filename, content in zip(FILENAMES, encode(data), strict=True):
+            with open(f"{folder}/{filename}", "wb") as file:
+                file.write(content)
+
+    def fetch(self, session: str, step: str) -> StepData:
+        contents = []
+        for filename in FILENAMES:
+            with open(f"{self.root}/{session}/{step}/{filename}", "rb") as file:
+                contents.append(file.read())
+        return decode(contents)
+
+    def names(self, *session: str) -> list[str]:
+        with os.scandir("/".join((self.root, *session))) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir())
+
+    def delete(self, session: str) -> int:
+        shutil.rmtree(f"{self.root}/{session}")
+        return 0
+
+    def count(self, session: str) -> int:
+        return len(self.names(session)) if os.path.exists(f"{self.root}/{session}") else 0
+
+    def fill(self, sessions: int, steps: int) -> int:
+        for folder in folders(sessions, steps):
+            os.makedirs(f"{self.root}/{folder}")
+            with open(f"{self.root}/{folder}/{FILENAMES[3]}", "wb") as file:
+                file.write(METADATA)
+        return 0
+
+
+class Fsspec(Synchronous):
+    """fsspec's synchronous file system."""
+
+    name = "fsspec LocalFileSystem"
+
+    def __init__(self, place: Place, root: str) -> None:
+        super().__init__(place, root)
+        self.files = LocalFileSystem()
+
+    def put(self, session: str, step: str, data: StepData) -> None:
+        folder = f"{self.root}/{session}/{step}"
+        self.files.makedirs(folder, exist_ok=True)
+        for filename, content in zip(FILENAMES, encode(data), strict=True):
+            self.files.pipe_file(f"{folder}/{filename}", content)
+
+    def fetch(self, session: str, step: str) -> StepData:
+        return decode([self.files.cat_file(f"{self.root}/{session}/{step}/{filename}") for filename in FILENAMES])
+
+    def names(self, *session: str) -> list[str]:
+        return _directories(self.files.ls("/".join((self.root, *session)), detail=True))
+
+    def delete(self, session: str) -> int:
+        self.files.rm(f"{self.root}/{session}", recursive=True)
+        return 0
+
+
+class Wrapped(Asynchronous):
+    """The same through fsspec's own wrapper for asyncio, each call in a thread."""
+
+    name = "fsspec AsyncFileSystemWrapper"
+
+    def __init__(self, place: Place, root: str) -> None:
+        super().__init__(place, root)
+        self.files: Any = AsyncFileSystemWrapper(LocalFileSystem(), asynchronous=True)
+
+    async def put(self, session: str, step: str, data: StepData) -> None:
+        folder = f"{self.root}/{session}/{step}"
+        await self.files._makedirs(folder, exist_ok=True)
+        pairs = zip(FILENAMES, encode(data), strict=True)
+        await asyncio.gather(*(self.files._pipe_file(f"{folder}/{filename}", content) for filename, content in pairs))
+
+    async def get(self, session: str, step: str) -> StepData:
+        paths = [f"{self.root}/{session}/{step}/{filename}" for filename in FILENAMES]
+        return decode(await asyncio.gather(*map(self.files._cat_file, paths)))
+
+    async def names(self, *session: str) -> list[str]:
+        return _directories(await self.files._ls("/".join((self.root, *session)), detail=True))
+
+    async def remove(self, session: str) -> None:
+        await self.files._rm(f"{self.root}/{session}", recursive=True)
+
+
+class Aiofiles(Asynchronous):
+    """aiofiles, each call in a thread."""
+
+    name = "aiofiles"
+
+    async def put(self, session: str, step: str, data: StepData) -> None:
+        folder = f"{self.root}/{session}/{step}"
+        await aiofiles.os.makedirs(folder, exist_ok=True)
+        pairs = zip(FILENAMES, encode(data), strict=True)
+        await asyncio.gather(*(_write(f"{folder}/{filename}", content) for filename, content in pairs))
+
+    async def get(self, session: str, step: str) -> StepData:
+        paths = [f"{self.root}/{session}/{step}/{filename}" for filename in FILENAMES]
+        return decode(await asyncio.gather(*map(_read, paths)))
+
+    async def names(self, *session: str) -> list[str]:
+        with await aiofiles.os.scandir("/".join((self.root, *session))) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir())
+
+    async def remove(self, session: str) -> None:
+        await _rmtree(f"{self.root}/{session}")
+
+
+_rmtree = aiofiles.os.wrap(shutil.rmtree)  # aiofiles has none; this is how it makes its own
+
+
+async def _write(path: str, content: bytes) -> None:
+    async with aiofiles.open(path, "wb") as file:
+        await file.write(content)
+
+
+async def _read(path: str) -> bytes:
+    async with aiofiles.open(path, "rb") as file:
+        return await file.read()
+
+
+def _directories(infos: list[dict[str, Any]]) -> list[str]:
+    return sorted(info["name"].rpartition("/")[2] for info in infos if info["type"] == "directory")
+
+
+class Ours(Asynchronous):
+    """This library, from its public class."""
+
+    name = "ours"
+
+    def options(self) -> dict[str, Any]:
+        """The arguments of the manager."""
+        return {"local_base_path": self.root, "prefer_s3": False}
+
+    async def connect(self) -> None:
+        from storage_manager import StorageManager  # noqa: PLC0415 - its import is not the peers' memory
+
+        self.storage = StorageManager(**self.options())
+
+    async def put(self, session: str, step: str, data: StepData) -> None:
+        await self.storage.store_step_data(session, step, *data)
+
+    async def get(self, session: str, step: str) -> StepData:
+        html, screenshot, action, metadata = await self.storage.retrieve_step_data(session, step)
+        if html is None or screenshot is None or action is None or metadata is None:
+            raise ValueError(f"a component of {session}/{step} is missing")
+        return StepData(html, screenshot, action, metadata)
+
+    async def names(self, *session: str) -> list[str]:
+        return await (self.storage.list_steps_for_session(*session) if session else self.storage.list_sessions())
+
+    async def remove(self, session: str) -> None:
+        await self.storage.delete_session(session)
+
+    async def steps(self, session: str) -> AsyncGenerator[object, None]:
+        async for step in self.storage.iter_steps([session], concurrency=READ_AHEAD):
+            yield step
+
+    async def metadata(self, session: str) -> int:
+        """The metadata alone of a session's steps; how many."""
+        steps = self.storage.iter_steps([session], components=["metadata"], concurrency=READ_AHEAD)
+        return len([None async for step in steps if step.data.metadata])
+
+    def iterate_metadata(self, session: str) -> int:
+        """The same, blocking."""
+        return self.run(self.metadata(session))
+
+
+LOCAL = (Plain, Fsspec, Wrapped, Aiofiles, Ours)

@@ -1,0 +1,226 @@
+"""The contestants on S3: bare obstore, which is the limit, stock s3fs, boto3, cloudpathlib, and ours on two engines.
+
+Each is as it comes, apart from endpoint and region; credentials are those of the environment.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from benchmarks import local
+from benchmarks.contestants import Asynchronous
+from benchmarks.steps import CONTENT_TYPES, FILENAMES, METADATA, StepData, decode, encode, folders, in_flight
+
+__all__ = ["S3"]
+
+THREADS = 32
+REGION = "us-east-1"
+
+
+class Obstore(Asynchronous):
+    """obstore with nothing around it; the quickest client of S3 that Python has."""
+
+    name = "obstore"
+
+    async def connect(self) -> None:
+        import obstore  # noqa: PLC0415 - a worker loads its own library only
+        from obstore.store import S3Store  # noqa: PLC0415
+
+        self.obstore: Any = obstore
+        plain: Any = {"allow_http": True} if str(self.place.endpoint).startswith("http:") else {}
+        keys: Any = {
+            "access_key_id": os.environ["AWS_ACCESS_KEY_ID"],
+            "secret_access_key": os.environ["AWS_SECRET_ACCESS_KEY"],
+        }
+        where: Any = {"endpoint": self.place.endpoint, "region": REGION, "virtual_hosted_style_request": False}
+        self.bucket = S3Store(self.place.bucket, client_options=plain, **where, **keys)
+
+    async def put(self, session: str, step: str, data: StepData) -> None:
+        rows = zip(FILENAMES, encode(data), CONTENT_TYPES, strict=True)
+        base = f"{self.root}/{session}/{step}"
+        await asyncio.gather(*(self._put(f"{base}/{name}", content, kind) for name, content, kind in rows))
+
+    async def _put(self, key: str, content: bytes, content_type: str) -> None:
+        await self.obstore.put_async(self.bucket, key, content, attributes={"Content-Type": content_type})
+
+    async def get(self, session: str, step: str) -> StepData:
+        keys = [f"{self.root}/{session}/{step}/{filename}" for filename in FILENAMES]
+        return decode(await asyncio.gather(*map(self._get, keys)))
+
+    async def _get(self, key: str) -> bytes:
+        answer = await self.obstore.get_async(self.bucket, key)
+        return bytes(await answer.bytes_async())
+
+    async def names(self, *session: str) -> list[str]:
+        listed = await self.obstore.list_with_delimiter_async(self.bucket, "/".join((self.root, *session)))
+        return [prefix.rpartition("/")[2] for prefix in listed["common_prefixes"]]
+
+    async def remove(self, session: str) -> None:
+        rows = await self.obstore.list(self.bucket, f"{self.root}/{session}").collect_async()
+        await self.obstore.delete_async(self.bucket, [row["path"] for row in rows])
+
+    def count(self, session: str) -> int:
+        return self.list_steps(session)
+
+    def fill(self, sessions: int, steps: int) -> int:
+        keys = (f"{self.root}/{folder}/{FILENAMES[3]}" for folder in folders(sessions, steps))
+        self.run(in_flight(lambda key: self._put(key, METADATA, CONTENT_TYPES[3]), keys, THREADS))
+        return 0
+
+
+class StockS3fs(Asynchronous):
+    """s3fs with its default settings."""
+
+    name = "s3fs"
+
+    async def connect(self) -> None:
+        import s3fs  # noqa: PLC0415
+
+        where = {"endpoint_url": self.place.endpoint, "client_kwargs": {"region_name": REGION}}
+        self.files = s3fs.S3FileSystem(asynchronous=True, **where)
+        self.base = f"{self.place.bucket}/{self.root}"
+
+    async def put(self, session: str, step: str, data: StepData) -> None:
+        rows = zip(FILENAMES, encode(data), strict=True)
+        folder = f"{self.base}/{session}/{step}"
+        await asyncio.gather(*(self.files._pipe_file(f"{folder}/{filename}", content) for filename, content in rows))
+
+    async def get(self, session: str, step: str) -> StepData:
+        paths = [f"{self.base}/{session}/{step}/{filename}" for filename in FILENAMES]
+        return decode(await asyncio.gather(*map(self.files._cat_file, paths)))
+
+    async def names(self, *session: str) -> list[str]:
+        # without refresh it would answer from its cache, and not see what others stored
+        paths = await self.files._ls("/".join((self.base, *session)), detail=False, refresh=True)
+        return sorted(path.rpartition("/")[2] for path in paths)
+
+    async def remove(self, session: str) -> None:
+        self.files.invalidate_cache()
+        await self.files._rm(f"{self.base}/{session}", recursive=True)
+
+
+class _Threaded(Asynchronous):
+    """A blocking library in threads."""
+
+    async def connect(self) -> None:
+        self.threads = ThreadPoolExecutor(THREADS)
+
+    async def _each(self, function: Callable[..., Any], *columns: Iterable[Any]) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        calls = (loop.run_in_executor(self.threads, function, *row) for row in zip(*columns, strict=True))
+        return await asyncio.gather(*calls)
+
+    async def put(self, session: str, step: str, data: StepData) -> None:
+        keys = (f"{self.root}/{session}/{step}/{filename}" for filename in FILENAMES)
+        await self._each(self.write, keys, encode(data), CONTENT_TYPES)
+
+    async def get(self, session: str, step: str) -> StepData:
+        return decode(await self._each(self.read, [f"{self.root}/{session}/{step}/{name}" for name in FILENAMES]))
+
+    async def names(self, *session: str) -> list[str]:
+        [found] = await self._each(self.list_names, ["/".join((self.root, *session))])
+        return list(found)
+
+    async def remove(self, session: str) -> None:
+        await self._each(self.remove_all, [f"{self.root}/{session}"])
+
+    write: Callable[[str, bytes, str], object]
+    read: Callable[[str], bytes]
+    list_names: Callable[[str], list[str]]
+    remove_all: Callable[[str], object]
+
+
+class Boto3(_Threaded):
+    """One client of boto3, with a connection for each thread."""
+
+    name = "boto3 in threads"
+
+    async def connect(self) -> None:
+        import boto3  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
+
+        await super().connect()
+        config = Config(max_pool_connections=THREADS)
+        self.client = boto3.client("s3", endpoint_url=self.place.endpoint, region_name=REGION, config=config)
+
+    def write(self, key: str, content: bytes, content_type: str) -> None:
+        self.client.put_object(Bucket=self.place.bucket, Key=key, Body=content, ContentType=content_type)
+
+    def read(self, key: str) -> bytes:
+        return bytes(self.client.get_object(Bucket=self.place.bucket, Key=key)["Body"].read())
+
+    def _pages(self, prefix: str, **more: str) -> Iterable[dict[str, Any]]:
+        pages = self.client.get_paginator("list_objects_v2")
+        return pages.paginate(Bucket=self.place.bucket, Prefix=prefix + "/", **more)  # type: ignore[no-any-return]
+
+    def list_names(self, prefix: str) -> list[str]:
+        pages = self._pages(prefix, Delimiter="/")
+        prefixes = (row["Prefix"] for page in pages for row in page.get("CommonPrefixes", ()))
+        return sorted(prefix[:-1].rpartition("/")[2] for prefix in prefixes)
+
+    def remove_all(self, prefix: str) -> None:
+        for page in self._pages(prefix):
+            keys = [{"Key": row["Key"]} for row in page.get("Contents", ())]
+            answer = self.client.delete_objects(Bucket=self.place.bucket, Delete={"Objects": keys, "Quiet": True})
+            if "Errors" in answer:
+                raise OSError(str(answer["Errors"][0]))
+
+
+class Cloudpathlib(_Threaded):
+    """cloudpathlib; a cached file is dropped when it is closed, else a second read would be none."""
+
+    name = "cloudpathlib in threads"
+
+    async def connect(self) -> None:
+        import boto3  # noqa: PLC0415
+        from cloudpathlib import S3Client  # noqa: PLC0415
+        from cloudpathlib.enums import FileCacheMode  # noqa: PLC0415
+
+        await super().connect()
+        cache = tempfile.mkdtemp(prefix="cache-", dir=self.place.directory)
+        session = boto3.Session(region_name=REGION)
+        self.client = S3Client(
+            endpoint_url=self.place.endpoint,
+            boto3_session=session,
+            local_cache_dir=cache,
+            file_cache_mode=FileCacheMode.close_file,
+        )
+
+    def _path(self, key: str) -> Any:
+        return self.client.CloudPath(f"s3://{self.place.bucket}/{key}")
+
+    def write(self, key: str, content: bytes, content_type: str) -> None:
+        self._path(key).write_bytes(content)  # its own guess of the content type is from the suffix
+
+    def read(self, key: str) -> bytes:
+        return bytes(self._path(key).read_bytes())
+
+    def list_names(self, prefix: str) -> list[str]:
+        return sorted(path.name for path in self._path(prefix).iterdir())
+
+    def remove_all(self, prefix: str) -> None:
+        self._path(prefix).rmtree()
+
+
+class OursOnS3fs(local.Ours):
+    """This library on its engine "s3fs"."""
+
+    name = "ours on s3fs"
+    engine = "s3fs"
+
+    def options(self) -> dict[str, Any]:
+        where = {"s3_bucket_name": self.place.bucket, "s3_prefix": self.root, "s3_endpoint_url": self.place.endpoint}
+        return {**where, "s3_region_name": REGION, "s3_engine": self.engine}
+
+
+class OursOnObstore(OursOnS3fs):
+    """This library on its engine "obstore"."""
+
+    name = "ours on obstore"
+    engine = "obstore"
+
+
+S3 = (Obstore, StockS3fs, Boto3, Cloudpathlib, OursOnS3fs, OursOnObstore)

@@ -1,0 +1,50 @@
+"""Time and memory against a thousand, ten thousand and a hundred thousand sessions and steps.
+
+The steps are of metadata alone, as it is their number that counts here.
+"""
+
+import math
+from collections.abc import Iterator
+
+from benchmarks.measure import Crew, Result
+from benchmarks.rows import PAGE, Row
+
+__all__ = ["measure_scaling", "scaling_rows"]
+
+SIZES = (1_000, 10_000, 100_000)
+LIMITS_AND_OURS = ("plain Python", "ours", "obstore", "ours on s3fs", "ours on obstore")
+OURS = ("ours", "ours on s3fs", "ours on obstore")
+QUICK = ("ours", "ours on obstore")  # a hundred thousand GETs through s3fs are minutes
+
+
+def scaling_rows(place: str, sizes: tuple[int, ...] = SIZES) -> Iterator[Row]:
+    """List, iterate and delete, for every size."""
+    for size in sizes:
+        pages = math.ceil(size / PAGE)
+        lists, many, long = {"LIST": pages}, f"many-{size}", f"long-{size}"
+        deletion = {"LIST": pages + 1, "DeleteObjects": pages}
+        in_all = {"place": place, "only": LIMITS_AND_OURS, "watched": 0}
+        iterating = {**in_all, "only": OURS if size <= 10_000 else QUICK}
+        one = ("s000000",)
+        yield _row("list", f"{size:,} sessions", in_all, "list_sessions", (), size, many, ("fill", size, 1), lists)
+        yield _row("list", f"{size:,} steps", in_all, "list_steps", one, size, long, ("fill", 1, size), lists)
+        reads = {**lists, "GET": size}
+        yield _row(
+            "iterate", f"{size:,} steps", iterating, "iterate_metadata", one, size, long, ("fill", 1, size), reads
+        )
+        yield _row("delete", f"{size:,} steps", in_all, "delete", one, 0, "", ("fill", 1, size), deletion)
+
+
+def _row(
+    verb: str, what: str, common: dict[str, object], method: str, arguments: tuple[str, ...], returns: int,
+    shared: str, made: tuple[object, ...], requests: dict[str, int],
+) -> Row:  # fmt: skip
+    name = f"scaling-{common['place']}-{verb}-{what.replace(',', '').replace(' ', '-')}"
+    fixed = {"method": method, "arguments": arguments, "returns": returns, "shared": shared, "made": made}
+    return Row(name=name, title=f"{verb} {what}", requests=requests, **fixed, **common)  # type: ignore[arg-type]
+
+
+def measure_scaling(crew: Crew, rows: list[Row]) -> Iterator[list[Result]]:
+    """Three rounds of each; one of the largest, whose time is steady."""
+    for row in rows:
+        yield crew.measure(row, 1 if f"{SIZES[-1]:,}" in row.title else 3)

@@ -1,0 +1,91 @@
+"""The step that is stored everywhere, and how many of them are kept in flight."""
+
+import asyncio
+import json
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+__all__ = [
+    "CONTENT_TYPES",
+    "FILENAMES",
+    "METADATA",
+    "STEP",
+    "STEP_BYTES",
+    "StepData",
+    "ahead",
+    "decode",
+    "encode",
+    "folders",
+    "in_flight",
+    "names",
+]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class StepData(NamedTuple):
+    """What a step is to its user."""
+
+    html: str
+    screenshot: bytes
+    action: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+FILENAMES = ("observation.html", "screenshot.png", "action.json", "metadata.json")
+CONTENT_TYPES = ("text/html; charset=utf-8", "image/png", "application/json", "application/json")
+SMALL = {"text": "x" * 280}  # 300 B as JSON
+# 120 kB of HTML; 250 kB that nothing compresses and that are a PNG by their head, the same in every process
+_PNG = b"\x89PNG\r\n\x1a\n" + random.Random(0).randbytes(249_992)
+STEP = StepData("<p>text</p>\n" * 10_000, _PNG, SMALL, SMALL)
+
+
+def encode(step: StepData) -> tuple[bytes, bytes, bytes, bytes]:
+    """The four files of a step, as the library lays them out."""
+    action, metadata = (json.dumps(value).encode() + b"\n" for value in step[2:])
+    return step.html.encode(), step.screenshot, action, metadata
+
+
+def decode(files: Sequence[bytes]) -> StepData:
+    """The step again."""
+    html, screenshot, action, metadata = files
+    return StepData(html.decode(), screenshot, json.loads(action), json.loads(metadata))
+
+
+METADATA = encode(STEP)[3]
+STEP_BYTES = sum(map(len, encode(STEP)))
+
+
+def names(prefix: str, count: int) -> list[str]:
+    """So many ids in order."""
+    return [f"{prefix}{number:06}" for number in range(count)]
+
+
+def folders(sessions: int, steps: int) -> Iterator[str]:
+    """`session/step` for so many sessions of so many steps."""
+    return (f"{session}/{step}" for session in names("s", sessions) for step in names("t", steps))
+
+
+async def in_flight(work: Callable[[In], Awaitable[object]], items: Iterable[In], count: int) -> None:
+    """The work for every item, so many at a time."""
+    waiting = iter(items)
+
+    async def worker() -> None:
+        for item in waiting:
+            await work(item)
+
+    await asyncio.gather(*(worker() for _ in range(count)))
+
+
+async def ahead(read: Callable[[In], Awaitable[Out]], items: Iterable[In], count: int) -> AsyncIterator[Out]:
+    """The results in order, so many of them read ahead."""
+    tasks: deque[asyncio.Future[Out]] = deque()
+    for item in items:
+        tasks.append(asyncio.ensure_future(read(item)))
+        if len(tasks) == count:
+            yield await tasks.popleft()
+    while tasks:
+        yield await tasks.popleft()
