@@ -78,9 +78,8 @@ def _reached(target: Target, found: dict[tuple[str, str], Result]) -> float | No
         return None
     if limit is not None:
         return ratio(result, limit, target.quantity)
-    if target.quantity == "stall":
-        return 1000 * statistics.median(result.stalls)
-    return median([reading.peak for reading in result.readings])
+    value = median([getattr(reading, target.quantity) for reading in result.watched])
+    return value * 1000 if value is not None and target.quantity == "stall" else value
 
 
 def wrong_requests(results: Sequence[Result]) -> list[str]:

@@ -98,7 +98,7 @@ class Result(NamedTuple):
     row: Row
     contestant: str
     readings: Sequence[Reading]
-    stalls: Sequence[float]  # seconds, of rounds in which nothing else was measured
+    watched: Sequence[Reading]  # of rounds for memory and stalls alone, as watching them costs time
     requests: Mapping[str, int] | None  # of one round; None where nobody counted
 
 
@@ -146,18 +146,18 @@ class Crew:
         names = [name for name in self.workers if name in (row.only or self.workers)]
         self.server.control(f"latency?ms={row.latency}")
         self._make_once(row)
-        stalls: dict[str, list[float]] = {name: [] for name in names}
+        watched: dict[str, list[Reading]] = {name: [] for name in names}
         readings: dict[str, list[Reading]] = {name: [] for name in names}
         requests: dict[str, Mapping[str, int] | None] = {}
         for _ in range(row.watched):  # which also open connections and fill caches
             for name in self._turns(names):
-                stalls[name] += [self._round(row, name, True)[0].stall or 0.0]
+                watched[name].append(self._round(row, name, True)[0])
         for _ in range(rounds):
             for name in self._turns(names):
                 reading, requests[name] = self._round(row, name, False)
                 readings[name].append(reading)
         self.server.control("latency?ms=0")
-        return [Result(row, name, readings[name], stalls[name], requests[name]) for name in names]
+        return [Result(row, name, readings[name], watched[name], requests[name]) for name in names]
 
     def _turns(self, names: list[str]) -> list[str]:
         self.turn += 1

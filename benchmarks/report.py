@@ -20,9 +20,9 @@ __all__ = ["conditions", "to_json", "to_rst"]
 _PACKAGES = ("storage-manager", "fsspec", "aiofiles", "obstore", "s3fs", "aiobotocore", "boto3", "cloudpathlib")
 _HOW = """\
 Medians of the rounds. CPU is that of the whole process, user and system (getrusage). "x limit" is the median of the
-ratios of each round to the first contestant of the group. Memory is the peak above that before the work. A stall is
-how long the event loop did not come round, above an idle one, in rounds of its own. Requests are counted at the
-endpoint. Each contestant is a process of its own; they work one at a time, in turns. Local rows are pinned to one CPU.
+ratios of each round to the first contestant of the group. Memory is the peak above that before the work, and a stall
+how long the event loop did not come round, above an idle one; both are of rounds of their own. Requests are counted
+at the endpoint. Each contestant is a process of its own; they work one at a time, in turns, and local ones on one CPU.
 """
 
 
@@ -111,11 +111,20 @@ def _measurement(result: Result, limit: Result) -> tuple[str, ...]:
     def of(quantity: str, factor: float = 1.0) -> str:
         return _number(median([getattr(reading, quantity) for reading in result.readings]), factor)
 
+    memory, stall = (median([getattr(one, name) for one in result.watched]) for name in ("peak", "stall"))
     ratios = (f"{ratio(result, limit, quantity):.2f}" for quantity in ("wall", "cpu"))
-    stalls = _number(median(result.stalls) if any(result.stalls) else None, 1000)
     work = f"{'S3' if result.row.place == 's3' else result.row.place}: {result.row.title}"
     requests = requests_in_words(result.requests)
-    return work, result.contestant, of("wall", 1000), of("cpu", 1000), *ratios, of("peak"), stalls, requests
+    return (
+        work,
+        result.contestant,
+        of("wall", 1000),
+        of("cpu", 1000),
+        *ratios,
+        _number(memory),
+        _number(stall, 1000),
+        requests,
+    )
 
 
 def _number(value: float | None, factor: float = 1.0) -> str:
@@ -161,8 +170,8 @@ def to_json(results: Sequence[Result], scaling: Sequence[Result], about: Mapping
 
 
 def _as_dict(result: Result) -> dict[str, Any]:
-    quantities = ("wall", "cpu", "peak")
-    rounds = {name: [getattr(reading, name) for reading in result.readings] for name in quantities}
+    rounds = {name: [getattr(one, name) for one in result.readings] for name in ("wall", "cpu")}
+    watched = {name: [getattr(one, name) for one in result.watched] for name in ("peak", "stall")}
     row = {"name": result.row.name, "title": result.row.title, "place": result.row.place}
     requests = None if result.requests is None else dict(result.requests)
-    return {**row, "contestant": result.contestant, **rounds, "stalls": list(result.stalls), "requests": requests}
+    return {**row, "contestant": result.contestant, **rounds, **watched, "requests": requests}

@@ -47,7 +47,7 @@ class Row(NamedTuple):
     requests: Mapping[str, int] = {}  # what ours may ask of S3
     latency: int = 0  # ms
     only: tuple[str, ...] = ()  # contestants; () for all
-    watched: int = 1  # rounds that are for the loop's stalls alone
+    watched: int = 1  # rounds that are for memory and the loop's stalls alone
 
 
 def rows(amounts: Amounts) -> list[Row]:
@@ -74,7 +74,7 @@ def _words(verb: str, place: str, steps: int, count: int, latency: int) -> tuple
 def _stored(place: str, steps: int, count: int, latency: int = 0) -> Row:
     made: dict[str, Any] = {"dropped": "stored", "requests": {"PUT": COMPONENTS * steps}, "latency": latency}
     arguments = ("stored", names("t", steps), count)
-    watched = 5 if place == "local" and count == 64 else 1
+    watched = 5 if (place, count) == ("local", 64) else 1
     return Row(
         *_words("store", place, steps, count, latency), place, "store", arguments, steps, **made, watched=watched
     )
@@ -135,6 +135,7 @@ def _iterations(amounts: Amounts) -> Iterator[Row]:
             "made": ("store", "s", names("t", count), 16),
             "shared": f"iterated-{count}",
             "only": only,
+            "watched": 1 if count == all_ else 5,
         }
         asked = {"GET": COMPONENTS * count, "LIST": math.ceil(count / PAGE)}
         name, title = f"{place}-iterate-{count}", f"iterate {count:,} steps"

@@ -1,5 +1,6 @@
 """One contestant in a process of its own, which measures what it does: so its CPU and memory are nobody else's."""
 
+import ctypes
 import gc
 import os
 import re
@@ -22,8 +23,8 @@ class Reading(NamedTuple):
 
     wall: float  # seconds
     cpu: float  # seconds of the whole process, user and system (getrusage)
-    peak: float | None  # MB of resident memory above that before the call
-    stall: float | None  # seconds for which the loop did not come round, above an idle one; only where it was watched
+    peak: float | None  # MB of resident memory above that before the call; only where it was watched
+    stall: float | None  # seconds for which the loop did not come round, above an idle one; the same
     value: Any  # what the call returned
 
 
@@ -60,7 +61,7 @@ def _measured(contestant: Contestant, watching: bool, method: str, arguments: tu
     if isinstance(contestant, Asynchronous):
         contestant.watching = watching
     gc.collect()
-    before = _reset_peak()
+    before = _reset_peak() if watching else None
     cpu, wall = _cpu(), time.perf_counter()
     value = getattr(contestant, method)(*arguments)
     wall, cpu = time.perf_counter() - wall, _cpu() - cpu
@@ -78,6 +79,8 @@ def _reset_peak() -> float | None:
     """The kB that are resident now, from which the kernel counts the peak anew; None without Linux's /proc."""
     if not _CLEAR.exists():
         return None
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)  # else what the allocator kept from earlier calls would hide what this one needs
     _CLEAR.write_text("5")
     return _memory("VmRSS")
 
