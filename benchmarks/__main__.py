@@ -10,6 +10,7 @@ failed or did other work than the others. Times never fail a run.
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -153,6 +154,7 @@ def main(arguments: Sequence[str]) -> int:
     """The command line's exit code."""
     options = options_of(arguments)
     os.environ.update(MALLOC)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was made and started is removed and ended
     if options.endpoint is None:
         os.environ.update(CREDENTIALS)
     try:

@@ -1,0 +1,83 @@
+"""The benchmarks' endpoint answers as S3 does, and counts: else what is measured there would say nothing."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import obstore
+import pytest
+from obstore.store import S3Store
+from sortedcontainers import SortedDict
+
+from benchmarks.keys import Stored, list_page
+from benchmarks.measure import Endpoint, endpoint
+
+KEYS = ["a-/x", "a/1/x", "a/1/y", "a/2", "a/3/x", "b&<"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Endpoint]:
+    with endpoint(None) as opened:
+        yield opened
+
+
+@pytest.fixture
+def bucket(server: Endpoint, request: pytest.FixtureRequest) -> S3Store:
+    where: dict[str, Any] = {"endpoint": server.url, "virtual_hosted_style_request": False, "region": "us-east-1"}
+    keys = {"access_key_id": "k", "secret_access_key": "s"}
+    name = request.node.name.replace("_", "-")[:63]
+    return S3Store(name, client_options={"allow_http": True}, **where, **keys)
+
+
+def test_an_object_is_stored_read_listed_and_deleted(server: Endpoint, bucket: S3Store) -> None:
+    before = server.control("requests")
+    for number in range(1001):
+        obstore.put(bucket, f"s/{number}/x&<>", b"data")
+    obstore.put(bucket, "s/1/part", b"0123456789", use_multipart=False)
+    assert obstore.get(bucket, "s/1/part").bytes() == b"0123456789"
+    assert obstore.get_range(bucket, "s/1/part", start=2, end=5) == b"234"
+    assert len(obstore.list_with_delimiter(bucket, "s")["common_prefixes"]) == 1001
+    paths = [row["path"] for row in obstore.list(bucket).collect()]
+    assert len(paths) == 1002
+    obstore.delete(bucket, paths)
+    assert not obstore.list(bucket).collect()
+    with pytest.raises(FileNotFoundError):
+        obstore.get(bucket, "s/1/part")
+    counted = server.control("requests") - before
+    assert counted == {"PUT": 1002, "GET": 3, "LIST": 5, "DeleteObjects": 2}
+
+
+def test_it_waits_as_it_is_told(server: Endpoint, bucket: S3Store) -> None:
+    server.control("latency?ms=1")
+    obstore.put(bucket, "a", b"")
+    server.control("latency?ms=0")
+
+
+def test_filling_makes_keys_without_requests(server: Endpoint, bucket: S3Store) -> None:
+    before = server.control("requests")
+    assert server.control("fill?bucket=filled&prefix=p&sessions=3&steps=2") == before
+    with urllib.request.urlopen(f"{server.url}/filled/p/s000002/t000001/metadata.json") as answer:
+        assert len(json.load(answer)["text"]) == 280
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ({}, ["a-/x", "a/1/x", "a/1/y", "a/2", "a/3/x", "b%26%3C"]),
+        ({"delimiter": "/"}, ["b%26%3C", "a-/", "a/"]),
+        ({"prefix": "a/", "delimiter": "/"}, ["a/2", "a/1/", "a/3/"]),
+        ({"prefix": "a/", "delimiter": "/", "max-keys": "2"}, ["a/2", "a/1/"]),
+        ({"prefix": "a/", "delimiter": "/", "continuation-token": "ka/2"}, ["a/3/"]),
+        ({"prefix": "a/", "delimiter": "/", "continuation-token": "pa/1/"}, ["a/2", "a/3/"]),
+        ({"start-after": "a/1/y"}, ["a/2", "a/3/x", "b%26%3C"]),
+        ({"prefix": "z"}, []),
+    ],
+)
+def test_a_list_names(query: dict[str, str], named: list[str]) -> None:
+    keys = SortedDict(dict.fromkeys(KEYS, Stored(b"", "", "", "")))
+    page = list_page("bucket", keys, {"list-type": "2", "encoding-type": "url", **query})
+    contents = [part.partition("</Key>")[0] for part in page.split("<Contents><Key>")[1:]]
+    prefixes = [part.partition("</Prefix>")[0] for part in page.split("<CommonPrefixes><Prefix>")[1:]]
+    assert contents + prefixes == named
+    assert f"<KeyCount>{len(named)}</KeyCount>" in page
