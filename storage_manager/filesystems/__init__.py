@@ -153,6 +153,10 @@ class Place:
                 "retries": {"mode": "standard", "total_max_attempts": attempts},
                 "connect_timeout": CONNECT_TIMEOUT,
                 "read_timeout": READ_TIMEOUT,
+                "user_agent": "storage-manager",  # botocore puts its own together for every request, for 90 us
+                # a PUT signs the SHA-256 of its body, and its ETag is compared: a CRC is not needed, and services
+                # other than Amazon's may not know it
+                "request_checksum_calculation": "when_required",
             },
             "max_concurrency": 1,
             "use_listings_cache": False,

@@ -66,7 +66,7 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
 
     protocol = "s3"
     cachable = False
-    _etag_is_md5 = True  # until an object shows that it is not
+    _is_compared = True  # what is read, with its ETag: not over TLS (RFC 8446, 5.2), nor where that is no MD5
 
     def __init__(self, options: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -91,6 +91,7 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
         async with self._opening:
             if (bucket, patience) not in self._stores:
                 self._stores[bucket, patience] = await open_store(self.s3fs, bucket, patience)
+                self._is_compared = self.s3fs._s3.meta.endpoint_url.startswith("http:")
         return self._stores[bucket, patience]
 
     async def _asked(self, operation: str, bucket: str, ask: Callable[[Any], Awaitable[Out]], patience: int = 1) -> Out:
@@ -119,7 +120,8 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
         # a read timeout for each MiB: obstore's begins when the request does, not when it has been sent
         patience = 1 << (len(file.data) // MIB).bit_length()
         answer = await settled(self._asked("PutObject", bucket, put, patience))
-        await self._check(answer, bucket, key, file.data)
+        if self.s3fs.anon:  # else the service has compared the body with its SHA-256 in the signature
+            await self._check(answer, bucket, key, file.data)
 
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
         """One GET; an attempt ends with the last byte, not with the headers."""
@@ -147,10 +149,10 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
         """
         if answer["e_tag"] is None:
             raise OSError(errno.EPROTO, "what answered is not S3: it names no ETag")
-        if self._etag_is_md5 and not may_be_md5_of(answer["e_tag"], data):
+        if self._is_compared and not may_be_md5_of(answer["e_tag"], data):
             if (await self._received(bucket, key))[1] != data:
                 raise OSError(errno.EBADMSG, CHANGED)
-            self._etag_is_md5 = False
+            self._is_compared = False
 
     async def _iter_names(self, path: str) -> AsyncIterator[list[str]]:
         bucket, key = self._split_path(path)
