@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 __all__ = ["FAULTS", "Message", "Proxy"]
 
@@ -107,16 +108,6 @@ def flipped(data: bytes) -> bytes:
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
-async def flipped_byte(exchange: Exchange) -> None:
-    request = exchange.request
-    if request.body:
-        request = Message(request.head, flipped(request.body))
-    answer = await exchange.forward(request)
-    if answer.body:
-        answer = Message(answer.head, flipped(answer.body))
-    await exchange.answer(answer)
-
-
 def refusal(status: str, code: str) -> Fault:
     """The service's own error answer; the request is not applied."""
     body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>injected</Message></Error>'
@@ -126,6 +117,24 @@ def refusal(status: str, code: str) -> Fault:
         await exchange.answer(Message(head.encode(), body.encode()))
 
     return fault
+
+
+_SIGNED = re.compile(rb"\r\nx-amz-content-sha256: *([0-9a-f]{64})")
+
+
+async def flipped_byte(exchange: Exchange) -> None:
+    """In the request, where S3 finds that it is not what was signed (and moto does not); else in the answer."""
+    request = exchange.request
+    if request.body:
+        request = Message(request.head, flipped(request.body))
+    signed = _SIGNED.search(request.head.lower())
+    if signed and signed[1] != sha256(request.body).hexdigest().encode():
+        await refusal("400 Bad Request", "XAmzContentSHA256Mismatch")(exchange)
+        return
+    answer = await exchange.forward(request)
+    if answer.body:
+        answer = Message(answer.head, flipped(answer.body))
+    await exchange.answer(answer)
 
 
 async def garbage(exchange: Exchange) -> None:

@@ -83,7 +83,8 @@ class Cell:
         proxy = Proxy(moto_url, self.fault, self.first, self.times)
         options = {"config_kwargs": {"read_timeout": READ_TIMEOUT}} if self.fault in STALLS else {}
         async with proxy, make(s3_endpoint_url=proxy.url, storage_options={**KEYS, **options}) as sm:
-            await sm.async_fs.set_session()  # which loads botocore's models
+            # which loads botocore's models
+            await getattr(sm.async_fs, "s3fs", sm.async_fs).set_session()
             start = time.monotonic()
             try:
                 outcome: Any = await self.operation.call(sm, self.session)

@@ -268,7 +268,7 @@ class Machine(RuleBasedStateMachine):
         (["local_at", "s3fs_at"], 1),
         (["s3fs_at", "obstore_at"], 1),
     ],
-    ids="-".join,
+    ids=["disk", "s3fs", "obstore", "disk and s3fs", "s3fs and obstore"],
 )
 def test_storage_holds_what_a_dict_would_hold(
     backends: list[str], more: int, request: pytest.FixtureRequest, loop: asyncio.AbstractEventLoop
