@@ -1,13 +1,16 @@
 """Managers of an empty place, for each backend: local disk, moto, and the real S3 server that is named."""
 
+import asyncio
 import logging
 import os
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from answers import Answering, Answers
 from places import (
     ENGINES,
     MOTO_KEYS,
@@ -107,6 +110,24 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         return managers_at(request.getfixturevalue("moto_url"), monkeypatch, **MOTO_KEYS)
     assert REAL_ENDPOINT
     return managers_at(REAL_ENDPOINT, monkeypatch, **REAL_KEYS)
+
+
+@pytest.fixture
+async def answered_by(moto: Make) -> AsyncIterator[Answers]:
+    """A manager, and the server that answers it."""
+    async with AsyncExitStack() as stack:
+
+        async def place(*answers: bytes) -> tuple[StorageManager, Answering]:
+            answering = Answering()
+            answering.answers += answers
+            server = await asyncio.start_server(answering.serve, "127.0.0.1", 0)
+            stack.push_async_callback(server.wait_closed)
+            stack.callback(server.close)
+            sm = moto(s3_endpoint_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            stack.push_async_callback(sm.aclose)
+            return sm, answering
+
+        yield place
 
 
 @pytest.fixture

@@ -2,16 +2,15 @@
 
 import asyncio
 import pickle
-import re
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 from typing import Any
 
 import fsspec
 import pytest
 import s3fs
+from answers import DELETED, XML, Answers, http, listing
 from places import Request
 
 import storage_manager.filesystems.obstore
@@ -21,6 +20,7 @@ from storage_manager.filesystems.base import sorted_pages
 from storage_manager.filesystems.s3fs import _check_digest
 
 Make = Callable[..., StorageManager]
+MD5 = "9dd4e461268c8034f5c8564e155c67a6"  # of b"x"
 DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
 
 
@@ -88,13 +88,14 @@ async def test_listing_is_one_list_a_page(moto: Make, engine: str, requests: lis
 
 
 @pytest.mark.usefixtures("pages_of_a_hundred")
-async def test_deleting_is_its_lists_and_one_delete_a_page(moto: Make, requests: list[Request]) -> None:
+async def test_deleting_is_its_lists_and_one_delete_a_page(moto: Make, engine: str, requests: list[Request]) -> None:
     sm = moto()
     for steps, pages in ((20, 1), (30, 2)):
         await asyncio.gather(*(sm.store_step_data("s", f"t{n}", "", b"", {}, {}) for n in range(steps)))
         requests.clear()
         await sm.delete_session("s")
-        assert counted(requests) == {"LIST": pages + 1, "DELETE": pages}
+        lists = {"s3fs": pages, "obstore": 1}[engine]  # as above
+        assert counted(requests) == {"LIST": lists + 1, "DELETE": pages}
 
 
 async def test_requests_in_flight_are_bounded(moto: Make, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,62 +203,6 @@ async def test_any_protocol_of_fsspec(moto: Make, moto_url: str) -> None:
     await (await sm.async_fs.target.set_session()).close()  # as stock s3fs wants it
 
 
-class Answering:
-    """A server that gives these answers, one after another and then the last again; what it was asked is kept."""
-
-    def __init__(self) -> None:
-        self.asked: list[bytes] = []
-        self.answers: list[bytes] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: *(\d+)", head.lower())
-        await reader.readexactly(int(length[1]) if length else 0)
-        self.asked.append(head)
-        writer.write(self.answers[min(len(self.asked), len(self.answers)) - 1])
-        writer.close()
-
-
-def http(status: str, body: str, **headers: str) -> bytes:
-    """An answer as bytes; underscores in the names of headers are dashes."""
-    lines = [f"HTTP/1.1 {status}", "connection: close", f"content-length: {len(body.encode())}"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "", body]).encode()
-
-
-def listing(*keys: str, token: str | None = "", truncated: bool = False) -> bytes:
-    """A page of ListObjectsV2."""
-    rest = "<LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>x</ETag><Size>1</Size>"
-    rows = "".join(f"<Contents><Key>{key}</Key>{rest}</Contents>" for key in keys)
-    next_token = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
-    tail = f"<IsTruncated>{str(truncated).lower()}</IsTruncated>{next_token}"
-    xml = f"<?xml version='1.0'?>\n<ListBucketResult><Name>b</Name>{rows}{tail}</ListBucketResult>"
-    return http("200 OK", xml, content_type="application/xml")
-
-
-DELETED = http("200 OK", "<?xml version='1.0'?>\n<DeleteResult></DeleteResult>", content_type="application/xml")
-Answers = Callable[..., Awaitable[tuple[StorageManager, Answering]]]
-
-
-@pytest.fixture
-async def answered_by(moto: Make) -> AsyncIterator[Answers]:
-    """A manager, and the server that answers it."""
-    async with AsyncExitStack() as stack:
-
-        async def place(*answers: bytes) -> tuple[StorageManager, Answering]:
-            answering = Answering()
-            answering.answers += answers
-            server = await asyncio.start_server(answering.serve, "127.0.0.1", 0)
-            stack.push_async_callback(server.wait_closed)
-            stack.callback(server.close)
-            sm = moto(s3_endpoint_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-            stack.push_async_callback(sm.aclose)
-            return sm, answering
-
-        yield place
-
-
-XML = "<?xml version='1.0'?>\n"
 NO_S3 = [
     http("200 OK", "<html><body>Please log in</body></html>", content_type="text/html"),
     http("200 OK", XML + "<ListBucketResult><broken", content_type="application/xml"),
@@ -311,9 +256,8 @@ async def test_no_redirect_is_followed(answered_by: Answers, status: int, locate
 @pytest.mark.parametrize("engine", ["obstore"], indirect=True)
 @pytest.mark.parametrize("status", REDIRECTS)
 async def test_a_redirect_of_obstore_is_no_success(answered_by: Answers, status: int) -> None:
-    """It follows a read wherever it is sent, and 303 makes a read of a PUT: an old component is not what was stored."""
-    old = "9dd4e461268c8034f5c8564e155c67a6"  # the MD5 of x
-    other, _ = await answered_by(http("200 OK", "x", etag=old))
+    """It follows a read wherever it is sent, and 303 makes a read of a PUT: a page is not what was stored."""
+    other, _ = await answered_by(http("200 OK", "Please log in", etag='"5f3c-1"'))
     location = f"{other.storage_options['endpoint_url']}/b/s/t/observation.html"
     sm, _ = await answered_by(http(f"{status} Moved", "", location=location))
     with pytest.raises(S3OperationError):
@@ -367,12 +311,9 @@ async def test_a_deletion_can_be_cancelled_between_its_requests(answered_by: Ans
 async def test_more_that_may_pass(answered_by: Answers, status: str) -> None:
     code = status.split()[1]
     refusal = http(status, f"{XML}<Error><Code>{code}</Code><Message>no</Message></Error>")
-    sm, server = await answered_by(refusal, refusal, http("200 OK", "", etag='"x"'))
+    sm, server = await answered_by(refusal, refusal, http("200 OK", "", etag=f'"{MD5}"'))
     await sm.store_step_data("s", "t", "x")
     assert len(server.asked) == 3
-
-
-MD5 = "9dd4e461268c8034f5c8564e155c67a6"  # of b"x"
 
 
 @pytest.mark.parametrize("etag", [f'"{MD5}"', MD5.upper(), "no-md5", f'"{MD5}-2"'])

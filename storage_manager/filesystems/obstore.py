@@ -29,7 +29,7 @@ from storage_manager.errors import translating
 from storage_manager.filesystems.base import File, LiteralFileSystem, retrying
 from storage_manager.filesystems.obstore_client import Credentials, open_store
 from storage_manager.filesystems.obstore_errors import FAILURES, leaves_some, translated
-from storage_manager.filesystems.s3fs import CHANGED, PAGE, S3FileSystem, may_be_md5_of
+from storage_manager.filesystems.s3fs import CHANGED, PAGE, S3FileSystem, may_be_md5_of, md5_in
 from storage_manager.tasks import settled
 
 __all__ = ["ObstoreFileSystem", "is_forked"]
@@ -120,8 +120,12 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
         # a read timeout for each MiB: obstore's begins when the request does, not when it has been sent
         patience = 1 << (len(file.data) // MIB).bit_length()
         answer = await settled(self._asked("PutObject", bucket, put, patience))
-        if self.s3fs.anon:  # else the service has compared the body with its SHA-256 in the signature
-            await self._check(answer, bucket, key, file.data)
+        e_tag = answer["e_tag"]
+        # A service compares the body with its SHA-256 in the signature, if there is one; an ETag like no other's
+        # may be that of a page that the request was sent on to.
+        is_proved = may_be_md5_of(e_tag, file.data) if self.s3fs.anon else md5_in(e_tag)
+        if self._is_compared and not is_proved:
+            await self._read_alike(bucket, key, file.data)
 
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
         """One GET; an attempt ends with the last byte, not with the headers."""
@@ -131,7 +135,10 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
 
     async def _get(self, bucket: str, key: str) -> bytes:
         answer, data = await self._received(bucket, key)
-        await self._check(answer, bucket, key, data)
+        if answer["e_tag"] is None:
+            raise OSError(errno.EPROTO, "what answered GetObject is not S3: it names no ETag")
+        if self._is_compared and not may_be_md5_of(answer["e_tag"], data):
+            await self._read_alike(bucket, key, data)
         return data
 
     async def _received(self, bucket: str, key: str) -> tuple[Mapping[str, Any], bytes]:
@@ -141,18 +148,15 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
 
         return await self._asked("GetObject", bucket, get)
 
-    async def _check(self, answer: Mapping[str, Any], bucket: str, key: str, data: bytes) -> None:
-        """Refuse bytes that changed on their way.
+    async def _read_alike(self, bucket: str, key: str, data: bytes) -> None:
+        """Refuse bytes that changed on their way: what is read again alike has not.
 
-        obstore does not say whether an ETag is the MD5 (with a key of KMS it is not). Where it is another, the
-        object is read again: what comes alike twice has not changed.
+        obstore does not say whether an ETag is the MD5 (with a key of KMS it is not). Where that is seen once, ETags
+        are not compared any more.
         """
-        if answer["e_tag"] is None:
-            raise OSError(errno.EPROTO, "what answered is not S3: it names no ETag")
-        if self._is_compared and not may_be_md5_of(answer["e_tag"], data):
-            if (await self._received(bucket, key))[1] != data:
-                raise OSError(errno.EBADMSG, CHANGED)
-            self._is_compared = False
+        if (await self._received(bucket, key))[1] != data:
+            raise OSError(errno.EBADMSG, CHANGED)
+        self._is_compared = False
 
     async def _iter_names(self, path: str) -> AsyncIterator[list[str]]:
         bucket, key = self._split_path(path)

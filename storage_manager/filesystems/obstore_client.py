@@ -74,18 +74,19 @@ async def open_store(configured: S3FileSystem, bucket: str, patience: int) -> tu
         "aws_endpoint_url_s3": url,  # else that of the environment comes before it
         "virtual_hosted_style_request": True,  # the URL names the bucket, wherever it does
         "region": client.meta.region_name,
+        "skip_signature": not signs,
         **_request_options(configured),
     }
     client_options: Any = {
         "allow_http": url.startswith("http://"),
-        "connect_timeout": timedelta(seconds=config.connect_timeout),
-        "read_timeout": timedelta(seconds=config.read_timeout * patience),
+        "connect_timeout": _limit(config.connect_timeout),
+        "read_timeout": _limit(config.read_timeout, patience),
         "timeout": _NO_LIMIT,
         "pool_max_idle_per_host": str(config.max_pool_connections),
         **_certificates(http._verify),
         **_proxy(http._proxy_config.proxy_url_for(url)),
     }
-    signing: Any = {"credential_provider": credentials} if signs else {"skip_signature": True}
+    signing: Any = {"credential_provider": credentials} if signs else {}
     # the engine tries again itself
     store = S3Store(bucket, **options, **signing, client_options=client_options, retry_config={"max_retries": 0})
     return store, credentials
@@ -109,6 +110,10 @@ def _request_options(configured: S3FileSystem) -> dict[str, Any]:
         why = f"the obstore engine does not know storage_options['s3_additional_kwargs'][{unknown[0]!r}]"
         raise S3ConfigError(f"{why}: use s3_engine='s3fs'", operation="open")
     return {_REQUEST_OPTIONS[name]: value for name, value in given.items()}
+
+
+def _limit(seconds: float | None, times: int = 1) -> timedelta:
+    return timedelta(seconds=seconds * times) if seconds is not None else _NO_LIMIT
 
 
 def _certificates(verify: bool | str | None) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from storage_manager.filesystems.client import lifespan, new_session, settle_in
 from storage_manager.layout import COMPONENTS, is_id
 from storage_manager.tasks import settled
 
-__all__ = ["CHANGED", "PAGE", "S3FileSystem", "may_be_md5_of"]
+__all__ = ["CHANGED", "PAGE", "S3FileSystem", "may_be_md5_of", "md5_in"]
 
 PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
 ROUNDS = 20  # of a deletion that meets less than a page: others go on writing there
@@ -230,8 +230,14 @@ def _check_digest(bucket: str, answer: Mapping[str, Any], data: bytes) -> None:
 
 def may_be_md5_of(e_tag: str, data: bytes) -> bool:
     """False where an ETag is an MD5, and not that of the bytes."""
+    digest = md5_in(e_tag)
+    return digest is None or digest == md5(data, usedforsecurity=False).hexdigest()
+
+
+def md5_in(e_tag: str) -> str | None:
+    """The MD5 that an ETag looks like."""
     digest = _MD5.fullmatch(e_tag.lower())
-    return digest is None or digest[1] == md5(data, usedforsecurity=False).hexdigest()
+    return digest and digest[1]
 
 
 def _what_is_left(errors: Sequence[dict[str, str]], key: str) -> Exception:
