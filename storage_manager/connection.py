@@ -51,7 +51,7 @@ class Connection:
             prefer_s3: SM_PREFER_S3, True; False: local disk even where a bucket is configured.
             s3_prefix: SM_S3_PREFIX, ""; the part of the bucket below which sessions lie.
             s3_endpoint_url: SM_S3_ENDPOINT_URL; for services other than Amazon's.
-            s3_engine: SM_S3_ENGINE, "s3fs".
+            s3_engine: SM_S3_ENGINE, "s3fs"; or "obstore", for less CPU (extra `obstore`).
             require_s3: SM_REQUIRE_S3, False; True: an error instead of the fallback to local disk.
             storage_options: passed on to the filesystem, over the library's own; credentials go here, if not
                 where botocore looks for them.
