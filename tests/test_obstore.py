@@ -246,8 +246,12 @@ async def test_the_rest_of_fsspec_is_there(moto: Make) -> None:
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("Generic S3 error: HTTP error: error sending request\n\nDebug source: (Connect, TimedOut)", "ConnectTimeout"),
-        ("Generic S3 error: HTTP error: error\n\nDebug source: kind: Timeout", "ReadTimeout"),
+        ("Generic S3 error: HTTP error: error\n\nDebug source:\n kind: Timeout,\n  Connect,\n", "ConnectTimeoutError"),
+        ("Generic S3 error: HTTP error: error\n\nDebug source:\n kind: Timeout,\n", "ReadTimeoutError"),
+        (
+            "Error performing GET http://h/b/redirect/Timeout,Connect, in 1s - HTTP error: error",
+            "ConnectionClosedError",
+        ),
         ("Generic S3 error: something new\n\nDebug source: secret", "OSError"),
     ],
 )

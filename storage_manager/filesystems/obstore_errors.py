@@ -29,6 +29,11 @@ _REQUEST = re.compile(r"Error performing [A-Z]+ (\S+) in ")
 # One key was refused; or nothing is said of any, as is right where only refusals are asked for.
 _LEFT = re.compile("DeleteObjects request failed for key|invalid DeleteObjects response: missing field")
 _NOT_S3 = re.compile("Got invalid|Unable to extract metadata|ETag Header missing|Content-Length Header missing")
+# Lines of the dump, and not words: the text names the key too, which may have any word in it.
+_CONNECTING, _TIMED_OUT = (
+    re.compile("^ *(kind: )?Connect,$", re.MULTILINE),
+    re.compile("^ *kind: Timeout,$", re.MULTILINE),
+)
 _CONNECTION_ERRORS = {
     # connecting, timed out
     (True, True): ConnectTimeoutError,
@@ -54,7 +59,7 @@ def translated(error: Exception, operation: str, endpoint: str) -> Exception:
     answer = _ANSWER.search(text)
     if answer:
         return _refusal(_response(int(answer[1]), answer[2]), operation)
-    if "redirect" in text:
+    if "Received redirect without LOCATION" in text:
         return _refusal(_said("PermanentRedirect", "the bucket is in another region", 301), operation)
     if "HTTP error" in text:
         return _connection_error(text, endpoint)
@@ -86,6 +91,6 @@ def _response(status: int, body: str) -> dict[str, Any]:
 
 def _connection_error(text: str, endpoint: str) -> Exception:
     request = _REQUEST.search(text)
-    kind = _CONNECTION_ERRORS["Connect," in text, "Timeout" in text or "TimedOut" in text]
+    kind = _CONNECTION_ERRORS[bool(_CONNECTING.search(text)), bool(_TIMED_OUT.search(text))]
     error: Exception = kind(endpoint_url=request[1] if request else endpoint)
     return error
