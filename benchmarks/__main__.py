@@ -68,8 +68,10 @@ def chosen_rows(options: argparse.Namespace, amounts: Amounts) -> list[Row]:
         all_ += [*scaling_rows("local"), *scaling_rows("s3")]
     if options.endpoint or options.latency:  # then the latency is not ours, or the user's own
         all_ = [row for row in all_ if not row.latency and not row.name.startswith("scaling-s3")]
+    if options.endpoint:  # whose URL says whether it is TLS
+        all_ = [row for row in all_ if row.place != "s3-tls"]
     if options.latency:
-        all_ = [row._replace(latency=options.latency) if row.place == "s3" else row for row in all_]
+        all_ = [row._replace(latency=options.latency) if row.place != "local" else row for row in all_]
     if options.small:
         all_ = [row._replace(watched=1) for row in all_]
     return [row for row in all_ if any(fnmatch(row.name, name) for name in options.names)]
@@ -80,7 +82,7 @@ def measure(
 ) -> list[Result]:
     """All that was chosen, the places one after the other."""
     results = [] if IMPORTS not in chosen else shown(measure_imports(max(3, rounds)))
-    for place in ("local", "s3"):
+    for place in ("local", "s3", "s3-tls"):
         here = [row for row in chosen if row.place == place]
         if here:
             with closing(_crew(place, options, directory, server)) as crew:
@@ -94,10 +96,13 @@ def measure(
 
 def _crew(place: str, options: argparse.Namespace, directory: str, server: Endpoint) -> Crew:
     from benchmarks.local import LOCAL  # noqa: PLC0415 - --list and --help need no peer
-    from benchmarks.s3 import S3  # noqa: PLC0415
+    from benchmarks.s3 import S3, TLS  # noqa: PLC0415
 
-    classes = LOCAL if place == "local" else S3
-    return Crew(classes, Place(directory, server.url if place == "s3" else None), server, options.without)
+    if place == "local":
+        return Crew(LOCAL, Place(directory), server, options.without)
+    if place == "s3":
+        return Crew(S3, Place(directory, server.url), server, options.without)
+    return Crew(TLS, Place(directory, server.tls, authority=server.authority), server, options.without)
 
 
 def shown(results: list[Result]) -> list[Result]:

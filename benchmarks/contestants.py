@@ -28,6 +28,7 @@ class Place(NamedTuple):
     directory: str
     endpoint: str | None = None
     bucket: str = BUCKET
+    authority: str | None = None  # the file that certifies the endpoint; None where the system's do, or without TLS
 
 
 class Contestant(ABC):

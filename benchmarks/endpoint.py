@@ -1,7 +1,8 @@
 """An S3 endpoint in memory, fast enough that its clients are what is measured: `python -m benchmarks.endpoint`.
 
 It answers what the contestants ask (PUT, GET, HEAD, DELETE, LIST, DeleteObjects, create bucket), believes every
-signature, and counts. It ends when its standard input does. Below `/-/` it is controlled:
+signature, and counts; on a second port it does so over TLS. It ends when its standard input does. Below `/-/` it is
+controlled:
 
     GET /-/requests                    how many requests it answered, by kind, as JSON
     GET /-/latency?ms=20               from now on it waits so long before each answer
@@ -13,43 +14,25 @@ import asyncio
 import hashlib
 import html
 import json
+import os
 import re
+import ssl
 import sys
+import tempfile
 import threading
 from collections import Counter
-from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote
 
+import trustme
+
+from benchmarks.connection import Answer, Connection, Request
 from benchmarks.keys import Keys, Stored, list_page
 from benchmarks.steps import FILENAMES, METADATA, folders
 
 __all__ = ["main"]
 
-_XML = "application/xml"
 _KEY = re.compile(rb"<Key>(.*?)</Key>", re.DOTALL)
 _INTERNED = 256  # bodies that are kept once, however many objects have them
-
-
-class Request(NamedTuple):
-    """One request, decoded."""
-
-    method: str
-    bucket: str
-    key: str
-    query: Mapping[str, str]
-    headers: Mapping[bytes, bytes]  # names in lower case
-    body: bytes
-
-
-class Answer(NamedTuple):
-    """One answer; a HEAD is told the length of the body, and gets none."""
-
-    status: str = "200 OK"
-    body: bytes = b""
-    content_type: str = _XML
-    headers: str = ""
 
 
 class Server:
@@ -161,103 +144,31 @@ def _error(status: str, code: str) -> Answer:
     )
 
 
-class Connection(asyncio.Protocol):
-    """HTTP/1.1 for one client: a request at a time, as S3's clients do not pipeline."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.parts: list[bytes] = []
-        self.missing = 0  # bytes until the request under way is complete; 0 while its head is
-        self.head: tuple[str, str, dict[bytes, bytes]] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where answers go."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.set_write_buffer_limits(high=1 << 22)
-
-    def data_received(self, data: bytes) -> None:
-        """Collect a request; answer it when its last byte is here."""
-        if self.head is None:
-            self.parts.append(data)
-            data = self._begin(b"".join(self.parts))
-            if self.head is None:
-                return
-            self.parts = []
-        self.parts.append(data)
-        self.missing -= len(data)
-        if self.missing <= 0:
-            self._end(b"".join(self.parts))
-
-    def _begin(self, data: bytes) -> bytes:
-        """Read the head if all of it is there; what is left belongs to the body."""
-        end = data.find(b"\r\n\r\n")
-        if end < 0:
-            self.parts = [data]
-            return b""
-        first, *lines = data[:end].split(b"\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
-        method, target, _ = first.decode("latin-1").split(" ")
-        self.head, self.missing = (method, target, headers), int(headers.get(b"content-length", 0))
-        if b"expect" in headers:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return data[end + 4 :]
-
-    def _end(self, body: bytes) -> None:
-        assert self.head is not None
-        method, target, headers = self.head
-        self.parts, self.head = [], None
-        answer = self.server.answer(_decoded(method, target, headers, body))
-        send = partial(self._send, answer, method != "HEAD")
-        if self.server.latency:
-            asyncio.get_running_loop().call_later(self.server.latency, send)
-        else:
-            send()
-
-    def _send(self, answer: Answer, with_body: bool) -> None:
-        if self.transport.is_closing():
-            return
-        head = f"HTTP/1.1 {answer.status}\r\n{answer.headers}x-amz-request-id: 0\r\nServer: benchmark\r\n"
-        if answer.status[:3] != "204":
-            head += f"Content-Type: {answer.content_type}\r\nContent-Length: {len(answer.body)}\r\n"
-        self.transport.write(head.encode() + b"\r\n")
-        if with_body and answer.body:
-            self.transport.write(answer.body)
-
-
-def _decoded(method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> Request:
-    path, _, query = target.partition("?")
-    bucket, _, key = unquote(path).lstrip("/").partition("/")
-    if headers.get(b"x-amz-content-sha256", b"").startswith(b"STREAMING"):
-        body = _unchunked(body)
-    return Request(method, bucket, key, dict(parse_qsl(query, keep_blank_values=True)), headers, body)
-
-
-def _unchunked(body: bytes) -> bytes:
-    """The content of an `aws-chunked` body: size in hex and a signature, then so many bytes, until a size of 0."""
-    parts: list[bytes] = []
-    start = 0
-    while True:
-        line = body.index(b"\r\n", start)
-        size = int(body[start:line].partition(b";")[0], 16)
-        if not size:
-            return b"".join(parts)
-        parts.append(body[line + 2 : line + 2 + size])
-        start = line + 2 + size + 2
+def certify(directory: str) -> tuple[ssl.SSLContext, str]:
+    """A server's TLS with a new certificate of this machine, and the file with that of the authority that issued it."""
+    authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    path = os.path.join(directory, "authority.pem")
+    authority.cert_pem.write_to_path(path)
+    return context, path
 
 
 async def serve(host: str, port: int) -> None:
-    """Serve until standard input ends; the first line that is printed is the address."""
-    loop, ended, server = asyncio.get_running_loop(), asyncio.Event(), Server()
-    listening = await loop.create_server(lambda: Connection(server), host, port, backlog=1024)
-    print(f"http://{host}:{listening.sockets[0].getsockname()[1]}", flush=True)
+    """Serve until standard input ends; print the address, that with TLS, and the file of TLS's authority, in lines."""
+    loop, ended, connect = asyncio.get_running_loop(), asyncio.Event(), partial(Connection, Server())
 
     def wait_for_end() -> None:
         sys.stdin.buffer.read()
         loop.call_soon_threadsafe(ended.set)
 
-    threading.Thread(target=wait_for_end, daemon=True).start()
-    await ended.wait()
+    with tempfile.TemporaryDirectory(prefix="endpoint-") as directory:
+        context, authority = certify(directory)
+        plain = await loop.create_server(connect, host, port, backlog=1024)
+        secure = await loop.create_server(connect, host, 0, backlog=1024, ssl=context)
+        ports = [listening.sockets[0].getsockname()[1] for listening in (plain, secure)]
+        print(f"http://{host}:{ports[0]}\nhttps://{host}:{ports[1]}\n{authority}", flush=True)
+        threading.Thread(target=wait_for_end, daemon=True).start()
+        await ended.wait()
 
 
 def main() -> None:

@@ -42,6 +42,8 @@ TARGETS = (
     Target("local: iterate 2,000 steps, memory", "local-iterate-2000", "ours", "", "peak", 60),
     Target("S3, engine obstore: store, 8 in flight", "s3-store-8", *OBSTORE, "cpu", 1.35),
     Target("S3, engine obstore: retrieve, 8 in flight", "s3-retrieve-8", *OBSTORE, "cpu", 1.35),
+    Target("S3 over TLS, engine obstore: store, 8 in flight", "s3-store-8-tls", *OBSTORE, "cpu", 1.35),
+    Target("S3 over TLS, engine obstore: retrieve, 8 in flight", "s3-retrieve-8-tls", *OBSTORE, "cpu", 1.35),
     Target("S3, engine s3fs: store, 8 in flight", "s3-store-8", *S3FS, "cpu", 0.95),
     Target("S3, engine s3fs: retrieve, 8 in flight", "s3-retrieve-8", *S3FS, "cpu", 0.5),
     Target("S3 at 20 ms: store, 8 in flight", "s3-store-8-latency-20", *OBSTORE, "wall", 1.15),

@@ -67,9 +67,11 @@ class Worker:
 class Endpoint:
     """An S3 endpoint: ours, which counts and waits as it is told, or another, which does neither."""
 
-    def __init__(self, url: str | None, controlled: bool) -> None:
+    def __init__(self, url: str | None, controlled: bool, tls: str | None = None, authority: str | None = None) -> None:
         self.url = url
         self.controlled = controlled
+        self.tls = tls  # the URL of the same over TLS
+        self.authority = authority  # the file that certifies it
 
     def control(self, path: str) -> Counter[str]:
         """Tell ours something; the requests that it answered so far, by kind."""
@@ -88,7 +90,8 @@ def endpoint(url: str | None) -> Iterator[Endpoint]:
     command = [sys.executable, "-m", "benchmarks.endpoint"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield Endpoint(process.stdout.readline().strip(), controlled=True)
+        url, tls, authority = (process.stdout.readline().strip() for _ in range(3))
+        yield Endpoint(url, controlled=True, tls=tls, authority=authority)
         process.stdin.close()  # type: ignore[union-attr]
 
 
@@ -190,7 +193,7 @@ class Crew:
             self._prove_deleted(root, name, *row.arguments)
         if row.dropped:
             self.limit.call(root, "delete", row.dropped)
-        return reading, requests if self.server.controlled and row.place == "s3" else None
+        return reading, requests if self.server.controlled and row.place != "local" else None
 
     def _prove_deleted(self, root: str, name: str, session: str) -> None:
         if left := self.limit.call(root, "count", session).value:

@@ -114,7 +114,7 @@ def _measurement(result: Result, limit: Result) -> tuple[str, ...]:
     memory, stall = (median([getattr(one, name) for one in result.watched]) for name in ("peak", "stall"))
     is_limited = not limit.contestant.startswith("ours")  # some of the scaling has ours alone
     ratios = (f"{ratio(result, limit, quantity):.2f}" if is_limited else "--" for quantity in ("wall", "cpu"))
-    work = f"{'S3' if result.row.place == 's3' else result.row.place}: {result.row.title}"
+    work = f"{'local' if result.row.place == 'local' else 'S3'}: {result.row.title}"
     requests = requests_in_words(result.requests)
     return (
         work,

@@ -28,8 +28,8 @@ class Amounts(NamedTuple):
 
     @classmethod
     def small(cls) -> "Amounts":
-        """Just enough for every request that an operation can need."""
-        return cls(3, 3, 1_200, 1_200, 1_200, (260, 20), 20, (4, 20), 1)
+        """Just enough for every request that an operation can need; 250 steps fill a page to its last key."""
+        return cls(3, 3, 1_200, 1_200, 1_200, (250, 20), 20, (4, 20), 1)
 
 
 class Row(NamedTuple):
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
     name: str
     title: str
-    place: str  # "local" or "s3"
+    place: str  # "local", "s3", or "s3-tls": the same over TLS
     method: str
     arguments: tuple[Any, ...]
     returns: int  # what every contestant's method must return
@@ -54,8 +54,9 @@ def rows(amounts: Amounts) -> list[Row]:
     """All rows, in the order in which they are shown."""
     both = [*_in_flight("local", amounts.local_steps, amounts), *_in_flight("s3", amounts.s3_steps, amounts)]
     latency = [_stored("s3", amounts.s3_steps, 8, 20), _retrieved("s3", amounts, amounts.s3_steps, 8, 20)]
+    tls = [_stored("s3-tls", amounts.s3_steps, 8), _retrieved("s3-tls", amounts, amounts.s3_steps, 8)]
     rest = [row for place in ("local", "s3") for row in (*_lists(place, amounts), *_deletions(place, amounts))]
-    every = both + latency + rest + list(_iterations(amounts))
+    every = both + latency + tls + rest + list(_iterations(amounts))
     return sorted(every, key=lambda row: row.place)
 
 
@@ -66,9 +67,11 @@ def _in_flight(place: str, steps: int, amounts: Amounts) -> Iterator[Row]:
 
 
 def _words(verb: str, place: str, steps: int, count: int, latency: int) -> tuple[str, str]:
-    name = f"{place}-{verb}-" + ("one" if steps == 1 else f"{count}") + (f"-latency-{latency}" if latency else "")
+    where, _, tls = place.partition("-")
+    name = f"{where}-{verb}-" + ("one" if steps == 1 else f"{count}") + (f"-latency-{latency}" if latency else "")
     title = f"{verb} one step" if steps == 1 else f"{verb} {steps:,} steps, {count} in flight"
-    return name, title + (f", {latency} ms latency" if latency else "")
+    title += (f", {latency} ms latency" if latency else "") + (", over TLS" if tls else "")
+    return name + (f"-{tls}" if tls else ""), title
 
 
 def _stored(place: str, steps: int, count: int, latency: int = 0) -> Row:
@@ -89,6 +92,7 @@ def _retrieved(place: str, amounts: Amounts, steps: int, count: int, latency: in
 def _full(place: str, amounts: Amounts) -> dict[str, Any]:
     """One session of whole steps, for all that only read."""
     steps = max(amounts.local_steps, amounts.s3_steps, amounts.local_iterated, *amounts.s3_iterated)
+    steps = amounts.s3_steps if place == "s3-tls" else steps  # where little is measured
     return {"shared": "full", "made": ("store", "s", names("t", steps), 16)}
 
 

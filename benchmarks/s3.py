@@ -1,6 +1,6 @@
 """The contestants on S3: bare obstore, which is the limit, stock s3fs, boto3, cloudpathlib, and ours on two engines.
 
-Each is as it comes, apart from endpoint and region; credentials are those of the environment.
+Each is as it comes, apart from endpoint, its certificate and region; credentials are those of the environment.
 """
 
 import asyncio
@@ -8,16 +8,22 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from benchmarks import local
-from benchmarks.contestants import Asynchronous
+from benchmarks.contestants import Asynchronous, Place
 from benchmarks.steps import CONTENT_TYPES, FILENAMES, METADATA, StepData, decode, encode, folders, in_flight
 
-__all__ = ["S3"]
+__all__ = ["S3", "TLS"]
 
 THREADS = 32
 REGION = "us-east-1"
+
+
+def _verified(place: Place) -> dict[str, Any]:
+    """How botocore is told who certifies the endpoint."""
+    return {"verify": place.authority} if place.authority else {}
 
 
 class Obstore(Asynchronous):
@@ -30,13 +36,15 @@ class Obstore(Asynchronous):
         from obstore.store import S3Store  # noqa: PLC0415
 
         self.obstore: Any = obstore
-        plain: Any = {"allow_http": True} if str(self.place.endpoint).startswith("http:") else {}
+        client: Any = {"allow_http": True} if str(self.place.endpoint).startswith("http:") else {}
+        if self.place.authority:
+            client["root_certificate"] = Path(self.place.authority).read_bytes()  # noqa: ASYNC240 - once, before all
         keys: Any = {
             "access_key_id": os.environ["AWS_ACCESS_KEY_ID"],
             "secret_access_key": os.environ["AWS_SECRET_ACCESS_KEY"],
         }
         where: Any = {"endpoint": self.place.endpoint, "region": REGION, "virtual_hosted_style_request": False}
-        self.bucket = S3Store(self.place.bucket, client_options=plain, **where, **keys)
+        self.bucket = S3Store(self.place.bucket, client_options=client, **where, **keys)
 
     async def put(self, session: str, step: str, data: StepData) -> None:
         rows = zip(FILENAMES, encode(data), CONTENT_TYPES, strict=True)
@@ -79,8 +87,8 @@ class StockS3fs(Asynchronous):
     async def connect(self) -> None:
         import s3fs  # noqa: PLC0415
 
-        where = {"endpoint_url": self.place.endpoint, "client_kwargs": {"region_name": REGION}}
-        self.files = s3fs.S3FileSystem(asynchronous=True, **where)
+        client = {"region_name": REGION, **_verified(self.place)}
+        self.files = s3fs.S3FileSystem(asynchronous=True, endpoint_url=self.place.endpoint, client_kwargs=client)
         self.base = f"{self.place.bucket}/{self.root}"
 
     async def put(self, session: str, step: str, data: StepData) -> None:
@@ -213,7 +221,8 @@ class OursOnS3fs(local.Ours):
 
     def options(self) -> dict[str, Any]:
         where = {"s3_bucket_name": self.place.bucket, "s3_prefix": self.root, "s3_endpoint_url": self.place.endpoint}
-        return {**where, "s3_region_name": REGION, "s3_engine": self.engine}
+        verified = {"storage_options": {"client_kwargs": _verified(self.place)}} if self.place.authority else {}
+        return {**where, "s3_region_name": REGION, "s3_engine": self.engine, **verified}
 
 
 class OursOnObstore(OursOnS3fs):
@@ -224,3 +233,4 @@ class OursOnObstore(OursOnS3fs):
 
 
 S3 = (Obstore, StockS3fs, Boto3, Cloudpathlib, OursOnS3fs, OursOnObstore)
+TLS = (Obstore, StockS3fs, OursOnS3fs, OursOnObstore)

@@ -1,9 +1,14 @@
 """The benchmarks' endpoint answers as S3 does, and counts: else what is measured there would say nothing."""
 
 import json
+import os
+import socket
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import obstore
 import pytest
@@ -20,6 +25,7 @@ KEYS = ["a-/x", "a/1/x", "a/1/y", "a/2", "a/3/x", "b&<"]
 def server() -> Iterator[Endpoint]:
     with endpoint(None) as opened:
         yield opened
+    assert not os.path.exists(str(opened.authority))
 
 
 @pytest.fixture
@@ -46,6 +52,29 @@ def test_an_object_is_stored_read_listed_and_deleted(server: Endpoint, bucket: S
         obstore.get(bucket, "s/1/part")
     counted = server.control("requests") - before
     assert counted == {"PUT": 1002, "GET": 3, "LIST": 5, "DeleteObjects": 2}
+
+
+def test_the_same_is_there_over_tls(server: Endpoint, bucket: S3Store) -> None:
+    before = server.control("requests")
+    where: dict[str, Any] = {**bucket.config, "endpoint": server.tls}
+    secure = S3Store(**where, client_options={"root_certificate": Path(str(server.authority)).read_bytes()})
+    obstore.put(secure, "a", b"data")
+    assert obstore.get(bucket, "a").bytes() == b"data"
+    assert server.control("requests") - before == {"PUT": 1, "GET": 1}
+    with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+        urllib.request.urlopen(f"{server.tls}/-/requests")
+
+
+@pytest.mark.parametrize("body", [b"", b"4\r\ndata\r\n3;x\r\n\r\n0\r\n"])
+def test_a_body_may_come_in_chunks(server: Endpoint, body: bytes) -> None:
+    address = urlsplit(str(server.url))
+    with socket.create_connection((address.hostname, address.port)) as connected:
+        connected.sendall(b"PUT /chunked/a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+        connected.sendall(b"0\r\n")
+        connected.sendall(b"\r\n")
+        assert connected.recv(15) == b"HTTP/1.1 200 OK"
+    with urllib.request.urlopen(f"{server.url}/chunked/a") as answer:
+        assert answer.read() == (b"data\r\n0" if body else b"")
 
 
 def test_it_waits_as_it_is_told(server: Endpoint, bucket: S3Store) -> None:
