@@ -60,7 +60,8 @@ class Obstore(Asynchronous):
 
     async def _get(self, key: str) -> bytes:
         answer = await self.obstore.get_async(self.bucket, key)
-        return bytes(await answer.bytes_async())
+        content: bytes = (await answer.bytes_async()).to_bytes()
+        return content
 
     async def names(self, *session: str) -> list[str]:
         listed = await self.obstore.list_with_delimiter_async(self.bucket, "/".join((self.root, *session)))
