@@ -76,8 +76,8 @@ class Place:
 
     def _check_engine(self) -> None:
         if find_spec(self._config.s3_engine) is None:
-            install = f'pip install "storage-manager[{self._config.s3_engine}]"'
-            why = f"s3_engine (SM_S3_ENGINE) is {self._config.s3_engine}, which is not installed: {install}"
+            engine = self._config.s3_engine
+            why = f"s3_engine (SM_S3_ENGINE) is {engine}, which is not installed: pip install {engine}"
             raise S3ConfigError(why, operation="configure")
 
     def filesystem(self) -> LiteralFileSystem:
