@@ -29,6 +29,12 @@ from benchmarks.scaling import measure_scaling, scaling_rows
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark"}
 
 
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
+    return number
+
+
 def options_of(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -37,18 +43,21 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", default=["*"], help="names or globs of what to measure")
     parser.add_argument("--list", action="store_true", help="print the names, and measure nothing")
     parser.add_argument("--small", action="store_true", help="tiny amounts, one round, no scaling")
-    parser.add_argument("--rounds", type=int, help="of each row (5)")
-    parser.add_argument("--steps", type=int, help="stored and retrieved in each round (500; on S3 100)")
+    parser.add_argument("--rounds", type=_positive, help="of each row (5)")
+    parser.add_argument("--steps", type=_positive, help="stored and retrieved in each round (500; on S3 100)")
     parser.add_argument("--directory", help="where local work is done (/dev/shm, else the temporary directory)")
     parser.add_argument("--endpoint", help="URL of an S3 endpoint with a bucket `benchmark` (one of our own)")
-    parser.add_argument("--latency", type=int, help="ms before every answer of our own endpoint, in every row")
+    parser.add_argument("--latency", type=_positive, help="ms before every answer of our own endpoint, in every row")
     parser.add_argument(
         "--without", action="append", default=[], metavar="CONTESTANT", help="leave one out; the report says so"
     )
     parser.add_argument(
         "--output", default="benchmarks/results", help="directory for results.rst, .json and .svg (%(default)s)"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.endpoint and options.latency:
+        parser.error("--latency is of our own endpoint: another answers when it likes")
+    return options
 
 
 def amounts_of(options: argparse.Namespace) -> Amounts:
@@ -71,10 +80,15 @@ def chosen_rows(options: argparse.Namespace, amounts: Amounts) -> list[Row]:
     if options.endpoint:  # whose URL says whether it is TLS
         all_ = [row for row in all_ if row.place != "s3-tls"]
     if options.latency:
-        all_ = [row._replace(latency=options.latency) if row.place != "local" else row for row in all_]
+        all_ = [_delayed(row, options.latency) if row.place != "local" else row for row in all_]
     if options.small:
         all_ = [row._replace(watched=1) for row in all_]
     return [row for row in all_ if any(fnmatch(row.name, name) for name in options.names)]
+
+
+def _delayed(row: Row, latency: int) -> Row:
+    """The row under a title that says so: its figures are no others'."""
+    return row._replace(latency=latency, title=f"{row.title}, {latency} ms latency")
 
 
 def measure(
@@ -121,9 +135,8 @@ def shown(results: list[Result]) -> list[Result]:
 def write(results: list[Result], options: argparse.Namespace, about: dict[str, str]) -> None:
     """The report, in three forms; the picture only where what it shows was measured."""
     output = Path(options.output)
-    output.mkdir(parents=True, exist_ok=True)
     parts = [[one for one in results if one.row.name.startswith("scaling") is scaling] for scaling in (False, True)]
-    text = to_rst(parts[0], parts[1], about)
+    text = to_rst(parts[0], parts[1], about, is_timed=not options.small)
     forms: dict[str, Callable[[], str]] = {
         "results.rst": lambda: text,
         "results.json": lambda: to_json(parts[0], parts[1], about),
@@ -140,8 +153,11 @@ def run(options: argparse.Namespace) -> int:
     amounts = amounts_of(options)
     chosen = chosen_rows(options, amounts)
     if options.list or not chosen:
+        if not chosen:
+            print(f"no row is called {' or '.join(options.names)}; there are:", file=sys.stderr)
         print("\n".join(row.name for row in chosen or chosen_rows(options_of([]), amounts)))
         return 0 if chosen else 2
+    Path(options.output).mkdir(parents=True, exist_ok=True)  # before the quarter of an hour, not after it
     with ExitStack() as opened:
         directory = opened.enter_context(working_directory(options.directory))
         server = opened.enter_context(endpoint(options.endpoint))
@@ -162,11 +178,20 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was made and started is removed and ended
     if options.endpoint is None:
         os.environ.update(CREDENTIALS)
+    elif missing := CREDENTIALS.keys() - os.environ.keys():
+        print(f"--endpoint needs {' and '.join(sorted(missing))}", file=sys.stderr)
+        return 2
     try:
         return run(options)
     except BenchmarkError as error:
         print(f"a contestant failed: {error}", file=sys.stderr)
-        return 2
+    except ModuleNotFoundError as error:
+        print(f"{error}: pip install -e '.[benchmarks]'", file=sys.stderr)
+    except OSError as error:
+        print(f"this cannot be worked in: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 2
 
 
 if __name__ == "__main__":

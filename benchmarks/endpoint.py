@@ -1,8 +1,9 @@
 """An S3 endpoint in memory, fast enough that its clients are what is measured: `python -m benchmarks.endpoint`.
 
 It answers what the contestants ask (PUT, GET, HEAD, DELETE, LIST, DeleteObjects, create bucket), believes every
-signature, and counts; on a second port it does so over TLS. It ends when its standard input does. Below `/-/` it is
-controlled:
+signature, and counts; on a second port it does so over TLS. It has every bucket that is named, and ends with Ctrl-C, or
+when its standard input does (in the background that is at once: `sleep 3600 | python -m benchmarks.endpoint &`). Below
+`/-/` it is controlled:
 
     GET /-/requests                    how many requests it answered, by kind, as JSON
     GET /-/latency?ms=20               from now on it waits so long before each answer
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 
 import trustme
@@ -158,7 +160,8 @@ async def serve(host: str, port: int) -> None:
     loop, ended, connect = asyncio.get_running_loop(), asyncio.Event(), partial(Connection, Server())
 
     def wait_for_end() -> None:
-        sys.stdin.buffer.read()
+        while os.read(sys.stdin.fileno(), 1 << 12):  # sys.stdin.read() would hold up the end of the interpreter
+            pass
         loop.call_soon_threadsafe(ended.set)
 
     with tempfile.TemporaryDirectory(prefix="endpoint-") as directory:
@@ -177,7 +180,8 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     options = parser.parse_args()
-    asyncio.run(serve(options.host, options.port))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve(options.host, options.port))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import tempfile
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -88,7 +88,8 @@ def endpoint(url: str | None) -> Iterator[Endpoint]:
         yield Endpoint(url, controlled=False)
         return
     command = [sys.executable, "-m", "benchmarks.endpoint"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, start_new_session=True) as process:  # where no Ctrl-C reaches it
         assert process.stdout is not None
         url, tls, authority = (process.stdout.readline().strip() for _ in range(3))
         yield Endpoint(url, controlled=True, tls=tls, authority=authority)
@@ -111,7 +112,7 @@ class Crew:
     def __init__(
         self, classes: tuple[type[Contestant], ...], place: Place, server: Endpoint, leave_out: Sequence[str] = ()
     ) -> None:
-        self.server, self.place = server, place
+        self.server, self.place, self.classes = server, place, classes
         self.base = place.directory if place.endpoint is None else "run-" + os.path.basename(place.directory)
         # one CPU: between two of them the hop to a thread alone can be slower than the work
         cpu = max(os.sched_getaffinity(0)) if place.endpoint is None and hasattr(os, "sched_getaffinity") else None
@@ -200,8 +201,11 @@ class Crew:
             raise BenchmarkError(f"{name}: {left} steps are left after deletion")
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes, and leave nothing at an endpoint that is not ours: it may be paid for."""
         self._opened.close()
+        if self.place.endpoint and not self.server.controlled:
+            with closing(Worker(self.classes, self.classes[0].name, self.place, None)) as cleaner:
+                cleaner.call(self.base, "delete", "")
 
 
 @contextmanager

@@ -67,9 +67,11 @@ def _file_system(directory: str) -> str:
     return f"{kind} at {where}"
 
 
-def to_rst(results: Sequence[Result], scaling: Sequence[Result], about: Mapping[str, str]) -> str:
-    """All tables that were measured, as text that is read as it is."""
-    reached, all_costs = figures(results), costs(results)
+def to_rst(
+    results: Sequence[Result], scaling: Sequence[Result], about: Mapping[str, str], is_timed: bool = True
+) -> str:
+    """All tables that were measured, as text that is read as it is; without targets and costs if no time counts."""
+    reached, all_costs = (figures(results), costs(results)) if is_timed else ([], [])
     parts = ["\n".join(f":{name}: {value}" for name, value in about.items()) + "\n"]
     if reached:
         parts += [_title("Targets"), _targets(reached)]

@@ -5,8 +5,10 @@ import gc
 import os
 import re
 import resource
+import signal
 import time
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +40,7 @@ def work(
     connection: Connection, classes: tuple[type[Contestant], ...], name: str, place: Place, cpu: int | None
 ) -> None:
     """Answer (watched, root, method, arguments) with a Reading or a Failure, until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's, which then closes the connection
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
     contestant = next(one for one in classes if one.name == name)
@@ -45,7 +48,7 @@ def work(
     while True:
         try:
             watching, root, method, arguments = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             os._exit(0)  # what a library does at exit, or prints then, is not measured
         try:
             if root not in opened:
@@ -54,7 +57,8 @@ def work(
             answer: Reading | Failure = _measured(opened[root], watching, method, arguments)
         except Exception:  # noqa: BLE001 - whatever it is, the driver reports it and ends
             answer = Failure(traceback.format_exc())
-        connection.send(answer)
+        with suppress(ConnectionError):  # then the next recv says that nobody is there
+            connection.send(answer)
 
 
 def _measured(contestant: Contestant, watching: bool, method: str, arguments: tuple[Any, ...]) -> Reading:
