@@ -74,6 +74,9 @@ _BAD_CREDENTIALS = "correct the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE, or 
 _EXPIRED = "renew the session credentials"
 _WRONG_REGION = "set s3_region_name (SM_S3_REGION) to the bucket's own region"
 _UNREACHABLE = "check s3_endpoint_url (SM_S3_ENDPOINT_URL), the network and the proxy"
+_SLOW = (
+    f"{_UNREACHABLE}; on a slow line lower max_concurrency, or raise read_timeout in storage_options['config_kwargs']"
+)
 _FILE_IN_THE_WAY = "a file is in the way of a directory: move it, or choose another local_base_path"
 _NOT_S3 = "check s3_endpoint_url (SM_S3_ENDPOINT_URL): what answers there does not speak S3"
 _WEB_PAGE = "a web page"  # which botocore calls a 500, whatever its status
@@ -109,6 +112,7 @@ _ADVICE = {
     "503": _ATTEMPTS_FAILED,
     "504": _ATTEMPTS_FAILED,
     "429": _ATTEMPTS_FAILED,
+    "ReadTimeoutError": _SLOW,
     "HTTPClientError": _UNREACHABLE,
     "ConnectionError": _UNREACHABLE,
     "ClientConnectionError": _UNREACHABLE,

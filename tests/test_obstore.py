@@ -43,7 +43,7 @@ async def html(sm: StorageManager) -> str | None:
 
 def test_what_is_not_installed_is_said_at_once(moto: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
-    with pytest.raises(S3ConfigError, match="not installed: pip install obstore"):
+    with pytest.raises(S3ConfigError, match=r'not installed: pip install "storage-manager\[obstore\]"'):
         moto()
     StorageManager(prefer_s3=False)  # which has no need of it
 

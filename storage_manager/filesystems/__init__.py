@@ -77,7 +77,8 @@ class Place:
     def _check_engine(self) -> None:
         if find_spec(self._config.s3_engine) is None:
             engine = self._config.s3_engine
-            why = f"s3_engine (SM_S3_ENGINE) is {engine}, which is not installed: pip install {engine}"
+            install = f'pip install "storage-manager[{engine}]"'
+            why = f"s3_engine (SM_S3_ENGINE) is {engine}, which is not installed: {install}"
             raise S3ConfigError(why, operation="configure")
 
     def filesystem(self) -> LiteralFileSystem:

@@ -91,7 +91,7 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
         async with self._opening:
             if (bucket, patience) not in self._stores:
                 self._stores[bucket, patience] = await open_store(self.s3fs, bucket, patience)
-                self._is_compared = self.s3fs._s3.meta.endpoint_url.startswith("http:")
+                self._is_compared &= self.s3fs._s3.meta.endpoint_url.startswith("http:")
         return self._stores[bucket, patience]
 
     async def _asked(self, operation: str, bucket: str, ask: Callable[[Any], Awaitable[Out]], patience: int = 1) -> Out:
