@@ -65,6 +65,39 @@ async def test_the_environment_of_obstore_is_not_asked(answered_by: Answers, mon
     assert trap.asked == []
 
 
+@pytest.mark.parametrize("name", ["AWS_UNSIGNED_PAYLOAD", "AWS_S3_EXPRESS", "AWS_REQUEST_PAYER"])
+async def test_variables_that_only_obstore_knows(
+    answered_by: Answers, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What is stored is signed with its SHA-256, whatever they say: nothing else compares it."""
+    monkeypatch.setenv(name, "true")
+    sm, server = await answered_by(FOUND)
+    await sm.store_step_data("s", "t", "x")
+    assert b"UNSIGNED-PAYLOAD" not in server.asked[0]
+    assert b"request-payer" not in server.asked[0]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_no_proxy_but_that_of_botocore(
+    moto: Make, answered_by: Answers, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """It knows no ALL_PROXY, and proxies that are given go before those of the environment."""
+    shown, proxy = await answered_by(FOUND)
+    for name in ("ALL_PROXY", "HTTP_PROXY"):
+        monkeypatch.setenv(name, shown.storage_options["endpoint_url"])
+    asked, server = await answered_by(FOUND)
+    url = asked.storage_options["endpoint_url"].replace("127.0.0.1", host)
+    options = {"config_kwargs": {"proxies": {"https": "http://127.0.0.1:9"}}}
+    assert await html(moto(s3_endpoint_url=url, storage_options=options)) == "x"
+    assert [len(server.asked), proxy.asked] == [1, []]
+
+
+async def test_certificates_that_are_missing_are_no_missing_component(moto: Make, tmp_path: Path) -> None:
+    sm = moto(storage_options={"client_kwargs": {"verify": str(tmp_path / "none.pem")}})
+    with pytest.raises(S3ConfigError, match="AWS_CA_BUNDLE"):
+        await sm.retrieve_step_data("s", "t")
+
+
 async def test_nobody_signs_who_is_anonymous(moto: Make, answered_by: Answers) -> None:
     """And what is not signed is compared with its ETag."""
     shown, server = await answered_by(http("200 OK", "", etag=f'"{MD5}"'), http("200 OK", "y", etag=f'"{MD5}"'))
@@ -241,6 +274,35 @@ async def test_the_rest_of_fsspec_is_there(moto: Make) -> None:
     await fs._cp_file(url, f"{url}.copy")
     await fs._rm_file(url)
     assert await fs._cat_file(f"{url}.copy") == b"new"
+
+
+async def test_every_way_of_fsspec_leads_to_the_same_place(moto: Make) -> None:
+    """obstore's own would go to Amazon, with the credentials of the environment."""
+    sm = moto()
+    await sm.store_step_data("s", "t", *DATA)
+    fs, url = sm.async_fs, sm.url_for("s", "t", "html")
+    assert await fs._cat_ranges([url, url], [0, -2], [2, None]) == [b"<p", b"p>"]
+    file = await fs.open_async(url, "rb")
+    assert await file.read() == b"<p>"
+    await file.close()
+    with pytest.raises(OSError, match="version"):
+        await fs._cat_file(url, version_id="none")
+
+
+async def test_names_of_elsewhere_are_not_listed(answered_by: Answers) -> None:
+    found = "<CommonPrefixes><Prefix>other/x/</Prefix></CommonPrefixes><IsTruncated>false</IsTruncated>"
+    sm, _ = await answered_by(http("200 OK", f"<ListBucketResult><Name>b</Name>{found}</ListBucketResult>"))
+    with pytest.raises(S3OperationError, match="not below the directory"):
+        await sm.list_steps_for_session("s")
+
+
+@pytest.mark.parametrize("session", ["redirect", "Timeout"])
+async def test_an_id_is_no_reason(answered_by: Answers, session: str) -> None:
+    """The text of obstore quotes the URL."""
+    sm, server = await answered_by(b"")
+    with pytest.raises(S3OperationError, match="Connection was closed"):
+        await sm.retrieve_step_data(session, "t", components=["html"])
+    assert len(server.asked) == 3
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError
+from fsspec.asyn import AsyncFileSystem
 from obstore.exceptions import InvalidPathError
 from obstore.fsspec import FsspecStore
 
@@ -79,6 +80,12 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
             _used_in.add(os.getpid())
             atexit.register(_let_threads_leave)
 
+    # FsspecStore's own would go, past every option, to a store that it makes of AWS_* variables
+    _cat_ranges = AsyncFileSystem._cat_ranges
+
+    def _open(self, *args: Any, **kwargs: Any) -> Any:
+        return self.s3fs._open(*args, **kwargs)
+
     async def _close(self) -> None:
         await self.s3fs._close()
 
@@ -129,7 +136,7 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
 
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
         """One GET; an attempt ends with the last byte, not with the headers."""
-        if start is None and end is None:
+        if start is None and end is None and not kwargs:
             return await retrying(partial(self._get, *self._split_path(path)), _FAILURES)
         return bytes(await self.s3fs._cat_file(path, start=start, end=end, **kwargs))
 
@@ -168,7 +175,10 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
         with suppress(InvalidPathError):
             async with self._slots:
                 answer = await retrying(partial(self._asked, "ListObjectsV2", bucket, ask), _FAILURES)
-            names = sorted(prefix.rpartition("/")[2] for prefix in answer["common_prefixes"])
+            below = answer["common_prefixes"]
+            if not all(prefix.startswith(key and f"{key}/") for prefix in below):
+                raise OSError(errno.EPROTO, "what answered the LIST names keys that are not below the directory")
+            names = sorted(prefix.rpartition("/")[2] for prefix in below)
         for start in range(0, len(names), PAGE):
             yield names[start : start + PAGE]
         if not names:
@@ -229,6 +239,7 @@ def _delegating(name: str) -> Callable[..., Any]:
 
 # What else fsspec has, and this library has no need of: as it is in s3fs, with its answers checked.
 for _name in (
-    "cp_file", "find", "get_file", "info", "ls", "pipe_file", "put_file", "rm", "rm_file", "sweep",
+    "_checksum", "_cp_file", "_find", "_get_file", "_info", "_ls", "_mkdir", "_makedirs", "_pipe_file", "_put_file",
+    "_rm", "_rm_file", "_rmdir", "_sweep", "_touch", "_url", "open_async",
 ):  # fmt: skip
-    setattr(ObstoreFileSystem, f"_{_name}", _delegating(f"_{_name}"))
+    setattr(ObstoreFileSystem, _name, _delegating(_name))

@@ -23,6 +23,10 @@ _REQUEST_OPTIONS = {
     "SSEKMSKeyId": "sse_kms_key_id",
     "BucketKeyEnabled": "sse_bucket_key_enabled",
 }
+# What obstore takes from AWS_* variables that botocore does not know, and that is no: a PUT is signed with its SHA-256.
+_NOT_FROM_ENVIRONMENT = {"unsigned_payload": False, "s3_express": False, "request_payer": False}
+# Where botocore uses no proxy, none is used: a client without one would ask HTTP_PROXY and ALL_PROXY itself.
+_NO_PROXY = {"proxy_url": "http://localhost", "proxy_excludes": "0.0.0.0/0,::/0,*"}
 
 
 class Credentials:
@@ -75,6 +79,7 @@ async def open_store(configured: S3FileSystem, bucket: str, patience: int) -> tu
         "virtual_hosted_style_request": True,  # the URL names the bucket, wherever it does
         "region": client.meta.region_name,
         "skip_signature": not signs,
+        **_NOT_FROM_ENVIRONMENT,
         **_request_options(configured),
     }
     client_options: Any = {
@@ -120,8 +125,14 @@ def _certificates(verify: bool | str | None) -> dict[str, Any]:
     """As botocore has it: False for none, or the file of the authorities to trust."""
     if verify is False:
         return {"allow_invalid_certificates": True}
-    return {"root_certificate": Path(verify).read_bytes()} if isinstance(verify, str) else {}
+    if not isinstance(verify, str):
+        return {}
+    try:
+        return {"root_certificate": Path(verify).read_bytes()}
+    except OSError as error:  # a missing one would be taken for a missing component
+        why = f"the certificates of AWS_CA_BUNDLE or client_kwargs['verify'] cannot be read: {error.strerror}"
+        raise S3ConfigError(why, operation="open") from error
 
 
 def _proxy(url: str | None) -> dict[str, Any]:
-    return {"proxy_url": url} if url else {}
+    return {"proxy_url": url} if url else _NO_PROXY
