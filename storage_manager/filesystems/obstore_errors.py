@@ -16,6 +16,7 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     EndpointConnectionError,
     ReadTimeoutError,
+    SSLError,
 )
 from obstore.exceptions import BaseError
 from s3fs.errors import translate_boto_error
@@ -34,6 +35,7 @@ _CONNECTING, _TIMED_OUT = (
     re.compile("^ *(kind: )?Connect,$", re.MULTILINE),
     re.compile("^ *kind: Timeout,$", re.MULTILINE),
 )
+_CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
 _CONNECTION_ERRORS = {
     # connecting, timed out
     (True, True): ConnectTimeoutError,
@@ -92,5 +94,7 @@ def _response(status: int, body: str) -> dict[str, Any]:
 def _connection_error(text: str, endpoint: str) -> Exception:
     request = _REQUEST.search(text)
     kind = _CONNECTION_ERRORS[bool(_CONNECTING.search(text)), bool(_TIMED_OUT.search(text))]
-    error: Exception = kind(endpoint_url=request[1] if request else endpoint)
+    refused = _CERTIFICATE.search(text)
+    url = request[1] if request else endpoint
+    error: Exception = SSLError(endpoint_url=url, error=refused[1]) if refused else kind(endpoint_url=url)
     return error
