@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -138,6 +139,7 @@ async def test_credentials_are_renewed_before_they_end(
     used = [head.partition(b"Credential=")[2].partition(b"/")[0].decode() for head in server.asked]
     assert len(set(used)) == 2
     assert all(key.startswith("KEYI") for key in used)
+    assert all(b"x-amz-security-token: t" in head.lower() for head in server.asked)
 
 
 async def test_credentials_that_cannot_be_renewed(moto: Make, profile: str, tmp_path: Path) -> None:
@@ -174,6 +176,13 @@ class _Failing:
 async def test_what_obstore_cannot_do_is_refused(moto: Make) -> None:
     with pytest.raises(S3ConfigError, match=r"\['ACL'\].*s3_engine='s3fs'"):
         await moto(storage_options={"s3_additional_kwargs": {"ACL": "public-read"}}).list_sessions()
+    for name, value in {"client_cert": "cert.pem", "signature_version": "s3"}.items():
+        with pytest.raises(S3ConfigError, match=rf"\['{name}'\]: use s3_engine='s3fs'"):
+            await moto(storage_options={"config_kwargs": {name: value}}).list_sessions()
+    proxies = {"http": "http://user:planted@:x"}
+    with pytest.raises(S3ConfigError, match="proxy") as caught:
+        await moto(storage_options={"config_kwargs": {"proxies": proxies}}).list_sessions()
+    assert "planted" not in "".join(traceback.format_exception(caught.value))
     with pytest.raises(S3ConfigError, match="directory buckets need s3_engine='s3fs'"):
         await StorageManager("b--usw2-az1--x-s3").list_sessions()
 
@@ -226,9 +235,55 @@ async def test_tls_is_verified_and_trusted(moto: Make, tls: tuple[str, Answering
 
 async def test_an_etag_that_is_no_md5_is_found_out_once(answered_by: Answers) -> None:
     """As with a key of KMS: what is read alike twice has not changed on its way."""
-    sm, server = await answered_by(http("200 OK", "y", etag=f'"{MD5}"'))
+    sm, server = await answered_by(http("200 OK", "y", etag=f'"{MD5}"', x_amz_server_side_encryption="aws:kms"))
     assert [await html(sm), len(server.asked)] == ["y", 2]
     assert [await html(sm), len(server.asked)] == ["y", 3]
+
+
+async def test_what_changes_alike_twice_is_found_too(answered_by: Answers) -> None:
+    sm, _ = await answered_by(http("200 OK", "y", etag=f'"{MD5}"'))
+    for _ in range(2):
+        with pytest.raises(S3OperationError, match="changed on their way"):
+            await html(sm)
+
+
+async def test_a_refusal_that_may_pass_is_tried_three_times(answered_by: Answers) -> None:
+    """And not by obstore as well."""
+    sm, server = await answered_by(http("503 Slow Down", "<Error><Code>SlowDown</Code></Error>"))
+    for call, asked in ((html(sm), 3), (sm.store_step_data("s", "t", "x"), 6), (sm.list_sessions(), 9)):
+        with pytest.raises(S3OperationError, match="SlowDown"):
+            await call
+        assert len(server.asked) == asked
+
+
+async def test_a_long_body_has_time(moto: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    sm, seen = moto(), []
+    await sm.check()
+    asked = sm.async_fs._asked
+
+    async def seeing(*args: Any) -> Any:
+        seen.append(args[3] if len(args) > 3 else 1)
+        return await asked(*args)
+
+    monkeypatch.setattr(sm.async_fs, "_asked", seeing)
+    for size in (2**20 - 1, 2**20, 5 * 2**20):
+        await sm.store_step_data("s", "t", screenshot_bytes=bytes(size))
+    assert seen == [1, 2, 8]
+
+
+async def test_what_is_deleted_is_told_from_what_is_not_there(moto: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """And an object that is called as a session is none of it, though its marker looks like it."""
+    caplog.set_level("INFO", "storage_manager")
+    sm = moto()
+    bucket, fs = sm.get_storage_info()["s3_bucket"], sm.async_fs.s3fs
+    await sm.store_step_data("s", "t", *DATA)
+    for key in ("s/", "s"):
+        await fs._call_s3("put_object", Bucket=bucket, Key=key)
+    await sm.delete_session("s")
+    assert caplog.records == []
+    assert [row["Key"] for row in (await fs._call_s3("list_objects_v2", Bucket=bucket))["Contents"]] == ["s"]
+    await sm.delete_session("s")
+    assert len(caplog.records) == 1
 
 
 async def test_keys_that_obstore_has_no_name_for(moto: Make) -> None:

@@ -115,9 +115,9 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
 
     async def _write_file(self, file: File) -> None:
         with translating("store", file.path):
-            await retrying(partial(self._put, file), _FAILURES)
+            await retrying(partial(self._put_whole, file), _FAILURES)
 
-    async def _put(self, file: File) -> None:
+    async def _put_whole(self, file: File) -> None:
         bucket, key = self._split_path(file.path)
         attributes = {"Content-Type": file.content_type, **self._attributes}
 
@@ -137,31 +137,27 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
         """One GET; an attempt ends with the last byte, not with the headers."""
         if start is None and end is None and not kwargs:
-            return await retrying(partial(self._get, *self._split_path(path)), _FAILURES)
+            return await retrying(partial(self._get_whole, *self._split_path(path)), _FAILURES)
         return bytes(await self.s3fs._cat_file(path, start=start, end=end, **kwargs))
 
-    async def _get(self, bucket: str, key: str) -> bytes:
-        answer, data = await self._received(bucket, key)
+    async def _get_whole(self, bucket: str, key: str) -> bytes:
+        async def get(store: Any) -> tuple[Mapping[str, Any], bytes]:
+            answer = await store.get_async(key)
+            return answer.meta, (await answer.bytes_async()).to_bytes()
+
+        answer, data = await self._asked("GetObject", bucket, get)
         if answer["e_tag"] is None:
             raise OSError(errno.EPROTO, "what answered GetObject is not S3: it names no ETag")
         if self._is_compared and not may_be_md5_of(answer["e_tag"], data):
             await self._read_alike(bucket, key, data)
         return data
 
-    async def _received(self, bucket: str, key: str) -> tuple[Mapping[str, Any], bytes]:
-        async def get(store: Any) -> tuple[Mapping[str, Any], bytes]:
-            answer = await store.get_async(key)
-            return answer.meta, (await answer.bytes_async()).to_bytes()
-
-        return await self._asked("GetObject", bucket, get)
-
     async def _read_alike(self, bucket: str, key: str, data: bytes) -> None:
-        """Refuse bytes that changed on their way: what is read again alike has not.
+        """Refuse bytes that changed on their way, which s3fs, told by headers what the ETag is, does not read alike.
 
-        obstore does not say whether an ETag is the MD5 (with a key of KMS it is not). Where that is seen once, ETags
-        are not compared any more.
+        Where it does, ETags are no MD5 here (with a key of KMS, for one), and not compared any more.
         """
-        if (await self._received(bucket, key))[1] != data:
+        if await self.s3fs._get_whole(Bucket=bucket, Key=key) != data:
             raise OSError(errno.EBADMSG, CHANGED)
         self._is_compared = False
 

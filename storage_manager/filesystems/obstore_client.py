@@ -9,6 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from obstore.store import S3Store
 
 from storage_manager.errors import S3ConfigError
+from storage_manager.filesystems.obstore_errors import FAILURES
 from storage_manager.filesystems.s3fs import S3FileSystem
 
 __all__ = ["Credentials", "open_store"]
@@ -70,6 +71,7 @@ async def open_store(configured: S3FileSystem, bucket: str, patience: int) -> tu
     """
     client = await configured.set_session()
     config, http = client.meta.config, client._endpoint.http_session
+    _refuse_what_is_not_here(config)
     signs = config.signature_version is not UNSIGNED
     credentials = Credentials(client._request_signer._credentials)
     url = await _url(client, bucket)
@@ -92,9 +94,22 @@ async def open_store(configured: S3FileSystem, bucket: str, patience: int) -> tu
         **_proxy(http._proxy_config.proxy_url_for(url)),
     }
     signing: Any = {"credential_provider": credentials} if signs else {}
-    # the engine tries again itself
-    store = S3Store(bucket, **options, **signing, client_options=client_options, retry_config={"max_retries": 0})
-    return store, credentials
+    retries: Any = {"max_retries": 0}  # the engine tries again itself
+    try:
+        return S3Store(bucket, **options, **signing, client_options=client_options, retry_config=retries), credentials
+    except FAILURES as error:
+        # not quoted, and not chained: it may name a proxy with its password
+        why = f"obstore does not take these storage_options ({type(error).__name__}): look at proxy and certificates"
+        raise S3ConfigError(why, operation="open") from None
+
+
+def _refuse_what_is_not_here(config: Any) -> None:
+    given = [name for name in ("client_cert", "proxies_config") if getattr(config, name)]
+    if config.signature_version not in (UNSIGNED, "s3v4"):
+        given.append("signature_version")
+    if given:
+        why = f"the obstore engine does not know storage_options['config_kwargs'][{given[0]!r}]: use s3_engine='s3fs'"
+        raise S3ConfigError(why, operation="open")
 
 
 async def _url(client: Any, bucket: str) -> str:

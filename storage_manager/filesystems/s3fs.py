@@ -91,9 +91,9 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
 
     async def _write_file(self, file: File) -> None:
         with translating("store", file.path):
-            await retrying(partial(self._put, file), _FAILURES)
+            await retrying(partial(self._put_whole, file), _FAILURES)
 
-    async def _put(self, file: File) -> None:
+    async def _put_whole(self, file: File) -> None:
         bucket, key, _ = self.split_path(file.path)
         body = {"Body": file.data, "ContentType": file.content_type}
         answer = await settled(self._request("put_object", Bucket=bucket, Key=key, **body))
@@ -107,9 +107,9 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         request = {"Bucket": bucket, "Key": key, **s3fs.core.version_id_kw(version_id or version)}
         if start is not None or end is not None:
             request["Range"] = await self._process_limits(path, start, end)
-        return await retrying(partial(self._get, **request), _FAILURES)
+        return await retrying(partial(self._get_whole, **request), _FAILURES)
 
-    async def _get(self, **request: Any) -> bytes:
+    async def _get_whole(self, **request: Any) -> bytes:
         answer = await self._request("get_object", **request)
         try:
             data = bytes(await answer["Body"].read())
