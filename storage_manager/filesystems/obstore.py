@@ -5,8 +5,9 @@ deletion. An s3fs filesystem of the same options is kept beside it for what boto
 serves a bucket, which credentials there are and when they end, the exact keys of whatever else lies in a tree (to
 obstore `a//b` is none, and `a/` is `a`), an upload that was begun and not ended.
 
-Two limits are obstore's (0.12): a directory's names come after its last LIST, as a whole (its issue 494); and an XML
-document that is no LIST reads as an empty one. A deletion is therefore proved by botocore.
+What obstore (0.12) cannot be told otherwise: a directory's names come after its last LIST, as a whole (its issue 494);
+an XML document that is no LIST reads as an empty and last page, so that a deletion is proved by botocore, and a listing
+of nothing asked again; a server that always has one page more is listed for ever; a GET follows redirects.
 """
 
 import asyncio
