@@ -34,7 +34,7 @@ MEMORY = "/dev/shm"
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Neither SM_* nor AWS_* settings of whoever runs the suite reach a test."""
     for name in list(os.environ):
-        if name.startswith(("SM_", "AWS_")):
+        if name.startswith(("SM_", "AWS_", "REQUESTS_CA_BUNDLE")):
             monkeypatch.delenv(name)
     nowhere = tmp_path_factory.mktemp("aws")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(nowhere / "config"))

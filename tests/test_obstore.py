@@ -142,6 +142,14 @@ async def test_credentials_are_renewed_before_they_end(
     assert all(b"x-amz-security-token: t" in head.lower() for head in server.asked)
 
 
+async def test_two_first_requests_open_one_store(answered_by: Answers, moto: Make, profile: str) -> None:
+    """Though the credentials take a while."""
+    shown, _ = await answered_by(FOUND)
+    sm = moto(s3_endpoint_url=shown.storage_options["endpoint_url"], storage_options={"profile": profile})
+    assert await asyncio.gather(html(sm), html(sm)) == ["x", "x"]
+    assert len(sm.async_fs._stores) == 1
+
+
 async def test_credentials_that_cannot_be_renewed(moto: Make, profile: str, tmp_path: Path) -> None:
     (tmp_path / "keys.py").write_text("raise SystemExit('out of keys')")
     with pytest.raises(S3ConfigError, match="out of keys") as caught:
@@ -340,6 +348,8 @@ async def test_every_way_of_fsspec_leads_to_the_same_place(moto: Make) -> None:
     file = await fs.open_async(url, "rb")
     assert await file.read() == b"<p>"
     await file.close()
+    with pytest.raises(RuntimeError, match="Loop is not running"):
+        fs._open(url)
     with pytest.raises(OSError, match="version"):
         await fs._cat_file(url, version_id="none")
 

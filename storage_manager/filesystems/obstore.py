@@ -97,15 +97,14 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
 
     async def _store(self, bucket: str, patience: int) -> tuple[Any, Credentials]:
         async with self._opening:
-            if (bucket, patience) not in self._stores:
-                self._stores[bucket, patience] = await open_store(self.s3fs, bucket, patience)
-                self._is_compared &= self.s3fs._s3.meta.endpoint_url.startswith("http:")
-        return self._stores[bucket, patience]
+            opened = self._stores.get((bucket, patience)) or await open_store(self.s3fs, bucket, patience)
+            self._stores[bucket, patience] = opened
+            self._is_compared &= self.s3fs._s3.meta.endpoint_url.startswith("http:")
+        return opened
 
     async def _asked(self, operation: str, bucket: str, ask: Callable[[Any], Awaitable[Out]], patience: int = 1) -> Out:
         """One attempt of one request."""
-        opened = self._stores.get((bucket, patience)) or await self._store(bucket, patience)
-        store, credentials = opened
+        store, credentials = self._stores.get((bucket, patience)) or await self._store(bucket, patience)
         try:
             return await ask(store)
         except InvalidPathError:
