@@ -39,7 +39,7 @@ class Worker:
         self.process.start()
         theirs.close()
 
-    def call(self, root: str, method: str, *arguments: Any, watched: bool = False) -> Reading:
+    def call(self, root: str, method: str, *arguments: Any, watched: str = "") -> Reading:
         """One call, measured.
 
         Raises:
@@ -155,10 +155,12 @@ class Crew:
         requests: dict[str, Mapping[str, int] | None] = {}
         for _ in range(row.watched):  # which also open connections and fill caches
             for name in self._turns(names):
-                watched[name].append(self._round(row, name, True)[0])
+                # apart, as pages that the allocator has to ask for again would stall the loop, too
+                peak, stall = (self._round(row, name, what)[0] for what in ("peak", "stall"))
+                watched[name].append(peak._replace(stall=stall.stall))
         for _ in range(rounds):
             for name in self._turns(names):
-                reading, requests[name] = self._round(row, name, False)
+                reading, requests[name] = self._round(row, name, "")
                 readings[name].append(reading)
         self.server.control("latency?ms=0")
         return [Result(row, name, readings[name], watched[name], requests[name]) for name in names]
@@ -181,7 +183,7 @@ class Crew:
         else:
             self.limit.call(root, method, *arguments)
 
-    def _round(self, row: Row, name: str, watched: bool) -> tuple[Reading, Mapping[str, int] | None]:
+    def _round(self, row: Row, name: str, watched: str) -> tuple[Reading, Mapping[str, int] | None]:
         root = f"{self.base}/{row.shared or name.replace(' ', '-')}"
         if row.made and not row.shared:
             self._make(root, *row.made)

@@ -61,17 +61,17 @@ def work(
             connection.send(answer)
 
 
-def _measured(contestant: Contestant, watching: bool, method: str, arguments: tuple[Any, ...]) -> Reading:
+def _measured(contestant: Contestant, watching: str, method: str, arguments: tuple[Any, ...]) -> Reading:
+    stalls = watching == "stall" and isinstance(contestant, Asynchronous)
     if isinstance(contestant, Asynchronous):
-        contestant.watching = watching
+        contestant.watching = stalls
     gc.collect()
-    before = _reset_peak() if watching else None
+    before = _reset_peak() if watching == "peak" else None
     cpu, wall = _cpu(), time.perf_counter()
     value = getattr(contestant, method)(*arguments)
     wall, cpu = time.perf_counter() - wall, _cpu() - cpu
     peak = None if before is None else (_memory("VmHWM") - before) / 1000
-    watched = watching and isinstance(contestant, Asynchronous)
-    return Reading(wall, cpu, peak, contestant.stall if watched else None, value)
+    return Reading(wall, cpu, peak, contestant.stall if stalls else None, value)
 
 
 def _cpu() -> float:
