@@ -161,8 +161,11 @@ class Connection:
         with translating("open", self._place.root):
             return self._place.filesystem()
 
-    def _step_url(self, session_id: str, step_id: str) -> str:
-        return join(self._place.root, check_id(session_id, "session_id"), check_id(step_id, "step_id"))
+    def _url(self, operation: str, session_id: str, *step_id: str) -> str:
+        """The URL of a session or a step, whose ids are checked for an operation."""
+        ids = zip((session_id, *step_id), ("session_id", "step_id"), strict=False)
+        with translating(operation, self._place.root):
+            return join(self._place.root, *(check_id(value, what) for value, what in ids))
 
     async def check(self) -> None:
         """Prove that the place can be used: list, write, read and delete one hidden probe.

@@ -15,7 +15,6 @@ from storage_manager.layout import (
     Format,
     Step,
     StepData,
-    check_id,
     formats,
     join,
     only_ids,
@@ -66,7 +65,7 @@ class StorageManager(Connection):
         """
         values = (html_content, screenshot_bytes, action_data, metadata)
         with translating("store", self._place.root):
-            url = self._step_url(session_id, step_id)
+            url = self._url("store", session_id, step_id)
             given = ((row, value) for row, value in zip(COMPONENTS, values, strict=True) if value is not None)
             files = {row: _file(row, url, value) for row, value in given}
         if files:
@@ -95,7 +94,7 @@ class StorageManager(Connection):
                 being missing (no such bucket, no access, no connection), or, if strict, one did.
         """
         with translating("retrieve", self._place.root):
-            url, rows = self._step_url(session_id, step_id), formats(components)
+            url, rows = self._url("retrieve", session_id, step_id), formats(components)
             if not rows:
                 return StepData()
             paths = [join(url, row.filename) for row in rows]
@@ -126,9 +125,7 @@ class StorageManager(Connection):
             InvalidIdError: refused before any I/O.
             S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed.
         """
-        with translating("list", self._place.root):
-            url = join(self._place.root, check_id(session_id, "session_id"))
-        return [name async for page in self._pages(url) for name in page]
+        return [name async for page in self._pages(self._url("list", session_id)) for name in page]
 
     async def delete_step(self, session_id: str, step_id: str) -> None:
         """Delete a step with all that is in it, and prove it; where nothing is there, an INFO log says so.
@@ -137,9 +134,7 @@ class StorageManager(Connection):
             InvalidIdError: refused before any I/O.
             S3OperationError, S3ConfigError, LocalStorageError: names what is left.
         """
-        with translating("delete", self._place.root):
-            url = self._step_url(session_id, step_id)
-        await self._delete(url)
+        await self._delete(self._url("delete", session_id, step_id))
 
     async def delete_session(self, session_id: str) -> None:
         """Delete a session with all its steps, and prove it; where nothing is there, an INFO log says so.
@@ -148,17 +143,13 @@ class StorageManager(Connection):
             InvalidIdError: refused before any I/O.
             S3OperationError, S3ConfigError, LocalStorageError: names what is left.
         """
-        with translating("delete", self._place.root):
-            url = join(self._place.root, check_id(session_id, "session_id"))
-        await self._delete(url)
+        await self._delete(self._url("delete", session_id))
 
     async def _delete(self, url: str) -> None:
         with translating("delete", url):
             async with self._place.using() as filesystem:
                 if not await filesystem._remove_tree(url):
                     logger.info("nothing to delete at %s", url)
-
-    # --- data pipelines -------------------------------------------------------------------------------
 
     async def iter_sessions(self) -> AsyncIterator[str]:
         """The ids of all sessions in order, page by page.

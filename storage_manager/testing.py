@@ -39,23 +39,11 @@ RAW = {
     "action": b'{"type":"click","at":[1,2.5]}\n',
     "metadata": b'{"n":null}\n',
 }
+# fmt: off
 BAD_IDS = [
-    "",
-    ".",
-    "..",
-    "../up",
-    "a/b",
-    "a\\b",
-    ".hidden",
-    "_own",
-    "*",
-    "a?versionId=1",
-    "a::b",
-    "a.",
-    "a b",
-    "a\n",
-    "é",
+    "", ".", "..", "../up", "a/b", "a\\b", ".hidden", "_own", "*", "a?versionId=1", "a::b", "a.", "a b", "a\n", "é",
 ]
+# fmt: on
 NAMES = ["0", "B", "a", "a+c", "a-1", "a.b", "a=", "b", "b-1", "b-1-2", "run", "run-10", "run-9", "z~"]  # by code point
 
 

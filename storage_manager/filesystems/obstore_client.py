@@ -70,9 +70,8 @@ async def open_store(configured: S3FileSystem, bucket: str, patience: int) -> tu
         S3ConfigError: something is configured that obstore cannot do.
     """
     client = await configured.set_session()
-    config, http = client.meta.config, client._endpoint.http_session
-    _refuse_what_is_not_here(config)
-    signs = config.signature_version is not UNSIGNED
+    _refuse_what_is_not_here(client.meta.config)
+    signs = client.meta.config.signature_version is not UNSIGNED
     credentials = Credentials(client._request_signer._credentials)
     url = await _url(client, bucket)
     options: Any = {
@@ -84,15 +83,7 @@ async def open_store(configured: S3FileSystem, bucket: str, patience: int) -> tu
         **_NOT_FROM_ENVIRONMENT,
         **_request_options(configured),
     }
-    client_options: Any = {
-        "allow_http": url.startswith("http://"),
-        "connect_timeout": _limit(config.connect_timeout),
-        "read_timeout": _limit(config.read_timeout, patience),
-        "timeout": _NO_LIMIT,
-        "pool_max_idle_per_host": str(config.max_pool_connections),
-        **_certificates(http._verify),
-        **_proxy(http._proxy_config.proxy_url_for(url)),
-    }
+    client_options = _client_options(client, url, patience)
     signing: Any = {"credential_provider": credentials} if signs else {}
     retries: Any = {"max_retries": 0}  # the engine tries again itself
     try:
@@ -130,6 +121,20 @@ def _request_options(configured: S3FileSystem) -> dict[str, Any]:
         why = f"the obstore engine does not know storage_options['s3_additional_kwargs'][{unknown[0]!r}]"
         raise S3ConfigError(f"{why}: use s3_engine='s3fs'", operation="open")
     return {_REQUEST_OPTIONS[name]: value for name, value in given.items()}
+
+
+def _client_options(client: Any, url: str, patience: int) -> Any:
+    """Timeouts, connections, certificates and proxy, as botocore's client has them."""
+    config, http = client.meta.config, client._endpoint.http_session
+    return {
+        "allow_http": url.startswith("http://"),
+        "connect_timeout": _limit(config.connect_timeout),
+        "read_timeout": _limit(config.read_timeout, patience),
+        "timeout": _NO_LIMIT,
+        "pool_max_idle_per_host": str(config.max_pool_connections),
+        **_certificates(http._verify),
+        **_proxy(http._proxy_config.proxy_url_for(url)),
+    }
 
 
 def _limit(seconds: float | None, times: int = 1) -> timedelta:
