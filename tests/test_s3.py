@@ -274,7 +274,7 @@ async def test_an_empty_page_is_not_the_last(answered_by: Answers) -> None:
     empty = listing(token="T", truncated=True)
     sm, server = await answered_by(empty, listing("s/t/observation.html"), DELETED, listing())
     await sm.delete_session("s")
-    assert [head.split()[0] for head in server.asked][:4] == [b"GET", b"GET", b"POST", b"GET"]
+    assert [head.split()[0] for head in server.asked] == [b"GET", b"GET", b"POST", b"GET"]
     assert b"continuation-token=T" in server.asked[1]
 
 
@@ -287,13 +287,13 @@ async def test_a_listing_that_goes_nowhere(answered_by: Answers, token: str | No
             await call
 
 
-async def test_a_deletion_that_others_undo_ends(answered_by: Answers) -> None:
+async def test_a_deletion_that_others_undo_ends(answered_by: Answers, engine: str) -> None:
     """Others go on writing: after twenty rounds it says what is left."""
     pages = [page for number in range(30) for page in (listing(f"s/t/{number}"), DELETED)]
     sm, server = await answered_by(*pages)
     with pytest.raises(S3OperationError, match="still listed after its deletions"):
         await sm.delete_session("s")
-    assert len(server.asked) in (40, 42)
+    assert len(server.asked) == {"s3fs": 40, "obstore": 42}[engine]  # whose own page comes first
 
 
 async def test_a_deletion_can_be_cancelled_between_its_requests(answered_by: Answers) -> None:
