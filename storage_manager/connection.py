@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ from storage_manager.config import Config, arguments_of
 from storage_manager.errors import InvalidIdError, StorageManagerError, translate, translating
 from storage_manager.filesystems import File, Place, hidden_name
 from storage_manager.layout import Component, check_id, formats, join
+from storage_manager.redaction import Redactor, as_redactor
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -39,6 +40,7 @@ class Connection:
         s3_engine: Literal["s3fs", "obstore"] | None = None,
         require_s3: bool | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        redact: Redactor | Sequence[str] | None = None,
         fsync: bool = False,
         max_concurrency: int = 32,
     ) -> None:
@@ -55,13 +57,16 @@ class Connection:
             require_s3: SM_REQUIRE_S3, False; True: an error instead of the fallback to local disk.
             storage_options: passed on to the filesystem, over the library's own; credentials go here, if not
                 where botocore looks for them.
+            redact: what takes out of each step what must not be stored; or a list of secrets, for redact_secrets.
             fsync: local disk only: have each step on the disk before it is published (13 to 70 times slower).
             max_concurrency: the most requests in flight, for each event loop.
 
         Raises:
             S3ConfigError: the configuration is wrong on its face, or S3 is required and no bucket configured.
             LocalStorageError: the base directory cannot be created.
+            InvalidDataError: redact is neither.
         """
+        self._redact = as_redactor(redact)
         config = Config.resolve(
             s3_bucket_name=s3_bucket_name,
             s3_region_name=s3_region_name,
@@ -93,6 +98,7 @@ class Connection:
         if arguments is not None:
             return cls(**arguments, **kwargs)
         self = cls.__new__(cls)
+        self._redact = as_redactor(kwargs.pop("redact", None))
         self._config = Config.resolve(prefer_s3=False, require_s3=False)
         self._place = Place(url, self._config, **kwargs)
         return self

@@ -19,6 +19,7 @@ from storage_manager.layout import (
     join,
     only_ids,
 )
+from storage_manager.redaction import redacted
 from storage_manager.tasks import ahead
 
 __all__ = ["StorageManager"]
@@ -29,9 +30,8 @@ logger = logging.getLogger(__name__)
 class StorageManager(Connection):
     """Stores the HTML, screenshot, action and metadata of each step of a browser session, whole or not at all.
 
-    S3 where a bucket is configured, else the local disk; each setting comes from its argument, else from its
-    `SM_*` variable, else from its default. One manager serves any number of event loops, threads and forked
-    children, and needs no closing.
+    S3 where a bucket is configured, else local disk; a setting comes from its argument, `SM_*` variable or default.
+    One manager serves any number of event loops, threads and forked children, and needs no closing.
     """
 
     async def store_step_data(
@@ -43,7 +43,7 @@ class StorageManager(Connection):
         action_data: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> dict[str, str | None]:
-        """Store the components that are given, whole, and leave the others as they are.
+        """Store the components that are given, whole, as `redact` leaves them; others stay as they are.
 
         On local disk a new step appears at once, with all that was given. When this raises, or is cancelled,
         nothing is being written any more, and the same call again repairs the step.
@@ -66,8 +66,8 @@ class StorageManager(Connection):
         values = (html_content, screenshot_bytes, action_data, metadata)
         with translating("store", self._place.root):
             url = self._url("store", session_id, step_id)
-            given = ((row, value) for row, value in zip(COMPONENTS, values, strict=True) if value is not None)
-            files = {row: _file(row, url, value) for row, value in given}
+            given = zip(COMPONENTS, redacted(self._redact, values) if self._redact else values, strict=True)
+            files = {row: _file(row, url, value) for row, value in given if value is not None}
         if files:
             with translating("store", url):
                 async with self._place.using() as filesystem:
