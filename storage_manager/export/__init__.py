@@ -1,0 +1,1 @@
+"""Sessions as data sets: Parquet files, WebDataset shards."""

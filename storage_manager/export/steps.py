@@ -1,0 +1,66 @@
+"""The steps that are exported, each with what is there and cannot be read: null, and counted, never dropped."""
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from typing import NamedTuple
+
+from storage_manager.errors import StorageManagerError
+from storage_manager.layout import Component, Step, StepData, formats
+from storage_manager.storage import StorageManager
+from storage_manager.tasks import ahead
+
+__all__ = ["Row", "read_row", "read_rows"]
+
+CONCURRENCY = 16  # steps that are read at a time
+
+
+class Row(NamedTuple):
+    """One step, and the names of its components that are there but cannot be read; those are None in its data."""
+
+    session_id: str
+    step_id: str
+    data: StepData
+    unreadable: tuple[Component, ...] = ()
+
+
+async def read_row(storage: StorageManager, session_id: str, step_id: str, components: Sequence[Component]) -> Row:
+    """Read one step, and tell what is missing from what is unreadable.
+
+    Raises:
+        S3OperationError, S3ConfigError, LocalStorageError: every component failed for another reason than being
+            missing: no bucket, no access, no connection.
+    """
+    ids = (session_id, step_id)
+    try:
+        return Row(*ids, await storage.retrieve_step_data(*ids, components=components, strict=True))
+    except StorageManagerError:
+        data = await storage.retrieve_step_data(*ids, components=components)
+    absent = [row.name for row in formats(components) if getattr(data, row.name) is None]
+    return Row(*ids, data, tuple([name for name in absent if await _is_unreadable(storage, *ids, name)]))
+
+
+async def _is_unreadable(storage: StorageManager, session_id: str, step_id: str, name: Component) -> bool:
+    try:
+        await storage.retrieve_step_data(session_id, step_id, components=[name], strict=True)
+    except StorageManagerError:
+        return True
+    return False
+
+
+async def read_rows(
+    storage: StorageManager, session_ids: Iterable[str] | None, components: Sequence[Component]
+) -> AsyncGenerator[Row, None]:
+    """The steps in the order of `iter_steps`, read ahead; no more than 16 are held in memory.
+
+    Raises:
+        InvalidIdError, InvalidDataError: refused before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: a session cannot be listed, or as read_row.
+    """
+
+    async def read(step: Step) -> Row:
+        return await read_row(storage, step.session_id, step.step_id, components)
+
+    steps = storage.iter_steps(session_ids, components=())
+    async with aclosing(ahead(read, steps, CONCURRENCY)) as rows:
+        async for row in rows:
+            yield row
