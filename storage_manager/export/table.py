@@ -34,6 +34,7 @@ def arrow() -> Any:
     """
     try:
         import pyarrow
+        import pyarrow.compute
         import pyarrow.parquet
     except ImportError as error:
         install = 'pip install "storage-manager[parquet]"'

@@ -1,0 +1,90 @@
+"""One Parquet file that is written row group by row group, and the columns of the index."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from storage_manager.export.table import arrow, schema
+from storage_manager.export.target import Target
+from storage_manager.layout import Component, formats
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ParquetFile", "index_batch", "index_schema"]
+
+
+class ParquetFile:
+    """A Parquet file at a target, compressed with zstd; no more than a row group of it is in memory.
+
+    Parameters:
+        target: where it is created, with the first row group.
+        name: its final name.
+        columns: its schema.
+        row_group_bytes: what a row group has at least, before compression; the last one may have less.
+    """
+
+    def __init__(self, target: Target, name: str, columns: "pa.Schema", row_group_bytes: int) -> None:
+        self.name = name
+        self.bytes = 0
+        self._target = target
+        self._columns = columns
+        self._row_group_bytes = row_group_bytes
+        self._rows: list[pa.RecordBatch] = []
+        self._writer: Any = None
+        self._open = ExitStack()
+
+    def add(self, batch: "pa.RecordBatch") -> None:
+        """Write rows."""
+        self._rows.append(batch)
+        self.bytes += batch.nbytes
+        if sum(rows.nbytes for rows in self._rows) >= self._row_group_bytes:
+            self._write_row_group()
+
+    def finish(self, metadata: Mapping[str, str] | None = None) -> None:
+        """Write what is left, and key-value metadata, and close the file."""
+        if self._rows or self._writer is None:
+            self._write_row_group()
+        self._writer.add_key_value_metadata(dict(metadata or {}))
+        self._open.close()
+
+    def close(self) -> None:
+        """Close the file as it is."""
+        self._open.close()
+
+    def _write_row_group(self) -> None:
+        table = arrow().Table.from_batches(self._rows, self._columns)
+        self._rows = []
+        if self._writer is None:
+            self._begin()
+        self._writer.write_table(table)
+
+    def _begin(self) -> None:
+        """Dictionaries and statistics are for the ids alone: pages and screenshots hardly ever come twice."""
+        file = self._target.create(self.name)
+        self._open.callback(file.close)
+        self._writer = arrow().parquet.ParquetWriter(
+            file,
+            self._columns,
+            compression="zstd",
+            use_dictionary=["session_id"],
+            write_statistics=["session_id", "step_id"],
+        )
+        self._open.callback(self._writer.close)
+
+
+def index_schema(components: Sequence[Component]) -> "pa.Schema":
+    """The columns of the index: those of the steps, with the size of each component in its place, and the file."""
+    pa, names = arrow(), [row.name for row in formats(components)]
+    fields = [pa.field(f"{field.name}_bytes", pa.int64()) if field.name in names else field for field in schema(names)]
+    return pa.schema([*fields, pa.field("file", pa.string(), nullable=False)])
+
+
+def index_batch(batch: "pa.RecordBatch", components: Sequence[Component], file: str) -> "pa.RecordBatch":
+    """The rows of the index for rows of a file of steps."""
+    pa, names = arrow(), [row.name for row in formats(components)]
+    columns = [
+        pa.compute.binary_length(column).cast(pa.int64()) if name in names else column
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays([*columns, pa.repeat(file, len(batch))], schema=index_schema(components))
