@@ -31,6 +31,7 @@ class ParquetFile:
         self._columns = columns
         self._row_group_bytes = row_group_bytes
         self._rows: list[pa.RecordBatch] = []
+        self._bytes_written = 0
         self._writer: Any = None
         self._open = ExitStack()
 
@@ -38,7 +39,7 @@ class ParquetFile:
         """Write rows."""
         self._rows.append(batch)
         self.bytes += batch.nbytes
-        if sum(rows.nbytes for rows in self._rows) >= self._row_group_bytes:
+        if self.bytes - self._bytes_written >= self._row_group_bytes:
             self._write_row_group()
 
     def finish(self, metadata: Mapping[str, str] | None = None) -> None:
@@ -54,7 +55,7 @@ class ParquetFile:
 
     def _write_row_group(self) -> None:
         table = arrow().Table.from_batches(self._rows, self._columns)
-        self._rows = []
+        self._rows, self._bytes_written = [], self.bytes
         if self._writer is None:
             self._begin()
         self._writer.write_table(table)

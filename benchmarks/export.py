@@ -1,0 +1,64 @@
+"""How fast an export is, and what memory it takes: `python -m benchmarks.export`, in about a minute."""
+
+import asyncio
+import multiprocessing
+import os
+import random
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from storage_manager import Step, StepData, StorageManager
+from storage_manager.export import export_parquet, export_webdataset
+
+EXPORTS = {"export_parquet": export_parquet, "export_webdataset": export_webdataset}
+MEMORY = "/dev/shm"
+
+
+class Work(NamedTuple):
+    """So many steps, with HTML and a screenshot of so many bytes."""
+
+    name: str
+    steps: int
+    html: int
+    screenshot: int
+
+
+WORK = (Work("10,000 steps of 2 kB", 10_000, 1_200, 500), Work("2,000 steps of 370 kB", 2_000, 120_000, 250_000))
+
+
+def steps(work: Work) -> Iterator[Step]:
+    """Pages of words, which can be compressed, and screenshots of noise, which cannot."""
+    source = random.Random(1)
+    words = [f"<li>{source.randrange(10**6)}</li>" for _ in range(1000)]
+    for number in range(work.steps):
+        html = "".join(source.choices(words, k=work.html // 15)).ljust(work.html)
+        metadata = {"url": f"https://example.com/{number}", "viewport": [1024, 640], "title": "Harbour books"}
+        data = StepData(html, source.randbytes(work.screenshot), {"type": "click", "selector": "#buy"}, metadata)
+        yield Step(f"run-{number // 250:03}", f"step_{number % 250:06}", data)
+
+
+def measure(name: str, root: str, url: str) -> tuple[float, int]:
+    """Seconds, and the peak of resident memory in MB of this process, which does nothing else."""
+    storage = StorageManager(local_base_path=root)
+    start = time.perf_counter()
+    asyncio.run(EXPORTS[name](storage, url))
+    return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000
+
+
+def main() -> None:
+    """Print a row for each export of each work."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as scratch:
+        for work in WORK:
+            root = f"{scratch}/{work.name}"
+            asyncio.run(StorageManager(local_base_path=root).store_steps(steps(work)))
+            for name in EXPORTS:
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    seconds, peak = pool.apply(measure, (name, root, f"{scratch}/{name}"))
+                print(f"{work.name:22}  {name:18}  {work.steps / seconds:8,.0f} steps/s  {peak:5} MB")
+
+
+if __name__ == "__main__":
+    main()
