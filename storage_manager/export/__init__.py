@@ -1,6 +1,7 @@
-"""Sessions as data sets, at any fsspec URL: Parquet files (extra `parquet`), and WebDataset shards."""
+"""Sessions as data sets: Parquet files (extra `parquet`), WebDataset shards, Dask DataFrames (extra `dask`)."""
 
+from storage_manager.export.dataframe import read_dask
 from storage_manager.export.parquet import export_parquet
 from storage_manager.export.webdataset import export_webdataset
 
-__all__ = ["export_parquet", "export_webdataset"]
+__all__ = ["export_parquet", "export_webdataset", "read_dask"]

@@ -1,6 +1,6 @@
 """The steps that are exported, each with what is there and cannot be read: null, and counted, never dropped."""
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -47,20 +47,30 @@ async def _is_unreadable(storage: StorageManager, session_id: str, step_id: str,
     return False
 
 
-async def read_rows(
-    storage: StorageManager, session_ids: Iterable[str] | None, components: Sequence[Component]
+async def read_each(
+    storage: StorageManager, steps: Iterable[Step] | AsyncIterable[Step], components: Sequence[Component]
 ) -> AsyncGenerator[Row, None]:
-    """The steps in the order of `iter_steps`, read ahead; no more than 16 are held in memory.
+    """These steps in their order, whose own data is not looked at; read ahead, no more than 16 in memory.
 
     Raises:
-        InvalidIdError, InvalidDataError: refused before any I/O.
-        S3OperationError, S3ConfigError, LocalStorageError: a session cannot be listed, or as read_row.
+        S3OperationError, S3ConfigError, LocalStorageError: as read_row, or as the steps themselves.
     """
 
     async def read(step: Step) -> Row:
         return await read_row(storage, step.session_id, step.step_id, components)
 
-    steps = storage.iter_steps(session_ids, components=())
     async with aclosing(ahead(read, steps, CONCURRENCY)) as rows:
         async for row in rows:
             yield row
+
+
+def read_rows(
+    storage: StorageManager, session_ids: Iterable[str] | None, components: Sequence[Component]
+) -> AsyncGenerator[Row, None]:
+    """The steps of these sessions, or of all, in the order of `iter_steps`; as read_each.
+
+    Raises:
+        InvalidIdError, InvalidDataError: refused before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: a session cannot be listed, or as read_row.
+    """
+    return read_each(storage, storage.iter_steps(session_ids, components=()), components)

@@ -9,7 +9,7 @@ html                string          null where the step has none, or it cannot b
 screenshot          binary          the same
 action, metadata    string          JSON (RFC 8259) in one line; the same
 html_url, ...       string          one for each component; null where the step has none
-unreadable          list of string  the components that are there and cannot be read; never null
+unreadable          string          the components that are there and cannot be read, "html,action"; "" for none
 ==================  ==============  ====================================================================
 """
 
@@ -53,7 +53,7 @@ def schema(components: Sequence[Component]) -> "pa.Schema":
     ids = [pa.field(name, pa.string(), nullable=False) for name in ("session_id", "step_id")]
     values = [pa.field(row.name, pa.binary() if _is_binary(row) else pa.string()) for row in rows]
     urls = [pa.field(f"{row.name}_url", pa.string()) for row in rows]
-    return pa.schema([*ids, *values, *urls, pa.field("unreadable", pa.list_(pa.string()), nullable=False)])
+    return pa.schema([*ids, *values, *urls, pa.field("unreadable", pa.string(), nullable=False)])
 
 
 def to_batch(rows: Sequence[Row], root: str, components: Sequence[Component]) -> "pa.RecordBatch":
@@ -73,7 +73,7 @@ def to_batch(rows: Sequence[Row], root: str, components: Sequence[Component]) ->
 def _columns(rows: Sequence[Row], root: str, components: Sequence[Component]) -> Iterator[tuple[str, list[Any]]]:
     yield "session_id", [row.session_id for row in rows]
     yield "step_id", [row.step_id for row in rows]
-    yield "unreadable", [row.unreadable for row in rows]
+    yield "unreadable", [",".join(row.unreadable) for row in rows]
     for component in formats(components):
         yield component.name, [_value(component, row) for row in rows]
         yield f"{component.name}_url", [_url(component, row, root) for row in rows]
