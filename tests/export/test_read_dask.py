@@ -16,7 +16,7 @@ from storage_manager import InvalidDataError, S3OperationError, Step, StepData, 
 from storage_manager.export import export_parquet, read_dask
 from storage_manager.layout import ALL_COMPONENTS
 
-LOCALHOST = {"host": "127.0.0.1", "dashboard_address": None, "scheduler_port": 0}
+LOCALHOST = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "scheduler_port": 0}
 
 
 @pytest.fixture
@@ -34,6 +34,10 @@ def _plain(value: object) -> object:
     return None if value is pd.NA else value
 
 
+# a connection that distributed gives up when a worker leaves is closed by the garbage collector
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket.socket.*0.0.0.0:pytest.PytestUnraisableExceptionWarning"
+)
 async def test_two_workers_give_the_rows_of_an_export(sm: StorageManager, tmp_path: Path, workers: Client) -> None:
     await fill(sm)
     frame = read_dask(sm, components=ALL_COMPONENTS, steps_per_partition=3)
