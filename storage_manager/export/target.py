@@ -1,8 +1,8 @@
 """Where an export goes: any fsspec URL, at which what was there is replaced when all is written, and not before.
 
-Everything is written below `<url>/.staging-<32 hex digits>/`, which pyarrow, dask and Spark do not look into, and moved
-to its final name at the end: a rename on local disk, a copy within the service on S3. Synchronous, for a thread of
-its own.
+Everything is written below `<url>/.staging-<32 hex digits>/`, where pyarrow and Spark do not look, as `<name>.part`,
+which dask does not read, and moved to its final name at the end: a rename on local disk, a copy within the service on
+S3. Synchronous, for a thread of its own.
 """
 
 import os
@@ -67,9 +67,12 @@ class Target:
     def _fs(self) -> AbstractFileSystem:
         return url_to_fs(self.url, **self._options)[0]
 
+    def _staged(self, name: str) -> str:
+        return f"{self._staging}/{name}.part"
+
     def create(self, name: str) -> IO[bytes]:
         """A new file to write; it has its final name when it is published."""
-        path = f"{self._staging}/{name}"
+        path = self._staged(name)
         try:
             return self._fs.open(path, "wb")  # type: ignore[no-any-return]
         except FileNotFoundError:  # asked for only then: s3fs would create a bucket that is missing
@@ -84,7 +87,7 @@ class Target:
             ours: the final names that an export may have.
         """
         for name in names:
-            self._move(f"{self._staging}/{name}", f"{self.url}/{name}")
+            self._move(self._staged(name), f"{self.url}/{name}")
         for name in self._names():
             if ours.fullmatch(name) and name not in names:
                 self._fs.rm_file(f"{self.url}/{name}")
