@@ -153,7 +153,7 @@ async def test_the_index_says_where_each_step_is_and_how_large(
 
 async def test_row_groups_are_as_large_as_asked_for(local: StorageManager, tmp_path: Path) -> None:
     await small(local, 100)
-    await export_parquet(local, f"{tmp_path}/out", row_group_bytes=10_000)
+    await export_parquet(local, f"{tmp_path}/out", row_group_bytes=1000)
     [file] = (tmp_path / "out").glob("steps-*")
     groups = pq.read_metadata(file)
     assert 2 < groups.num_row_groups < 10
