@@ -124,3 +124,4 @@ def _write_sample(tar: tarfile.TarFile, row: Row) -> None:
             member = tarfile.TarInfo(f"{key}.{component.filename}")
             member.size = len(data)
             tar.addfile(member, BytesIO(data))
+    tar.members.clear()  # type: ignore[attr-defined]  # it would grow with the shard

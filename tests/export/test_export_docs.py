@@ -1,0 +1,32 @@
+"""The examples of docs/export.rst run as they are printed, one after another."""
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+from exported import EXAMPLES
+
+from storage_manager import StorageManager
+
+DOCS = (EXAMPLES.parents[1] / "docs" / "export.rst").read_text()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves the shards that it has read
+async def test_examples_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    await StorageManager().store_steps(StorageManager(local_base_path=EXAMPLES).iter_steps())
+    blocks = [textwrap.dedent(block) for block in re.findall(r"\.\. code-block:: python\n\n((?: {4}.*\n|\n)+)", DOCS)]
+    assert len(blocks) == 5
+    code = "\n".join(blocks).replace("s3://bucket", "memory://bucket")
+    code = code.replace('"run-1", "run-2"', '"harbour-books"')
+    names: dict[str, object] = {}
+    exec(f"async def main():\n{textwrap.indent(code, '    ')}", names)
+    await names["main"]()  # type: ignore[operator]
+    printed = capsys.readouterr().out
+    assert printed.count("harbour-books/step_000004") == 3
+    assert "b'0'" in printed
