@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from storage_manager.export.table import arrow, schema
+from storage_manager.export.table import arrow, schema, text_array
 from storage_manager.export.target import Target
 from storage_manager.layout import Component, formats
 
@@ -88,4 +88,4 @@ def index_batch(batch: "pa.RecordBatch", components: Sequence[Component], file: 
         pa.compute.binary_length(column).cast(pa.int64()) if name in names else column
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
     ]
-    return pa.RecordBatch.from_arrays([*columns, pa.repeat(file, len(batch))], schema=index_schema(components))
+    return pa.RecordBatch.from_arrays([*columns, text_array([file] * len(batch))], schema=index_schema(components))

@@ -23,7 +23,7 @@ from storage_manager.layout import Component, Format, formats, join
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["arrow", "schema", "to_batch"]
+__all__ = ["arrow", "schema", "text_array", "to_batch"]
 
 
 def arrow() -> Any:
@@ -66,8 +66,15 @@ def to_batch(rows: Sequence[Row], root: str, components: Sequence[Component]) ->
     """
     columns = dict(_columns(rows, root, components))
     fields = schema(components)
-    arrays = [arrow().array(columns[field.name], field.type) for field in fields]
+    arrays = [text_array(columns[field.name]).view(field.type) for field in fields]
     return arrow().RecordBatch.from_arrays(arrays, schema=fields)
+
+
+def text_array(values: Sequence[str | bytes | None]) -> "pa.StringArray":
+    """Text, or bytes to be viewed as binary. `pyarrow.array` would import pandas where it is installed, for 41 MB."""
+    builder = arrow().lib.StringBuilder()
+    builder.append_values(values)
+    return builder.finish()
 
 
 def _columns(rows: Sequence[Row], root: str, components: Sequence[Component]) -> Iterator[tuple[str, list[Any]]]:
