@@ -1,0 +1,152 @@
+"""`sm://session/step/metadata.json` in any tool that speaks fsspec: the place that the `SM_*` variables name.
+
+The tools open it through fsspec's registry, where the package's entry point `fsspec.specs` has put it.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fsspec import AbstractFileSystem
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.spec import make_instance
+from fsspec.utils import tokenize
+
+from storage_manager.config import arguments_of
+from storage_manager.errors import InvalidIdError
+from storage_manager.filesystems.base import STAGING_PREFIX
+from storage_manager.storage import StorageManager
+
+__all__ = ["SessionFileSystem"]
+
+_LEVELS = 3  # session, step, component
+
+
+class SessionFileSystem(AbstractFileSystem):
+    """The sessions of one place as a synchronous filesystem; its names begin with the session.
+
+    Any thread may use it, and a forked child. Pickled, it takes its place and credentials along, so a worker needs
+    no variables; `to_json` has the place alone. What is being written is hidden, as from every listing.
+
+    Parameters:
+        storage: a manager that you have; None: one of the settings.
+        settings: the keywords of StorageManager; without any, the `SM_*` variables choose the place.
+
+    Raises:
+        S3ConfigError, LocalStorageError: as StorageManager.
+        InvalidIdError: a name with `..`, in any method, or a deletion of the root itself.
+        FileNotFoundError, PermissionError, OSError: of the operations, as of any filesystem of fsspec.
+    """
+
+    protocol = "sm"
+    cachable = False  # the variables may name another place the next time
+
+    def __init__(self, *, storage: StorageManager | None = None, **settings: Any) -> None:
+        super().__init__()
+        if storage is not None and settings:
+            raise TypeError("a storage has its settings already: give one or the other")
+        self.storage = StorageManager(**settings) if storage is None else storage
+        self.path = self.fs._strip_protocol(self.storage.url_for())
+
+    @property
+    def fs(self) -> AbstractFileSystem:
+        """fsspec's own filesystem for the place; asked for anew, as a forked child has another."""
+        return self.storage.fs
+
+    def __repr__(self) -> str:
+        return f"<SessionFileSystem {self.storage.url_for()}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return make_instance, (type(self), (), {"storage": self.storage})
+
+    @property
+    def _fs_token(self) -> str:
+        """By this dask names its tasks: in any process the same for the same place and options."""
+        return str(tokenize(self.storage.url_for(), self.fs.storage_options))
+
+    def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
+        """The place, whatever variables there are; never credentials, which are found where it is read."""
+        cls, options = type(self), self.storage.storage_options
+        return {
+            "cls": f"{cls.__module__}:{cls.__name__}",
+            "protocol": self.protocol,
+            "args": [],
+            **(arguments_of(self.storage.url_for()) or {}),
+            "storage_options": {"endpoint_url": None, **options} if options else {},
+        }
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        stripped = super()._strip_protocol(path)
+        if isinstance(stripped, list):
+            return stripped
+        parts = [part for part in stripped.split("/") if part not in ("", ".")]
+        if ".." in parts:
+            raise InvalidIdError(f"{stripped!r} cannot be used: '..' may lead out of where sessions lie")
+        return "/".join(parts)
+
+    def _join(self, path: Any) -> Any:
+        """The name, or each of several, as the filesystem below has it; a slash at the end says directory there too."""
+        if isinstance(path, dict):
+            return {self._join(name): value for name, value in path.items()}
+        if isinstance(path, (list, tuple, set)):
+            return [self._join(name) for name in path]
+        name = self._strip_protocol(path)
+        return f"{self.path.rstrip('/')}/{name}{'/' * str(path).endswith('/')}" if name else self.path
+
+    def _relpath(self, path: str) -> str:
+        return path.removeprefix(self.path).strip("/")
+
+    def _shown(self, infos: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """What is known of each file under its name here, without what is being written."""
+        for info in infos:
+            name = self._relpath(info["name"])
+            if not name.startswith(STAGING_PREFIX):
+                yield {**info, "name": name}
+
+    def ls(self, path: Any, detail: bool = True, **kwargs: Any) -> list[Any]:
+        infos = list(self._shown(self.fs.ls(self._join(path), detail=True, **kwargs)))
+        return infos if detail else [info["name"] for info in infos]
+
+    def find(
+        self, path: Any, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, **kwargs: Any
+    ) -> Any:
+        """Where `maxdepth` takes in the components, everything is listed: a LIST a thousand keys, not one a step."""
+        levels = _depth(self._strip_protocol(path)) + maxdepth if maxdepth else None
+        asked = None if levels and levels >= _LEVELS else maxdepth
+        found = self.fs.find(self._join(path), maxdepth=asked, withdirs=withdirs, detail=True, **kwargs)
+        shown = {info["name"]: info for info in self._shown(found.values())}
+        infos = {name: info for name, info in shown.items() if name and (levels is None or _depth(name) <= levels)}
+        return infos if detail else list(infos)
+
+    def _below(self, path: Any) -> Any:
+        """The name or names, of which none is the root: of S3 it may be the bucket."""
+        names = path if isinstance(path, (list, tuple, set)) else [path]
+        if not all(map(self._strip_protocol, names)):
+            raise InvalidIdError("the root is not deleted or moved: name what is in it")
+        return path
+
+    def rm(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        DirFileSystem.rm(self, self._below(path), *args, **kwargs)
+
+    def rmdir(self, path: Any) -> None:
+        DirFileSystem.rmdir(self, self._below(path))
+
+    def mv(self, path1: Any, path2: Any, **kwargs: Any) -> None:
+        DirFileSystem.mv(self, self._below(path1), path2, **kwargs)
+
+    @property
+    def transaction(self) -> Any:
+        return self.fs.transaction
+
+
+def _depth(name: str) -> int:
+    return name.count("/") + 1 if name else 0
+
+
+# Its methods without its ancestors, by which tools would take this for asynchronous, and for a link of chained URLs.
+for _name in (
+    "cat", "cat_file", "cat_ranges", "checksum", "copy", "cp_file", "created", "exists", "get", "get_file", "info",
+    "invalidate_cache", "isdir", "isfile", "makedirs", "mkdir", "modified", "open", "pipe", "pipe_file", "put",
+    "put_file", "rm_file", "sign", "sizes", "touch", "ukey",
+):  # fmt: skip
+    setattr(SessionFileSystem, _name, getattr(DirFileSystem, _name))
