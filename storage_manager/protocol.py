@@ -14,11 +14,13 @@ from fsspec.utils import tokenize
 from storage_manager.config import arguments_of
 from storage_manager.errors import InvalidIdError
 from storage_manager.filesystems.base import STAGING_PREFIX
+from storage_manager.layout import COMPONENTS
 from storage_manager.storage import StorageManager
 
 __all__ = ["SessionFileSystem"]
 
 _LEVELS = 3  # session, step, component
+_FILENAMES = {row.filename for row in COMPONENTS}
 
 
 class SessionFileSystem(AbstractFileSystem):
@@ -29,6 +31,7 @@ class SessionFileSystem(AbstractFileSystem):
 
     Parameters:
         storage: a manager that you have; None: one of the settings.
+        asynchronous, loop: not used; callers that can do both, such as zarr, give them to every filesystem.
         settings: the keywords of StorageManager; without any, the `SM_*` variables choose the place.
 
     Raises:
@@ -40,7 +43,9 @@ class SessionFileSystem(AbstractFileSystem):
     protocol = "sm"
     cachable = False  # the variables may name another place the next time
 
-    def __init__(self, *, storage: StorageManager | None = None, **settings: Any) -> None:
+    def __init__(
+        self, *, storage: StorageManager | None = None, asynchronous: bool = False, loop: Any = None, **settings: Any
+    ) -> None:
         super().__init__()
         if storage is not None and settings:
             raise TypeError("a storage has its settings already: give one or the other")
@@ -118,6 +123,12 @@ class SessionFileSystem(AbstractFileSystem):
         infos = {name: info for name, info in shown.items() if name and (levels is None or _depth(name) <= levels)}
         return infos if detail else list(infos)
 
+    def isdir(self, path: Any) -> bool:
+        """S3 is not asked of a component, which is a file: fsspec asks of each name that a pattern gave."""
+        *ids, name = self._strip_protocol(path).split("/")
+        is_component = len(ids) == _LEVELS - 1 and name in _FILENAMES
+        return not (is_component and self.fs.async_impl) and bool(self.fs.isdir(self._join(path)))
+
     def _below(self, path: Any) -> Any:
         """The name or names, of which none is the root: of S3 it may be the bucket."""
         names = path if isinstance(path, (list, tuple, set)) else [path]
@@ -146,7 +157,7 @@ def _depth(name: str) -> int:
 # Its methods without its ancestors, by which tools would take this for asynchronous, and for a link of chained URLs.
 for _name in (
     "cat", "cat_file", "cat_ranges", "checksum", "copy", "cp_file", "created", "exists", "get", "get_file", "info",
-    "invalidate_cache", "isdir", "isfile", "makedirs", "mkdir", "modified", "open", "pipe", "pipe_file", "put",
+    "invalidate_cache", "isfile", "makedirs", "mkdir", "modified", "open", "pipe", "pipe_file", "put",
     "put_file", "rm_file", "sign", "sizes", "touch", "ukey",
 ):  # fmt: skip
     setattr(SessionFileSystem, _name, getattr(DirFileSystem, _name))

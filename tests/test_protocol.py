@@ -315,5 +315,8 @@ def test_what_a_pattern_costs(moto: Make, moto_requests: list[Request], pattern:
     store(sm, ("s1", "t1"), ("s1", "t2"), ("s2", "t1"))
     fs = SessionFileSystem(storage=sm)
     moto_requests.clear()
-    assert fs.glob(pattern)
+    names = fs.glob(pattern)
+    assert names
+    assert len(moto_requests) == requests
+    assert not any(map(fs.isdir, [name for name in names if name.endswith(".json")]))
     assert len(moto_requests) == requests

@@ -1,0 +1,26 @@
+"""docs/tools.rst: the code below each of its headings, and the sessions that it is about."""
+
+import re
+import textwrap
+from pathlib import Path
+
+from storage_manager import Step, StepData
+from storage_manager.layout import COMPONENTS
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = (ROOT / "docs" / "tools.rst").read_text(encoding="utf-8")
+HALF = [Step("half", "t1", StepData(action={"type": "wait"})), Step("half", "t2", StepData("<p>", metadata={"n": 1}))]
+
+
+def recorded() -> list[Step]:
+    """The session that the page is about."""
+    folders = sorted((ROOT / "examples" / "sessions" / "harbour-books").iterdir())
+    values = [[row.decode((folder / row.filename).read_bytes()) for row in COMPONENTS] for folder in folders]
+    return [Step("harbour-books", folder.name, StepData(*data)) for folder, data in zip(folders, values, strict=True)]
+
+
+def blocks() -> dict[str, list[str]]:
+    """The code below each of the page's headings."""
+    parts = re.split(r"^(.+)\n[=-]{3,}\n\n", PAGE, flags=re.MULTILINE)[1:]
+    codes = [re.findall(r"\.\. code-block:: python\n\n((?: {4}.*\n|\n)+)", text) for text in parts[1::2]]
+    return dict(zip(parts[::2], ([textwrap.dedent(code) for code in block] for block in codes), strict=True))
