@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fsspec import AbstractFileSystem
+from fsspec.core import has_magic
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.spec import make_instance
 from fsspec.utils import tokenize
@@ -123,6 +124,11 @@ class SessionFileSystem(AbstractFileSystem):
         infos = {name: info for name, info in shown.items() if name and (levels is None or _depth(name) <= levels)}
         return infos if detail else list(infos)
 
+    def cat(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Of a pattern the names are found here, as `find` has them."""
+        is_pattern = isinstance(path, str) and has_magic(path)
+        return DirFileSystem.cat(self, self.glob(path) if is_pattern else path, *args, **kwargs)
+
     def isdir(self, path: Any) -> bool:
         """S3 is not asked of a component, which is a file: fsspec asks of each name that a pattern gave."""
         *ids, name = self._strip_protocol(path).split("/")
@@ -156,7 +162,7 @@ def _depth(name: str) -> int:
 
 # Its methods without its ancestors, by which tools would take this for asynchronous, and for a link of chained URLs.
 for _name in (
-    "cat", "cat_file", "cat_ranges", "checksum", "copy", "cp_file", "created", "exists", "get", "get_file", "info",
+    "cat_file", "cat_ranges", "checksum", "copy", "cp_file", "created", "exists", "get", "get_file", "info",
     "invalidate_cache", "isfile", "makedirs", "mkdir", "modified", "open", "pipe", "pipe_file", "put",
     "put_file", "rm_file", "sign", "sizes", "touch", "ukey",
 ):  # fmt: skip

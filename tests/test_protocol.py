@@ -205,6 +205,8 @@ def test_what_is_being_written_is_hidden(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_an_error_of_the_system(fs: SessionFileSystem) -> None:
+    with pytest.raises(FileNotFoundError):
+        fs.cat("s1/*/action.json")
     for read in (fs.cat, fs.info, fs.ls, lambda path: fs.open(path).read()):
         with pytest.raises(FileNotFoundError):
             read("s1/t1/action.json")
@@ -318,5 +320,9 @@ def test_what_a_pattern_costs(moto: Make, moto_requests: list[Request], pattern:
     names = fs.glob(pattern)
     assert names
     assert len(moto_requests) == requests
-    assert not any(map(fs.isdir, [name for name in names if name.endswith(".json")]))
+    names = [name for name in names if name.endswith(".json")]
+    assert not any(map(fs.isdir, names))
     assert len(moto_requests) == requests
+    if names:
+        assert list(fs.cat(pattern)) == names
+        assert len(moto_requests) == requests + 1 + len(names)

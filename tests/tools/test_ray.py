@@ -21,10 +21,11 @@ pytestmark = [
 def cluster() -> Iterator[None]:
     """No dashboard, no word to its makers; a short directory, as the path of a socket has 107 bytes at most."""
     with tempfile.TemporaryDirectory(dir="/tmp") as scratch, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # workers find credentials, as anywhere, in the variables that the cluster was started with
+        for name, value in {**MOTO_KEYS, "RAY_USAGE_STATS_ENABLED": "0"}.items():
+            patch.setenv(name, value)
         quiet = {"include_dashboard": False, "logging_level": "error", "log_to_driver": False}
-        # it outlives the test that has the credentials of moto
-        ray.init(num_cpus=1, _temp_dir=scratch, runtime_env={"env_vars": MOTO_KEYS}, **quiet)
+        ray.init(num_cpus=1, _temp_dir=scratch, **quiet)
         yield
         ray.shutdown()
 
