@@ -3,13 +3,11 @@
 import asyncio
 import json
 import multiprocessing
-import os
 import pickle
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -273,20 +271,29 @@ def test_a_place_of_another_backend(fs: SessionFileSystem) -> None:
     assert "memory" not in copy.to_json()
 
 
-def test_any_thread_and_a_forked_child(fs: SessionFileSystem) -> None:
+def test_any_thread(fs: SessionFileSystem) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(fs.cat, ["s1/t1/metadata.json"] * 8))) == 1
+
+
+FORKING = """
+import os
+from storage_manager.protocol import SessionFileSystem
+
+fs = SessionFileSystem()
+assert len(fs.find("")) == 8
+if not (pid := os.fork()):
+    os._exit(len(fs.find("")) - 8)
+assert os.waitpid(pid, 0)[1] == 0
+assert len(fs.find("")) == 8
+"""
+
+
+def test_a_forked_child(sm: StorageManager) -> None:
     # forking a process with threads is what is tested here, and Python 3.12 and newer warn of it
-    with pytest.warns(DeprecationWarning, match="fork") if sys.version_info >= (3, 12) else nullcontext():
-        pid = os.fork()
-    if not pid:
-        status = 1
-        try:
-            status = len(fs.find("")) - 8
-        finally:
-            os._exit(status)
-    assert os.waitpid(pid, 0)[1] == 0
-    assert len(fs.find("")) == 8
+    command = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-c", FORKING]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("cache", ["simplecache", "filecache"])
