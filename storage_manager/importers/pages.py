@@ -1,0 +1,168 @@
+"""What the frames of a page showed at a moment, put together as one HTML document."""
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from html import escape
+from typing import NamedTuple
+
+from storage_manager.importers.archive import refuse
+from storage_manager.importers.fields import Fields
+from storage_manager.importers.markup import Frame, Markup, Reference, Sheet, stylesheet, written
+
+__all__ = ["MAX_HTML", "Pages", "Snapshot"]
+
+# Pages of real traces have up to some 10 MB. References may double the size with each snapshot.
+MAX_HTML = 64 * 2**20
+# Each slice counts as this many characters more, so that many empty ones come to an end, too.
+_SLICE = 16
+# A real tree has the depth that browsers parse, 512; a reference to a node that holds it has none.
+_MAX_DEPTH = 10_000
+# Advertisements nest four or five; each level escapes again what is inside.
+_MAX_FRAMES = 10
+
+
+class Snapshot(NamedTuple):
+    """What one frame showed; `overrides` are the style sheets that scripts had changed: a member, or a count back."""
+
+    frame_id: str
+    page_id: str
+    is_main: bool
+    url: str
+    viewport: dict[str, object] | None
+    doctype: str
+    markup: Markup
+    overrides: dict[str, str | int]
+
+
+class Pages:
+    """The snapshots of one context, in the order in which they were taken."""
+
+    def __init__(self) -> None:
+        self._histories: dict[str, list[Snapshot]] = {}
+        self._moments: dict[str, dict[str, int]] = {}
+
+    def add(self, event: Fields) -> None:
+        """Take one more snapshot; `snapshotName` (before version 9), or phase and call, say of which moment.
+
+        Raises:
+            ValueError: it is none.
+        """
+        frame_id = event.needed("frameId")
+        history = self._histories.setdefault(frame_id, [])
+        name = event.text("snapshotName") or f"{event.text('phase')}@{event.text('callId')}"
+        self._moments.setdefault(name, {}).setdefault(frame_id, len(history))
+        history.append(_snapshot(event, history[-1] if history else None))
+
+    def main(self, moment: str, page_id: str | None) -> Snapshot | None:
+        """What the main frame showed at a moment, on this page if one is named."""
+        found = [self._histories[frame_id][index] for frame_id, index in self._moments.get(moment, {}).items()]
+        return next((shot for shot in found if shot.is_main and page_id in (None, shot.page_id)), None)
+
+    def html(self, moment: str, frame_id: str, sheet: Callable[[str], str | None]) -> str:
+        """The document of a frame at a moment, with those of the frames in it as `srcdoc`.
+
+        Parameters:
+            sheet: the text of the member with a name; None where there is none.
+
+        Raises:
+            ValueError: references that lead nowhere, in a circle, or to more than MAX_HTML characters.
+        """
+        return _Rendering(self._histories, self._moments[moment], sheet).document(frame_id, 0)
+
+
+def _snapshot(event: Fields, previous: Snapshot | None) -> Snapshot:
+    url = event.text("frameUrl") or ""
+    base = previous.markup.base if previous and previous.url == url else url
+    try:
+        markup = written(event.values.get("html"), base)
+    except ValueError as error:
+        raise ValueError(f"{event.where}: {error}") from error
+    overrides: dict[str, str | int] = {}
+    for override in event.objects("resourceOverrides"):
+        ago = override.number("ref")
+        overrides[override.needed("url")] = override.file() or int(ago or 0)
+    return Snapshot(
+        frame_id=event.needed("frameId"),
+        page_id=event.needed("pageId"),
+        is_main=event.flag("isMainFrame"),
+        url=url,
+        viewport=event.fields("viewport").values or None,
+        doctype=re.sub("[^A-Za-z0-9]", "", event.text("doctype") or ""),
+        markup=markup,
+        overrides=overrides,
+    )
+
+
+class _Rendering:
+    """One page; what it has written so far is bounded for all of its frames together."""
+
+    def __init__(
+        self,
+        histories: dict[str, list[Snapshot]],
+        moment: dict[str, int],
+        sheet: Callable[[str], str | None],
+    ) -> None:
+        self._histories = histories
+        self._moment = moment
+        self._sheet = sheet
+        self._size = 0
+
+    def document(self, frame_id: str, depth: int) -> str:
+        if depth > _MAX_FRAMES:
+            refuse(f"frames are nested deeper than {_MAX_FRAMES} levels, or in each other")
+        history, index = self._histories[frame_id], self._moment[frame_id]
+        doctype = history[index].doctype
+        pieces = [f"<!DOCTYPE {doctype}>" if doctype else ""]
+        for piece in self._pieces(history, index):
+            text = piece if isinstance(piece, str) else self._filled(piece, history, index, depth)
+            self._size += len(text) + _SLICE
+            if self._size > MAX_HTML:
+                refuse(f"a page has more than {MAX_HTML} characters")
+            pieces.append(text)
+        return "".join(pieces)
+
+    def _pieces(self, history: list[Snapshot], index: int) -> Iterator[str | Frame | Sheet]:
+        """The slices of text between holes, and the holes that are no references, in their order."""
+        todo = [(index, 0, len(history[index].markup.text))]
+        while todo:
+            at, position, end = todo.pop()
+            markup = history[at].markup
+            hole = bisect_left(markup.offsets, position)
+            if hole == len(markup.offsets) or markup.offsets[hole] >= end:
+                yield markup.text[position:end]
+                continue
+            offset, filling = markup.offsets[hole], markup.holes[hole]
+            yield markup.text[position:offset]
+            if offset + 1 < end:
+                todo.append((at, offset + 1, end))
+            if isinstance(filling, Reference):
+                todo.append(_target(history, at, filling))
+            else:
+                yield filling
+            if len(todo) > _MAX_DEPTH:
+                refuse("references between snapshots lead in a circle")
+
+    def _filled(self, hole: Frame | Sheet, history: list[Snapshot], index: int, depth: int) -> str:
+        if isinstance(hole, Sheet):
+            name = _override(history, index, hole.url)
+            css = self._sheet(name) if name else None
+            return hole.markup if css is None else stylesheet(css)
+        if hole.frame_id not in self._moment:
+            return ""
+        return f' srcdoc="{escape(self.document(hole.frame_id, depth + 1))}"'
+
+
+def _target(history: list[Snapshot], at: int, reference: Reference) -> tuple[int, int, int]:
+    if reference.ago > at or reference.node >= len(history[at - reference.ago].markup.starts):
+        refuse(f"a reference of a page leads nowhere: node {reference.node}, {reference.ago} snapshots ago")
+    markup = history[at - reference.ago].markup
+    return at - reference.ago, markup.starts[reference.node], markup.ends[reference.node]
+
+
+def _override(history: list[Snapshot], index: int, url: str) -> str | None:
+    """The member with what a style sheet had become, if scripts had changed it."""
+    override = history[index].overrides.get(url)
+    if isinstance(override, int) and 0 <= override <= index:
+        override = history[index - override].overrides.get(url)
+    return override if isinstance(override, str) else None

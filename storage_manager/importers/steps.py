@@ -1,0 +1,143 @@
+"""The step that an action becomes: what was done, what the page was then, and where this is known from."""
+
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from html import unescape
+from typing import Any
+
+from storage_manager.importers.archive import Archive, refuse
+from storage_manager.importers.pages import Snapshot
+from storage_manager.importers.trace import PHASES, Action
+from storage_manager.layout import COMPONENTS, StepData
+
+__all__ = ["MAX_SESSION", "Steps"]
+
+# 100 MB of trace are some GB as steps, each of which has its page as a whole; a bomb would fill the disk.
+MAX_SESSION = 8 * 2**30
+
+_TITLE = re.compile(r"<title[^>]*>([^<]*)</title>", re.IGNORECASE)
+_BODY = re.compile(r"<body\b", re.IGNORECASE)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class Steps:
+    """The steps of a trace, made when they are asked for; for one thread.
+
+    Raises (here and in each method):
+        ValueError, zipfile.BadZipFile, zlib.error, EOFError: the trace is not whole, or hostile.
+    """
+
+    def __init__(self, archive: Archive, actions: list[Action]) -> None:
+        self._archive = archive
+        self._actions = actions
+        self._page_ids = [_page_id(action) for action in actions]
+        self._starts: dict[str | None, list[float]] = defaultdict(list)
+        for action, page_id in zip(actions, self._page_ids, strict=True):
+            self._starts[page_id].append(action.start)
+
+    def __len__(self) -> int:
+        return len(self._actions)
+
+    def check(self) -> None:
+        """Make every step once: what store_step_data would refuse is refused before anything is stored."""
+        size = 0
+        for number in range(len(self)):
+            values = zip(COMPONENTS, self.data(number), strict=True)
+            size += sum(len(row.encode(value, row.keyword)) for row, value in values if value is not None)
+            if size > MAX_SESSION:
+                refuse(f"as a session it has more than {MAX_SESSION} bytes")
+
+    def data(self, number: int) -> StepData:
+        """The components of a step, counted from 0; what the trace does not have is None."""
+        action, page_id = self._actions[number], self._page_ids[number]
+        phase, shot = _shown(action)
+        html = action.context.pages.html(action.moments[phase], shot.frame_id, self._sheet) if shot else None
+        about = {
+            "url": shot.url if shot else None,
+            "title": _title(html or ""),
+            "page_id": page_id,
+            "snapshot": phase if shot else None,
+            "viewport": shot.viewport if shot else None,
+            **_about(action),
+        }
+        return StepData(html, self._image(action, page_id), _call(action), _present(about))
+
+    def _sheet(self, name: str) -> str | None:
+        data = self._archive.read(name)
+        return None if data is None else data.decode(errors="replace")
+
+    def _image(self, action: Action, page_id: str | None) -> bytes | None:
+        """The screenshot of the action, else the frame of the screencast that shows what it did."""
+        taken = (action.context.screenshots.get(f"{phase}@{action.call_id}") for phase in PHASES)
+        name = next(filter(None, taken), None)
+        if name is None and page_id is not None:
+            end, starts = _end(action), self._starts[page_id]
+            at = bisect_right(starts, end)
+            name = action.context.frame_after(page_id, end, starts[at] if at < len(starts) else float("inf"))
+        return self._archive.read(name) if name else None
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value not in (None, "", [], {})}
+
+
+def _end(action: Action) -> float:
+    return action.start if action.end is None else action.end
+
+
+def _shown(action: Action) -> tuple[str, Snapshot | None]:
+    """What the page was after the action; else during it; else before."""
+    shots = [(phase, action.context.pages.main(action.moments[phase], action.page_id)) for phase in PHASES]
+    return next(((phase, shot) for phase, shot in shots if shot), ("", None))
+
+
+def _page_id(action: Action) -> str | None:
+    """The page of the action, of its snapshot, or, until version 5, the one that it opened."""
+    _, shot = _shown(action)
+    opened = action.result.get("page") if isinstance(action.result, dict) else None
+    guid = opened.get("guid") if isinstance(opened, dict) else None
+    return action.page_id or (shot.page_id if shot else None) or (guid if isinstance(guid, str) else None)
+
+
+def _title(html: str) -> str:
+    body = _BODY.search(html)
+    title = _TITLE.search(html, 0, body.start() if body else len(html))
+    return unescape(title[1]).strip() if title else ""
+
+
+def _call(action: Action) -> dict[str, Any]:
+    call = {
+        "type": action.fields.needed("method"),
+        "class": action.fields.text("class") or action.fields.text("type"),
+        "title": action.title,
+        "params": action.fields.mapping("params"),
+        "point": action.point,
+        "error": action.error,
+        "log": action.log,
+        "result": action.result,
+        "call_id": action.call_id,
+    }
+    return _present(call)
+
+
+def _about(action: Action) -> dict[str, Any]:
+    """What is known of when and where: times in milliseconds, `timestamp` in UTC."""
+    options, wall_time = action.context.options, action.wall_time
+    when = None if wall_time is None else _EPOCH + timedelta(milliseconds=wall_time)
+    known = {
+        "timestamp": when.isoformat(timespec="milliseconds") if when else None,
+        "start": action.start,
+        "end": action.end,
+        "duration": None if action.end is None else round(action.end - action.start, 3),
+        "browser": options.text("browserName"),
+        "platform": options.text("platform"),
+        "trace_title": options.text("title"),
+        "playwright_version": options.text("playwrightVersion"),
+        "trace_version": action.context.version,
+        "source": "playwright-trace",
+    }
+    viewport = options.fields("options").mapping("viewport")
+    return known | ({"viewport": viewport} if viewport and not _shown(action)[1] else {})
