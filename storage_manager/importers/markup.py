@@ -232,4 +232,4 @@ def _nodes(writer: _Writer, root: object) -> Iterator[tuple[Any, bool]]:
         elif isinstance(node, str) or (isinstance(node, list) and node and isinstance(node[0], list)):
             yield node, in_style
         else:
-            refuse(f"a node of a page must be a text, an element or a reference, not {str(node)[:40]!r}")
+            refuse(f"a node of a page must be a text, an element or a reference, not {type(node).__name__}")

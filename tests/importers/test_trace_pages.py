@@ -77,7 +77,8 @@ async def test_frames_lie_in_frames(tmp_path: Path) -> None:
     inner = ["P", {"title": '"'}, "in & out"]
     events = [*page(main), snapshot("after@call@1", inner, CHILD, doctype=None)]
     assert await html_of(tmp_path, {"t.trace": events}) == (
-        '<!DOCTYPE html><BODY><IFRAME name="a" srcdoc="&lt;P title=&quot;&amp;quot;&quot;&gt;in &amp;amp; out&lt;/P&gt;">'
+        '<!DOCTYPE html><BODY><IFRAME name="a" srcdoc="&lt;P title=&quot;&amp;quot;&quot;&gt;in &amp;amp; out'
+        '&lt;/P&gt;">'
         "</IFRAME><IFRAME></IFRAME></BODY>"
     )
 
