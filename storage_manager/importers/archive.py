@@ -14,8 +14,10 @@ __all__ = ["MAX_EVENTS", "MAX_FILE", "MAX_LINE", "MAX_MEMBERS", "MAX_RATIO", "Ar
 
 # A day's recording has some ten thousand screencast frames; more members need zip64, which is refused, too.
 MAX_MEMBERS = 50_000
-# Real ones of all `.trace` members together have up to 100 MB; about twice this is held in memory.
+# All `.trace` members of real ones together have up to 100 MB; up to four times this is held in memory.
 MAX_EVENTS = 256 * 2**20
+# What is kept of a short event takes more than its line, so that each counts as that many bytes more.
+_EVENT = 256
 # One event, at most the snapshot of a page with its inlined data: a line is parsed as a whole, into 20 times as much.
 MAX_LINE = 32 * 2**20
 # An image or a style sheet: a frame of the screencast has 10 to 200 kB.
@@ -69,6 +71,7 @@ class Archive:
     def __init__(self, path: str) -> None:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its other end
             refuse("it is not a regular file")
+        self._events = 0
         with ExitStack() as stack:
             file = stack.enter_context(open(path, "rb"))
             _check_directory(file)
@@ -87,8 +90,6 @@ class Archive:
         self.traces = sorted(name for name in self._infos if name.endswith(".trace"))
         if not self.traces:
             refuse("no member is called *.trace: it is not a trace of Playwright")
-        if sum(self._infos[name].file_size for name in self.traces) > MAX_EVENTS:
-            refuse(f"its events have more than {MAX_EVENTS} bytes")
 
     def _bounded(self, name: str, most: int) -> zipfile.ZipInfo:
         """The member with a name; zipfile gives no more bytes of it than are declared, and these are bounded."""
@@ -106,6 +107,9 @@ class Archive:
             while line := member.readline(MAX_LINE + 1):
                 number += 1
                 where = f"{name[:80]}, line {number}"
+                self._events += len(line) + _EVENT
+                if self._events > MAX_EVENTS:
+                    refuse(f"{where}: its events take more than {MAX_EVENTS} bytes")
                 if len(line) > MAX_LINE:
                     refuse(f"{where}: more than {MAX_LINE} bytes")
                 if line.strip():

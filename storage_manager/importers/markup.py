@@ -23,7 +23,7 @@ _VOID = {"AREA", "BASE", "BR", "COL", "COMMAND", "EMBED", "HR", "IMG", "INPUT", 
 _VOID |= {"SOURCE", "TRACK", "WBR"}
 _WITHOUT_CONTENT = {"IFRAME", "NOEMBED", "NOFRAMES", *_VOID}
 _RENAMED = {"XMP": "PRE", "PLAINTEXT": "PRE"}  # their text is not unescaped by browsers
-_EATS_NEWLINE = {"PRE", "LISTING", "TEXTAREA"}  # of a line feed right after their start tag
+_EATS_NEWLINE = {"PRE", "LISTING", "TEXTAREA", *_RENAMED}  # of a line feed right after their start tag
 _DROPPED = {("IFRAME", name) for name in ("src", "srcdoc", "sandbox")}
 _DROPPED |= {("FRAME", "src"), ("OBJECT", "data"), ("EMBED", "src")}  # they load documents
 _HARMLESS_META = {"content-type", "content-language", "default-style", "x-ua-compatible"}
@@ -80,10 +80,11 @@ def _css(text: str) -> str:
 
 
 def _reference(node: list[Any]) -> Reference:
-    pair = node[0]
-    if len(node) != 1 or len(pair) != 2 or any(type(number) is not int or number < 0 for number in pair):
-        refuse("a reference to a node must be two counts")
-    return Reference(*pair)
+    if len(node) == 1 and len(node[0]) == 2:
+        ago, number = node[0]
+        if type(ago) is int and type(number) is int and ago >= 0 and number >= 0:
+            return Reference(ago, number)
+    refuse("a reference to a node must be two counts")
 
 
 def _attributes(node: list[Any]) -> dict[str, str]:
@@ -158,39 +159,41 @@ class _Writer:
 
     def open(self, node: list[Any]) -> tuple[int, str, int]:
         """Write the start tag of an element; what closes it."""
-        start, attributes, tag = self.size, _attributes(node), str(node[0]).upper()
+        start, attributes, tag = self.size, _attributes(node), node[0].upper()
+        if self._instead(tag, node[0], attributes):
+            return start, "", self._mute()
         name = _RENAMED.get(tag, node[0]) if _NAME.fullmatch(node[0]) else "x-unnamed"
-        end_tag = "" if tag in _VOID else f"</{name}>"
-        if tag == "SCRIPT" or (tag == "META" and not _is_harmless(attributes)):
-            return start, "", self._mute()
-        if tag == "TEMPLATE" and _SHEET in attributes:
-            self.write(stylesheet(attributes[_SHEET]))
-            return start, "", self._mute()
-        if tag == "BASE" and "href" in attributes:
-            self.base = attributes["href"]
-        if tag == "LINK" and "stylesheet" in attributes.get("rel", "").lower().split():
-            url = _joined(self.base, attributes.get("href", ""))
-            self.leave(Sheet(url, _start_tag(tag, name, attributes) + ">"))
-            return start, "", self._mute()
         self.write(_start_tag(tag, name, _with_state(tag, attributes)))
         source = attributes.get("src", "")
         if tag == "IFRAME" and source.startswith("/snapshot/"):
             self.leave(Frame(source.removeprefix("/snapshot/")))
-        self.write(">\n" if tag in _EATS_NEWLINE or name == "PRE" else ">")
-        value = attributes.get("__playwright_value_")
-        if tag == "TEXTAREA" and value is not None:
-            self.write(escape(value))
-            return start, end_tag, self._mute()
-        return start, end_tag, self._mute() if tag in _WITHOUT_CONTENT else 0
+        self.write(">\n" if tag in _EATS_NEWLINE else ">")
+        value = attributes.get("__playwright_value_") if tag == "TEXTAREA" else None
+        self.write(escape(value or ""))
+        hides = value is not None or tag in _WITHOUT_CONTENT
+        return start, "" if tag in _VOID else f"</{name}>", self._mute() if hides else 0
+
+    def _instead(self, tag: str, name: str, attributes: Mapping[str, str]) -> bool:
+        """Write what takes the place of an element, or nothing for one that acts; False where it stays."""
+        if tag == "BASE":
+            self.base = attributes.get("href", self.base)
+        if tag == "TEMPLATE" and _SHEET in attributes:
+            self.write(stylesheet(attributes[_SHEET]))
+        elif tag == "LINK" and "stylesheet" in attributes.get("rel", "").lower().split():
+            url = _joined(self.base, attributes.get("href", ""))
+            self.leave(Sheet(url, _start_tag(tag, name, attributes) + ">"))
+        elif tag != "SCRIPT" and not (tag == "META" and _acts(attributes)):
+            return False
+        return True
 
     def _mute(self) -> int:
         self.muted += 1
         return 1
 
 
-def _is_harmless(attributes: Mapping[str, str]) -> bool:
-    kinds = [value.strip().lower() for key, value in attributes.items() if key.lower() == "http-equiv"]
-    return all(kind in _HARMLESS_META for kind in kinds)
+def _acts(attributes: Mapping[str, str]) -> bool:
+    kinds = {value.strip().lower() for key, value in attributes.items() if key.lower() == "http-equiv"}
+    return not kinds <= _HARMLESS_META
 
 
 def _joined(base: str, url: str) -> str:

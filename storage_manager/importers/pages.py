@@ -14,7 +14,7 @@ __all__ = ["MAX_HTML", "Pages", "Snapshot"]
 
 # Pages of real traces have up to some 10 MB. References may double the size with each snapshot.
 MAX_HTML = 64 * 2**20
-# Each slice counts as this many characters more, so that many empty ones come to an end, too.
+# Each slice counts as this many characters more: many empty ones come to an end, too.
 _SLICE = 16
 # A real tree has the depth that browsers parse, 512; a reference to a node that holds it has none.
 _MAX_DEPTH = 10_000
@@ -59,16 +59,17 @@ class Pages:
         found = [self._histories[frame_id][index] for frame_id, index in self._moments.get(moment, {}).items()]
         return next((shot for shot in found if shot.is_main and page_id in (None, shot.page_id)), None)
 
-    def html(self, moment: str, frame_id: str, sheet: Callable[[str], str | None]) -> str:
+    def html(self, moment: str, frame_id: str, sheet: Callable[[str], str | None], spend: Callable[[int], None]) -> str:
         """The document of a frame at a moment, with those of the frames in it as `srcdoc`.
 
         Parameters:
             sheet: the text of the member with a name; None where there is none.
+            spend: told what each slice costs beside its characters; may refuse.
 
         Raises:
             ValueError: references that lead nowhere, in a circle, or to more than MAX_HTML characters.
         """
-        return _Rendering(self._histories, self._moments[moment], sheet).document(frame_id, 0)
+        return _Rendering(self._histories, self._moments[moment], sheet, spend).document(frame_id, 0)
 
 
 def _snapshot(event: Fields, previous: Snapshot | None) -> Snapshot:
@@ -102,10 +103,12 @@ class _Rendering:
         histories: dict[str, list[Snapshot]],
         moment: dict[str, int],
         sheet: Callable[[str], str | None],
+        spend: Callable[[int], None],
     ) -> None:
         self._histories = histories
         self._moment = moment
         self._sheet = sheet
+        self._spend = spend
         self._size = 0
 
     def document(self, frame_id: str, depth: int) -> str:
@@ -116,6 +119,7 @@ class _Rendering:
         pieces = [f"<!DOCTYPE {doctype}>" if doctype else ""]
         for piece in self._pieces(history, index):
             text = piece if isinstance(piece, str) else self._filled(piece, history, index, depth)
+            self._spend(_SLICE)
             self._size += len(text) + _SLICE
             if self._size > MAX_HTML:
                 refuse(f"a page has more than {MAX_HTML} characters")
@@ -133,7 +137,8 @@ class _Rendering:
                 yield markup.text[position:end]
                 continue
             offset, filling = markup.offsets[hole], markup.holes[hole]
-            yield markup.text[position:offset]
+            if position < offset:
+                yield markup.text[position:offset]
             if offset + 1 < end:
                 todo.append((at, offset + 1, end))
             if isinstance(filling, Reference):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TypeVar
 
-from storage_manager.errors import InvalidDataError, InvalidIdError, LocalStorageError, StorageManagerError
+from storage_manager.errors import InvalidDataError, InvalidIdError, LocalStorageError, StorageManagerError, translating
 from storage_manager.importers.archive import Archive
 from storage_manager.importers.steps import Steps
 from storage_manager.importers.trace import Context, actions_of
@@ -40,7 +40,7 @@ async def import_playwright_trace(
 
     Parameters:
         storage: where to.
-        path: the zip, of versions 3 to 10 of the format (Playwright 1.31 to 1.65, and older ones).
+        path: the zip, of versions 3 to 10 of the format: Playwright 1.31 to 1.65.
         session_id: None: from the file's name.
 
     Raises:
@@ -51,7 +51,8 @@ async def import_playwright_trace(
         S3OperationError, S3ConfigError, LocalStorageError: storing failed; what was stored is deleted again.
     """
     name = os.fspath(path)
-    session_id = _session_id(name) if session_id is None else check_id(session_id, "session_id")
+    with translating("import", name):
+        session_id = _session_id(name) if session_id is None else check_id(session_id, "session_id")
     if await storage.list_steps_for_session(session_id):
         why = "has steps already: give another session_id, or delete it first"
         raise InvalidDataError(f"cannot import {name}: the session {session_id} {why}", operation="import", url=name)
@@ -74,7 +75,7 @@ def _session_id(path: str) -> str:
     """The file's name without its suffix, where it is an id or can be made one."""
     session_id = _FOREIGN.sub("-", PurePath(path).stem).replace("::", "-")
     if not is_id(session_id):
-        raise InvalidIdError(f"no session id can be made from the name of {path}: give session_id", operation="import")
+        raise InvalidIdError(f"no session id can be made from the name of {path}: give session_id")
     return session_id
 
 

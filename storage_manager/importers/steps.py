@@ -15,10 +15,11 @@ from storage_manager.layout import COMPONENTS, StepData
 
 __all__ = ["MAX_SESSION", "Steps"]
 
-# 100 MB of trace are some GB as steps, each of which has its page as a whole; a bomb would fill the disk.
+# 100 MB of trace are some GB as steps, each of which has its page as a whole; a bomb would fill the disk, or, with
+# pages of many empty slices, never come to an end.
 MAX_SESSION = 8 * 2**30
 
-_TITLE = re.compile(r"<title[^>]*>([^<]*)</title>", re.IGNORECASE)
+_TITLE = re.compile(r"<title(?:\s[^>]*)?>([^<]*)</title>", re.IGNORECASE)
 _BODY = re.compile(r"<body\b", re.IGNORECASE)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -34,6 +35,7 @@ class Steps:
         self._archive = archive
         self._actions = actions
         self._page_ids = [_page_id(action) for action in actions]
+        self._spent = 0
         self._starts: dict[str | None, list[float]] = defaultdict(list)
         for action, page_id in zip(actions, self._page_ids, strict=True):
             self._starts[page_id].append(action.start)
@@ -43,18 +45,22 @@ class Steps:
 
     def check(self) -> None:
         """Make every step once: what store_step_data would refuse is refused before anything is stored."""
-        size = 0
         for number in range(len(self)):
-            values = zip(COMPONENTS, self.data(number), strict=True)
-            size += sum(len(row.encode(value, row.keyword)) for row, value in values if value is not None)
-            if size > MAX_SESSION:
-                refuse(f"as a session it has more than {MAX_SESSION} bytes")
+            for row, value in zip(COMPONENTS, self.data(number), strict=True):
+                self._spend(0 if value is None else len(row.encode(value, row.keyword)))
+        self._spent = 0
+
+    def _spend(self, count: int) -> None:
+        self._spent += count
+        if self._spent > MAX_SESSION:
+            refuse(f"as a session it has more than {MAX_SESSION} bytes")
 
     def data(self, number: int) -> StepData:
         """The components of a step, counted from 0; what the trace does not have is None."""
         action, page_id = self._actions[number], self._page_ids[number]
         phase, shot = _shown(action)
-        html = action.context.pages.html(action.moments[phase], shot.frame_id, self._sheet) if shot else None
+        pages, moment = action.context.pages, action.moments.get(phase, "")
+        html = pages.html(moment, shot.frame_id, self._sheet, self._spend) if shot else None
         about = {
             "url": shot.url if shot else None,
             "title": _title(html or ""),

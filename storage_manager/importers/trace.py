@@ -16,7 +16,7 @@ from storage_manager.importers.pages import Pages
 
 __all__ = ["KNOWN_VERSIONS", "MAX_ACTIONS", "Action", "Context", "actions_of"]
 
-KNOWN_VERSIONS = range(3, 11)  # Playwright 1.13 to 1.65
+KNOWN_VERSIONS = range(3, 11)  # Playwright 1.31 writes 4, 1.46 writes 7, 1.65 writes 10
 # As many as have a place in step_000001 and so on, by far: a day's run has some thousands.
 MAX_ACTIONS = 100_000
 # A screencast shows what an action did a little later: frames are taken 5 times a second at least.
@@ -101,7 +101,7 @@ class Context:
         version = event.needed_number("version")
         if version not in KNOWN_VERSIONS:
             known = f"{KNOWN_VERSIONS[0]} to {KNOWN_VERSIONS[-1]}"
-            newer = "a newer Playwright" if version > KNOWN_VERSIONS[-1] else "a Playwright before 1.13"
+            newer = "a newer Playwright" if version > KNOWN_VERSIONS[-1] else "an older one"
             refuse(f"it has version {version:g} of the format, from {newer}: this library knows versions {known}")
         self.options, self.version = event, int(version)
         self.from_library = self.version < 7 or event.text("origin") == "library"
