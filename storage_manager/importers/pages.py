@@ -18,6 +18,7 @@ MAX_HTML = 64 * 2**20
 _SLICE = 16
 # A real tree has the depth that browsers parse, 512; a reference to a node that holds it has none.
 _MAX_DEPTH = 10_000
+_NOT_RECORDED = "<!-- not in the trace -->"
 # Advertisements nest four or five; each level escapes again what is inside.
 _MAX_FRAMES = 10
 
@@ -67,7 +68,7 @@ class Pages:
             spend: told what each slice costs beside its characters; may refuse.
 
         Raises:
-            ValueError: references that lead nowhere, in a circle, or to more than MAX_HTML characters.
+            ValueError: references that lead in a circle, or to more than MAX_HTML characters.
         """
         return _Rendering(self._histories, self._moments[moment], sheet, spend).document(frame_id, 0)
 
@@ -141,10 +142,12 @@ class _Rendering:
                 yield markup.text[position:offset]
             if offset + 1 < end:
                 todo.append((at, offset + 1, end))
-            if isinstance(filling, Reference):
-                todo.append(_target(history, at, filling))
-            else:
+            if not isinstance(filling, Reference):
                 yield filling
+            elif target := _target(history, at, filling):
+                todo.append(target)
+            else:
+                yield _NOT_RECORDED
             if len(todo) > _MAX_DEPTH:
                 refuse("references between snapshots lead in a circle")
 
@@ -158,9 +161,13 @@ class _Rendering:
         return f' srcdoc="{escape(self.document(hole.frame_id, depth + 1))}"'
 
 
-def _target(history: list[Snapshot], at: int, reference: Reference) -> tuple[int, int, int]:
+def _target(history: list[Snapshot], at: int, reference: Reference) -> tuple[int, int, int] | None:
+    """Which part of which snapshot a reference means; None where the trace does not have it.
+
+    In a chunk that is not the first, style sheets of scripts are referred to that an earlier one has.
+    """
     if reference.ago > at or reference.node >= len(history[at - reference.ago].markup.starts):
-        refuse(f"a reference of a page leads nowhere: node {reference.node}, {reference.ago} snapshots ago")
+        return None
     markup = history[at - reference.ago].markup
     return at - reference.ago, markup.starts[reference.node], markup.ends[reference.node]
 

@@ -68,6 +68,11 @@ async def test_each_kind_of_node(tmp_path: Path, node: object, html: str) -> Non
     assert await html_of(tmp_path, {"t.trace": page(node, doctype=None)}) == html
 
 
+@pytest.mark.parametrize("reference", [[1, 0], [0, 0], [10**30, 0], [0, 10**30]])
+async def test_what_was_not_recorded_is_marked(tmp_path: Path, reference: list[int]) -> None:
+    assert await html_of(tmp_path, {"t.trace": page([reference], doctype=None)}) == "<!-- not in the trace -->"
+
+
 async def test_a_doctype_holds_no_markup(tmp_path: Path) -> None:
     assert await html_of(tmp_path, {"t.trace": page("x", doctype="html><script>")}) == "<!DOCTYPE htmlscript>x"
 

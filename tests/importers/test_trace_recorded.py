@@ -137,7 +137,11 @@ async def record(chromium: str, site: str, path: Path) -> None:
         await context.tracing.group("a group")
         await second.inner_text("#p")
         await context.tracing.group_end()
-        await context.tracing.stop(path=path)
+        await context.tracing.stop_chunk(path=path)
+        await first.go_back()
+        await context.tracing.start_chunk()
+        await first.fill("#q", "in the second chunk")
+        await context.tracing.stop(path=path.with_stem("second"))
 
 
 @pytest.fixture(scope="module")
@@ -250,3 +254,10 @@ async def test_nothing_of_a_hostile_page_runs(tmp_path: Path, chromium: str) -> 
             assert await page.evaluate("document.scripts.length") == 0, node
         await page.set_content(ATTACK)  # and would be noticed
         await page.wait_for_function("window.hit")
+
+
+async def test_a_second_chunk_stands_alone(recorded: Path, tmp_path: Path) -> None:
+    [step] = await imported(StorageManager(local_base_path=tmp_path / "base"), recorded.with_stem("second"))
+    assert of(step)[0]["type"] == "fill"
+    assert 'value="in the second chunk"' in (step.html or "")
+    assert "in a frame" in (step.html or "")
