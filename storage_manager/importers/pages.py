@@ -15,7 +15,7 @@ __all__ = ["MAX_HTML", "Pages", "Snapshot"]
 # Pages of real traces have up to some 10 MB. References may double the size with each snapshot.
 MAX_HTML = 64 * 2**20
 # Each slice counts as this many characters more: many empty ones come to an end, too.
-_SLICE = 16
+_SLICE = 64
 # A real tree has the depth that browsers parse, 512; a reference to a node that holds it has none.
 _MAX_DEPTH = 10_000
 _NOT_RECORDED = "<!-- not in the trace -->"
