@@ -142,15 +142,13 @@ async def test_cancelled_while_it_reads_and_the_loop_goes_on(
 
     monkeypatch.setattr(playwright, "_checked", slow)
     task = asyncio.create_task(import_playwright_trace(StorageManager(local_base_path=tmp_path / "base"), trace))
+    task.cancel()
     turns = 0
-    await asyncio.to_thread(reading.wait)
-    while not ended.is_set() and turns < 20:
+    while not task.done():
         await asyncio.sleep(0.001)
         turns += 1
-    assert turns == 20
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    assert turns > 20
+    assert task.cancelled()
     assert ended.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("import")]
 

@@ -196,15 +196,15 @@ async def test_the_screenshot_is_the_one_taken_else_the_frame_that_shows_the_act
     taken = {"type": "screenshot", "callId": "call@4", "phase": "action", "file": "screenshots/4.png"}
     nothing = [{**taken, "file": None}, {**first[0], "sha1": None}]
     other = frame(1004.7, page="page@2")
-    gone = frame(1900.0)
-    events = [header(), *(event for number in (1, 2, 3, 4, 800) for event in action(number)), taken, *nothing]
-    events += [event for event, _ in (last, again, first, other, gone)]
+    gone, late = frame(1900.0), frame(10600.0)
+    events = [header(), *(event for number in (1, 2, 3, 4, 800, 9000) for event in action(number)), taken, *nothing]
+    events += [event for event, _ in (last, again, first, other, gone, late)]
     members: dict[str, Any] = {"t.trace": events, "screenshots/4.png": PNG}
-    members |= {name: JPEG + bytes([number]) for number, (_, name) in enumerate((first, again, last, other))}
+    members |= {name: JPEG + bytes([number]) for number, (_, name) in enumerate((first, again, last, other, late))}
     steps = await imported(StorageManager(local_base_path=tmp_path / "base"), write_zip(tmp_path / "t.zip", members))
     # after the first nothing new was shown before the second; the second's came before the third; the frame at
-    # 1099 is too late for any but the last, whose own is not in the zip
-    assert [step.screenshot for step in steps] == [JPEG + b"\0", JPEG + b"\1", JPEG + b"\1", PNG, None]
+    # 1099 is too late for any; that of the fifth is not in the zip, and that after the last too late for it
+    assert [step.screenshot for step in steps] == [JPEG + b"\0", JPEG + b"\1", JPEG + b"\1", PNG, None, None]
 
 
 async def test_a_page_that_an_action_opened(tmp_path: Path) -> None:
