@@ -142,6 +142,7 @@ async def test_cancelled_while_it_reads_and_the_loop_goes_on(
 
     monkeypatch.setattr(playwright, "_checked", slow)
     task = asyncio.create_task(import_playwright_trace(StorageManager(local_base_path=tmp_path / "base"), trace))
+    await asyncio.to_thread(reading.wait)
     task.cancel()
     turns = 0
     while not task.done():
