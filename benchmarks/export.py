@@ -5,13 +5,16 @@ import multiprocessing
 import os
 import random
 import resource
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from typing import NamedTuple
 
 from storage_manager import Step, StepData, StorageManager
-from storage_manager.export import export_parquet, export_webdataset
+from storage_manager.export import export_parquet, export_webdataset, read_dask
+from storage_manager.layout import ALL_COMPONENTS
 
 MEMORY = "/dev/shm"
 
@@ -74,6 +77,25 @@ def measure(name: str, root: str, url: str) -> Cost:
     return Cost(time.perf_counter() - start, time.process_time() - cpu, peak)
 
 
+def by_workers(count: int, root: str, url: str) -> float:
+    """Seconds that so many Dask workers of one thread take for the same export; starting them does not count."""
+    from dask.distributed import Client  # noqa: PLC0415 (its memory is not that of an export)
+
+    with Client(n_workers=count, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as client:
+        client.run(import_module, "storage_manager.export.dataframe")
+        frame = read_dask(StorageManager(local_base_path=root), components=ALL_COMPONENTS)
+        start = time.perf_counter()
+        frame.to_parquet(url, compression="zstd", write_index=False)
+        return time.perf_counter() - start
+
+
+def print_scaling(work: Work, root: str) -> None:
+    """Print how much less time two workers take than one: the medians of five rounds, in turns."""
+    rounds = [[by_workers(count, root, f"{root} by {count}") for count in (1, 2)] for _ in range(5)]
+    one, two = (statistics.median(times) for times in zip(*rounds, strict=True))
+    print(f"{work.name:22}  read_dask: {work.steps / one:,.0f} steps/s by one worker, {one / two:.2f} times by two")
+
+
 def main() -> None:
     """Print a row for each export of each work."""
     with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as scratch:
@@ -85,6 +107,7 @@ def main() -> None:
                     cost = pool.apply(measure, (name, root, f"{scratch}/{work.name} {name}"))
                 rate, cpu = work.steps / cost.seconds, cost.cpu / work.steps * 1e6
                 print(f"{work.name:22}  {name:18}  {rate:8,.0f} steps/s  {cpu:6,.0f} us of CPU  {cost.peak:5} MB")
+            print_scaling(work, root)
 
 
 if __name__ == "__main__":
