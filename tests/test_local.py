@@ -4,6 +4,8 @@ import asyncio
 import errno
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from storage_manager import LocalStorageError, StepData, StorageManager
+from storage_manager import LocalStorageError, Step, StepData, StorageManager
 from storage_manager.filesystems.base import STAGING_PREFIX
 from storage_manager.filesystems.leftovers import _modified
 from storage_manager.filesystems.local import AsyncLocalFileSystem
@@ -130,6 +132,59 @@ async def test_the_base_is_gone(sm: StorageManager, base: Path) -> None:
         with pytest.raises(LocalStorageError, match=str(base)):
             await call
     assert not base.exists()
+
+
+@pytest.mark.parametrize("max_workers", [1, 3])
+async def test_reads_that_are_made_together_answer_each_for_itself(base: Path, max_workers: int) -> None:
+    sm = StorageManager(local_base_path=base, storage_options={"max_workers": max_workers})
+    await sm.store_steps([Step("s", f"{number:02}", StepData(f"<p>{number}", b"", {}, {})) for number in range(50)])
+    (base / "s" / "07" / "observation.html").write_bytes(b"\xff")
+    wanted = [*range(50), 99, 98]
+    reads = [asyncio.ensure_future(sm.retrieve_step_data("s", f"{number:02}")) for number in wanted]
+    await asyncio.sleep(0)
+    for read in (*reads[10:30], reads[-1]):  # more than are read in one hop
+        read.cancel()
+    answers = await asyncio.gather(*reads, return_exceptions=True)
+    for number, answer in zip(wanted, answers, strict=True):
+        if isinstance(answer, StepData):
+            html = f"<p>{number}" if number not in (7, 99) else None
+            assert answer == (StepData(html, b"", {}, {}) if number < 50 else StepData())
+    assert [type(answer) for answer in answers].count(asyncio.CancelledError) == 21
+    assert (await sm.retrieve_step_data("s", "03")).html == "<p>3"
+
+
+async def test_reads_that_are_made_together_fail_together_where_the_base_is_gone(
+    sm: StorageManager, base: Path
+) -> None:
+    await sm.store_step_data("s", "a", "<p>")
+    shutil.rmtree(base)
+    reads = [asyncio.ensure_future(sm.retrieve_step_data("s", "a")) for _ in range(20)]
+    await asyncio.sleep(0)
+    reads[3].cancel()
+    answers = await asyncio.gather(*reads, return_exceptions=True)
+    assert [type(answer) for answer in answers].count(LocalStorageError) == 19
+
+
+def test_a_loop_may_be_closed_while_steps_are_read(base: Path) -> None:
+    """Whoever leaves is not told of the reads that end later: nobody waits for them."""
+    code = """
+import asyncio, sys
+from storage_manager import StorageManager
+sm = StorageManager(local_base_path=sys.argv[1])
+async def store():
+    await sm.store_step_data("s", "a", "x" * 1_000_000)
+async def leave():
+    reads = [asyncio.ensure_future(sm.retrieve_step_data("s", "a")) for _ in range(100)]
+    await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+asyncio.run(store())
+for _ in range(5):
+    asyncio.run(leave())
+print(len(asyncio.run(sm.retrieve_step_data("s", "a")).html))
+"""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", code, str(base)], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr.count("Error")) == (0, "1000000\n", 0), run.stderr
 
 
 def test_the_base_cannot_be_made(tmp_path: Path) -> None:
