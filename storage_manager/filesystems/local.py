@@ -75,7 +75,7 @@ class AsyncLocalFileSystem(LiteralFileSystem, WholeFileSystem):
         """
         answer: _Answer = asyncio.get_running_loop().create_future()
         self._reads.append((paths, answer))
-        if self._idle:
+        if self._idle > 0:
             self._read_next()
         return await answer
 
