@@ -160,6 +160,8 @@ def formats(components: Sequence[Component]) -> list[Format]:
     Raises:
         InvalidDataError: one of them is no component.
     """
+    if isinstance(components, str):
+        raise InvalidDataError(f"components is one name: give a list, [{components!r}]")
     unknown = [name for name in components if name not in ALL_COMPONENTS]
     if unknown:
         raise InvalidDataError(f"no component is called {unknown[0]!r}: choose from {', '.join(ALL_COMPONENTS)}")

@@ -33,6 +33,7 @@ class SessionFileSystem(AbstractFileSystem):
     Parameters:
         storage: a manager that you have; None: one of the settings.
         asynchronous, loop: not used; callers that can do both, such as zarr, give them to every filesystem.
+        anon: True: without credentials on S3; pandas tries this where a request was refused.
         settings: the keywords of StorageManager; without any, the `SM_*` variables choose the place.
 
     Raises:
@@ -45,9 +46,17 @@ class SessionFileSystem(AbstractFileSystem):
     cachable = False  # the variables may name another place the next time
 
     def __init__(
-        self, *, storage: StorageManager | None = None, asynchronous: bool = False, loop: Any = None, **settings: Any
+        self,
+        *,
+        storage: StorageManager | None = None,
+        anon: bool | None = None,
+        asynchronous: bool = False,
+        loop: Any = None,
+        **settings: Any,
     ) -> None:
         super().__init__()
+        if anon is not None:
+            settings["storage_options"] = {**(settings.get("storage_options") or {}), "anon": anon}
         if storage is not None and settings:
             raise TypeError("a storage has its settings already: give one or the other")
         self.storage = StorageManager(**settings) if storage is None else storage

@@ -5,7 +5,7 @@ page or the agent had encoded them.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from fnmatch import fnmatchcase
 from functools import cache
 from html import escape
@@ -56,9 +56,9 @@ def as_redactor(redact: "Redactor | Sequence[str] | None") -> Redactor | None:
     """
     if redact is None or callable(redact):
         return redact
-    if not isinstance(redact, Sequence):
+    if not isinstance(redact, (Sequence, Set)):
         raise InvalidDataError("redact is a function or a list of secrets", operation="configure")
-    return redact_secrets(redact)
+    return redact_secrets(redact if isinstance(redact, str) else list(redact))
 
 
 def redacted(redact: Redactor, values: Sequence[object]) -> StepData:
@@ -88,7 +88,8 @@ class _Masking:
         self._patterns = [re.compile(form) for secret in longest_first for form in _forms(secret)]
         self._mask = mask
         if self._text(mask * 2) != mask * 2:
-            raise InvalidDataError("the mask holds a secret", operation="configure")
+            why = f"the mask {mask!r} holds a secret: give another, redact_secrets(secrets, mask=...)"
+            raise InvalidDataError(why, operation="configure")
 
     def __call__(self, step: StepData) -> StepData:
         html = None if step.html is None else self._text(step.html)
@@ -171,7 +172,7 @@ def _backslashes(count: int) -> str:
 def _alphanumeric(char: str) -> str:
     """The regular expression of a letter or digit of ASCII: few encode it, and then once."""
     code = _hex(ord(char), 2)
-    reference = f"(?:amp;){{0,8}}#(?:0{{0,8}}{ord(char)}|[xX]0{{0,8}}{code});?"
+    reference = f"(?:amp;){{0,12}}#(?:0{{0,8}}{ord(char)}|[xX]0{{0,8}}{code});?"
     return rf"(?:{char}|{_PERCENT}{code}|\\{{1,16}}(?:u00{code}|x{code}|u\{{0{{0,8}}{code}\}})|&{reference})"
 
 
@@ -208,7 +209,7 @@ def _referred(char: str) -> str:
     """What may follow an ampersand: HTML's references, also of an ampersand that was encoded again."""
     end, number = f"(?:;|{_PERCENT}3[bB])", f"(?:#|{_PERCENT}23)"
     names = [*_REFERENCES.get(char, []), f"{number}0{{0,8}}{ord(char)}", f"{number}[xX]0{{0,8}}{_hex(ord(char), 1)}"]
-    return f"(?:amp{end}){{0,8}}(?:{'|'.join(names)}){end}?"
+    return f"(?:amp{end}){{0,12}}(?:{'|'.join(names)}){end}?"
 
 
 # six bits: how base64 writes them (RFC 4648, tables 1 and 2)

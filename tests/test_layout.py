@@ -612,11 +612,15 @@ def test_components_in_order() -> None:
     assert formats(["action", "html", "action"]) == [HTML, ACTION]
 
 
-@pytest.mark.parametrize("names", ["html", ["HTML"], [""], [None], ["observation.html"]])
+@pytest.mark.parametrize("names", [["HTML"], [""], [None], ["observation.html"]])
 def test_unknown_components(names: Any) -> None:
-    """ "html" is a sequence too, of four unknown names."""
     with pytest.raises(InvalidDataError, match=f"no component is called {names[0]!r}"):
         formats(names)
+
+
+def test_one_name_is_no_list_of_names() -> None:
+    with pytest.raises(InvalidDataError, match=r"give a list, \['html'\]"):
+        formats("html")  # type: ignore[arg-type]
 
 
 def test_numbers_of_numpy() -> None:

@@ -164,6 +164,14 @@ async def test_other_backends_and_pickled_managers_redact_too(tmp_path: Path) ->
         assert (await sm.retrieve_step_data("s", "a", components=["html"])).html == f"<p>{MASK}</p>"
 
 
+async def test_a_set_of_secrets_and_a_mask_that_is_one(tmp_path: Path) -> None:
+    sm = StorageManager(local_base_path=tmp_path, redact={"hunter2"})
+    await sm.store_step_data("s", "a", "<p>hunter2</p>")
+    assert (await sm.retrieve_step_data("s", "a")).html == f"<p>{MASK}</p>"
+    with pytest.raises(InvalidDataError, match=r"give another, redact_secrets\(secrets, mask=...\)"):
+        redact_secrets(["xx"], mask="x")
+
+
 def test_the_longer_secret_goes_first_and_the_mask_is_literal() -> None:
     redact = redact_secrets(["hunter", "hunter2"], mask=r"\1\g<0>")
     assert redact(StepData(html="hunter2 hunter")).html == r"\1\g<0> \1\g<0>"

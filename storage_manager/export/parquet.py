@@ -53,7 +53,8 @@ async def export_parquet(
         The number of rows.
 
     Raises:
-        InvalidIdError, InvalidDataError: refused before any I/O.
+        InvalidIdError, InvalidDataError: refused before any I/O; or a session that was named has no steps: nothing
+            is replaced.
         S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: steps cannot be read, or the
             target not be written; pyarrow is not installed.
     """
@@ -67,6 +68,8 @@ async def export_parquet(
         sink = _Tables(target, storage.url_for(), components, row_group_bytes)
         batch_bytes = min(BATCH_BYTES, row_group_bytes)
         await run(read_rows(storage, session_ids, components), sink, target, batch_bytes=batch_bytes, progress=progress)
+    if not sink.rows:
+        logger.warning("no steps are exported to %s: there are none", place)
     if sink.unreadable:
         logger.warning("%d components cannot be read, and are null in the export to %s", sink.unreadable, place)
     return sink.rows

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
-from storage_manager.errors import StorageManagerError
+from storage_manager.errors import InvalidDataError, StorageManagerError
 from storage_manager.layout import Component, Step, StepData, formats
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead
@@ -64,13 +64,21 @@ async def read_each(
             yield row
 
 
-def read_rows(
+async def read_rows(
     storage: StorageManager, session_ids: Iterable[str] | None, components: Sequence[Component]
 ) -> AsyncGenerator[Row, None]:
     """The steps of these sessions, or of all, in the order of `iter_steps`; as read_each.
 
     Raises:
-        InvalidIdError, InvalidDataError: refused before any I/O.
+        InvalidIdError, InvalidDataError: refused before any I/O; or, at the end, a session that was named has no steps.
         S3OperationError, S3ConfigError, LocalStorageError: a session cannot be listed, or as read_row.
     """
-    return read_each(storage, storage.iter_steps(session_ids, components=()), components)
+    named = session_ids if session_ids is None or isinstance(session_ids, str) else list(session_ids)
+    missing = set(named or ())
+    async with aclosing(read_each(storage, storage.iter_steps(named, components=()), components)) as rows:
+        async for row in rows:
+            missing.discard(row.session_id)
+            yield row
+    if missing:
+        what = f"no steps are in {', '.join(sorted(missing)[:10])}, of {len(missing)} such sessions that are named"
+        raise InvalidDataError(f"{what}: nothing is exported", operation="export")

@@ -31,15 +31,17 @@ def target_url(storage: StorageManager, url: str | os.PathLike[str]) -> str:
     """The URL without a slash at its end; an absolute path where it is local.
 
     Raises:
-        InvalidDataError: it has a pattern in it, or lies where the sessions are.
+        InvalidDataError: it names no directory, has a pattern in it, or lies where sessions are.
     """
+    if not isinstance(url, (str, os.PathLike)) or not os.fspath(url):
+        raise InvalidDataError("cannot export: url must name a directory", operation="export")
     protocol, path = split_protocol(os.fspath(url))
     is_local = protocol in (None, "file", "local")
     target = LocalFileSystem._strip_protocol(os.fspath(url)) if is_local else f"{protocol}://{path}"
     target = target.rstrip("/") or "/"
     if not set("*?[").isdisjoint(target):
         raise InvalidDataError(f"cannot export to {target}: * ? [ are patterns to fsspec", operation="export")
-    if _is_within(target, storage.url_for()):
+    if target.startswith("sm://") or "::sm://" in target or _is_within(target, storage.url_for()):
         why = "it lies among the sessions, and would be listed as one: choose a place outside of their root"
         raise InvalidDataError(f"cannot export to {target}: {why}", operation="export")
     return str(target)

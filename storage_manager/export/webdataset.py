@@ -41,13 +41,14 @@ async def export_webdataset(
         url: a directory for this export alone, at any fsspec URL; outside of the storage's own root.
         session_ids: which sessions, in this order; None: all.
         shard_bytes: a shard ends with the step that brings it to this size; at least 1.
-        complete_only: leave out steps that lack a component, which `datasets` cannot load beside others; a log
-            line says how many, a warning where a component is there and cannot be read. False: what is there.
+        complete_only: leave out steps that lack a component, which `datasets` cannot load beside others; a warning
+            says how many. False: what is there.
         storage_options: for the filesystem of `url`.
         progress: called on the event loop with the steps that are done, and None; at the end with them twice.
 
     Raises:
-        InvalidIdError, InvalidDataError: refused before any I/O.
+        InvalidIdError, InvalidDataError: refused before any I/O; or a session that was named has no steps, or no
+            step has all components: nothing is replaced.
         S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: steps cannot be read, or the
             target not be written.
     """
@@ -100,6 +101,9 @@ class _Shards:
     def finish(self) -> Sequence[str]:
         """Complete the last shard."""
         self._open.close()
+        if self._left_out and not self._written:
+            why = f"each of the {self._left_out} steps lacks a component; complete_only=False exports what is there"
+            raise InvalidDataError(why, operation="export")
         return self._written
 
     def close(self) -> None:
@@ -108,10 +112,11 @@ class _Shards:
 
     def report(self, url: str) -> None:
         """Say what is not in the shards, once."""
-        level = logging.WARNING if self._unreadable else logging.INFO
         if self._left_out or self._unreadable:
             what = "%d incomplete steps are left out of the export to %s; %d components cannot be read"
-            logger.log(level, what, self._left_out, url, self._unreadable)
+            logger.warning(what, self._left_out, url, self._unreadable)
+        elif not self._written:
+            logger.warning("no steps are exported to %s: there are none", url)
 
 
 def _write_sample(tar: tarfile.TarFile, row: Row) -> None:

@@ -36,7 +36,7 @@ _ATTRIBUTE = re.compile(r"[^\s\x00-\x20\x7f\"'/<>=&]+")
 _SCRIPT_URL = re.compile(
     "|".join(r"[\x00-\x20]*" + r"[\t\n\r]*".join(scheme) for scheme in ("javascript:", "vbscript:")), re.IGNORECASE
 )
-_TAG_OPENS = re.compile(r"<(?=[A-Za-z/!?])")
+_TAG_OPENS = re.compile(r"<(?=[A-Za-z/!?]|\Z)")  # at its end, too: another text may come next
 
 
 class Reference(NamedTuple):

@@ -126,7 +126,7 @@ async def test_components_that_are_not_asked_for_have_no_columns(
 
 async def test_the_sessions_that_are_named_in_their_order(local: StorageManager, tmp_path: Path) -> None:
     await fill(local)
-    await export_parquet(local, f"{tmp_path}/out", (name for name in ["other.session", "gone", "nasty"]))
+    await export_parquet(local, f"{tmp_path}/out", (name for name in ["other.session", "nasty"]))
     assert [row["session_id"] for row in rows_of(f"{tmp_path}/out")] == ["other.session"] + ["nasty"] * 6
 
 
@@ -165,10 +165,14 @@ async def test_row_groups_are_as_large_as_asked_for(
     assert pq.read_metadata(file).num_row_groups == 100
 
 
-async def test_no_steps(local: StorageManager, tmp_path: Path) -> None:
+async def test_no_steps(local: StorageManager, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     await small(local, 3)
     assert await export_parquet(local, f"{tmp_path}/out") == 3
-    assert await export_parquet(local, f"{tmp_path}/out", []) == 0
+    with caplog.at_level(logging.WARNING, "storage_manager.export"):
+        assert await export_parquet(local, f"{tmp_path}/out", []) == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        f"no steps are exported to {tmp_path}/out: there are none"
+    ]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.parquet", "steps-00000.parquet"]
     steps, index = (pd.read_parquet(tmp_path / "out" / name) for name in ("steps-00000.parquet", "index.parquet"))
     assert list(steps.columns) == COLUMNS
@@ -205,6 +209,10 @@ async def test_progress_is_told(local: StorageManager, tmp_path: Path) -> None:
         ({"url": "{tmp}/a*b"}, InvalidDataError, "are patterns to fsspec"),
         ({"url": "{tmp}/base"}, InvalidDataError, "it lies among the sessions"),
         ({"url": "file://{tmp}/link/out"}, InvalidDataError, "it lies among the sessions"),
+        ({"url": "sm://exports"}, InvalidDataError, "it lies among the sessions"),
+        ({"url": "simplecache::sm://exports"}, InvalidDataError, "it lies among the sessions"),
+        ({"url": ""}, InvalidDataError, "url must name a directory"),
+        ({"components": "html"}, InvalidDataError, r"give a list, \['html'\]"),
         ({"url": "nonsense://x"}, StorageManagerError, "Protocol not known: nonsense"),
     ],
 )

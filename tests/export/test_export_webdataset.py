@@ -14,7 +14,7 @@ from exported import EXAMPLES, fill, small
 from places import Make
 
 from storage_manager import InvalidDataError, InvalidIdError, StorageManager
-from storage_manager.export import export_webdataset
+from storage_manager.export import export_parquet, export_webdataset
 from storage_manager.layout import COMPONENTS
 
 # webdataset 1.0 leaves the shards that it has read to the garbage collector
@@ -231,7 +231,7 @@ async def test_what_is_left_out_is_told(
         return [(record.levelno, record.getMessage()) for record in caplog.records if record.name == name]
 
     out = f"left out of the export to {tmp_path}/out"
-    assert await told("nasty") == [(logging.INFO, f"2 incomplete steps are {out}; 0 components cannot be read")]
+    assert await told("nasty") == [(logging.WARNING, f"2 incomplete steps are {out}; 0 components cannot be read")]
     assert await told("nasty", "unreadable") == [
         (logging.WARNING, f"3 incomplete steps are {out}; 3 components cannot be read")
     ]
@@ -239,6 +239,19 @@ async def test_what_is_left_out_is_told(
         (logging.WARNING, f"0 incomplete steps are {out}; 3 components cannot be read")
     ]
     assert await told("nasty", complete_only=False) == []
+
+
+async def test_where_no_step_is_complete_or_a_session_is_misnamed_nothing_is_replaced(
+    local: StorageManager, tmp_path: Path
+) -> None:
+    await fill(local)
+    before = await export_webdataset(local, f"{tmp_path}/out")
+    with pytest.raises(InvalidDataError, match="each of the 1 steps lacks a component; complete_only=False"):
+        await export_webdataset(local, f"{tmp_path}/out", ["unreadable"])
+    for export in (export_webdataset, export_parquet):
+        with pytest.raises(InvalidDataError, match="no steps are in nasti, of 1 such sessions that are named"):
+            await export(local, f"{tmp_path}/out", (name for name in ("nasty", "nasti")))
+    assert [f"{tmp_path}/out/{path.name}" for path in (tmp_path / "out").iterdir()] == before
 
 
 async def test_no_steps_are_no_shards(local: StorageManager, tmp_path: Path) -> None:
