@@ -15,8 +15,10 @@ from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from pydantic_core import to_json
+
 from storage_manager.errors import InvalidDataError, refusing
-from storage_manager.layout import COMPONENTS, StepData
+from storage_manager.layout import COMPONENTS, Format, StepData
 
 __all__ = ["Redactor", "as_redactor", "redact_secrets", "redacted"]
 
@@ -31,10 +33,11 @@ def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor
     Screenshots are pixels: they are left alone, and may show a secret. So are session and step ids.
 
     Found is a secret whose characters are percent-encoded (RFC 3986, section 2.1; once or again, `+` for a space),
-    JSON's or JavaScript's escapes (RFC 8259, section 7), or HTML's character references (HTML standard, 13.1.4), or,
-    but for letters and digits, one of these inside of another; and its base64 (RFC 4648, sections 4 and 5), anywhere
-    within what was encoded, if it has 4 bytes or more. Not found is what is cut in pieces, compressed, encrypted or
-    hashed. In JSON, keys and numbers are looked at as well. A page of 400 kB takes 6 to 20 ms for each secret.
+    JSON's, JavaScript's or CSS's escapes (RFC 8259, section 7; CSS Syntax, 4.3.7), or HTML's character references (HTML
+    standard, 13.1.4), or, but for letters and digits, one of these inside of another; and its base64 (RFC 4648,
+    sections 4 and 5), anywhere within what was encoded, if it has 4 bytes or more. Not found is what is cut in pieces,
+    compressed, encrypted or hashed. In JSON, keys and numbers are looked at as well. A page of 400 kB takes 10 to 30 ms
+    for each secret.
 
     Parameters:
         secrets: passwords, tokens, whatever must not be stored; none of them empty.
@@ -67,17 +70,25 @@ def redacted(redact: Redactor, values: Sequence[object]) -> StepData:
     Raises:
         InvalidDataError: a value cannot be stored or read again, the redactor failed or gave back no StepData.
     """
-    step = StepData(*map(_as_read, COMPONENTS, values))
     with refusing("the step", "redact failed"):
-        answer = redact(step)
+        answer = redact(_as_read(redact, values))
     if not isinstance(answer, StepData):
         raise InvalidDataError(f"redact must return StepData, not {type(answer).__name__}", operation="store")
     return answer
 
 
-def _as_read(row: Any, value: object) -> Any:
+def _as_read(redact: Redactor, values: Sequence[object]) -> StepData:
+    try:
+        return StepData(
+            *(None if value is None else _again(row, value) for row, value in zip(COMPONENTS, values, strict=True))
+        )
+    except InvalidDataError as error:  # which may quote a key
+        raise InvalidDataError(redact(StepData(html=str(error))).html or "the step cannot be stored") from None
+
+
+def _again(row: Format, value: object) -> Any:
     with refusing(row.keyword, "what cannot be read cannot be redacted"):
-        return None if value is None else row.decode(row.encode(value, row.keyword))
+        return row.decode(row.encode(value, row.keyword))
 
 
 class _Masking:
@@ -107,8 +118,8 @@ class _Masking:
             return self._mapping(value)
         if isinstance(value, list):
             return [self._json(item) for item in value]
-        number = "" if value is None or isinstance(value, bool) else dumps(value)
-        return value if self._text(number) == number else self._mask
+        stored = to_json(value).decode() if type(value) in (int, float) else ""
+        return value if self._text(stored) == stored else self._mask
 
     def _mapping(self, value: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = {}
@@ -127,7 +138,7 @@ def _forms(secret: str) -> list[str]:
     and every repetition is bounded, so that no page makes it try for long.
     """
     runs = re.findall(r"\\+|[^\\]", secret)
-    plain = "".join(map(_run, runs))
+    plain = "".join(_run(text, before) for before, text in zip(["", *runs], runs, strict=False))
     long = len(secret.encode()) >= _BASE64_FROM
     encoded = {encode(secret).encode() for encode in _BEFORE_BASE64 if long}
     return [plain, *(_base64(data, offset) for data in sorted(encoded, key=len, reverse=True) for offset in range(3))]
@@ -157,52 +168,49 @@ _BACKSLASH = rf"(?:\\|{_PERCENT}5[cC])"
 _CONTROLS = {"\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
 
 
-def _run(text: str) -> str:
-    """The regular expression of one character, or of any number of backslashes."""
+def _run(text: str, before: str) -> str:
+    """The regular expression of one character, or of any number of backslashes, after what comes before.
+
+    Backslashes that are doubled, up to four times, are one repetition, which takes those of the next character's
+    escape along: where two could share out a run of backslashes, `re` would try every way of doing so.
+    """
     if text[0] == "\\":
-        return _backslashes(len(text))
-    return _alphanumeric(text) if text.isascii() and text.isalnum() else _character(text)
+        one = rf"\\(?:u00|x|0{{0,4}})5[cC]\s?|\\|{_PERCENT}5[cC]|&{_referred(text[0])}"
+        return rf"(?:{one}){{{len(text)},{16 * len(text) + 16}}}"
+    escaped, plain = _alphanumeric(text) if text.isascii() and text.isalnum() else _character(text)
+    return f"(?:{escaped if before[:1] == chr(92) else plain})"
 
 
-def _backslashes(count: int) -> str:
-    """As many backslashes, doubled up to four times: one repetition, as one for each would try all combinations."""
-    return rf"(?:\\(?:u00|x)5[cC]|\\|{_PERCENT}5[cC]|&{_referred(chr(92))}){{{count},{16 * count}}}"
+def _codes(char: str) -> str:
+    """How a character may be written after a backslash in JSON, JavaScript and CSS (CSS Syntax, 4.3.7)."""
+    utf16, code = char.encode("utf-16-be"), _hex(ord(char), 1)
+    units = [int.from_bytes(utf16[at : at + 2], "big") for at in range(0, len(utf16), 2)]
+    json = rf"{_BACKSLASH}{{1,16}}".join(f"u{_hex(unit, 4)}" for unit in units)
+    latin = [f"x{_hex(ord(char), 2)}"] if ord(char) < 256 else []
+    return "|".join([json, *latin, rf"u\{{0{{0,8}}{code}\}}", rf"0{{0,5}}{code}\s?"])
 
 
-def _alphanumeric(char: str) -> str:
-    """The regular expression of a letter or digit of ASCII: few encode it, and then once."""
+def _alphanumeric(char: str) -> tuple[str, str]:
+    """The alternatives for a letter or digit of ASCII, after backslashes and without: few encode it, and then once."""
     code = _hex(ord(char), 2)
-    reference = f"(?:amp;){{0,12}}#(?:0{{0,8}}{ord(char)}|[xX]0{{0,8}}{code});?"
-    return rf"(?:{char}|{_PERCENT}{code}|\\{{1,16}}(?:u00{code}|x{code}|u\{{0{{0,8}}{code}\}})|&{reference})"
+    plain = f"{char}|{_PERCENT}{code}|&(?:amp;){{0,12}}#(?:0{{0,8}}{ord(char)}|[xX]0{{0,8}}{code});?"
+    return f"{_codes(char)}|{plain}", rf"{plain}|\\{{1,16}}(?:{_codes(char)})"
 
 
-def _character(char: str) -> str:
-    """The regular expression of any other, however it is encoded; what is longer is tried first."""
+def _character(char: str) -> tuple[str, str]:
+    """The alternatives for any other, after backslashes and without; what is longer is tried first."""
     referred, literal = _referred(char), re.escape(char)
     utf8 = _PERCENT.join(_hex(byte, 2) for byte in char.encode())
     if char == " ":
         utf8, literal = f"(?:{utf8}|2[bB])", r"[ +]"
-    escaped = _escaped(char, f"{_PERCENT}{utf8}|&{referred}|{literal}")
-    alternatives = [
-        rf"\\{_BACKSLASH}{{0,15}}(?:{escaped}|u0026{referred})",
-        rf"{_PERCENT}(?:26{referred}|5[cC]{_BACKSLASH}{{0,15}}{escaped}|{utf8})",
-        rf"&{referred}",
-        literal,
+    plain = f"{_PERCENT}(?:26{referred}|{utf8})|&{referred}|{literal}"
+    control = [_CONTROLS[char]] if char in _CONTROLS else []
+    escaped = "|".join([_codes(char), *control, f"u0026{referred}", plain])
+    encoded = [
+        rf"\\{_BACKSLASH}{{0,15}}(?:{escaped})",
+        rf"{_PERCENT}(?:26{referred}|5[cC]{_BACKSLASH}{{0,15}}(?:{escaped})|{utf8})",
     ]
-    return f"(?:{'|'.join(alternatives)})"
-
-
-def _escaped(char: str, plain: str) -> str:
-    """What may follow a backslash: JSON's and JavaScript's escapes."""
-    utf16 = char.encode("utf-16-be")
-    units = [int.from_bytes(utf16[at : at + 2], "big") for at in range(0, len(utf16), 2)]
-    alternatives = [
-        rf"{_BACKSLASH}{{1,16}}".join(f"u{_hex(unit, 4)}" for unit in units),
-        rf"u\{{0{{0,8}}{_hex(ord(char), 1)}\}}",
-        *([f"x{_hex(ord(char), 2)}"] if ord(char) < 256 else []),
-        _CONTROLS.get(char, plain),
-    ]
-    return f"(?:{'|'.join(alternatives)})"
+    return escaped, "|".join([*encoded, f"&{referred}", literal])
 
 
 def _referred(char: str) -> str:
@@ -222,7 +230,7 @@ def _base64(data: bytes, offset: int) -> str:
     """The regular expression of the base64 of data that begins that many bytes into a group of three."""
     bits = "?" * 8 * offset + "".join(f"{byte:08b}" for byte in data)
     groups = [bits[at : at + 6].ljust(6, "?") for at in range(0, len(bits), 6)]
-    return "".join(_sextet(group) for group in groups if group != "??????")
+    return r"\s{0,2}".join(_sextet(group) for group in groups if group != "??????")  # MIME breaks lines
 
 
 @cache

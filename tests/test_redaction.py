@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "JavaScript": lambda text: "".join(
         f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{{{ord(char):x}}}" for char in text
     ),
+    "CSS": lambda text: "".join(rf"\{ord(char):x} " for char in text),
     "HTML": html.escape,
     "HTML, text": lambda text: html.escape(text, quote=False),
     "HTML, names": lambda text: html.escape(text).replace("é", "&eacute;").replace("&#x27;", "&apos;"),
@@ -176,6 +178,50 @@ def test_the_longer_secret_goes_first_and_the_mask_is_literal() -> None:
     redact = redact_secrets(["hunter", "hunter2"], mask=r"\1\g<0>")
     assert redact(StepData(html="hunter2 hunter")).html == r"\1\g<0> \1\g<0>"
     assert redact_secrets([])(StepData(html="<p>")) == StepData(html="<p>")
+
+
+def test_frames_in_frames_and_lines_of_base64() -> None:
+    page = "pa<w&d"
+    for _ in range(12):
+        page = html.escape(page)
+        assert masked("pa<w&d", page) == MASK
+    lines = base64.encodebytes(b"x" * 50 + SECRET.encode() + b"x" * 50).decode()
+    assert lines.count("\n") > 1
+    assert MASK in masked(SECRET, lines)
+
+
+def test_four_bytes_are_found_in_base64_and_three_are_not_looked_for() -> None:
+    for secret, found in (("pass", True), ("pas", False)):
+        assert (MASK in masked(secret, base64.b64encode(secret.encode()).decode())) is found
+
+
+async def test_numbers_are_looked_at_as_they_are_stored_and_booleans_are_no_secret(tmp_path: Path) -> None:
+    sm = StorageManager(local_base_path=tmp_path, redact=["0.00001234", "true", "null"])
+    await sm.store_step_data("s", "a", metadata={"n": 0.00001234, "yes": True, "no": None})
+    assert (await sm.retrieve_step_data("s", "a")).metadata == {"n": MASK, "yes": True, "no": None}
+
+
+async def test_an_error_shows_no_secret_either(tmp_path: Path) -> None:
+    for redact, told in (
+        (["hunter2"], rf"action_data\['{re.escape(MASK)}'\] cannot"),
+        (lambda step: StepData(), "the step"),
+    ):
+        sm = StorageManager(local_base_path=tmp_path, redact=redact)
+        with pytest.raises(InvalidDataError, match=told) as raised:
+            await sm.store_step_data("s", "a", action_data={"hunter2": float("nan")})
+        shown = "".join(traceback.format_exception(raised.value))
+        assert "hunter2'] cannot" not in shown
+
+
+def test_backslashes_between_letters_do_not_multiply() -> None:
+    """Each run of them may hold those of the next letter's escape; seven took minutes when both could take them."""
+    secret = "".join(f"\\{letter}" for letter in "abcdefg") + "Z"
+    redact = redact_secrets([secret])
+    start = time.thread_time()
+    for escape in ("u{:04x}", "x{:02x}", "{:x} ", "{:c}"):
+        redact(StepData(html="".join("\\" * 16 + escape.format(ord(letter)) for letter in "abcdefg") * 20))
+    assert time.thread_time() - start < 2, "0.02 s as a rule"
+    assert masked(secret, json.dumps(json.dumps(secret))[3:-3]) == MASK
 
 
 @pytest.mark.parametrize("unit", ["\\", "%25", "&amp;", "%5c", "&#00", "h\\", "hunter2", "%68", "\\u006", "u006"])
