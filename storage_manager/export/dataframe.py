@@ -35,7 +35,8 @@ def read_dask(
     The sessions are listed now, and their steps are read when a partition is computed, each partition by a manager
     of its worker's own, `StorageManager.from_url(root, storage_options=storage.storage_options)`. No secret is in
     the graph: workers find credentials as botocore does, and their own SM_S3_ENGINE says through which engine.
-    What cannot be read is null, and named in the column `unreadable`.
+    What cannot be read is null, and named in the column `unreadable`; a step that was deleted meanwhile is a row of
+    nulls.
 
     Parameters:
         session_ids: which sessions, in this order; None: all.
@@ -46,7 +47,8 @@ def read_dask(
         InvalidIdError, InvalidDataError: refused before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: the place cannot be listed now; or, when a partition is
             computed, no component of a step can be read.
-        StorageManagerError: dask or pyarrow is not installed.
+        StorageManagerError: dask or pyarrow is not installed; or, when a partition is computed, the worker finds
+            none of its sessions.
     """
     if steps_per_partition < 1:
         raise InvalidDataError(f"steps_per_partition must be at least 1, not {steps_per_partition}", operation="export")
@@ -85,7 +87,19 @@ def _read_part(part: Part, root: str, options: Mapping[str, Any], components: Se
 async def _read(part: Part, root: str, options: Mapping[str, Any], components: Sequence[Component]) -> list[Row]:
     steps = [Step(session_id, step_id, StepData()) for session_id, step_ids in part for step_id in step_ids]
     async with StorageManager.from_url(root, storage_options=options) as storage:
-        return [row async for row in read_each(storage, steps, components)]
+        rows = [row async for row in read_each(storage, steps, components)]
+        if rows and not any(row.unreadable or row.data != StepData() for row in rows):
+            await _require_one(storage, part)
+    return rows
+
+
+async def _require_one(storage: StorageManager, part: Part) -> None:
+    """Tell steps without these components from a disk that the worker does not share."""
+    for session_id, _ in part:
+        if await storage.list_steps_for_session(session_id):
+            return
+    why = f"none of {len(part)} sessions is at {storage.url_for()}: they were deleted, or this worker has another disk"
+    raise StorageManagerError(f"cannot retrieve a partition: {why}", operation="retrieve", url=storage.url_for())
 
 
 def _frame(table: "pa.Table") -> "pd.DataFrame":

@@ -5,6 +5,7 @@ which dask does not read, and moved to its final name at the end: a rename on lo
 S3. Synchronous, for a thread of its own.
 """
 
+import errno
 import os
 import re
 import time
@@ -41,14 +42,18 @@ def target_url(storage: StorageManager, url: str | os.PathLike[str]) -> str:
     target = target.rstrip("/") or "/"
     if not set("*?[").isdisjoint(target):
         raise InvalidDataError(f"cannot export to {target}: * ? [ are patterns to fsspec", operation="export")
-    if target.startswith("sm://") or "::sm://" in target or _is_within(target, storage.url_for()):
+    if "::" in target:
+        raise InvalidDataError(
+            f"cannot export to {target}: '::' chains URLs: name the place itself", operation="export"
+        )
+    if protocol == "sm" or _is_within(target, storage.url_for()):
         why = "it lies among the sessions, and would be listed as one: choose a place outside of their root"
         raise InvalidDataError(f"cannot export to {target}: {why}", operation="export")
     return str(target)
 
 
 def _is_within(url: str, root: str) -> bool:
-    url, root = (name if "://" in name else os.path.realpath(name) for name in (url, root))
+    url, root = (name if "://" in name else os.path.realpath(name) for name in (url.replace("s3a://", "s3://"), root))
     return f"{url}/".startswith(f"{root.rstrip('/')}/")
 
 
@@ -87,12 +92,18 @@ class Target:
         Parameters:
             names: files that were created, and closed.
             ours: the final names that an export may have.
+
+        Raises:
+            IsADirectoryError: a directory has one of these names; nothing is moved.
         """
+        earlier = {name: kind for name, kind in self._names().items() if ours.fullmatch(name)}
+        for name, kind in earlier.items():
+            if kind == "directory":
+                raise IsADirectoryError(errno.EISDIR, "a directory is in the way of a file", f"{self.url}/{name}")
         for name in names:
             self._move(self._staged(name), f"{self.url}/{name}")
-        for name in self._names():
-            if ours.fullmatch(name) and name not in names:
-                self._fs.rm_file(f"{self.url}/{name}")
+        for name in earlier.keys() - set(names):
+            self._fs.rm_file(f"{self.url}/{name}")
 
     def _move(self, path: str, final: str) -> None:
         """A rename on local disk, where `mv` would move into a directory of that name."""
@@ -109,13 +120,14 @@ class Target:
                     self._remove(path)
         self._fs.invalidate_cache()  # of whoever shares it
 
-    def _names(self) -> list[str]:
-        """The names of what is there now, also where a cached listing knows better."""
+    def _names(self) -> dict[str, str]:
+        """What is there now, also where a cached listing knows better: "file" or "directory" by its name."""
         self._fs.invalidate_cache()
         try:
-            return [path.rstrip("/").rpartition("/")[2] for path in self._fs.ls(self.url, detail=False)]
+            infos = self._fs.ls(self.url, detail=True)
         except FileNotFoundError:
-            return []
+            return {}
+        return {info["name"].rstrip("/").rpartition("/")[2]: info["type"] for info in infos}
 
     def _modified(self, path: str) -> float:
         """When the newest file in a directory was written, as seconds since 1970."""

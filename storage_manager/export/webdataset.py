@@ -35,7 +35,7 @@ async def export_webdataset(
 
     An earlier export in the same place is replaced then, and left as it is by a failure or a cancellation. A
     sample's key is `session/step`, with `%2E` for each dot of the ids (`urllib.parse.unquote` gives them back); its
-    files are those of the step, byte for byte as they are stored. The same steps give the same shards.
+    files are those of the step, byte for byte as this library stores them. The same steps give the same shards.
 
     Parameters:
         url: a directory for this export alone, at any fsspec URL; outside of the storage's own root.

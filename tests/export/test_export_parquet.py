@@ -14,7 +14,7 @@ from places import Make
 
 from storage_manager import InvalidDataError, InvalidIdError, StorageManager, StorageManagerError
 from storage_manager.export import export_parquet, parquet
-from storage_manager.layout import ALL_COMPONENTS
+from storage_manager.layout import ALL_COMPONENTS, COMPONENTS
 
 COLUMNS = [
     *("session_id", "step_id", "html", "screenshot", "action", "metadata"),
@@ -63,9 +63,35 @@ async def test_what_the_disk_refuses_is_unreadable(local: StorageManager, tmp_pa
     assert (row["html"], row["action"], row["unreadable"]) == ("x", None, "action")
 
 
+async def test_the_only_component_that_is_asked_for_may_be_unreadable(local: StorageManager, tmp_path: Path) -> None:
+    await small(local, 2)
+    await local.store_step_data("s", "t", "x")
+    for step in ("0001", "t"):
+        (tmp_path / "base/s" / step / "action.json").unlink(missing_ok=True)
+        (tmp_path / "base/s" / step / "action.json").mkdir()
+    await export_parquet(local, f"{tmp_path}/out", components=["action"])
+    assert [(row["action"], row["unreadable"]) for row in rows_of(f"{tmp_path}/out")] == [
+        ('{"n":0}', ""), (None, "action"), (None, "action"),
+    ]  # fmt: skip
+
+
+async def test_a_directory_in_the_way_is_an_error_before_anything_is_replaced(
+    local: StorageManager, tmp_path: Path
+) -> None:
+    await small(local, 2)
+    await export_parquet(local, f"{tmp_path}/out")
+    (tmp_path / "out/index.parquet").unlink()
+    (tmp_path / "out/index.parquet").mkdir()
+    await small(local, 3)
+    with pytest.raises(StorageManagerError, match="a directory is in the way of a file"):
+        await export_parquet(local, f"{tmp_path}/out")
+    assert len(rows_of(f"{tmp_path}/out")) == 2
+
+
 async def test_a_step_of_which_nothing_can_be_read_fails_the_export(local: StorageManager, tmp_path: Path) -> None:
     """Where every component fails, the place does: no rows of nulls are made of a disk that is gone."""
-    (tmp_path / "base/s/t/action.json").mkdir(parents=True)
+    for row in COMPONENTS:
+        (tmp_path / "base/s/t" / row.filename).mkdir(parents=True)
     with pytest.raises(StorageManagerError, match="EISDIR") as caught:
         await export_parquet(local, f"{tmp_path}/out", components=["action"])
     assert caught.value.operation == "export"
@@ -210,7 +236,7 @@ async def test_progress_is_told(local: StorageManager, tmp_path: Path) -> None:
         ({"url": "{tmp}/base"}, InvalidDataError, "it lies among the sessions"),
         ({"url": "file://{tmp}/link/out"}, InvalidDataError, "it lies among the sessions"),
         ({"url": "sm://exports"}, InvalidDataError, "it lies among the sessions"),
-        ({"url": "simplecache::sm://exports"}, InvalidDataError, "it lies among the sessions"),
+        ({"url": "dir::file://{tmp}/base"}, InvalidDataError, "'::' chains URLs"),
         ({"url": ""}, InvalidDataError, "url must name a directory"),
         ({"components": "html"}, InvalidDataError, r"give a list, \['html'\]"),
         ({"url": "nonsense://x"}, StorageManagerError, "Protocol not known: nonsense"),
@@ -232,7 +258,7 @@ async def test_bad_input_is_refused_and_nothing_written(
 
 async def test_a_target_among_the_sessions_of_a_bucket_is_refused(moto: Make, tmp_path: Path) -> None:
     sm = moto(s3_prefix="p")
-    for url in (sm.url_for(), f"{sm.url_for()}/", f"{sm.url_for()}/out"):
+    for url in (sm.url_for(), f"{sm.url_for()}/", f"{sm.url_for()}/out", sm.url_for().replace("s3:", "s3a:")):
         with pytest.raises(InvalidDataError, match="it lies among the sessions"):
             await export_parquet(sm, url)
 

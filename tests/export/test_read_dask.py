@@ -118,6 +118,18 @@ async def test_a_place_that_goes_away_is_an_error(moto: Make) -> None:
         frame.compute(scheduler="sync")
 
 
+async def test_a_worker_with_another_disk_is_an_error_and_not_a_frame_of_nulls(tmp_path: Path) -> None:
+    sm = StorageManager(local_base_path=tmp_path / "base")
+    await small(sm, 3)
+    frame = read_dask(sm)
+    assert list(read_dask(sm, components=[]).compute(scheduler="sync")["step_id"]) == ["0000", "0001", "0002"]
+    (tmp_path / "base").rename(tmp_path / "elsewhere")
+    with pytest.raises(
+        StorageManagerError, match=r"none of 1 sessions is at .*base: they were deleted, or this worker"
+    ):
+        frame.compute(scheduler="sync")
+
+
 async def test_what_cannot_be_done_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sm = StorageManager(local_base_path=tmp_path)
     with pytest.raises(InvalidDataError, match="at least 1, not 0"):
