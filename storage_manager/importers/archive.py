@@ -5,6 +5,7 @@ import os
 import re
 import stat
 import struct
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -61,7 +62,7 @@ def _check_member(info: zipfile.ZipInfo) -> None:
 
 
 class Archive:
-    """An open trace.zip; for one thread.
+    """An open trace.zip; for one thread. Any other may set `is_cancelled`, and the next event or slice is the last.
 
     Raises (here and in each method):
         ValueError, zipfile.BadZipFile, zlib.error, EOFError: not a zip, or a hostile one.
@@ -72,6 +73,7 @@ class Archive:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its other end
             refuse("it is not a regular file")
         self._events = 0
+        self.is_cancelled = threading.Event()
         with ExitStack() as stack:
             file = stack.enter_context(open(path, "rb"))
             _check_directory(file)
@@ -105,6 +107,7 @@ class Archive:
         with self._zip.open(self._bounded(name, MAX_EVENTS)) as member:
             number = 0
             while line := member.readline(MAX_LINE + 1):
+                self.go_on()
                 number += 1
                 where = f"{name[:80]}, line {number}"
                 self._events += len(line) + _EVENT
@@ -114,6 +117,11 @@ class Archive:
                     refuse(f"{where}: more than {MAX_LINE} bytes")
                 if line.strip():
                     yield where, _parsed(line, where)
+
+    def go_on(self) -> None:
+        """Raise where whoever waited for the trace has left."""
+        if self.is_cancelled.is_set():
+            refuse("the import was cancelled")
 
     def read(self, name: str) -> bytes | None:
         """An image or a style sheet; None where the zip has no member with exactly this name."""

@@ -2,7 +2,13 @@
 
 The recorder writes a node as text, as `[name, attributes, ...children]`, or as `[[ago, index]]`: the node with that
 index in the snapshot of the same frame so many snapshots ago, counted in post-order without the references. A
-snapshot is written once, with the place of each node; a page is then put together from slices.
+snapshot is written once, with the place of each node; a page is then put together from slices. `["P", {}, "one"]` and
+then `["DIV", {}, [[1, 1]], "two"]` are
+
+    <P>one</P>           starts 3, 0   ends 6, 10      its nodes: 0 the text, 1 the P
+    <DIV>.two</DIV>      starts 6, 0   ends 9, 15      a hole at 5, for node 1 of one snapshot ago
+
+and the second as a page is the text up to the hole, the first from 0 to 10, and the rest: <DIV><P>one</P>two</DIV>.
 
 What the recorder strips already is stripped again, since a trace may come from anyone: scripts, `on...` attributes,
 `javascript:` URLs, refreshes. Every other `<` is escaped, so that no text and no attribute can become an element.
@@ -26,6 +32,7 @@ _RENAMED = {"XMP": "PRE", "PLAINTEXT": "PRE"}  # their text is not unescaped by 
 _EATS_NEWLINE = {"PRE", "LISTING", "TEXTAREA", *_RENAMED}  # of a line feed right after their start tag
 _DROPPED = {("IFRAME", name) for name in ("src", "srcdoc", "sandbox")}
 _DROPPED |= {("FRAME", "src"), ("OBJECT", "data"), ("EMBED", "src")}  # they load documents
+_ANIMATES = {"ANIMATE", "SET"}  # which may set a URL, to each of a list of values
 _HARMLESS_META = {"content-type", "content-language", "default-style", "x-ua-compatible"}
 _OWN_VALUE = {"checkbox", "radio", "file", "hidden", "submit", "reset", "button", "image"}
 _STATES = {"__playwright_checked_": "checked", "__playwright_selected_": "selected"}
@@ -118,7 +125,7 @@ def _is_safe(tag: str, name: str, value: str) -> bool:
         lower.startswith("on")
         or (tag, lower) in _DROPPED
         or _ATTRIBUTE.fullmatch(name) is None
-        or _SCRIPT_URL.match(value)
+        or (_SCRIPT_URL.search if tag in _ANIMATES else _SCRIPT_URL.match)(value)
     )
 
 

@@ -42,6 +42,7 @@ class Pages:
     def __init__(self) -> None:
         self._histories: dict[str, list[Snapshot]] = {}
         self._moments: dict[str, dict[str, int]] = {}
+        self._main: dict[tuple[str, str | None], Snapshot] = {}
 
     def add(self, event: Fields) -> None:
         """Take one more snapshot; `snapshotName` (before version 9), or phase and call, say of which moment.
@@ -52,13 +53,17 @@ class Pages:
         frame_id = event.needed("frameId")
         history = self._histories.setdefault(frame_id, [])
         name = event.text("snapshotName") or f"{event.text('phase')}@{event.text('callId')}"
-        self._moments.setdefault(name, {}).setdefault(frame_id, len(history))
-        history.append(_snapshot(event, history[-1] if history else None))
+        shot = _snapshot(event, history[-1] if history else None)
+        frames = self._moments.setdefault(name, {})
+        if frame_id not in frames and shot.is_main:
+            self._main.setdefault((name, None), shot)
+            self._main.setdefault((name, shot.page_id), shot)
+        frames.setdefault(frame_id, len(history))
+        history.append(shot)
 
     def main(self, moment: str, page_id: str | None) -> Snapshot | None:
         """What the main frame showed at a moment, on this page if one is named."""
-        found = [self._histories[frame_id][index] for frame_id, index in self._moments.get(moment, {}).items()]
-        return next((shot for shot in found if shot.is_main and page_id in (None, shot.page_id)), None)
+        return self._main.get((moment, page_id))
 
     def html(self, moment: str, frame_id: str, sheet: Callable[[str], str | None], spend: Callable[[int], None]) -> str:
         """The document of a frame at a moment, with those of the frames in it as `srcdoc`.

@@ -64,11 +64,22 @@ async def import_playwright_trace(
 
         archive = await work(lambda: Archive(name))
         try:
-            steps = await work(lambda: _checked(archive))
+            steps = await _until_cancelled(work(lambda: _checked(archive)), archive)
             await _store(storage, session_id, len(steps), lambda number: work(lambda: steps.data(number)))
         finally:
             archive.close()
     return session_id
+
+
+async def _until_cancelled(reading: Awaitable[T], archive: Archive) -> T:
+    """Where the caller is cancelled, the reading ends at its next event or slice: a hostile trace takes minutes."""
+    task = asyncio.ensure_future(reading)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        archive.is_cancelled.set()
+        await settled(asyncio.gather(task, return_exceptions=True))
+        raise
 
 
 def _session_id(path: str) -> str:

@@ -19,6 +19,12 @@ __all__ = ["MAX_SESSION", "Steps"]
 # pages of many empty slices, never come to an end.
 MAX_SESSION = 8 * 2**30
 
+# What only looks at a page, or waits: it goes on showing what the action before did.
+_LOOKS = {"title", "content", "textContent", "innerText", "innerHTML", "getAttribute", "inputValue", "ariaSnapshot"}
+_LOOKS |= {"isVisible", "isHidden", "isEnabled", "isDisabled", "isEditable", "isChecked", "queryCount", "expect"}
+_LOOKS |= {"querySelector", "querySelectorAll", "waitForSelector", "waitForFunction", "waitForTimeout", "screenshot"}
+_LOOKS |= {"expectScreenshot", "waitForEventInfo", "__waitInfo__", "pdf"}
+
 _TITLE = re.compile(r"<title(?:\s[^>]*)?>([^<]*)</title>", re.IGNORECASE)
 _BODY = re.compile(r"<body\b", re.IGNORECASE)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -38,7 +44,8 @@ class Steps:
         self._spent = 0
         self._starts: dict[str | None, list[float]] = defaultdict(list)
         for action, page_id in zip(actions, self._page_ids, strict=True):
-            self._starts[page_id].append(action.start)
+            if action.fields.needed("method") not in _LOOKS:
+                self._starts[page_id].append(action.start)
 
     def __len__(self) -> int:
         return len(self._actions)
@@ -51,6 +58,7 @@ class Steps:
         self._spent = 0
 
     def _spend(self, count: int) -> None:
+        self._archive.go_on()
         self._spent += count
         if self._spent > MAX_SESSION:
             refuse(f"as a session it has more than {MAX_SESSION} bytes")
@@ -61,29 +69,31 @@ class Steps:
         phase, shot = _shown(action)
         pages, moment = action.context.pages, action.moments.get(phase, "")
         html = pages.html(moment, shot.frame_id, self._sheet, self._spend) if shot else None
+        screenshot, image = self._image(action, page_id)
         about = {
             "url": shot.url if shot else None,
             "title": _title(html or ""),
             "page_id": page_id,
             "snapshot": phase if shot else None,
+            "screenshot": screenshot if image else None,
             "viewport": shot.viewport if shot else None,
             **_about(action),
         }
-        return StepData(html, self._image(action, page_id), _call(action), _present(about))
+        return StepData(html, image, _call(action), _present(about))
 
     def _sheet(self, name: str) -> str | None:
         data = self._archive.read(name)
         return None if data is None else data.decode(errors="replace")
 
-    def _image(self, action: Action, page_id: str | None) -> bytes | None:
-        """The screenshot of the action, else the frame of the screencast that shows what it did."""
+    def _image(self, action: Action, page_id: str | None) -> tuple[str, bytes | None]:
+        """The screenshot that was taken for the action, else the frame of the screencast after it, or before."""
         taken = (action.context.screenshots.get(f"{phase}@{action.call_id}") for phase in PHASES)
-        name = next(filter(None, taken), None)
+        kind, name = "taken", next(filter(None, taken), None)
         if name is None and page_id is not None:
             end, starts = _end(action), self._starts[page_id]
             at = bisect_right(starts, end)
-            name = action.context.frame_after(page_id, end, starts[at] if at < len(starts) else float("inf"))
-        return self._archive.read(name) if name else None
+            kind, name = action.context.frame_at(page_id, end, starts[at] if at < len(starts) else float("inf"))
+        return kind, self._archive.read(name) if name else None
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:

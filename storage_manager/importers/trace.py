@@ -180,13 +180,13 @@ class Context:
         if name:
             self.screenshots[f"{event.needed('phase')}@{event.needed('callId')}"] = name
 
-    def frame_after(self, page_id: str, end: float, before: float) -> str | None:
-        """The frame of the screencast that shows a page as an action left it, at `end`, before the next began."""
+    def frame_at(self, page_id: str, end: float, before: float) -> tuple[str, str | None]:
+        """The frame "after" an action that ended, and before the next began; else the last one "before"."""
         frames = self.frames.get(page_id, [])
         at = bisect_left(frames, (end, ""))
         if at < len(frames) and frames[at][0] < min(end + _LATER, before):
-            return frames[at][1]
-        return frames[at - 1][1] if at else None
+            return "after", frames[at][1]
+        return "before", frames[at - 1][1] if at else None
 
 
 def _texts(event: Fields) -> list[str]:

@@ -1,9 +1,12 @@
 """A file that is not a trace, is damaged or hostile: InvalidDataError that says why, and nothing is stored."""
 
+import asyncio
 import json
 import os
 import re
 import struct
+import threading
+import time
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -14,6 +17,9 @@ from traces import CHILD, FIRST, JPEG, action, frame, header, imported, lines, p
 
 from storage_manager import InvalidDataError, LocalStorageError, StorageManager
 from storage_manager.importers import archive, pages, steps, trace
+from storage_manager.importers.archive import Archive
+from storage_manager.importers.playwright import _checked
+from storage_manager.importers.steps import Steps
 
 
 @pytest.fixture
@@ -239,6 +245,45 @@ async def test_references_that_double_the_page_with_each_snapshot(
     events = [header(), snapshot("0", text), *(snapshot(str(number), twice) for number in range(1, 60))]
     events += [*action(1), snapshot("after@call@1", [[1, 0]])]
     await refused(sm, write_zip(tmp_path / "t.zip", {"t.trace": events}), "more than 1048576 characters")
+
+
+async def test_many_frames_of_many_actions(sm: StorageManager, tmp_path: Path) -> None:
+    """Whose product nothing would bound: 60 s when each action looked at each frame."""
+    frames = [snapshot("after@call@1", "", f"child@{number}") for number in range(20_000)]
+    events = [header(), *frames, *(event for number in range(6000) for event in action(number, afterSnapshot=None))]
+    events = [{**event, "afterSnapshot": "after@call@1"} if event["type"] == "after" else event for event in events]
+    opened = Archive(str(write_zip(tmp_path / "t.zip", {"t.trace": events})))
+    start = time.thread_time()
+    assert len(_checked(opened)) == 6000
+    opened.close()
+    assert time.thread_time() - start < 6, "1 s as a rule"
+
+
+async def test_a_cancelled_import_ends_at_the_next_event_or_slice(
+    sm: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_zip(tmp_path / "t.zip", {"t.trace": page(["P", {}, "x"])})
+    reading = threading.Event()
+    ended: list[str] = []
+
+    def endless(opened: Archive) -> Steps:
+        steps = _checked(opened)
+        reading.set()
+        assert opened.is_cancelled.wait(10)
+        for read in (steps.check, lambda: _checked(opened)):
+            with pytest.raises(ValueError, match="the import was cancelled") as caught:
+                read()
+            ended.append(str(caught.value))
+        raise caught.value
+
+    monkeypatch.setattr("storage_manager.importers.playwright._checked", endless)
+    task = asyncio.create_task(imported(sm, path))
+    await asyncio.to_thread(reading.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(ended) == 2
+    assert await sm.list_sessions() == []
 
 
 async def test_frames_in_each_other(sm: StorageManager, tmp_path: Path) -> None:

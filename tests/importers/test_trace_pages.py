@@ -7,6 +7,7 @@ import pytest
 from traces import CHILD, FRAME, action, header, imported, page, snapshot, write_zip
 
 from storage_manager import StorageManager
+from storage_manager.importers import markup
 
 SCRIPTS = "javascript:alert(1)"
 
@@ -16,6 +17,13 @@ async def html_of(tmp_path: Path, members: dict[str, Any]) -> str:
     sm = StorageManager(local_base_path=tmp_path / "base")
     [step] = await imported(sm, write_zip(tmp_path / "t.zip", members))
     return step.html or ""
+
+
+@pytest.mark.parametrize(("tag", "name"), sorted(markup._DROPPED))
+async def test_what_loads_documents_is_dropped(tmp_path: Path, tag: str, name: str) -> None:
+    assert await html_of(tmp_path, {"t.trace": page([tag, {name: "http://x.test/"}], doctype=None)}) in (
+        f"<{tag}></{tag}>", f"<{tag}>",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -60,6 +68,14 @@ async def html_of(tmp_path: Path, members: dict[str, Any]) -> str:
         (["DIV", {}, ["SCRIPT", {}, ["STYLE", {}, "x"], [[0, 0]], ["IFRAME", {"src": "/snapshot/f"}]], "y"],
          "<DIV>y</DIV>"),
         (["DIV", {}, ["B", {}, "x"], [[0, 1]]], "<DIV><B>x</B><B>x</B></DIV>"),
+        (["STYLE", {}, "a{}", "<", "/style>", "<", "script>alert(1)//", "<", "/script>"],
+         r"<STYLE>a{}\3c /style>\3c script>alert(1)//\3c /script></STYLE>"),
+        (["DIV", {}, ["STYLE", {}, "<"], ["B", {}, [[0, 0]], "script>"], ["STYLE", {}, [[0, 0]], "/style>"]],
+         r"<DIV><STYLE>\3c </STYLE><B>\3c script&gt;</B><STYLE>\3c /style></STYLE></DIV>"),
+        (["DIV", {}, ["B", {}, "<"], ["STYLE", {}, [[0, 0]], "/style>"]],
+         "<DIV><B>&lt;</B><STYLE>&lt;/style></STYLE></DIV>"),
+        (["animate", {"attributeName": "href", "values": "#;javascript:alert(1)", "to": "#a"}],
+         '<animate attributeName="href" to="#a"></animate>'),
         (["NOSCRIPT", {}, ["P", {"title": "</noscript><img>"}]],
          '<NOSCRIPT><P title="&lt;/noscript&gt;&lt;img&gt;"></P></NOSCRIPT>'),
     ],

@@ -234,6 +234,8 @@ HOSTILE: list[list[Any]] = [
         ["BODY", {}, *([name, {}, f"</{name}>{ATTACK}"] for name in ("XMP", "TITLE", "TEXTAREA", "NOEMBED", "IFRAME"))],
         ["BODY", {}, ["template", {"__playwright_style_sheet_": f"</style>{ATTACK}"}], [f"P>{ATTACK}", {}, "x"]],
         ["BODY", {}, ["P", {f"a>{ATTACK}": "", f'b="">{ATTACK}': "", "/onclick": ""}, "--><!--"], ATTACK],
+        ["BODY", {}, ["STYLE", {}, "a{}", "<", "/style>", "<", "script>hit=1//", "<", "/script>", "<", ATTACK[1:]]],
+        ["BODY", {}, ["STYLE", {}, "<"], ["B", {}, [[0, 0]], "script>"], ["STYLE", {}, [[0, 0]], "/style>", ATTACK]],
         ["BODY", {}, ["IFRAME", {"srcdoc": ATTACK}], ["iframe", {"src": "javascript:window.top.hit=1"}]],
         ["BODY", {}, ["EMBED", {"src": "javascript:hit=1"}], ["OBJECT", {"data": "data:text/html,<script>"}]],
         ["BODY", {}, ["svg", {}, ["script", {}, "hit=1"], ["image", {**RUNS, "href": "x"}], ["foreignObject", {},

@@ -99,6 +99,7 @@ async def test_every_version(tmp_path: Path, version: int) -> None:
         "title": "A & B",
         "page_id": PAGE,
         "snapshot": "after",
+        "screenshot": "after",
         "viewport": {"width": 800, "height": 600},
         "timestamp": "2023-11-14T22:13:20.001+00:00",
         "start": MONOTONIC + 1,
@@ -112,7 +113,7 @@ async def test_every_version(tmp_path: Path, version: int) -> None:
     }
     assert steps[0].metadata is not None
     assert steps[0].metadata["viewport"] == {"width": 800, "height": 600}
-    assert {"url", "title", "page_id", "snapshot"}.isdisjoint(steps[0].metadata)
+    assert {"url", "title", "page_id", "snapshot", "screenshot"}.isdisjoint(steps[0].metadata)
 
 
 async def test_whole_actions_of_later_versions(tmp_path: Path) -> None:
@@ -205,6 +206,16 @@ async def test_the_screenshot_is_the_one_taken_else_the_frame_that_shows_the_act
     # after the first nothing new was shown before the second; the second's came before the third; the frame at
     # 1099 is too late for any; that of the fifth is not in the zip, and that after the last too late for it
     assert [step.screenshot for step in steps] == [JPEG + b"\0", JPEG + b"\1", JPEG + b"\1", PNG, None, None]
+    chosen = [(step.metadata or {}).get("screenshot") for step in steps]
+    assert chosen == ["before", "after", "before", "taken", None, None]
+
+
+@pytest.mark.parametrize(("second", "chosen"), [("waitForTimeout", "after"), ("title", "after"), ("click", None)])
+async def test_what_only_looks_or_waits_is_no_next_action(tmp_path: Path, second: str, chosen: str | None) -> None:
+    event, name = frame(1002.3)
+    members: dict[str, Any] = {"t.trace": [header(), *action(1), *action(2, second), event], name: JPEG}
+    steps = await imported(StorageManager(local_base_path=tmp_path / "base"), write_zip(tmp_path / "t.zip", members))
+    assert (steps[0].metadata or {}).get("screenshot") == chosen
 
 
 async def test_a_page_that_an_action_opened(tmp_path: Path) -> None:
