@@ -3,6 +3,7 @@
 The tools open it through fsspec's registry, where the package's entry point `fsspec.specs` has put it.
 """
 
+import errno
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from fsspec.spec import make_instance
 from fsspec.utils import tokenize
 
 from storage_manager.config import arguments_of
-from storage_manager.errors import InvalidIdError
+from storage_manager.errors import InvalidDataError, InvalidIdError, StorageManagerError
 from storage_manager.filesystems.base import STAGING_PREFIX
 from storage_manager.layout import COMPONENTS
 from storage_manager.storage import StorageManager
@@ -28,7 +29,9 @@ class SessionFileSystem(AbstractFileSystem):
     """The sessions of one place as a synchronous filesystem; its names begin with the session.
 
     Any thread may use it, and a forked child. Pickled, it takes its place and credentials along, so a worker needs
-    no variables; `to_json` has the place alone. What is being written is hidden, as from every listing.
+    no variables; `to_json` has the place alone. What is being written is hidden, as from every listing. What is not
+    written out here is `DirFileSystem`'s, below the class. `get`, `cp` and `mv` of a pattern are those of the
+    filesystem below; `rm`, `cat` and `glob` are alike on each.
 
     Parameters:
         storage: a manager that you have; None: one of the settings.
@@ -39,6 +42,8 @@ class SessionFileSystem(AbstractFileSystem):
     Raises:
         S3ConfigError, LocalStorageError: as StorageManager.
         InvalidIdError: a name with `..`, in any method, or a deletion of the root itself.
+        InvalidDataError: `redact` is given: what is written here is no step, and would not be redacted.
+        TypeError: a keyword that StorageManager does not have.
         FileNotFoundError, PermissionError, OSError: of the operations, as of any filesystem of fsspec.
     """
 
@@ -59,7 +64,7 @@ class SessionFileSystem(AbstractFileSystem):
             settings["storage_options"] = {**(settings.get("storage_options") or {}), "anon": anon}
         if storage is not None and settings:
             raise TypeError("a storage has its settings already: give one or the other")
-        self.storage = StorageManager(**settings) if storage is None else storage
+        self.storage = _manager(settings) if storage is None else storage
         self.path = self.fs._strip_protocol(self.storage.url_for())
 
     @property
@@ -79,13 +84,20 @@ class SessionFileSystem(AbstractFileSystem):
         return str(tokenize(self.storage.url_for(), self.fs.storage_options))
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
-        """The place, whatever variables there are; never credentials, which are found where it is read."""
-        cls, options = type(self), self.storage.storage_options
+        """The place, whatever variables there are; never credentials, which are found where it is read.
+
+        Raises:
+            StorageManagerError: it is neither S3 nor local disk, so no keywords stand for it.
+        """
+        cls, options, url = type(self), self.storage.storage_options, self.storage.url_for()
+        place = arguments_of(url)
+        if place is None:
+            raise StorageManagerError(f"{url} has no JSON form: give tools that URL itself", operation="open", url=url)
         return {
             "cls": f"{cls.__module__}:{cls.__name__}",
             "protocol": self.protocol,
             "args": [],
-            **(arguments_of(self.storage.url_for()) or {}),
+            **place,
             "storage_options": {"endpoint_url": None, **options} if options else {},
         }
 
@@ -135,8 +147,12 @@ class SessionFileSystem(AbstractFileSystem):
 
     def cat(self, path: Any, *args: Any, **kwargs: Any) -> Any:
         """Of a pattern the names are found here, as `find` has them."""
+        return DirFileSystem.cat(self, self._named(path), *args, **kwargs)
+
+    def _named(self, path: Any) -> Any:
+        """The name or names; those that a pattern stands for, the deepest first."""
         is_pattern = isinstance(path, str) and has_magic(path)
-        return DirFileSystem.cat(self, self.glob(path) if is_pattern else path, *args, **kwargs)
+        return sorted(self.glob(path), reverse=True) if is_pattern else path
 
     def isdir(self, path: Any) -> bool:
         """S3 is not asked of a component, which is a file: fsspec asks of each name that a pattern gave."""
@@ -152,17 +168,38 @@ class SessionFileSystem(AbstractFileSystem):
         return path
 
     def rm(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        DirFileSystem.rm(self, self._below(path), *args, **kwargs)
+        names = self._named(self._below(path))
+        if not names:
+            raise FileNotFoundError(errno.ENOENT, "nothing is called like this", path)
+        DirFileSystem.rm(self, self._below(names), *args, **kwargs)
 
     def rmdir(self, path: Any) -> None:
         DirFileSystem.rmdir(self, self._below(path))
 
-    def mv(self, path1: Any, path2: Any, **kwargs: Any) -> None:
-        DirFileSystem.mv(self, self._below(path1), path2, **kwargs)
+    def mv(self, path1: Any, path2: Any, recursive: bool = False, **kwargs: Any) -> None:
+        """A rename on local disk. On S3 a copy and a deletion; fsspec's own takes directories for missing files."""
+        if recursive and self.fs.async_impl:
+            self.copy(self._below(path1), path2, recursive=True)
+            self.rm(path1, recursive=True)
+        else:
+            DirFileSystem.mv(self, self._below(path1), path2, recursive=recursive, **kwargs)
 
     @property
     def transaction(self) -> Any:
         return self.fs.transaction
+
+
+def _manager(settings: dict[str, Any]) -> StorageManager:
+    if settings.get("redact") is not None:
+        why = "sm:// redacts nothing, as what is written through it is no step: store by StorageManager(redact=...)"
+        raise InvalidDataError(why, operation="configure")
+    try:
+        return StorageManager(**settings)
+    except TypeError as error:
+        keywords = (
+            "s3_bucket_name, s3_endpoint_url, local_base_path and others; those of the filesystem in storage_options"
+        )
+        raise TypeError(f"sm:// takes the keywords of StorageManager: {keywords} ({error})") from error
 
 
 def _depth(name: str) -> int:

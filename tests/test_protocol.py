@@ -14,10 +14,19 @@ from typing import Any
 import fsspec
 import pandas as pd
 import pytest
+from answers import Answers, http
 from fsspec.core import url_to_fs
 from places import MOTO_KEYS, Make, Request, managers_at
 
-from storage_manager import InvalidIdError, S3ConfigError, Step, StepData, StorageManager
+from storage_manager import (
+    InvalidDataError,
+    InvalidIdError,
+    S3ConfigError,
+    Step,
+    StepData,
+    StorageManager,
+    StorageManagerError,
+)
 from storage_manager.filesystems import hidden_name
 from storage_manager.protocol import SessionFileSystem
 
@@ -121,16 +130,24 @@ def test_a_depth_is_kept_though_more_is_listed(fs: SessionFileSystem) -> None:
     assert sorted(fs.find("", maxdepth=1, withdirs=True)) == ["s1", "s2"]
 
 
-OPERATIONS: dict[str, Callable[[SessionFileSystem, str], Any]] = {
-    "open": lambda fs, path: fs.open(path),
+WITH_A_PATH_ALONE = (
+    "cat", "cat_file", "checksum", "created", "du", "exists", "expand_path", "find", "glob", "head", "info", "isdir",
+    "isfile", "ls", "makedirs", "mkdir", "modified", "open", "rm_file", "rmdir", "sign", "size", "touch", "ukey",
+)  # fmt: skip
+Operation = Callable[[SessionFileSystem, str], Any]
+
+
+def of_a_path(name: str) -> Operation:
+    return lambda fs, path: getattr(fs, name)(path)
+
+
+OPERATIONS: dict[str, Operation] = {
+    **{name: of_a_path(name) for name in WITH_A_PATH_ALONE},
     "write": lambda fs, path: fs.open(path, "wb"),
-    "cat": lambda fs, path: fs.cat(path),
     "cat many": lambda fs, path: fs.cat([path]),
-    "cat_file": lambda fs, path: fs.cat_file(path),
     "cat_ranges": lambda fs, path: fs.cat_ranges([path], 0, 1),
     "pipe": lambda fs, path: fs.pipe({path: b""}),
     "pipe_file": lambda fs, path: fs.pipe_file(path, b""),
-    "touch": lambda fs, path: fs.touch(path),
     "put": lambda fs, path: fs.put(__file__, path),
     "put_file": lambda fs, path: fs.put_file(__file__, path),
     "get": lambda fs, path: fs.get(path, "/dev/null"),
@@ -141,28 +158,8 @@ OPERATIONS: dict[str, Callable[[SessionFileSystem, str], Any]] = {
     "mv to": lambda fs, path: fs.mv("s1/t1/metadata.json", path),
     "rm": lambda fs, path: fs.rm(path, recursive=True),
     "delete": lambda fs, path: fs.delete([path]),
-    "rm_file": lambda fs, path: fs.rm_file(path),
-    "rmdir": lambda fs, path: fs.rmdir(path),
-    "mkdir": lambda fs, path: fs.mkdir(path),
-    "makedirs": lambda fs, path: fs.makedirs(path),
-    "ls": lambda fs, path: fs.ls(path),
-    "find": lambda fs, path: fs.find(path),
-    "glob": lambda fs, path: fs.glob(f"{path}/*"),
-    "walk": lambda fs, path: list(fs.walk(path)),
-    "du": lambda fs, path: fs.du(path),
-    "info": lambda fs, path: fs.info(path),
-    "size": lambda fs, path: fs.size(path),
     "sizes": lambda fs, path: fs.sizes([path]),
-    "exists": lambda fs, path: fs.exists(path),
-    "isdir": lambda fs, path: fs.isdir(path),
-    "isfile": lambda fs, path: fs.isfile(path),
-    "created": lambda fs, path: fs.created(path),
-    "modified": lambda fs, path: fs.modified(path),
-    "checksum": lambda fs, path: fs.checksum(path),
-    "ukey": lambda fs, path: fs.ukey(path),
-    "sign": lambda fs, path: fs.sign(path),
-    "expand_path": lambda fs, path: fs.expand_path(path),
-    "head": lambda fs, path: fs.head(path),
+    "walk": lambda fs, path: list(fs.walk(path)),
     "url": lambda fs, path: url_to_fs(f"sm://{path}"),
 }
 
@@ -268,7 +265,51 @@ def test_a_place_of_another_backend(fs: SessionFileSystem) -> None:
     copy = SessionFileSystem(storage=StorageManager.from_url("memory://copy"))
     copy.pipe(fs.cat("s1/*/*"))
     assert copy.find("") == sorted(fs.find("s1"))
-    assert "memory" not in copy.to_json()
+    with pytest.raises(StorageManagerError, match="memory://copy has no JSON form"):
+        copy.to_json()
+
+
+def test_what_it_does_not_take_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataError, match=r"sm:// redacts nothing.*StorageManager\(redact=...\)"):
+        SessionFileSystem(local_base_path=tmp_path, redact=["hunter2"])
+    with pytest.raises(TypeError, match=r"keywords of StorageManager: .* 'endpoint_url'"):
+        fsspec.filesystem("sm", endpoint_url="http://localhost")
+    with pytest.raises(TypeError, match="one or the other"):
+        SessionFileSystem(storage=StorageManager(local_base_path=tmp_path), local_base_path=tmp_path)
+
+
+def test_patterns_are_removed_alike_on_each_place(fs: SessionFileSystem) -> None:
+    fs.rm("s1/*/metadata.json")
+    assert fs.find("") == [f"s1/t{n}/observation.html" for n in (1, 2)] + fs.find("s2")
+    fs.rm("s1/**", recursive=True)
+    assert fs.find("") == fs.find("s2")
+    with pytest.raises(FileNotFoundError, match="nothing is called like this"):
+        fs.rm("s9*")
+    fs.rm("*", recursive=True)
+    assert fs.find("") == []
+
+
+def test_a_session_is_moved_as_a_whole(fs: SessionFileSystem) -> None:
+    names = [name.removeprefix("s1/") for name in fs.find("s1")]
+    fs.mv("s1", "s3", recursive=True)
+    assert fs.find("s3") == [f"s3/{name}" for name in names]
+    assert fs.ls("", detail=False) == ["s2", "s3"]
+
+
+@pytest.mark.parametrize("keys", [True, False])
+async def test_pandas_tries_again_without_credentials(
+    answered_by: Answers, monkeypatch: pytest.MonkeyPatch, keys: bool
+) -> None:
+    """As it does by s3://, with an option of s3fs: what comes of it is the service's refusal."""
+    sm, answering = await answered_by(http("403 Forbidden", ""))
+    if not keys:
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    place = {"s3_bucket_name": "bucket", "s3_endpoint_url": sm.storage_options["endpoint_url"]}
+    with pytest.raises(PermissionError):
+        await asyncio.to_thread(pd.read_json, "sm://s/t/metadata.json", typ="series", storage_options=place)
+    assert b"authorization:" not in answering.asked[-1].lower()
+    assert (b"authorization:" in answering.asked[0].lower()) is keys
 
 
 def test_any_thread(fs: SessionFileSystem) -> None:

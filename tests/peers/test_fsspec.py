@@ -6,34 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fsspec.implementations.local import LocalFileSystem
-from fsspec.tests import abstract
+from fsspec_suite import Suite
 
 from storage_manager.filesystems.local import AsyncLocalFileSystem
 
 
-class Suite(
-    abstract.AbstractCopyTests,
-    abstract.AbstractGetTests,
-    abstract.AbstractOpenTests,
-    abstract.AbstractPipeTests,
-    abstract.AbstractPutTests,
-    abstract.AbstractFixtures,
-):
-    """Everything that fsspec asks of a filesystem."""
+class LocalSuite(Suite):
+    """In a directory that is there."""
 
     @pytest.fixture
     def fs_path(self, tmp_path: Path) -> str:
         (tmp_path / "base").mkdir()
         return f"{tmp_path}/base"
 
-    @pytest.fixture
-    def local_fs(self) -> LocalFileSystem:
-        """As the suite's own, whose scope pytest deprecates in older versions of fsspec."""
-        return LocalFileSystem(auto_mkdir=True)
 
-
-class TestSynchronous(Suite):
+class TestSynchronous(LocalSuite):
     """The suite on the filesystem itself, as a synchronous program has it."""
 
     @pytest.fixture
@@ -77,7 +64,7 @@ class Driven:
         return DrivenFile(self._run(self._fs.open_async(path, mode)), self._run)
 
 
-class TestAsynchronous(Suite):
+class TestAsynchronous(LocalSuite):
     """The suite on the coroutines: not one of its calls reaches a synchronous method."""
 
     @pytest.fixture

@@ -3,39 +3,27 @@
 from pathlib import Path
 
 import pytest
-from fsspec.implementations.local import LocalFileSystem
-from fsspec.tests import abstract
+from fsspec_suite import Suite
 from places import MOTO_KEYS, managers_at
 
 from storage_manager.protocol import SessionFileSystem
 
 
-class Suite(
-    abstract.AbstractCopyTests,
-    abstract.AbstractGetTests,
-    abstract.AbstractOpenTests,
-    abstract.AbstractPipeTests,
-    abstract.AbstractPutTests,
-    abstract.AbstractFixtures,
-):
-    """Everything that fsspec asks of a filesystem."""
+class SessionSuite(Suite):
+    """Below a session."""
 
     @pytest.fixture
     def fs_path(self) -> str:
         return "session"
 
-    @pytest.fixture
-    def local_fs(self) -> LocalFileSystem:
-        return LocalFileSystem(auto_mkdir=True)
 
-
-class TestLocal(Suite):
+class TestLocal(SessionSuite):
     @pytest.fixture
     def fs(self, tmp_path: Path) -> SessionFileSystem:
         return SessionFileSystem(local_base_path=tmp_path / "base")
 
 
-class TestS3(Suite):
+class TestS3(SessionSuite):
     # each of 32 patterns, which s3fs itself expands: half a minute
     test_copy_glob_edge_cases = test_get_glob_edge_cases = test_put_glob_edge_cases = None
 
