@@ -66,7 +66,6 @@ class Connection:
             LocalStorageError: the base directory cannot be created.
             InvalidDataError: redact is neither.
         """
-        self._redact = as_redactor(redact)
         config = Config.resolve(
             s3_bucket_name=s3_bucket_name,
             s3_region_name=s3_region_name,
@@ -79,8 +78,13 @@ class Connection:
         )
         if config.prefer_s3 and not config.uses_s3:
             logger.info("no s3_bucket_name (SM_S3_BUCKET_NAME): sessions are stored in %s", config.root)
+        options = {"storage_options": storage_options, "fsync": fsync, "max_concurrency": max_concurrency}
+        self._serve(config.root, config, redact=redact, **options)
+
+    def _serve(self, url: str, config: Config, redact: Redactor | Sequence[str] | None = None, **options: Any) -> None:
+        self._redact = as_redactor(redact)
         self._config = config
-        self._place = Place(config.root, config, storage_options, fsync=fsync, max_concurrency=max_concurrency)
+        self._place = Place(url, config, **options)
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> "Self":
@@ -98,9 +102,7 @@ class Connection:
         if arguments is not None:
             return cls(**arguments, **kwargs)
         self = cls.__new__(cls)
-        self._redact = as_redactor(kwargs.pop("redact", None))
-        self._config = Config.resolve(prefer_s3=False, require_s3=False)
-        self._place = Place(url, self._config, **kwargs)
+        self._serve(url, Config.resolve(prefer_s3=False, require_s3=False), **kwargs)
         return self
 
     def __repr__(self) -> str:
