@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from answers import Answering, Answers
@@ -47,6 +48,18 @@ def base() -> Iterator[Path]:
     """A base directory that is not there yet, in memory where that is to be had: for tests that write much."""
     with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as scratch:
         yield Path(scratch) / "base"
+
+
+@pytest.fixture(scope="session")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """Imported once, with a cache of its own and no word to anybody. Not offline: then it opens no URL of fsspec."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))
+        patch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+        patch.setenv("HF_UPDATE_DOWNLOAD_COUNTS", "0")
+        import datasets  # noqa: PLC0415 (it reads the environment then)
+    datasets.disable_progress_bars()
+    return datasets
 
 
 @pytest.fixture(scope="session")

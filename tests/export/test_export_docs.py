@@ -14,12 +14,11 @@ HERE = {"n_workers": 1, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves the shards that it has read
+@pytest.mark.usefixtures("datasets")
 async def test_examples_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     await StorageManager().store_steps(StorageManager(local_base_path=EXAMPLES).iter_steps())
     blocks = [textwrap.dedent(block) for block in re.findall(r"\.\. code-block:: python\n\n((?: {4}.*\n|\n)+)", DOCS)]
     assert len(blocks) == 6

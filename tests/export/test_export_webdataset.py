@@ -28,18 +28,6 @@ def local(tmp_path: Path) -> StorageManager:
     return StorageManager(local_base_path=tmp_path / "base")
 
 
-@pytest.fixture(scope="session")
-def datasets(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """Imported with a cache of its own, and without the network."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setenv("HF_DATASETS_OFFLINE", "1")
-        import datasets  # noqa: PLC0415 (it reads the environment then)
-    datasets.disable_progress_bars()
-    return datasets
-
-
 def features(datasets: ModuleType) -> Any:
     """What docs/export.rst tells a user to load shards with."""
     kinds = {

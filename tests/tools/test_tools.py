@@ -3,7 +3,6 @@
 import importlib
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -79,11 +78,8 @@ def test_universal_pathlib(snippets: Snippets, capsys: pytest.CaptureFixture[str
 
 # it asks whether what it is given is Ray's, which warns of its own options where it has been imported
 @pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarning:ray.data.context")
-def test_datasets(snippets: Snippets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = importlib.import_module("datasets")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", False)  # no word to anybody
-    datasets.disable_progress_bars()
+@pytest.mark.usefixtures("datasets")
+def test_datasets(snippets: Snippets) -> None:
     names = snippets("Hugging Face datasets")
     assert names["titles"] == TITLES
     assert list(names["table"]) == list(names["same"]) == METADATA
