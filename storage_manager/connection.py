@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,9 +13,9 @@ from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.config import Config, arguments_of
-from storage_manager.errors import InvalidIdError, StorageManagerError, translate, translating
+from storage_manager.errors import InvalidDataError, InvalidIdError, StorageManagerError, translate, translating
 from storage_manager.filesystems import File, Place, hidden_name
-from storage_manager.layout import Component, check_id, formats, join
+from storage_manager.layout import COMPONENTS, Component, check_id, formats, join
 from storage_manager.redaction import Redactor, as_redactor
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 logger = logging.getLogger(__name__)
+
+WEEK = 7 * 24 * 3600  # the longest that S3 lets a link be valid
 
 
 class Connection:
@@ -169,6 +172,36 @@ class Connection:
         with translating("open", self._place.root):
             return self._place.filesystem()
 
+    async def get_share_links(
+        self, session_id: str, step_id: str, expires_in: int | timedelta = 3600
+    ) -> dict[str, str | None]:
+        """A link to each component of a step, which a browser opens without credentials; None where there is none.
+
+        On S3 whoever has the link may read, until it expires, or until the credentials do that signed it (those of a
+        role last hours). A page that is opened so runs its scripts, as the page of the S3 service: send links to
+        screenshots, or show pages in the viewer. It costs one LIST.
+
+        Parameters:
+            expires_in: seconds, or a timedelta; up to seven days, as S3 allows ("Presigned URLs", Signature Version 4).
+
+        Returns:
+            html_path, screenshot_path, action_data_path, metadata_path: presigned `https://...` on S3; `file://...` on
+            local disk, which does not expire.
+
+        Raises:
+            InvalidIdError, InvalidDataError: refused before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: the step cannot be listed, or
+                the backend has no such links.
+        """
+        seconds = _seconds(expires_in)
+        url = self._url("share", session_id, step_id)
+        with translating("share", url):
+            async with self._place.using() as filesystem:
+                there = {found.name async for page in filesystem._iter_files(url) for found in page}
+                links = {row.path_key: join(url, row.filename) for row in COMPONENTS if row.filename in there}
+                links = {key: await filesystem._link(path, seconds) for key, path in links.items()}
+        return {row.path_key: links.get(row.path_key) for row in COMPONENTS}
+
     def _url(self, operation: str, session_id: str, *step_id: str) -> str:
         """The URL of a session or a step, whose ids are checked for an operation."""
         ids = zip((session_id, *step_id), ("session_id", "step_id"), strict=False)
@@ -195,6 +228,14 @@ class Connection:
             finally:
                 with translating("check", probe):
                     await filesystem._remove_tree(os.path.dirname(probe))
+
+
+def _seconds(expires_in: int | timedelta) -> int:
+    seconds = expires_in.total_seconds() if isinstance(expires_in, timedelta) else expires_in
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 1 <= seconds <= WEEK:
+        why = f"expires_in is {expires_in!r}: give 1 to {WEEK} seconds, or a timedelta; S3 allows seven days"
+        raise InvalidDataError(why, operation="share")
+    return int(seconds)
 
 
 def _probe_error(answer: object, url: str) -> StorageManagerError:

@@ -17,7 +17,7 @@ import storage_manager.filesystems.obstore
 import storage_manager.filesystems.s3fs
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager
 from storage_manager.filesystems.base import sorted_pages
-from storage_manager.filesystems.s3fs import _check_digest
+from storage_manager.filesystems.digests import check_digest
 
 Make = Callable[..., StorageManager]
 MD5 = "9dd4e461268c8034f5c8564e155c67a6"  # of b"x"
@@ -335,9 +335,9 @@ async def test_a_body_is_compared_with_its_etag(answered_by: Answers, engine: st
     ],
 )
 def test_an_etag_is_no_md5_where_amazon_says_so(answer: dict[str, str], bucket: str) -> None:
-    _check_digest(bucket, {"ETag": MD5, **answer}, b"other")
+    check_digest(bucket, {"ETag": MD5, **answer}, b"other")
     with pytest.raises(OSError, match="changed on their way"):
-        _check_digest("b", {"ETag": MD5, "ServerSideEncryption": "AES256"}, b"other")
+        check_digest("b", {"ETag": MD5, "ServerSideEncryption": "AES256"}, b"other")
 
 
 async def test_one_task_may_close_while_others_read(moto: Make) -> None:

@@ -15,9 +15,9 @@ import fsspec
 from storage_manager.config import Config, check_endpoint
 from storage_manager.credentials import check_credentials
 from storage_manager.errors import S3ConfigError, translating
-from storage_manager.filesystems.base import ATTEMPTS, File, LiteralFileSystem, hidden_name
+from storage_manager.filesystems.base import ATTEMPTS, File, Found, LiteralFileSystem, hidden_name
 
-__all__ = ["File", "LiteralFileSystem", "Place", "hidden_name"]
+__all__ = ["File", "Found", "LiteralFileSystem", "Place", "hidden_name"]
 
 # Seconds without progress, for each of three attempts: a dead address is reported in 15, a mute server in 48.
 CONNECT_TIMEOUT, READ_TIMEOUT = 4, 15
@@ -155,6 +155,7 @@ class Place:
                 "connect_timeout": CONNECT_TIMEOUT,
                 "read_timeout": READ_TIMEOUT,
                 "user_agent": "storage-manager",  # botocore puts its own together for every request, for 90 us
+                "signature_version": "s3v4",  # for links too, which botocore would sign as of 2006
                 # a PUT signs the SHA-256 of its body, and its ETag is compared: a CRC is not needed, and services
                 # other than Amazon's may not know it
                 "request_checksum_calculation": "when_required",

@@ -1,7 +1,7 @@
-"""What StorageManager asks of a filesystem: four literal things, each one call.
+"""What StorageManager asks of a filesystem: six literal things, each one call.
 
 Literal: a path is a name, never a pattern. Every filesystem here is an fsspec `AsyncFileSystem`, so that any
-other method of fsspec is there too; these four exist because fsspec's own expand globs, stop at the first
+other method of fsspec is there too; these six exist because fsspec's own expand globs, stop at the first
 error while the siblings run on, or have no pages.
 """
 
@@ -11,8 +11,9 @@ import posixpath
 import random
 import re
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any, NamedTuple, TypeVar
 
 from fsspec.asyn import AsyncFileSystem
 
@@ -24,8 +25,10 @@ __all__ = [
     "STAGED",
     "STAGING_PREFIX",
     "File",
+    "Found",
     "LiteralFileSystem",
     "hidden_name",
+    "modified_in",
     "retrying",
     "sorted_pages",
 ]
@@ -51,8 +54,17 @@ class File(NamedTuple):
     content_type: str
 
 
+class Found(NamedTuple):
+    """One file that a listing names, below the directory that was listed; times in UTC."""
+
+    name: str
+    size: int
+    modified: datetime | None
+    e_tag: str | None = None
+
+
 class LiteralFileSystem(AsyncFileSystem):
-    """The four, made from fsspec's own methods: for S3, and for any backend that has no better way."""
+    """The six, made from fsspec's own methods: for S3, and for any backend that has no better way."""
 
     cachable = False
     max_in_flight = 32  # requests of one instance at a time
@@ -81,6 +93,16 @@ class LiteralFileSystem(AsyncFileSystem):
         except FileNotFoundError:
             return
         yield sorted(posixpath.basename(info["name"]) for info in infos if info["type"] == "directory")
+
+    async def _iter_files(self, path: str) -> AsyncIterator[list[Found]]:
+        """What lies in a directory and below it, page by page; nothing if it is missing."""
+        start = len(self._strip_protocol(path)) + 1
+        infos = await self._find(path, detail=True)
+        yield [Found(name[start:], info["size"], modified_in(info)) for name, info in sorted(infos.items())]
+
+    async def _link(self, path: str, seconds: int) -> str:
+        """A link to a file that a browser opens, for so many seconds where the backend can bound it."""
+        return str(await asyncio.to_thread(self.sign, path, expiration=seconds))
 
     async def _remove_tree(self, path: str) -> bool:
         """Remove all that is below a directory, and prove it; False where nothing was there."""
@@ -113,6 +135,22 @@ class LiteralFileSystem(AsyncFileSystem):
         if self._semaphore is None:
             self._semaphore = asyncio.Semaphore(self.max_in_flight)
         return self._semaphore
+
+
+# By which names fsspec's backends say when a file was last written, the best first.
+_MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
+
+
+def modified_in(info: Mapping[str, Any]) -> datetime | None:
+    """When a file was last written, of what a backend of fsspec tells of it: a datetime, its text, or seconds."""
+    value = next((info[name] for name in _MODIFIED if info.get(name)), None)
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    elif isinstance(value, (int, float)):
+        value = datetime.fromtimestamp(value, timezone.utc)
+    if not isinstance(value, datetime):
+        return None
+    return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
 
 
 async def retrying(work: Callable[[], Awaitable[Out]], failures: tuple[type[Exception], ...]) -> Out:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fsspec.implementations.local import LocalFileSystem
@@ -107,6 +108,9 @@ class AsyncLocalFileSystem(LiteralFileSystem, WholeFileSystem):
         for start in range(0, len(names), PAGE):
             yield names[start : start + PAGE]
             await asyncio.sleep(0)
+
+    async def _link(self, path: str, seconds: int) -> str:
+        return Path(path).as_uri()
 
     async def _remove_tree(self, path: str) -> bool:
         return await self._hop(self.remove_whole, path)

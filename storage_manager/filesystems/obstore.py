@@ -28,10 +28,11 @@ from obstore.exceptions import InvalidPathError
 from obstore.fsspec import FsspecStore
 
 from storage_manager.errors import translating
-from storage_manager.filesystems.base import File, LiteralFileSystem, retrying
+from storage_manager.filesystems.base import File, Found, LiteralFileSystem, retrying
+from storage_manager.filesystems.digests import CHANGED, may_be_md5_of, md5_in
 from storage_manager.filesystems.obstore_client import Credentials, open_store
 from storage_manager.filesystems.obstore_errors import FAILURES, leaves_some, translated
-from storage_manager.filesystems.s3fs import CHANGED, PAGE, S3FileSystem, may_be_md5_of, md5_in
+from storage_manager.filesystems.s3fs import PAGE, S3FileSystem
 from storage_manager.tasks import settled
 
 __all__ = ["ObstoreFileSystem", "is_forked"]
@@ -181,6 +182,9 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
             async for page in self.s3fs._iter_names(path):
                 yield page
 
+    def _iter_files(self, path: str) -> AsyncIterator[list[Found]]:
+        return self.s3fs._iter_files(path)
+
     async def _remove_tree(self, path: str) -> bool:
         """Delete what obstore can name, a page at a time; then botocore the rest, if there is any, and the proof."""
         bucket, key = self._split_path(path)
@@ -235,7 +239,7 @@ def _delegating(name: str) -> Callable[..., Any]:
 
 # What else fsspec has, and this library has no need of: as it is in s3fs, with its answers checked.
 for _name in (
-    "_checksum", "_cp_file", "_find", "_get_file", "_info", "_ls", "_mkdir", "_makedirs", "_pipe_file", "_put_file",
-    "_rm", "_rm_file", "_rmdir", "_sweep", "_touch", "_url", "open_async",
+    "_checksum", "_cp_file", "_find", "_get_file", "_info", "_link", "_ls", "_mkdir", "_makedirs", "_pipe_file",
+    "_put_file", "_rm", "_rm_file", "_rmdir", "_sweep", "_touch", "_url", "open_async",
 ):  # fmt: skip
     setattr(ObstoreFileSystem, _name, _delegating(_name))

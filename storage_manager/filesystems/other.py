@@ -1,4 +1,4 @@
-"""Any other fsspec backend (`memory://`, `gs://`, `sftp://`, ...) behind the same four literal things.
+"""Any other fsspec backend (`memory://`, `gs://`, `sftp://`, ...) behind the same six literal things.
 
 An asynchronous backend is awaited, a synchronous one runs in worker threads. A component is as whole as the
 backend writes it: what this library adds for S3 and local disk, it cannot add here.
@@ -50,6 +50,9 @@ class OtherFileSystem(LiteralFileSystem):
         except FileNotFoundError:
             await self._call("makedirs", posixpath.dirname(path), exist_ok=True)
             await self._call("pipe_file", path, value, **kwargs)
+
+    def sign(self, path: str, expiration: int = 100, **kwargs: Any) -> Any:
+        return self.target.sign(path, expiration=expiration, **kwargs)
 
     async def _remove_tree(self, path: str) -> bool:
         """As of an object store: with the last step its session is gone, though the backend keep directories."""

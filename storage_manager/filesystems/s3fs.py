@@ -9,12 +9,10 @@ per key are looked at.
 
 import asyncio
 import errno
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime, timezone
 from functools import partial
-from hashlib import md5
 from typing import Any, cast
 
 import aiohttp
@@ -28,23 +26,23 @@ from storage_manager.filesystems.base import (
     STAGED,
     STAGING_PREFIX,
     File,
+    Found,
     LiteralFileSystem,
     retrying,
     sorted_pages,
 )
 from storage_manager.filesystems.client import lifespan, new_session, settle_in
+from storage_manager.filesystems.digests import check_digest
 from storage_manager.layout import COMPONENTS, is_id
 from storage_manager.tasks import settled
 
-__all__ = ["CHANGED", "PAGE", "S3FileSystem", "may_be_md5_of", "md5_in"]
+__all__ = ["PAGE", "S3FileSystem"]
 
 PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
 ROUNDS = 20  # of a deletion that meets less than a page: others go on writing there
 _FAILURES = (OSError, BotoCoreError, aiohttp.ClientError)  # what a request can end in
 # By these an answer is known to come from S3.
 _PROOFS = {"put_object": {"ETag"}, "get_object": {"ETag"}, "list_objects_v2": {"Name", "KeyCount"}}
-CHANGED = "bytes changed on their way: their MD5 is not the object's ETag"
-_MD5 = re.compile('"?([0-9a-f]{32})"?')
 
 
 class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
@@ -97,7 +95,7 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         bucket, key, _ = self.split_path(file.path)
         body = {"Body": file.data, "ContentType": file.content_type}
         answer = await settled(self._request("put_object", Bucket=bucket, Key=key, **body))
-        _check_digest(bucket, answer, file.data)
+        check_digest(bucket, answer, file.data)
 
     async def _cat_file(
         self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **kwargs: Any
@@ -119,19 +117,19 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
             return data
         if "ContentRange" in answer:
             raise OSError(errno.EPROTO, "what answered get_object is not S3: part of the object was not asked for")
-        _check_digest(request["Bucket"], answer, data)
+        check_digest(request["Bucket"], answer, data)
         return data
 
-    async def _pages(self, path: str, **request: Any) -> AsyncGenerator[tuple[list[str], list[str]], None]:
-        """The keys and the common prefixes below a directory, a LIST at a time."""
+    async def _pages(self, path: str, **request: Any) -> AsyncGenerator[tuple[list[Any], list[str]], None]:
+        """The objects and the common prefixes below a directory, a LIST at a time."""
         bucket, key, _ = self.split_path(path)
         request |= {"Bucket": bucket, "Prefix": key.rstrip("/") + "/" if key else "", "MaxKeys": PAGE}
         while True:
             async with self._slots:
                 answer = await self._call_s3("list_objects_v2", **request)
-            found = [row["Key"] for row in answer.get("Contents", ())]
+            found = answer.get("Contents", [])
             below = [row["Prefix"] for row in answer.get("CommonPrefixes", ())]
-            if not all(name.startswith(request["Prefix"]) for name in found + below):
+            if not all(name.startswith(request["Prefix"]) for name in [row["Key"] for row in found] + below):
                 raise OSError(errno.EPROTO, "what answered the LIST names keys that are not below the directory")
             yield found, below
             if not answer.get("IsTruncated"):
@@ -148,12 +146,21 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
     def _iter_names(self, path: str) -> AsyncIterator[list[str]]:
         return sorted_pages(self._name_pages(path))
 
+    async def _iter_files(self, path: str) -> AsyncIterator[list[Found]]:
+        start = len(self.split_path(path)[1].rstrip("/")) + 1
+        async for rows, _ in self._pages(path):
+            yield [Found(row["Key"][start:], row["Size"], row["LastModified"], row.get("ETag")) for row in rows]
+
+    async def _link(self, path: str, seconds: int) -> str:
+        link: str = await self._url(path, expires=seconds)
+        return link
+
     async def _first_keys(self, path: str) -> list[str]:
         """The first keys below a directory, a thousand at the most; a page may be empty and not be the last."""
         async with aclosing(self._pages(path)) as pages:
-            async for keys, _ in pages:
-                if keys:
-                    return keys
+            async for found, _ in pages:
+                if found:
+                    return [row["Key"] for row in found]
         return []
 
     async def _remove_tree(self, path: str) -> bool:
@@ -215,29 +222,6 @@ def _age(written: datetime) -> float:
 def _is_component(path: str) -> bool:
     names = path.split("/")
     return len(names) == 3 and all(map(is_id, names[:2])) and names[2] in {row.filename for row in COMPONENTS}
-
-
-def _check_digest(bucket: str, answer: Mapping[str, Any], data: bytes) -> None:
-    """Refuse bytes that changed on their way, where the ETag is their MD5.
-
-    It is that unless encrypted with a key of KMS or of the customer, or in a directory bucket (Amazon S3 API
-    reference, "Object"; rclone relies on the same for every S3 service that it knows).
-    """
-    encrypted = "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
-    if not encrypted and not bucket.endswith("--x-s3") and not may_be_md5_of(answer["ETag"], data):
-        raise OSError(errno.EBADMSG, CHANGED)
-
-
-def may_be_md5_of(e_tag: str, data: bytes) -> bool:
-    """False where an ETag is an MD5, and not that of the bytes."""
-    digest = md5_in(e_tag)
-    return digest is None or digest == md5(data, usedforsecurity=False).hexdigest()
-
-
-def md5_in(e_tag: str) -> str | None:
-    """The MD5 that an ETag looks like."""
-    digest = _MD5.fullmatch(e_tag.lower())
-    return digest and digest[1]
 
 
 def _what_is_left(errors: Sequence[dict[str, str]], key: str) -> Exception:
