@@ -248,7 +248,7 @@ async def test_references_that_double_the_page_with_each_snapshot(
 
 
 async def test_many_frames_of_many_actions(sm: StorageManager, tmp_path: Path) -> None:
-    """Whose product nothing would bound: 60 s when each action looked at each frame."""
+    """Whose product nothing would bound: 60 s when each action looked at each frame, on an idle machine."""
     frames = [snapshot("after@call@1", "", f"child@{number}") for number in range(20_000)]
     events = [header(), *frames, *(event for number in range(6000) for event in action(number, afterSnapshot=None))]
     events = [{**event, "afterSnapshot": "after@call@1"} if event["type"] == "after" else event for event in events]
@@ -256,7 +256,7 @@ async def test_many_frames_of_many_actions(sm: StorageManager, tmp_path: Path) -
     start = time.thread_time()
     assert len(_checked(opened)) == 6000
     opened.close()
-    assert time.thread_time() - start < 6, "1 s as a rule"
+    assert time.thread_time() - start < 25, "1 s as a rule, 7 on a machine that is busy and measures coverage"
 
 
 async def test_a_cancelled_import_ends_at_the_next_event_or_slice(
