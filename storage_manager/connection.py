@@ -15,7 +15,7 @@ from fsspec.asyn import AsyncFileSystem
 from storage_manager.config import Config, arguments_of
 from storage_manager.errors import InvalidDataError, InvalidIdError, StorageManagerError, translate, translating
 from storage_manager.filesystems import File, Place, hidden_name
-from storage_manager.layout import COMPONENTS, Component, check_id, formats, join
+from storage_manager.layout import COMPONENTS, MANIFEST_FILENAME, Component, check_id, formats, join
 from storage_manager.redaction import Redactor, as_redactor
 
 if TYPE_CHECKING:
@@ -207,6 +207,9 @@ class Connection:
         ids = zip((session_id, *step_id), ("session_id", "step_id"), strict=False)
         with translating(operation, self._place.root):
             return join(self._place.root, *(check_id(value, what) for value, what in ids))
+
+    def _manifest_url(self, session_id: str) -> str:
+        return join(self._place.root, session_id, MANIFEST_FILENAME)
 
     async def check(self) -> None:
         """Prove that the place can be used: list, write, read and delete one hidden probe.

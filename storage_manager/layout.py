@@ -17,6 +17,7 @@ __all__ = [
     "ALL_COMPONENTS",
     "COMPONENTS",
     "HTML_FILENAME",
+    "MANIFEST_FILENAME",
     "METADATA_FILENAME",
     "SCREENSHOT_FILENAME",
     "Component",
@@ -34,6 +35,7 @@ HTML_FILENAME = "observation.html"
 SCREENSHOT_FILENAME = "screenshot.png"
 ACTION_DATA_FILENAME = "action.json"
 METADATA_FILENAME = "metadata.json"
+MANIFEST_FILENAME = "_manifest.json"  # of a sealed session, beside its steps; no id, so that no listing shows it
 
 Component = Literal["html", "screenshot", "action", "metadata"]
 ALL_COMPONENTS: tuple[Component, ...] = get_args(Component)

@@ -128,13 +128,13 @@ class StorageManager(Connection):
         return [name async for page in self._pages(self._url("list", session_id)) for name in page]
 
     async def delete_step(self, session_id: str, step_id: str) -> None:
-        """Delete a step with all that is in it, and prove it; where nothing is there, an INFO log says so.
+        """Delete a step with all in it, and its session's seal, and prove it; nothing there: an INFO log says so.
 
         Raises:
             InvalidIdError: refused before any I/O.
             S3OperationError, S3ConfigError, LocalStorageError: names what is left.
         """
-        await self._delete(self._url("delete", session_id, step_id))
+        await self._delete(self._url("delete", session_id, step_id), self._manifest_url(session_id))
 
     async def delete_session(self, session_id: str) -> None:
         """Delete a session with all its steps, and prove it; where nothing is there, an INFO log says so.
@@ -145,10 +145,10 @@ class StorageManager(Connection):
         """
         await self._delete(self._url("delete", session_id))
 
-    async def _delete(self, url: str) -> None:
+    async def _delete(self, url: str, *along: str) -> None:
         with translating("delete", url):
             async with self._place.using() as filesystem:
-                if not await filesystem._remove_tree(url):
+                if not await filesystem._remove_tree(url, along):
                     logger.info("nothing to delete at %s", url)
 
     async def iter_sessions(self) -> AsyncIterator[str]:

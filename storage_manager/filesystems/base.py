@@ -6,6 +6,7 @@ error while the siblings run on, or have no pages.
 """
 
 import asyncio
+import contextlib
 import errno
 import posixpath
 import random
@@ -104,14 +105,20 @@ class LiteralFileSystem(AsyncFileSystem):
         """A link to a file that a browser opens, for so many seconds where the backend can bound it."""
         return str(await asyncio.to_thread(self.sign, path, expiration=seconds))
 
-    async def _remove_tree(self, path: str) -> bool:
-        """Remove all that is below a directory, and prove it; False where nothing was there."""
+    async def _remove_tree(self, path: str, along: Sequence[str] = ()) -> bool:
+        """Remove all that is below a directory, and prove it; False where nothing was there.
+
+        The files `along` go, where they are, with it: what they say of it is then true no more.
+        """
         try:
             await settled(self._rm(path, recursive=True))
         except FileNotFoundError:
             return False
         for left in await self._find(path):
             raise OSError(errno.ENOTEMPTY, "still there after deletion", left)
+        for file in along:
+            with contextlib.suppress(FileNotFoundError):
+                await settled(self._rm_file(file))
         return True
 
     async def _sweep(self, path: str, older_than: float) -> int:

@@ -172,12 +172,12 @@ class WholeFileSystem(LocalFileSystem):
             self._require_root()
             return []
 
-    def remove_whole(self, path: str) -> bool:
-        """Move a directory out of sight and remove it there; what cannot be removed comes back into sight."""
+    def remove_whole(self, path: str, along: Sequence[str] = ()) -> bool:
+        """Move a directory out of sight, and the files along with it; what cannot be removed comes back into sight."""
         session = os.path.dirname(path)
         self._refuse_link(session)
         try:
-            hidden = self._hide(path)
+            hidden = self._hide(path, along)
         except (FileNotFoundError, NotADirectoryError):
             self._require_root()
             hidden = ""
@@ -186,11 +186,14 @@ class WholeFileSystem(LocalFileSystem):
             self._remove_hidden(hidden, path)
         return bool(hidden)
 
-    def _hide(self, path: str) -> str:
+    def _hide(self, path: str, along: Sequence[str]) -> str:
         """The hidden name of what was a directory, or a link; a file of somebody else's is left alone."""
         mode = os.lstat(path).st_mode
         if not stat.S_ISDIR(mode) and not stat.S_ISLNK(mode):
             return ""
+        for file in along:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file)
         hidden = self._staging(path)
         os.rename(path, hidden)
         return hidden

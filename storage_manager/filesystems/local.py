@@ -112,8 +112,8 @@ class AsyncLocalFileSystem(LiteralFileSystem, WholeFileSystem):
     async def _link(self, path: str, seconds: int) -> str:
         return Path(path).as_uri()
 
-    async def _remove_tree(self, path: str) -> bool:
-        return await self._hop(self.remove_whole, path)
+    async def _remove_tree(self, path: str, along: Sequence[str] = ()) -> bool:
+        return await self._hop(self.remove_whole, path, along)
 
     async def _sweep(self, path: str, older_than: float) -> int:
         return await self._hop(sweep, path, older_than)

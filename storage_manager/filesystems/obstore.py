@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -185,7 +185,7 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
     def _iter_files(self, path: str) -> AsyncIterator[list[Found]]:
         return self.s3fs._iter_files(path)
 
-    async def _remove_tree(self, path: str) -> bool:
+    async def _remove_tree(self, path: str, along: Sequence[str] = ()) -> bool:
         """Delete what obstore can name, a page at a time; then botocore the rest, if there is any, and the proof."""
         bucket, key = self._split_path(path)
         found = False
@@ -193,8 +193,8 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
             async with aclosing(self._key_pages(bucket, key)) as pages:
                 async for keys in pages:
                     found = True
-                    await self._delete_keys(bucket, keys)
-        return await self.s3fs._remove_tree(path) or found
+                    await self._delete_keys(bucket, [*(self._split_path(file)[1] for file in along), *keys][:PAGE])
+        return await self.s3fs._remove_tree(path, along) or found
 
     async def _key_pages(self, bucket: str, key: str) -> AsyncGenerator[list[str], None]:
         """The keys below a directory, a LIST at a time; after a failure from the beginning."""

@@ -7,7 +7,7 @@ backend writes it: what this library adds for S3 and local disk, it cannot add h
 import asyncio
 import contextlib
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import fsspec
@@ -54,9 +54,9 @@ class OtherFileSystem(LiteralFileSystem):
     def sign(self, path: str, expiration: int = 100, **kwargs: Any) -> Any:
         return self.target.sign(path, expiration=expiration, **kwargs)
 
-    async def _remove_tree(self, path: str) -> bool:
+    async def _remove_tree(self, path: str, along: Sequence[str] = ()) -> bool:
         """As of an object store: with the last step its session is gone, though the backend keep directories."""
-        removed = await super()._remove_tree(path)
+        removed = await super()._remove_tree(path, along)
         with contextlib.suppress(OSError):
             session = posixpath.dirname(path)
             if removed and not await self._call("ls", session, detail=False):

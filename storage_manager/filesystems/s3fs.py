@@ -163,15 +163,15 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
                     return [row["Key"] for row in found]
         return []
 
-    async def _remove_tree(self, path: str) -> bool:
+    async def _remove_tree(self, path: str, along: Sequence[str] = ()) -> bool:
         """List and delete the first thousand keys until none is listed: the last LIST is the proof."""
-        before: list[str] = []
-        stuck = unfilled = 0
+        before, stuck, unfilled = list[str](), 0, 0
         while keys := await self._first_keys(path):
             stuck = stuck + 1 if keys == before else 0
             unfilled += len(keys) < PAGE
             await asyncio.sleep(0.1 * stuck)
-            errors = await self._delete_keys(self.split_path(path)[0], keys)
+            batch = [*(self.split_path(file)[1] for file in along), *keys][:PAGE]  # what is left is listed again
+            errors = await self._delete_keys(self.split_path(path)[0], batch)
             if stuck == ATTEMPTS - 1 or unfilled == ROUNDS:
                 raise _what_is_left(errors, keys[0])
             before = keys
