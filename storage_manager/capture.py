@@ -16,7 +16,6 @@ __all__ = ["Shown", "capture", "check_page"]
 CALL_SECONDS = 10.0
 ATTEMPTS = 3  # screenshots of a page that goes on changing, or is navigating; a page with a clock never stays the same
 PAUSE = 0.3  # seconds before the next attempt at what failed: a navigation that commits fails for some milliseconds
-LAST_ATTEMPT = 5.0  # seconds after which none is begun: a page this slow would hold up its agent
 
 _NEEDED = ("content", "screenshot", "title", "url")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # a page may show one, and UTF-8 has no form for it
@@ -50,16 +49,16 @@ async def capture(page: Any, *, full_page: bool = False) -> Shown:
     most; if the page was never the same for as long as that, `changed_during_capture` is true in the metadata. What
     cannot be had is None, and `not_captured` says why. Every call of the page is bounded, by 10 seconds.
     """
-    last_attempt = asyncio.get_running_loop().time() + LAST_ATTEMPT
+    clock = asyncio.get_running_loop().time
+    last_attempt = clock() + CALL_SECONDS / 2  # a page this slow would hold up its agent
     before = await _read(page)
     for attempt in range(1, ATTEMPTS + 1):
         when = datetime.now(timezone.utc)
-        image = await _screenshot(page, full_page)
-        is_late = asyncio.get_running_loop().time() > last_attempt
-        after = before if is_late else await _read(page)
+        image = await _screenshot(page, full_page, before)
+        after = before if _failures(image) else await _read(page)
         is_whole = not _failures(after | image)
-        is_same = _values(before) == _values(after) and not is_late
-        if (is_whole and is_same) or is_late or attempt == ATTEMPTS or _is_closed(page):
+        is_same = _values(before) == _values(after)
+        if (is_whole and is_same) or attempt == ATTEMPTS or clock() > last_attempt or _is_closed(page):
             break
         before = await _read_again(page, after, is_whole)
     return _shown(before | _values(after) | image, when, is_same)
@@ -83,8 +82,13 @@ async def _read_again(page: Any, after: _Reading, is_whole: bool) -> _Reading:
     return await _read(page)
 
 
-async def _screenshot(page: Any, full_page: bool) -> _Reading:
-    """Playwright is told when to give up: else a screenshot that hangs holds up the next one as well."""
+async def _screenshot(page: Any, full_page: bool, before: _Reading) -> _Reading:
+    """Not of a page that has just given no answer: it would take as long again, and give none.
+
+    Playwright is told when to give up: else a screenshot that hangs holds up the next one as well.
+    """
+    if isinstance(before["html"], asyncio.TimeoutError):
+        return {"screenshot": before["html"]}
     options: dict[str, Any] = {"full_page": True} if full_page else {}
     if "timeout" in inspect.signature(page.screenshot).parameters:
         options["timeout"] = CALL_SECONDS * 900  # milliseconds: a little sooner than we do
@@ -138,6 +142,6 @@ def _shown(reading: _Reading, when: datetime, is_same: bool) -> Shown:
 def _reason(error: BaseException) -> str:
     """The first line of it, in which Playwright says what failed."""
     if isinstance(error, asyncio.TimeoutError):
-        return f"no answer in {CALL_SECONDS:g} seconds"
+        return f"the page gave no answer in {CALL_SECONDS:g} seconds"
     lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:300]
+    return lines[0].strip()[:300]
