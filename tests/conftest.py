@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -60,6 +61,16 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
         import datasets  # noqa: PLC0415 (it reads the environment then)
     datasets.disable_progress_bars()
     return datasets
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Where the browser is; without one, the tests that need it are skipped, but not in CI."""
+    path = shutil.which("chromium")
+    if path is None:
+        assert "CI" not in os.environ, "CI needs a browser: apt-get install chromium"
+        pytest.skip("needs a browser: apt-get install chromium")
+    return path
 
 
 @pytest.fixture(scope="session")

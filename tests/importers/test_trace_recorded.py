@@ -2,17 +2,15 @@
 
 import asyncio
 import json
-import os
-import shutil
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Error, Page, async_playwright
+from browsers import launched
+from playwright.async_api import Error, Page
 from traces import imported, write_zip
 from traces import page as trace_of
 
@@ -80,27 +78,6 @@ def site() -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """Where the browser is; without one, the tests that need it are skipped, but not in CI."""
-    path = shutil.which("chromium")
-    if path is None:
-        assert "CI" not in os.environ, "CI needs a browser: apt-get install chromium"
-        pytest.skip("needs a browser: apt-get install chromium")
-    return path
-
-
-@asynccontextmanager
-async def launched(chromium: str) -> AsyncIterator[Browser]:
-    """A browser."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        try:
-            yield browser
-        finally:
-            await browser.close()
 
 
 async def act(page: Page, site: str) -> None:

@@ -1,0 +1,38 @@
+"""What has the shape of a page, for what a browser cannot be made to do when a test wants it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Still:
+    """A page that shows the same for ever."""
+
+    url = "https://example.com/"
+    viewport_size: Mapping[str, int] | None = {"width": 640, "height": 480}
+
+    def __init__(self) -> None:
+        self.html = "<title>Still</title>"
+        self.shots = 0
+
+    async def content(self) -> str:
+        return self.html
+
+    async def title(self) -> str:
+        return "Still"
+
+    async def screenshot(self, **options: Any) -> bytes:
+        self.shots += 1
+        return b"\x89PNG%d" % self.shots
+
+
+class Restless(Still):
+    """A page that changes while it is captured, as often as is said."""
+
+    def __init__(self, changes: int) -> None:
+        super().__init__()
+        self.changes = changes
+
+    async def screenshot(self, **options: Any) -> bytes:
+        if self.shots < self.changes:
+            self.html = f"<p>{self.shots + 1}"
+        return await super().screenshot(**options)

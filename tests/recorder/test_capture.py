@@ -1,0 +1,178 @@
+"""What is captured of a page that does not keep still, or does not answer."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from pages import Restless, Still
+
+from storage_manager import InvalidDataError
+from storage_manager import capture as module
+from storage_manager.capture import capture, check_page
+
+
+async def test_a_still_page_is_one_screenshot() -> None:
+    page = Still()
+    html, image, metadata = await capture(page)
+    assert (html, image) == (page.html, b"\x89PNG1")
+    timestamp = metadata.pop("timestamp")
+    assert len(timestamp) == len("2026-01-31T12:00:00.000+00:00")
+    assert timestamp.endswith("+00:00")
+    viewport = {"width": 640, "height": 480}
+    assert metadata == {"url": page.url, "title": "Still", "viewport": viewport, "source": "recorder"}
+
+
+@pytest.mark.parametrize(("changes", "shots", "flag"), [(1, 2, None), (2, 3, None), (3, 3, True), (9, 3, True)])
+async def test_html_and_screenshot_are_of_one_moment(changes: int, shots: int, flag: bool | None) -> None:
+    page = Restless(changes)
+    shown = await capture(page)
+    assert page.shots == shots
+    assert shown.screenshot == b"\x89PNG%d" % shots
+    assert shown.html == page.html == f"<p>{min(changes, shots)}"
+    assert shown.metadata.get("changed_during_capture") is flag
+
+
+async def test_a_change_of_url_or_title_or_size_is_a_change() -> None:
+    for name, value in [("url", "https://example.com/2"), ("viewport_size", {"width": 1, "height": 1})]:
+        page = Still()
+
+        async def screenshot(page: Still = page, name: str = name, value: object = value) -> bytes:
+            setattr(page, name, value)
+            return await Still.screenshot(page)
+
+        page.screenshot = screenshot  # type: ignore[method-assign]
+        shown = await capture(page)
+        assert page.shots == 2
+        assert shown.metadata[name.removesuffix("_size")] == value
+
+
+async def test_what_a_page_has_not_is_left_out() -> None:
+    class Small:
+        url = "about:blank"
+
+        def content(self) -> str:
+            return "<p>"
+
+        def title(self) -> str:
+            return ""
+
+        async def screenshot(self) -> memoryview:
+            return memoryview(b"")
+
+    shown = await capture(Small())
+    assert (shown.html, shown.screenshot) == ("<p>", None)
+    assert shown.metadata.keys() == {"url", "title", "timestamp", "source", "not_captured"}
+    assert shown.metadata["not_captured"] == {"screenshot": "bytes is needed, not memoryview"}
+
+
+@pytest.mark.parametrize("missing", ["content", "screenshot", "title", "url"])
+def test_what_is_no_page_is_refused(missing: str) -> None:
+    names = {"content", "screenshot", "title", "url"} - {missing}
+    page = type("Thing", (), dict.fromkeys(names, ""))()
+    with pytest.raises(InvalidDataError, match=f"Thing has no {missing}"):
+        check_page(page)
+
+
+async def test_what_fails_is_tried_again_and_then_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE", 0)
+    page, failures = Still(), 1
+
+    async def title() -> str:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise RuntimeError("navigating\nat once")
+        return "there"
+
+    page.title = title  # type: ignore[method-assign]
+    shown = await capture(page)
+    assert (shown.metadata["title"], page.shots) == ("there", 2)
+    assert "not_captured" not in shown.metadata
+    failures = 99
+    shown = await capture(page)
+    assert page.shots == 5
+    assert shown.metadata["not_captured"] == {"title": "navigating"}
+    assert "changed_during_capture" not in shown.metadata
+
+
+async def test_an_error_without_words_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE", 0)
+    page = Still()
+
+    async def screenshot(**options: Any) -> bytes:
+        raise ConnectionResetError
+
+    page.screenshot = screenshot  # type: ignore[method-assign]
+    shown = await capture(page)
+    assert shown.html
+    assert shown.metadata["not_captured"] == {"screenshot": "ConnectionResetError"}
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CALL_SECONDS", 0.05)
+
+
+async def never(*args: Any, **kwargs: Any) -> Any:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_page_that_never_answers_is_left_after_one_wait() -> None:
+    page = Still()
+    page.content = never  # type: ignore[method-assign]
+    shown = await capture(page)
+    why = "the page gave no answer in 0.05 seconds"
+    assert shown.metadata["not_captured"] == {"html": why, "screenshot": why}
+    assert (shown.html, shown.screenshot, page.shots) == (None, None, 0)
+    assert shown.metadata["title"] == "Still"
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_screenshot_that_never_ends_leaves_the_html() -> None:
+    page = Still()
+    page.screenshot = never  # type: ignore[method-assign]
+    shown = await capture(page)
+    assert shown.html == page.html
+    assert shown.metadata["not_captured"] == {"screenshot": "the page gave no answer in 0.05 seconds"}
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_page_that_hangs_after_its_screenshot_is_said_not_to_be_compared() -> None:
+    page = Still()
+
+    async def screenshot() -> bytes:
+        page.content = never  # type: ignore[method-assign]
+        return await Still.screenshot(page)
+
+    page.screenshot = screenshot  # type: ignore[method-assign]
+    shown = await capture(page)
+    assert (shown.html, shown.screenshot) == (page.html, b"\x89PNG1")
+    assert shown.metadata["changed_during_capture"] is True
+    assert "not_captured" not in shown.metadata
+
+
+async def test_the_browser_is_told_when_to_give_up() -> None:
+    page, told = Still(), {}
+
+    async def screenshot(*, timeout: float = 0, full_page: bool = False) -> bytes:  # noqa: ASYNC109 (as a page has it)
+        told.update(timeout=timeout, full_page=full_page)
+        return b""
+
+    page.screenshot = screenshot  # type: ignore[method-assign, assignment]
+    await capture(page)
+    assert told == {"timeout": 9000, "full_page": False}
+    await capture(page, full_page=True)
+    assert told["full_page"] is True
+
+
+async def test_a_capture_can_be_cancelled() -> None:
+    page = Still()
+    page.content = never  # type: ignore[method-assign]
+    capturing = asyncio.ensure_future(capture(page))
+    await asyncio.sleep(0)
+    capturing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await capturing
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
