@@ -155,7 +155,7 @@ async def test_a_page_that_hangs_after_its_screenshot_is_said_not_to_be_compared
 async def test_the_browser_is_told_when_to_give_up() -> None:
     page, told = Still(), {}
 
-    async def screenshot(*, timeout: float = 0, full_page: bool = False) -> bytes:  # noqa: ASYNC109 (as a page has it)
+    async def screenshot(*, timeout: float = 0, full_page: bool = False) -> bytes:
         told.update(timeout=timeout, full_page=full_page)
         return b""
 
