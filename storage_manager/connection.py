@@ -85,7 +85,7 @@ class Connection:
         self._serve(config.root, config, redact=redact, **options)
 
     def _serve(self, url: str, config: Config, redact: Redactor | Sequence[str] | None = None, **options: Any) -> None:
-        self._redact = as_redactor(redact)
+        self.redact = as_redactor(redact)
         self._config = config
         self._place = Place(url, config, **options)
 

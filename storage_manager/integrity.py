@@ -1,26 +1,67 @@
-"""What a session should hold, written down: its seal. What a place should not hold: leftovers of killed writers."""
+"""Whether a session is whole: its seal, and what is wrong with it; and what killed writers left in a place."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from hashlib import sha256
-from typing import Any
+from itertools import groupby
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
-from pydantic_core import to_json
+from pydantic import AfterValidator, BaseModel, NonNegativeInt, ValidationError
 
-from storage_manager.errors import InvalidDataError, is_missing, translate, translating
+from storage_manager.errors import InvalidDataError, is_missing, may_pass, translate, translating
 from storage_manager.filesystems import File
-from storage_manager.layout import COMPONENTS, MANIFEST_FILENAME, join
+from storage_manager.inventory import list_files
+from storage_manager.layout import COMPONENTS, MANIFEST_FILENAME, is_id, join
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead, settled
 
-__all__ = ["seal_session", "sweep"]
+__all__ = ["Problem", "seal_session", "sweep", "verify_session"]
 
 _CONCURRENCY = 8  # steps in memory at a time, each of which is a page and its screenshot
 
-_Listed = dict[str, dict[str, Any]]  # by path below the session: size and sha256
+_ROWS = {row.filename: row for row in COMPONENTS}
+
+
+_Kind = Literal["missing", "changed", "unlisted", "unreadable", "leftover"]
+Out = TypeVar("Out")
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a session: where, which kind of thing, and what exactly."""
+
+    url: str
+    kind: _Kind
+    detail: str
+
+
+def _check_path(path: str) -> str:
+    if not _is_component(path):
+        raise ValueError("a path is a step id, a slash, and a component's file name")
+    return path
+
+
+def _is_component(path: str) -> bool:
+    step_id, _, filename = path.rpartition("/")
+    return is_id(step_id) and filename in _ROWS
+
+
+class _Seal(BaseModel, frozen=True):
+    """Of one component."""
+
+    size: NonNegativeInt
+    sha256: str
+
+
+class _Manifest(BaseModel):
+    """Of one session; components by path below it."""
+
+    version: Literal[1] = 1
+    sealed_at: str
+    components: dict[Annotated[str, AfterValidator(_check_path)], _Seal]
 
 
 async def seal_session(storage: StorageManager, session_id: str) -> str:
@@ -44,38 +85,130 @@ async def seal_session(storage: StorageManager, session_id: str) -> str:
         if not components:
             raise InvalidDataError(f"cannot seal {url}: no session with anything in it is there", url=url)
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        manifest = {"version": 1, "sealed_at": now, "components": components}
+        manifest = _Manifest(sealed_at=now, components=components).model_dump_json() + "\n"
         path = join(url, MANIFEST_FILENAME)
-        await storage.async_fs._write_files([File(path, to_json(manifest) + b"\n", "application/json")])
+        await storage.async_fs._write_files([File(path, manifest.encode(), "application/json")])
     return path
 
 
-async def _components(storage: StorageManager, session_id: str) -> _Listed:
-    url = storage.url_for(session_id)
+async def _components(storage: StorageManager, session_id: str) -> dict[str, _Seal]:
     step_ids = await storage.list_steps_for_session(session_id)
-    with ThreadPoolExecutor(1, "seal") as thread:
-
-        async def measured(step_id: str) -> _Listed:
-            paths = [join(url, step_id, row.filename) for row in COMPONENTS]
-            answers = await storage.async_fs._read_files(paths)
-            measure = asyncio.get_running_loop().run_in_executor(thread, _measured, paths, answers)
-            return {path.removeprefix(f"{url}/"): found for path, found in (await settled(measure)).items()}
-
-        async with aclosing(ahead(measured, step_ids, _CONCURRENCY)) as steps:
-            found = [step async for step in steps]
-    return dict(sorted(item for step in found for item in step.items()))
+    paths = [[f"{step_id}/{filename}" for filename in _ROWS] for step_id in step_ids]
+    found: dict[str, _Seal] = {}
+    async for step in _looked_at(_sealed, storage, storage.url_for(session_id), paths):
+        found |= step
+    return dict(sorted(found.items()))
 
 
-def _measured(paths: Sequence[str], answers: Sequence[bytes | Exception]) -> _Listed:
-    """Size and hash of each component that is there; a page of 1 MB takes a millisecond or more."""
-    found: _Listed = {}
-    for path, answer in zip(paths, answers, strict=True):
+async def _looked_at(
+    look: Callable[[str, Mapping[str, bytes | Exception]], Out],
+    storage: StorageManager,
+    url: str,
+    steps: Iterable[Sequence[str]],
+) -> AsyncIterator[Out]:
+    """What is found in each step's files, read ahead, and hashed in a thread: 1 MB takes a millisecond or more.
+
+    Parameters:
+        look: called with the session's URL and, for each path below it, its bytes or why they could not be read.
+        steps: the paths of the files of each step.
+    """
+    with ThreadPoolExecutor(1, "storage_manager") as thread:
+
+        async def read(paths: Sequence[str]) -> Out:
+            answers = await storage.async_fs._read_files([join(url, path) for path in paths])
+            files = dict(zip(paths, answers, strict=True))
+            return await settled(asyncio.get_running_loop().run_in_executor(thread, look, url, files))
+
+        async with aclosing(ahead(read, steps, _CONCURRENCY)) as looks:
+            async for found in looks:
+                yield found
+
+
+def _sealed(url: str, files: Mapping[str, bytes | Exception]) -> dict[str, _Seal]:
+    """Size and hash of each component that is there."""
+    for path, answer in files.items():
+        if isinstance(answer, Exception) and not is_missing(answer):
+            raise translate(answer, "seal", join(url, path))
+    return {path: _seal(answer) for path, answer in files.items() if not isinstance(answer, Exception)}
+
+
+def _seal(data: bytes) -> _Seal:
+    return _Seal(size=len(data), sha256=sha256(data).hexdigest())
+
+
+async def verify_session(storage: StorageManager, session_id: str) -> list[Problem]:
+    """What is wrong with a session: [] where it is whole. Every component is read, and nothing is changed.
+
+    Sealed, it is held against its manifest: a component that is `missing`, `changed` (other bytes than were sealed), or
+    `unlisted` (stored since). Sealed or not: a component that is `unreadable` (access refused, no UTF-8, no JSON
+    object), and a `leftover` (a hidden file, an upload to S3 that was begun and not ended). A session that is not there
+    is `missing`. Other files are nobody's concern. Problems are in the order of their URLs.
+
+    Raises:
+        InvalidIdError: refused before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed, or the service fails, so that
+            nothing can be said of it.
+    """
+    with translating("verify", storage.url_for()):
+        url = storage.url_for(session_id)
+    with translating("verify", url):
+        names = {found.name async for found in list_files(storage, session_id)}
+        manifest, problems = await _manifest(storage, url) if MANIFEST_FILENAME in names else (None, [])
+        if not names:
+            problems.append(Problem(url, "missing", "there is no such session"))
+        hidden = [join(url, name) for name in names if name.startswith(".") or "/." in name]
+        leftovers = hidden + await storage.async_fs._unfinished(url)
+        problems += [Problem(left, "leftover", "a writer left it: sweep, or delete it") for left in leftovers]
+        sealed = manifest.components if manifest else {}
+        look = partial(_problems, sealed if manifest else None)
+        steps = groupby(sorted({*filter(_is_component, names), *sealed}), lambda path: path.partition("/")[0])
+        async for found in _looked_at(look, storage, url, [list(paths) for _, paths in steps]):
+            problems += found
+    return sorted(problems)
+
+
+async def _manifest(storage: StorageManager, url: str) -> tuple[_Manifest | None, list[Problem]]:
+    path = join(url, MANIFEST_FILENAME)
+    [answer] = await storage.async_fs._read_files([path])
+    if isinstance(answer, Exception):
+        raise translate(answer, "verify", path)
+    try:
+        return _Manifest.model_validate_json(answer), []
+    except ValidationError as error:
+        why = f"no manifest of this library's: {error.errors()[0]['msg']}; seal the session again"
+        return None, [Problem(path, "unreadable", why)]
+
+
+def _problems(sealed: Mapping[str, _Seal] | None, url: str, files: Mapping[str, bytes | Exception]) -> list[Problem]:
+    found = []
+    for path, answer in files.items():
         if isinstance(answer, Exception):
-            if not is_missing(answer):
-                raise translate(answer, "seal", path)
+            fault = _unread(join(url, path), answer, is_sealed=bool(sealed and path in sealed))
         else:
-            found[path] = {"size": len(answer), "sha256": sha256(answer).hexdigest()}
+            fault = _fault(path, answer, sealed)
+        found += [Problem(join(url, path), *fault)] if fault else []
     return found
+
+
+def _unread(url: str, error: Exception, *, is_sealed: bool) -> tuple[_Kind, str] | None:
+    if is_missing(error):  # deleted meanwhile, where the manifest does not know it
+        return ("missing", "the manifest lists it, and it is not there") if is_sealed else None
+    if may_pass(error):
+        raise translate(error, "verify", url)
+    return "unreadable", str(translate(error, "verify", url))
+
+
+def _fault(path: str, data: bytes, sealed: Mapping[str, _Seal] | None) -> tuple[_Kind, str] | None:
+    if sealed is not None and path not in sealed:
+        return "unlisted", "the manifest does not list it: it was stored since the session was sealed"
+    if sealed is not None and sealed[path] != _seal(data):
+        was, now = sealed[path], _seal(data)
+        return "changed", f"{now.size} bytes, SHA-256 {now.sha256}; sealed were {was.size} bytes, SHA-256 {was.sha256}"
+    try:
+        _ROWS[path.rpartition("/")[2]].decode(data)
+    except ValueError as error:
+        return "unreadable", f"it cannot be decoded: {error}"
+    return None
 
 
 async def sweep(storage: StorageManager, older_than: timedelta = timedelta(hours=1)) -> int:

@@ -66,7 +66,7 @@ class StorageManager(Connection):
         values = (html_content, screenshot_bytes, action_data, metadata)
         with translating("store", self._place.root):
             url = self._url("store", session_id, step_id)
-            given = zip(COMPONENTS, redacted(self._redact, values) if self._redact else values, strict=True)
+            given = zip(COMPONENTS, redacted(self.redact, values) if self.redact else values, strict=True)
             files = {row: _file(row, url, value) for row, value in given if value is not None}
         if files:
             with translating("store", url):

@@ -76,6 +76,10 @@ def test_a_time_is_understood_however_a_backend_tells_it(told: Any) -> None:
     assert modified_in({"mtime": told, "created": 0}) == datetime(2026, 1, 2, tzinfo=timezone.utc)
 
 
+def test_the_epoch_is_a_time() -> None:
+    assert modified_in({"mtime": 0.0, "created": 5.0}) == datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
 @pytest.mark.parametrize("info", [{}, {"mtime": None}, {"updated": object()}])
 def test_a_time_that_is_not_told_is_none(info: dict[str, Any]) -> None:
     assert modified_in(info) is None

@@ -161,7 +161,7 @@ def test_what_is_no_redactor_is_refused(wrong: Any, tmp_path: Path) -> None:
 async def test_other_backends_and_pickled_managers_redact_too(tmp_path: Path) -> None:
     for url in ("memory://redacted", str(tmp_path)):
         sm = pickle.loads(pickle.dumps(StorageManager.from_url(url, redact=["hunter2"])))
-        assert "hunter2" not in repr(sm) + repr(sm._redact) + repr(vars(sm))
+        assert "hunter2" not in repr(sm) + repr(sm.redact) + repr(vars(sm))
         await sm.store_step_data("s", "a", "<p>hunter2</p>")
         assert (await sm.retrieve_step_data("s", "a", components=["html"])).html == f"<p>{MASK}</p>"
 

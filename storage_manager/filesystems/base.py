@@ -121,6 +121,10 @@ class LiteralFileSystem(AsyncFileSystem):
                 await settled(self._rm_file(file))
         return True
 
+    async def _unfinished(self, path: str) -> list[str]:
+        """The components below a directory of which an upload was begun and not ended, where a backend has those."""
+        return []
+
     async def _sweep(self, path: str, older_than: float) -> int:
         """Remove from a root what killed writers left there, if it is older than this many seconds; how many."""
         return 0
@@ -150,7 +154,7 @@ _MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "modified", "c
 
 def modified_in(info: Mapping[str, Any]) -> datetime | None:
     """When a file was last written, of what a backend of fsspec tells of it: a datetime, its text, or seconds."""
-    value = next((info[name] for name in _MODIFIED if info.get(name)), None)
+    value = next((info[name] for name in _MODIFIED if info.get(name) is not None), None)
     if isinstance(value, str):
         value = datetime.fromisoformat(value.replace("Z", "+00:00"))
     elif isinstance(value, (int, float)):

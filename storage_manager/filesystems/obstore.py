@@ -240,6 +240,6 @@ def _delegating(name: str) -> Callable[..., Any]:
 # What else fsspec has, and this library has no need of: as it is in s3fs, with its answers checked.
 for _name in (
     "_checksum", "_cp_file", "_find", "_get_file", "_info", "_link", "_ls", "_mkdir", "_makedirs", "_pipe_file",
-    "_put_file", "_rm", "_rm_file", "_rmdir", "_sweep", "_touch", "_url", "open_async",
+    "_put_file", "_rm", "_rm_file", "_rmdir", "_sweep", "_touch", "_unfinished", "_url", "open_async",
 ):  # fmt: skip
     setattr(ObstoreFileSystem, _name, _delegating(_name))

@@ -199,13 +199,21 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         for start in range(0, len(probes), PAGE):
             for error in await self._delete_keys(bucket, probes[start : start + PAGE]):
                 raise _refused(error)
-        request = {"Bucket": bucket, "Prefix": prefix}
-        rows = [row async for row in self._rows("list_multipart_uploads", "Uploads", **request)]
-        mine = [row for row in rows if _is_component(row["Key"].removeprefix(prefix))]
-        uploads = [row for row in mine if _age(row["Initiated"]) > older_than]
+        uploads = [row for row in await self._uploads(path, 2) if _age(row["Initiated"]) > older_than]
         for row in uploads:
             await self._call_s3("abort_multipart_upload", Bucket=bucket, Key=row["Key"], UploadId=row["UploadId"])
         return len(probes) + len(uploads)
+
+    async def _uploads(self, path: str, ids: int) -> list[dict[str, Any]]:
+        """Those of components, which lie so many ids below."""
+        bucket, key, _ = self.split_path(path)
+        prefix = key.rstrip("/") + "/" if key else ""
+        rows = [row async for row in self._rows("list_multipart_uploads", "Uploads", Bucket=bucket, Prefix=prefix)]
+        return [row for row in rows if _is_component(row["Key"].removeprefix(prefix), ids)]
+
+    async def _unfinished(self, path: str) -> list[str]:
+        bucket = self.split_path(path)[0]
+        return [f"s3://{bucket}/{row['Key']}" for row in await self._uploads(path, 1)]
 
     async def _rows(self, method: str, name: str, **request: Any) -> AsyncIterator[dict[str, Any]]:
         """What a listing names, over all its pages."""
@@ -219,9 +227,9 @@ def _age(written: datetime) -> float:
     return (datetime.now(timezone.utc) - written).total_seconds()
 
 
-def _is_component(path: str) -> bool:
-    names = path.split("/")
-    return len(names) == 3 and all(map(is_id, names[:2])) and names[2] in {row.filename for row in COMPONENTS}
+def _is_component(path: str, ids: int) -> bool:
+    *names, filename = path.split("/")
+    return len(names) == ids and all(map(is_id, names)) and filename in {row.filename for row in COMPONENTS}
 
 
 def _what_is_left(errors: Sequence[dict[str, str]], key: str) -> Exception:

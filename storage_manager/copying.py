@@ -1,0 +1,156 @@
+"""One run of copying: what is unlike at the target, step by step, and what could not be copied."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from hashlib import md5
+from typing import NamedTuple
+
+from storage_manager.errors import InvalidDataError, StorageManagerError, translate, translating
+from storage_manager.filesystems import File, Found
+from storage_manager.filesystems.digests import md5_in
+from storage_manager.inventory import list_files
+from storage_manager.layout import COMPONENTS, MANIFEST_FILENAME, is_id, join
+from storage_manager.redaction import Redactor, redacted
+from storage_manager.storage import StorageManager
+from storage_manager.tasks import ahead
+
+__all__ = ["Copying", "Task"]
+
+_ROWS = {row.filename: row for row in COMPONENTS}
+_SESSION_FILES = {MANIFEST_FILENAME}
+_SHOWN = 5  # failed steps that an error names
+
+
+class Task(NamedTuple):
+    """A step, with its files at the source and at the target by name; without a step id, the end of its session."""
+
+    session_id: str
+    step_id: str
+    source: Mapping[str, Found]
+    target: Mapping[str, Found]
+
+
+class Copying:
+    """One run: how far it is, and what failed."""
+
+    def __init__(self, source: StorageManager, target: StorageManager, named: list[str] | None) -> None:
+        self.source, self.target, self.named = source, target, named
+        self._places = (source, target)
+        self.done = self.copied = 0
+        self.failed: list[StorageManagerError] = []
+        self._is_whole = True  # the session whose steps are being settled
+
+    async def tasks(self) -> AsyncIterator[Task]:
+        """The steps of each session in order, then its end; sessions are listed ahead."""
+        sessions = self.source.iter_sessions() if self.named is None else self.named
+        async with aclosing(ahead(self._list, sessions, 4)) as listings:
+            async for tasks in listings:
+                for task in tasks:
+                    yield task
+
+    async def _list(self, session_id: str) -> list[Task]:
+        there = await _by_step(self.source, session_id)
+        here = await _by_step(self.target, session_id)
+        step_ids = sorted(filter(is_id, there))
+        if self.named is not None and not step_ids:
+            url = self.source.url_for(session_id)
+            self.failed.append(InvalidDataError(f"there is no session {url}", operation="copy", url=url))
+        return [Task(session_id, step_id, there[step_id], here[step_id]) for step_id in [*step_ids, ""]]
+
+    async def attempt(self, task: Task) -> tuple[Task, bool | StorageManagerError]:
+        """Copy what is unlike at the target: True where something was written, or why it could not be.
+
+        The end of a session waits for its steps.
+        """
+        return task, bool(task.step_id) and await self._attempt(task)
+
+    async def settle(self, task: Task, outcome: bool | StorageManagerError) -> None:
+        """Count what became of a step; after all steps of a session, copy its manifest."""
+        if task.step_id:
+            self.done += 1
+            self.copied += outcome is True
+        elif self._is_whole and not self.target.redact:
+            outcome = await self._attempt(task)
+        if isinstance(outcome, StorageManagerError):
+            self.failed.append(outcome)
+        self._is_whole = not task.step_id or (self._is_whole and not isinstance(outcome, StorageManagerError))
+
+    async def _attempt(self, task: Task) -> bool | StorageManagerError:
+        source_url, target_url = (place.url_for(task.session_id, task.step_id or None) for place in self._places)
+        try:
+            with translating("copy", source_url):
+                return await self._copy(task, source_url, target_url)
+        except StorageManagerError as error:
+            return error
+
+    async def _copy(self, task: Task, source_url: str, target_url: str) -> bool:
+        names = [name for name in task.source if name in (_ROWS if task.step_id else _SESSION_FILES)]
+        if not self.target.redact:
+            names = [name for name in names if not _is_known(task.source[name], task.target.get(name))]
+        data = dict(zip(names, await _read(self.source, source_url, names), strict=True))
+        if self.target.redact:
+            data = _redacted(self.target.redact, data)
+        there = [await self._has(join(target_url, name), data[name], task.target.get(name)) for name in data]
+        missing = [name for name, is_there in zip(data, there, strict=True) if not is_there]
+        if missing:
+            files = [File(join(target_url, name), data[name], _content_type(name, data[name])) for name in missing]
+            await self.target.async_fs._write_files(files)
+        return bool(missing)
+
+    async def _has(self, url: str, data: bytes, found: Found | None) -> bool:
+        """True where the target has these bytes: its ETag is their MD5, or, as not all ETags are, it reads so."""
+        if found is None or found.size != len(data):
+            return False
+        if md5_in(found.e_tag or "") == md5(data, usedforsecurity=False).hexdigest():
+            return True
+        [there] = await self.target.async_fs._read_files([url])
+        return bool(there == data)
+
+    def result(self) -> int:
+        """How many steps were copied.
+
+        Raises:
+            StorageManagerError: not all were.
+        """
+        if not self.failed:
+            return self.copied
+        first, urls = self.failed[0], ", ".join(str(error.url) for error in self.failed[:_SHOWN])
+        more = ", ..." if len(self.failed) > _SHOWN else ""
+        why = f"not copied: {len(self.failed)} of {self.done} steps ({urls}{more}). Run it again to go on. {first}"
+        raise type(first)(why, operation="copy", url=first.url) from first
+
+
+async def _by_step(storage: StorageManager, session_id: str) -> Mapping[str, dict[str, Found]]:
+    """The files of a session by step and name; those of the session itself below ""."""
+    steps: dict[str, dict[str, Found]] = defaultdict(dict)
+    async for found in list_files(storage, session_id):
+        step_id, _, name = found.name.rpartition("/")
+        steps[step_id][name] = found
+    return steps
+
+
+async def _read(storage: StorageManager, url: str, names: list[str]) -> list[bytes]:
+    paths = [join(url, name) for name in names]
+    answers = await storage.async_fs._read_files(paths)
+    for path, answer in zip(paths, answers, strict=True):
+        if isinstance(answer, Exception):
+            raise translate(answer, "copy", path)
+    return list(answers)
+
+
+def _is_known(source: Found, target: Found | None) -> bool:
+    """True where the listings alone tell that both have the same bytes."""
+    digest = md5_in(source.e_tag or "")
+    return bool(target and digest and target.size == source.size and md5_in(target.e_tag or "") == digest)
+
+
+def _redacted(redact: Redactor, data: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The bytes that would be stored of these."""
+    values = [row.decode(data[row.filename]) if row.filename in data else None for row in COMPONENTS]
+    kept = zip(COMPONENTS, redacted(redact, values), strict=True)
+    return {row.filename: row.encode(value, row.keyword) for row, value in kept if value is not None}
+
+
+def _content_type(name: str, data: bytes) -> str:
+    return _ROWS[name].content_type(data) if name in _ROWS else "application/json"

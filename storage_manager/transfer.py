@@ -1,0 +1,115 @@
+"""Sessions from one place to another, as often as it takes, and out of a place that has kept them long enough."""
+
+from collections.abc import Callable, Iterable
+from contextlib import aclosing
+from datetime import datetime, timedelta, timezone
+
+from storage_manager.copying import Copying
+from storage_manager.errors import InvalidDataError, InvalidIdError
+from storage_manager.inventory import summarize
+from storage_manager.storage import StorageManager
+from storage_manager.tasks import ahead
+
+__all__ = ["Progress", "copy_sessions", "purge_sessions"]
+
+Progress = Callable[[int, int | None], None]
+
+
+async def copy_sessions(
+    source: StorageManager,
+    target: StorageManager,
+    session_ids: Iterable[str] | None = None,
+    *,
+    concurrency: int = 16,
+    progress: Progress | None = None,
+) -> int:
+    """Copy sessions between any two places, byte for byte; run again, it goes on where it was, and sends nothing twice.
+
+    A component that the target has with the same bytes is skipped: known by size and ETag where both places tell them,
+    else by reading. What only the target has stays there, and nothing at the source changes. A step that cannot be
+    copied does not stop the others, and is reported when they are done; it ends sooner where the first `concurrency`
+    steps all fail. The manifest of a sealed session goes last, when all its steps are there. Where the target redacts,
+    what it would store is compared and written, and no manifest: seal the session there. Other files stay behind.
+
+    Parameters:
+        session_ids: which sessions, in this order; None: all.
+        concurrency: how many steps are read, compared and written at a time.
+        progress: called on the event loop with the steps that are done, and their number, which is listed beforehand.
+
+    Returns:
+        The number of steps of which something was written.
+
+    Raises:
+        InvalidIdError, InvalidDataError: refused before any I/O: an id is not allowed, or both places are the same.
+        StorageManagerError: of the first failure's class: how many steps were not copied, which, and why.
+    """
+    if isinstance(session_ids, str):
+        raise InvalidIdError("session_ids is one id: give a list of ids", operation="copy")
+    if (source.url_for(), source.storage_options) == (target.url_for(), target.storage_options):
+        raise InvalidDataError(f"source and target are the same place: {source.url_for()}", operation="copy")
+    named = None if session_ids is None else list(session_ids)
+    for session_id in named or ():
+        source.url_for(session_id)
+    total = await _count(source, named) if progress else None
+    copying = Copying(source, target, named)
+    async with aclosing(ahead(copying.attempt, copying.tasks(), concurrency)) as attempts:
+        async for task, outcome in attempts:
+            await copying.settle(task, outcome)
+            if progress and task.step_id:
+                progress(copying.done, total)
+            if copying.done == len(copying.failed) == concurrency:
+                break
+    return copying.result()
+
+
+async def _count(storage: StorageManager, named: list[str] | None) -> int:
+    sessions = storage.iter_sessions() if named is None else named
+    async with aclosing(ahead(storage.list_steps_for_session, sessions, 16)) as listings:
+        return sum([len(steps) async for steps in listings])
+
+
+async def purge_sessions(
+    storage: StorageManager, older_than: datetime | timedelta, *, dry_run: bool = True
+) -> list[str]:
+    """Delete the sessions of which no file was written since then; with `dry_run`, the default, only name them.
+
+    Each is looked at once more before it is deleted: one that is written to meanwhile stays. A session whose backend
+    tells no times stays too.
+
+    Parameters:
+        older_than: a datetime with its time zone, or an age.
+        dry_run: False to delete.
+
+    Returns:
+        The ids of the sessions that would be deleted, or are.
+
+    Raises:
+        InvalidDataError: a datetime without its time zone, or a negative age; refused before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: the place cannot be listed, or one could not be deleted:
+            those before it are; run it again to go on.
+    """
+    until = _moment(older_than)
+
+    async def is_old(session_id: str) -> tuple[str, bool]:
+        modified = (await summarize(storage, session_id)).modified
+        return session_id, modified is not None and modified < until
+
+    async with aclosing(ahead(is_old, storage.iter_sessions(), 16)) as sessions:
+        old = [session_id async for session_id, is_one in sessions if is_one]
+    if dry_run:
+        return old
+    purged = []
+    for session_id in old:
+        if (await is_old(session_id))[1]:
+            await storage.delete_session(session_id)
+            purged.append(session_id)
+    return purged
+
+
+def _moment(older_than: datetime | timedelta) -> datetime:
+    if isinstance(older_than, timedelta) and older_than >= timedelta(0):
+        return datetime.now(timezone.utc) - older_than
+    if isinstance(older_than, datetime) and older_than.tzinfo:
+        return older_than
+    why = f"older_than is {older_than!r}: give an age (timedelta), or a datetime with its time zone"
+    raise InvalidDataError(why, operation="purge")
