@@ -9,7 +9,7 @@ from storage_manager.layout import Component, Step, StepData, formats
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead
 
-__all__ = ["Row", "read_row", "read_rows"]
+__all__ = ["Row", "read_each", "read_row", "read_rows"]
 
 CONCURRENCY = 16  # steps that are read at a time
 
