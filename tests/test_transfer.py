@@ -111,6 +111,15 @@ async def test_what_changed_is_sent_again_alone(place: Any, moto_requests: list[
     assert there == {**await contents(source), "run-1/step_9/metadata.json": b'{"only":"here"}\n'}
 
 
+async def test_between_two_buckets_what_changed_is_sent_again(place: Any) -> None:
+    source, target = place("s3fs"), place("obstore")
+    await source.store_step_data("run-1", "step_1", "<p>1</p>", PNG, {})
+    await copy_sessions(source, target)
+    await source.store_step_data("run-1", "step_1", "<p>2</p>", action_data={"longer": 1})
+    assert await copy_sessions(source, target) == 1
+    assert await contents(target) == await contents(source)
+
+
 async def test_the_content_type_goes_along(place: Any) -> None:
     source, target = place("local"), place("s3fs")
     await source.store_step_data("run-1", "step_1", "<p>", b"\xff\xd8\xff", {}, {})
