@@ -1,0 +1,185 @@
+"""Records a browser agent: a real Chromium goes through a small library on localhost, and every step is stored.
+
+    python examples/record_agent.py                      stored where SM_* variables say, else in ./.storage_data
+    python examples/record_agent.py --root s3://bucket   stored at this URL
+    python examples/record_agent.py --session my-run     under this name; one that is there already goes on
+
+The agent searches, asks for a book with a form, reads on in a second tab and downloads a list. Needs Playwright
+and a browser; says how to install what is missing. Exit codes: 0 all is stored and sealed; 1 it is not, and why.
+"""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime, timezone
+from html import escape
+from statistics import median
+from typing import Any
+
+from aiohttp import web
+
+from storage_manager import StorageManager, StorageManagerError
+from storage_manager.recorder import Recorder, record
+
+BOOKS = {
+    "Moby-Dick": "Call me Ishmael.",
+    "Middlemarch": "Miss Brooke had that kind of beauty which seems to be thrown into relief by poor dress.",
+    "The Time Machine": "The Time Traveller was expounding a recondite matter to us.",
+    "The War of the Worlds": "No one would have believed that this world was being watched.",
+}
+Act = Callable[[Any], Awaitable[Any]]
+
+
+class ExampleError(Exception):
+    """What the user is told instead of a traceback."""
+
+
+def html(title: str, body: str) -> web.Response:
+    """A page of the library."""
+    style = "<style>body { font: 18px sans-serif; margin: 2em } li { margin: .5em }</style>"
+    text = f"<!doctype html><html lang=en><title>{escape(title)}</title>{style}<h1>{escape(title)}</h1>{body}"
+    return web.Response(text=text, content_type="text/html")
+
+
+async def search(request: web.Request) -> web.Response:
+    """The books whose title has the words that were looked for; all of them at first."""
+    words = request.query.get("q", "")
+    found = [title for title in BOOKS if words.lower() in title.lower()]
+    rows = "".join(f"<li><a href='/book?title={escape(t)}' target=_blank>{escape(t)}</a>" for t in found)
+    form = f"<form><input name=q value='{escape(words)}'><button id=search>Search</button></form>"
+    more = "<p><a id=ask href=/ask>Ask for a book</a> <a id=list href=/list.csv download>All titles</a>"
+    return html("Harbour library", f"{form}<ul>{rows or '<li>nothing found'}</ul>{more}")
+
+
+async def book(request: web.Request) -> web.Response:
+    """One book."""
+    title = request.query.get("title", "")
+    return html(title, f"<p>{escape(BOOKS.get(title, 'We do not have it.'))}")
+
+
+async def ask(request: web.Request) -> web.Response:
+    """A form, and what was sent with it."""
+    sent = await request.post()
+    if sent:
+        return html("Thank you", f"<p id=thanks>We look for {escape(str(sent['title']))}. <a href=/>Back</a>")
+    fields = "<input name=title placeholder=Title><select name=form><option>paper<option>audio</select>"
+    return html("Ask for a book", f"<form method=post>{fields}<button id=send>Send</button></form>")
+
+
+async def titles(request: web.Request) -> web.Response:
+    """A download."""
+    headers = {"Content-Disposition": "attachment; filename=list.csv"}
+    return web.Response(text="\n".join(["title", *BOOKS]), content_type="text/csv", headers=headers)
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[str]:
+    """The library, at its URL."""
+    app = web.Application()
+    app.add_routes([web.get("/", search), web.get("/book", book), web.get("/list.csv", titles)])
+    app.add_routes([web.get("/ask", ask), web.post("/ask", ask)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def browser() -> AsyncIterator[Any]:
+    """A browser: the system's Chromium, else Playwright's own."""
+    try:
+        from playwright.async_api import Error, async_playwright  # noqa: PLC0415 (only this example needs it)
+    except ImportError as error:
+        raise ExampleError('Playwright is missing: pip install "storage-manager[playwright]"') from error
+    async with async_playwright() as playwright:
+        # without a sandbox, as root has none: it opens no page but those above
+        options = {"executable_path": shutil.which("chromium"), "args": ["--no-sandbox"]}
+        try:
+            launched = await playwright.chromium.launch(**options)
+        except Error as error:
+            install = "apt-get install chromium, or python -m playwright install chromium"
+            raise ExampleError(f"no browser can be started: {install}\n{error}") from error
+        try:
+            yield launched
+        finally:
+            await launched.close()
+
+
+class Agent:
+    """Acts on pages, and records what they show after each action."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.costs: list[float] = []
+
+    async def do(self, page: Any, act: Act, action: Mapping[str, Any], **metadata: object) -> Any:
+        """Act on the page, and record the step; gives what acting gave."""
+        outcome = await act(page)
+        started = time.perf_counter()
+        step_id = await self.recorder.step(page, action, metadata)
+        self.costs.append((time.perf_counter() - started) * 1000)
+        print(f"{step_id}  {self.costs[-1]:4.0f} ms  {action['type']:8}  {page.url}")
+        return outcome
+
+
+async def go_through(agent: Agent, context: Any, site: str) -> None:
+    """All that the agent does."""
+    page = await context.new_page()
+    await agent.do(page, lambda page: page.goto(site), {"type": "goto", "url": site})
+    fill = {"type": "fill", "selector": "[name=q]", "value": "the"}
+    await agent.do(page, lambda page: page.fill("[name=q]", "the"), fill)
+    await agent.do(page, lambda page: page.click("#search"), {"type": "click", "selector": "#search"})
+    await agent.do(page, lambda page: page.click("#ask"), {"type": "click", "selector": "#ask"})
+    fill = {"type": "fill", "selector": "[name=title]", "value": "Walden"}
+    await agent.do(page, lambda page: page.fill("[name=title]", "Walden"), fill)
+    await agent.do(page, lambda page: page.click("#send"), {"type": "click", "selector": "#send"})
+    await agent.do(page, lambda page: page.click("text=Back"), {"type": "click", "selector": "text=Back"})
+    async with context.expect_page() as opened:
+        await page.click("text=Moby-Dick")
+    tab = await opened.value
+    await agent.do(tab, lambda tab: tab.wait_for_load_state(), {"type": "click", "selector": "text=Moby-Dick"}, tab=2)
+    await tab.close()
+    async with page.expect_download() as started:
+        await page.click("#list")
+    download = await started.value
+    size = len((await download.path()).read_bytes())
+    saved = {"file": download.suggested_filename, "bytes": size}
+    await agent.do(page, lambda page: page.bring_to_front(), {"type": "download", "selector": "#list"}, download=saved)
+
+
+async def run(storage: StorageManager, session_id: str) -> None:
+    """Serve, drive, record; then say what is there."""
+    print(f"recording {storage.url_for(session_id)}")
+    async with served() as site, browser() as launched:
+        context = await launched.new_context(viewport={"width": 1280, "height": 720})
+        async with record(storage, session_id) as recorder:
+            agent = Agent(recorder)
+            await go_through(agent, context, site)
+    steps = await storage.list_steps_for_session(session_id)
+    print(f"stored and sealed: {len(steps)} steps, {steps[0]} to {steps[-1]}")
+    print(f"a step cost the agent {median(agent.costs):.0f} ms, {max(agent.costs):.0f} ms at the most")
+
+
+def main() -> None:
+    """Run, and explain what went wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", metavar="URL", help="where to store it: s3://bucket/prefix, file:///data, ...")
+    parser.add_argument("--session", metavar="ID", help="default: the time, agent-20260131T120000Z")
+    arguments = parser.parse_args()
+    session_id = arguments.session or f"agent-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
+    try:
+        storage = StorageManager.from_url(arguments.root) if arguments.root else StorageManager()
+        asyncio.run(run(storage, session_id))
+    except (ExampleError, StorageManagerError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()
