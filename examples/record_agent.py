@@ -99,10 +99,9 @@ async def browser() -> AsyncIterator[Any]:
     except ImportError as error:
         raise ExampleError('Playwright is missing: pip install "storage-manager[playwright]"') from error
     async with async_playwright() as playwright:
-        # without a sandbox, as root has none: it opens no page but those above
-        options = {"executable_path": shutil.which("chromium"), "args": ["--no-sandbox"]}
+        path, args = shutil.which("chromium"), ["--no-sandbox"]  # root has no sandbox; only the pages above are opened
         try:
-            launched = await playwright.chromium.launch(**options)
+            launched = await playwright.chromium.launch(executable_path=path, args=args)
         except Error as error:
             install = "apt-get install chromium, or python -m playwright install chromium"
             raise ExampleError(f"no browser can be started: {install}\n{error}") from error

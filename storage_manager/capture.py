@@ -52,7 +52,9 @@ async def capture(page: Any, *, full_page: bool = False) -> Shown:
     clock = asyncio.get_running_loop().time
     last_attempt = clock() + CALL_SECONDS / 2  # a page this slow would hold up its agent
     before = await _read(page)
-    for attempt in range(1, ATTEMPTS + 1):
+    attempt = 0
+    while True:
+        attempt += 1
         when = datetime.now(timezone.utc)
         image = await _screenshot(page, full_page, before)
         after = before if _failures(image) else await _read(page)

@@ -38,7 +38,8 @@ class StorageManagerError(Exception):
     """Says what failed, on which URL, why, and what to do; `__cause__` is the error behind it.
 
     Attributes:
-        operation: "store", "retrieve", "list", "delete", "check", "sweep", "open" or "configure"; None where unknown.
+        operation: "store", "retrieve", "list", "delete", "check", "record", "seal", "sweep", "import", "open" or
+            "configure"; None where unknown.
         url: the URL that failed, never a credential; None for what was refused before any I/O.
     """
 
