@@ -12,7 +12,8 @@ import pytest
 from places import Make, Request
 
 from storage_manager import InvalidDataError, InvalidIdError, LocalStorageError, StorageManager, StorageManagerError
-from storage_manager.filesystems.s3fs import PAGE
+from storage_manager.filesystems.obstore import ObstoreFileSystem
+from storage_manager.filesystems.s3fs import PAGE, S3FileSystem
 from storage_manager.integrity import seal_session
 
 
@@ -101,14 +102,27 @@ async def test_deleting_a_step_asks_no_more_for_it(moto: Make, moto_requests: li
         assert await sm.list_sessions() == []
 
 
-async def test_a_step_of_a_whole_page_of_files_is_deleted(moto: Make) -> None:
-    """One DeleteObjects takes a thousand keys, and the manifest is one of them."""
+async def test_a_step_of_a_whole_page_of_files_is_deleted(moto: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One DeleteObjects takes a thousand keys (moto takes more), and the manifest is one of them."""
+    counts: list[int] = []
+
+    def counting(delete: Callable[..., Any]) -> Callable[..., Any]:
+        async def counted(self: object, bucket: str, keys: list[str]) -> Any:
+            counts.append(len(keys))
+            return await delete(self, bucket, keys)
+
+        return counted
+
+    for kind in (S3FileSystem, ObstoreFileSystem):
+        monkeypatch.setattr(kind, "_delete_keys", counting(kind._delete_keys))
     async with moto() as sm:
         await sm.store_step_data("s", "t", "x")
         await seal_session(sm, "s")
         sm.fs.pipe({f"{sm.url_for('s', 't')}/{number}": b"" for number in range(PAGE - 1)})
         await sm.delete_step("s", "t")
         assert await sm.list_sessions() == []
+    assert counts[0] == PAGE
+    assert max(counts) == PAGE
 
 
 async def test_what_is_not_there_is_not_sealed(sm: StorageManager) -> None:

@@ -178,8 +178,20 @@ async def test_storing_runs_behind_and_the_end_waits(local: StorageManager, base
 
 
 async def test_concurrent_steps_are_in_order(local: StorageManager) -> None:
+    """Also where the page of an earlier call takes longer to answer."""
+
+    class Slower(Still):
+        def __init__(self, turns: int) -> None:
+            super().__init__()
+            self.turns = turns
+
+        async def content(self) -> str:
+            for _ in range(self.turns):
+                await asyncio.sleep(0)
+            return self.html
+
     async with record(local, "s") as recorder:
-        steps = [recorder.step(Still(), {"number": number}) for number in range(1, 30)]
+        steps = [recorder.step(Slower(30 - number), {"number": number}) for number in range(1, 30)]
         assert await asyncio.gather(*steps) == [f"step_{number:06d}" for number in range(1, 30)]
     actions = [step.data.action async for step in local.iter_steps(["s"])]
     assert actions == [{"number": number} for number in range(1, 30)]
@@ -337,8 +349,12 @@ async def test_a_loop_that_cancels_everything_loses_nothing(local: StorageManage
 
 
 async def test_nothing_captured_and_nothing_done_is_an_error(local: StorageManager) -> None:
+    asked = 0
+
     class Gone(Still):
         async def content(self) -> str:
+            nonlocal asked
+            asked += 1
             raise RuntimeError("The page has been closed.")
 
         screenshot = content  # type: ignore[assignment]
@@ -350,6 +366,7 @@ async def test_nothing_captured_and_nothing_done_is_an_error(local: StorageManag
         with pytest.raises(StorageManagerError, match=r"page has been closed \(record a page that is open") as caught:
             await recorder.step(Gone(), None, {"note": 1})
         assert caught.value.operation == "record"
+        assert asked == 2  # once, and once for the screenshot: it says itself that it is closed
         assert await recorder.step(Gone(), CLICK, {"note": 1}) == "step_000001"
     data = await local.retrieve_step_data("s", "step_000001")
     assert data.action == CLICK
