@@ -7,10 +7,10 @@ from playwright.async_api import Browser, async_playwright
 
 
 @asynccontextmanager
-async def launched(chromium: str) -> AsyncIterator[Browser]:
-    """A browser."""
+async def launched(chromium: str, *arguments: str) -> AsyncIterator[Browser]:
+    """A browser, with more arguments on its command line."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *arguments])
         try:
             yield browser
         finally:

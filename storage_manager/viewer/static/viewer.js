@@ -1,0 +1,719 @@
+/* The viewer's front end: one session, live from the server or from the blocks of one file; and the list of sessions.
+
+   What tests and other scripts may rely on:
+     <html data-theme="light|dark">        only once it has been chosen; localStorage "storage-manager-theme"
+     #theme                                button that changes it
+     list      #sessions tr[data-session]  a row; .steps, .size, .modified are filled in when it is visible
+               #search input[name=q]       the search; a[rel=prev], a[rel=next] the pages
+     session   body[data-step]             the step that is shown; body[data-ready] once the first one is chosen
+               #film a[data-step]          a step of the film strip (only those near the visible part exist);
+                                           aria-current="step" on one; [data-thumb=wanted|loaded|missing|failed]
+               #previous #next #position   the stepper; #step-title, #summary, #address of the step
+               button[data-view]           screenshot | page | changes, with aria-pressed
+               #stage[data-view][data-state]   state: loading | shown | missing | failed
+               #stage img.screenshot, #stage iframe.page, #stage .changes [data-sign]
+               #action, #metadata          [data-state] as above; .json holds the text
+               a[data-raw]                 links to raw components (live only)
+   Data reaches the document as text nodes and attributes only. Stored HTML reaches it only as the srcdoc of an iframe
+   with sandbox="" below the Content-Security-Policy of this page: that is the guard; what `inert` removes is depth. */
+(() => {
+  "use strict";
+
+  // --- small helpers ---------------------------------------------------------------------------------------------
+
+  const $ = (selector, root = document) => root.querySelector(selector);
+
+  function el(name, attributes = {}, ...children) {
+    const node = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) if (value !== null) node.setAttribute(key, value);
+    node.append(...children);
+    return node;
+  }
+
+  const count = (n, one, many = one + "s") => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+
+  function bytes(n) {
+    const units = ["B", "kB", "MB", "GB", "TB"];
+    let unit = 0;
+    while (n >= 1000 && unit < 4) { n /= 1000; unit += 1; }
+    return `${n < 10 && unit ? n.toFixed(1) : Math.round(n)} ${units[unit]}`;
+  }
+
+  function ago(date) {
+    const seconds = Math.max(0, (Date.now() - date) / 1000);
+    for (const [below, unit, name] of [[60, 1, "s"], [3600, 60, "min"], [86400, 3600, "h"]]) {
+      if (seconds < below) return `${Math.floor(seconds / unit)} ${name} ago`;
+    }
+    return seconds < 30 * 86400 ? `${count(Math.floor(seconds / 86400), "day")} ago` : date.toISOString().slice(0, 10);
+  }
+
+  /* No more than `width` of these at a time; the newest first, since that is what is looked at now. */
+  function queue(width) {
+    const waiting = [];
+    let running = 0;
+    const next = () => {
+      while (running < width && waiting.length) {
+        running += 1;
+        waiting.pop()().finally(() => { running -= 1; next(); });
+      }
+    };
+    return (work) => { waiting.push(work); next(); };
+  }
+
+  class Missing extends Error {}
+
+  // --- light and dark --------------------------------------------------------------------------------------------
+
+  const THEME = "storage-manager-theme";
+
+  function stored(value) {  // a browser may refuse to remember
+    try {
+      if (value) localStorage.setItem(THEME, value);
+      return localStorage.getItem(THEME);
+    } catch { return null; }
+  }
+
+  function applyTheme(theme) {
+    if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
+  }
+
+  applyTheme(stored());
+
+  function startTheme() {
+    const button = $("#theme");
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    const isDark = () => (document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light")) === "dark";
+    const name = () => button.setAttribute("aria-label", isDark() ? "Use light colors" : "Use dark colors");
+    button.addEventListener("click", () => {
+      const theme = isDark() ? "light" : "dark";
+      applyTheme(theme);
+      stored(theme);
+      name();
+    });
+    dark.addEventListener("change", name);
+    name();
+  }
+
+  // --- where components come from --------------------------------------------------------------------------------
+
+  /* Both give, for the number of a step: text(n, name) and image(n), a URL for <img>; Missing where there is none. */
+
+  function liveSource(session, steps) {
+    const base = `/sessions/${encodeURIComponent(session)}`;
+    const path = (n, name) => `${base}/${encodeURIComponent(steps[n])}${name ? "/" + name : ""}`;
+
+    async function get(url) {
+      let response;
+      try {
+        response = await fetch(url, { cache: "no-store" });
+      } catch {
+        throw new Error("The server does not answer. Is it still running?");
+      }
+      if (response.ok) return response;
+      const reason = await response.text();
+      throw response.status === 404 ? new Missing(reason) : new Error(reason || `The server answered ${response.status}.`);
+    }
+
+    return {
+      link: (n) => path(n),
+      raw: (n, name) => path(n, name),
+      async text(n, name) {
+        const since = name === "changes" && n ? `?since=${encodeURIComponent(steps[n - 1])}` : "";
+        return (await get(path(n, name) + since)).text();
+      },
+      async image(n) {
+        const blob = await (await get(path(n, "screenshot"))).blob();
+        return { url: URL.createObjectURL(blob), size: blob.size };
+      },
+    };
+  }
+
+  function fileSource(steps) {
+    const pause = () => new Promise((done) => setTimeout(done, 20));
+
+    async function block(n, name) {
+      const find = () => document.getElementById(`c-${n}-${name}`);
+      const isPast = () => document.getElementById(`c-${n}-changes`);  // the last of a step, which each has
+      while (!isPast() && !find()?.nextSibling && document.readyState === "loading") await pause();  // it is being read
+      const node = find();
+      if (!node) throw new Missing(`This step has no ${name === "html" ? "HTML" : name}.`);
+      if (node.dataset.kind === "error") throw new Error(JSON.parse(node.textContent));
+      return node;
+    }
+
+    return {
+      link: (n) => `${location.href.split("#")[0]}#${encodeURIComponent(steps[n])}`,
+      raw: () => null,
+      async text(n, name) {
+        const node = await block(n, name);
+        return node.dataset.kind === "json" ? node.textContent : JSON.parse(node.textContent);
+      },
+      async image(n) {
+        const node = await block(n, "screenshot");
+        return { url: `data:${node.dataset.kind};base64,${node.textContent}`, size: node.textContent.length };
+      },
+    };
+  }
+
+  /* What was looked at last is kept, up to `most` bytes; several who ask for the same wait for one answer. */
+  function remembering(load, most, forget = () => {}) {
+    const kept = new Map();
+    let size = 0;
+    const trim = (keep) => {
+      for (const [key, entry] of kept) {
+        if (size <= most) return;
+        if (key === keep || !entry.value) continue;
+        kept.delete(key);
+        size -= entry.value.size;
+        forget(entry.value);
+      }
+    };
+    const get = (n) => {
+      const entry = kept.get(n);
+      if (entry) { kept.delete(n); kept.set(n, entry); return entry.promise; }
+      const fresh = { value: null, promise: load(n) };
+      kept.set(n, fresh);
+      fresh.promise.then((value) => { fresh.value = value; size += value.size; trim(n); }, () => kept.delete(n));
+      return fresh.promise;
+    };
+    get.peek = (n) => kept.get(n)?.value ?? null;
+    return get;
+  }
+
+  // --- a stored page, made inert ---------------------------------------------------------------------------------
+
+  const PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; form-action 'none'";
+  const DROPPED = "script, link, base, meta[http-equiv], iframe, frame, object, embed, applet, portal, fencedframe";
+  const LOADING = new Set(["src", "srcset", "poster", "background", "data", "ping", "manifest", "lowsrc", "dynsrc", "imagesrcset", "action", "formaction", "attributionsrc"]);
+
+  const NOWHERE = "about:srcdoc#-";
+
+  /* Take out what loads, runs or leads somewhere; true where there was any. */
+  function clean(root) {
+    let found = false;
+    for (const node of root.querySelectorAll(DROPPED)) { node.remove(); found = true; }
+    for (const node of root.querySelectorAll("*")) {
+      if (node.localName === "template" && node.content) found = clean(node.content) || found;
+      for (const { name, value } of [...node.attributes]) {
+        const isData = /^\s*data:/i.test(value);
+        if (name.startsWith("on") || (LOADING.has(name) && !isData)) { node.removeAttribute(name); found = true; }
+        else if (name === "href" || name === "xlink:href") found = cleanLink(node, name, value, isData) || found;
+      }
+    }
+    return found;
+  }
+
+  /* A link looks like one, says where it led, and leads nowhere; what SVG takes from its own document stays. */
+  function cleanLink(node, name, value, isData) {
+    if (value === NOWHERE) return false;
+    if (node.localName === "a" || node.localName === "area") {
+      node.setAttribute(name, NOWHERE);
+      node.removeAttribute("target");
+      node.removeAttribute("download");
+      if (!node.hasAttribute("title")) node.setAttribute("title", value.slice(0, 500));
+      return true;
+    }
+    if (isData || value.trim().startsWith("#")) return false;
+    node.removeAttribute(name);
+    return true;
+  }
+
+  /* What is written out may be read otherwise than it was meant (mutation XSS): so it is read again, until there is
+     nothing left to take out of exactly the text that the frame is given. The policy comes before all of it. */
+  function inert(html) {
+    for (let round = 0; round < 5; round += 1) {
+      const read = new DOMParser().parseFromString(html, "text/html");
+      const doctype = read.compatMode === "CSS1Compat" ? "<!DOCTYPE html>" : "";
+      if (!clean(read) && round) {
+        const first = `<head><meta http-equiv="Content-Security-Policy" content="${PAGE_POLICY}"><meta http-equiv="x-dns-prefetch-control" content="off">`;
+        return doctype + first + html.slice(doctype.length);
+      }
+      html = doctype + read.documentElement.outerHTML;
+    }
+    throw new Error("This page cannot be made inert. Its raw HTML has a sandbox of its own.");
+  }
+
+  /* The object that a text of JSON is; {} where it is none, or larger than is worth the wait. */
+  function parsed(text) {
+    let value = null;
+    try { if (text.length < 1e6) value = JSON.parse(text); } catch { /* the panel shows what it is */ }
+    return value && typeof value === "object" ? value : {};
+  }
+
+  function viewportOf(text) {
+    const metadata = parsed(text);
+    let value = null;
+    for (const key of ["viewport", "viewport_size", "viewportSize", "window_size"]) value ??= metadata[key];
+    if (typeof value === "string") value = value.split(/[x×,]/).map(Number);
+    const [width, height] = Array.isArray(value) ? value : [value?.width, value?.height];
+    const isSize = (n) => Number.isFinite(n) && n >= 50 && n <= 10000;
+    return isSize(width) && isSize(height) ? [width, height] : [1280, 720];
+  }
+
+  // --- JSON, read as it is written: numbers keep their digits, and no depth is too much ---------------------------
+
+  const MAX_TOKENS = 20000, MAX_STRING = 4000, MAX_INDENT = 40;
+
+  function endOfString(text, start) {
+    for (let at = text.indexOf('"', start + 1); at >= 0; at = text.indexOf('"', at + 1)) {
+      let slashes = 0;
+      while (text[at - 1 - slashes] === "\\") slashes += 1;
+      if (slashes % 2 === 0) return at + 1;
+    }
+    return text.length;
+  }
+
+  function shortened(token) {
+    return token.length <= MAX_STRING ? token : `${token.slice(0, MAX_STRING)}… (${count(token.length - MAX_STRING, "more character")})`;
+  }
+
+  function isJson(text) {
+    try { return text.length >= 1e6 || JSON.parse(text) !== undefined; } catch { return false; }
+  }
+
+  function json(text) {
+    if (!isJson(text)) {
+      const view = el("pre", { class: "json", tabindex: "0" }, text.slice(0, MAX_TOKENS));
+      return [view, el("p", { class: "note" }, "This is not JSON. It is shown as it is stored.")];
+    }
+    const view = el("pre", { class: "json", tabindex: "0" });
+    const write = (token, kind) => view.append(kind ? el("span", { class: kind }, token) : token);
+    const line = (depth) => "\n" + "  ".repeat(Math.min(depth, MAX_INDENT));
+    let depth = 0, tokens = 0, at = 0, pending = "";
+    const plain = (token) => { pending += token; };
+    const flush = () => { if (pending) { view.append(pending); pending = ""; } };
+    for (; at < text.length && tokens < MAX_TOKENS; tokens += 1) {
+      const char = text[at];
+      let end = at + 1;
+      if (/\s/.test(char)) { at = end; continue; }
+      if (char === "{" || char === "[") {
+        while (/\s/.test(text[end] ?? "")) end += 1;
+        if (text[end] === "}" || text[end] === "]") { plain(char + text[end]); end += 1; }
+        else { depth += 1; plain(char + line(depth)); }
+      } else if (char === "}" || char === "]") { depth = Math.max(0, depth - 1); plain(line(depth) + char); }
+      else if (char === ",") plain("," + line(depth));
+      else if (char === ":") plain(": ");
+      else if (char === '"') {
+        end = endOfString(text, at);
+        let after = end;
+        while (/\s/.test(text[after] ?? "")) after += 1;
+        flush();
+        write(shortened(text.slice(at, end)), text[after] === ":" ? "key" : "string");
+      } else {
+        while (end < text.length && !/[\s"{}[\]:,]/.test(text[end])) end += 1;
+        const token = shortened(text.slice(at, end));
+        flush();
+        write(token, /^[-\d]/.test(token) ? "number" : "word");
+      }
+      at = end;
+    }
+    flush();
+    const left = text.slice(at, at + 1000).trim() ? text.length - at : 0;
+    return left ? [view, el("p", { class: "note" }, `${count(left, "more character")} not shown.`)] : [view];
+  }
+
+  /* "click #buy": what an action is, in a few words; "" where it does not say. */
+  function brief(text) {
+    const action = parsed(text);
+    const params = action.params && typeof action.params === "object" ? action.params : {};
+    const first = (...names) => {
+      for (const name of names) for (const from of [action, params]) {
+        if (typeof from[name] === "string" && from[name]) return from[name];
+      }
+      return "";
+    };
+    const type = first("type", "action", "name", "method", "kind");
+    const detail = first("selector", "url", "element", "target", "key");
+    const value = first("text", "value");
+    return [type, detail !== type ? detail : "", value && value !== type ? `“${value}”` : ""].filter(Boolean).map((word) => word.slice(0, 120)).join(" ");
+  }
+
+  // --- the film strip: only what is near its visible part exists ---------------------------------------------------
+
+  const CELL = 148;
+
+  function filmStrip(steps, source, images, actions, choose) {
+    const strip = $("#strip"), film = $("#film");
+    const cells = new Map();
+    const thumbs = queue(4);
+    let current = 0, timer = 0;
+    film.style.width = `${steps.length * CELL}px`;
+
+    const range = (margin) => {
+      const first = Math.max(0, Math.floor(strip.scrollLeft / CELL) - margin);
+      const last = Math.min(steps.length - 1, Math.ceil((strip.scrollLeft + strip.clientWidth) / CELL) - 1 + margin);
+      return [first, last];
+    };
+
+    function make(n) {
+      const box = el("span", { class: "thumb" });
+      const link = el("a", { href: source.link(n), "data-step": steps[n], "aria-label": `Step ${n + 1}: ${steps[n]}`, tabindex: "-1" },
+        box, el("span", { class: "caption" }, el("b", {}, String(n + 1)), " ", steps[n]));
+      link.addEventListener("click", (event) => {
+        if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+        event.preventDefault();
+        choose(n);
+      });
+      const item = el("li", { "aria-setsize": String(steps.length), "aria-posinset": String(n + 1) }, link);
+      item.style.left = `${n * CELL}px`;
+      return { item, link, box };
+    }
+
+    function mark(cell, n) {
+      cell.link.tabIndex = n === current ? 0 : -1;
+      if (n === current) cell.link.setAttribute("aria-current", "step");
+      else cell.link.removeAttribute("aria-current");
+    }
+
+    function draw() {
+      const [first, last] = range(4);
+      for (const [n, cell] of cells) if ((n < first || n > last) && n !== current) { cell.item.remove(); cells.delete(n); }
+      for (let n = first; n <= last; n += 1) {
+        if (cells.has(n)) continue;
+        const cell = make(n);
+        cells.set(n, cell);
+        mark(cell, n);
+        let before = null;  // keeps the order of the document that of the steps
+        for (const [other, { item }] of cells) if (other > n && (before === null || other < before[0])) before = [other, item];
+        film.insertBefore(cell.item, before && before[1]);
+        if (images.peek(n)) fill(n);
+      }
+      clearTimeout(timer);
+      timer = setTimeout(fillVisible, 100);
+    }
+
+    function fillVisible() {
+      const [first, last] = range(0);
+      for (let n = last; n >= first; n -= 1) {  // the queue takes the newest first
+        if (cells.get(n)?.link.dataset.thumb) continue;
+        thumbs(async () => {
+          const [from, to] = range(0);
+          if (n >= from && n <= to) await fill(n);
+        });
+      }
+    }
+
+    async function fill(n) {
+      const cell = cells.get(n);
+      if (!cell || cell.link.dataset.thumb) return;
+      cell.link.dataset.thumb = "wanted";
+      try {
+        const { url } = await images(n);
+        const image = el("img", { src: url, alt: "", decoding: "async" });
+        image.addEventListener("error", () => { cell.link.dataset.thumb = "failed"; cell.box.replaceChildren("unreadable"); });
+        cell.box.replaceChildren(image);
+        cell.link.dataset.thumb = "loaded";
+      } catch (error) {
+        cell.link.dataset.thumb = error instanceof Missing ? "missing" : "failed";
+        cell.box.replaceChildren(error instanceof Missing ? "no screenshot" : "unreadable");
+        try {
+          const text = error instanceof Missing ? brief((await actions(n)).text) : "";
+          if (text) cell.box.replaceChildren(text.slice(0, 60));
+        } catch { /* it says that there is no screenshot, which is true */ }
+      }
+    }
+
+    strip.addEventListener("scroll", () => requestAnimationFrame(draw), { passive: true });
+    new ResizeObserver(draw).observe(strip);
+
+    return (n, focus) => {
+      current = n;
+      const left = n * CELL, visible = strip.clientWidth;
+      if (left < strip.scrollLeft || left + CELL > strip.scrollLeft + visible) strip.scrollLeft = left - (visible - CELL) / 2;
+      draw();
+      for (const [other, cell] of cells) mark(cell, other);
+      if (focus) cells.get(n)?.link.focus({ preventScroll: true });
+    };
+  }
+
+  // --- a session -------------------------------------------------------------------------------------------------
+
+  const VIEWS = { screenshot: "screenshot", page: "html", changes: "changes" };
+  const MAX_PAGE = 4e6;
+
+  function startSession({ session, steps, live }) {
+    const source = live ? liveSource(session, steps) : fileSource(steps);
+    const images = remembering((n) => source.image(n), 64e6, ({ url }) => URL.revokeObjectURL(url));
+    const texts = {};
+    for (const name of ["html", "action", "metadata", "changes"]) {
+      texts[name] = remembering(async (n) => { const text = await source.text(n, name); return { text, size: 2 * text.length }; }, 16e6);
+    }
+    const stage = $("#stage");
+    let current = -1, view = "screenshot", actual = false, chosen = 0, timer = 0;
+
+    /* Show what `work` gives in a place, unless something else is looked at by then. */
+    async function show(place, work) {
+      const turn = place.turn = {};
+      place.dataset.state = "loading";
+      place.setAttribute("aria-busy", "true");
+      let state = "shown", nodes;
+      try {
+        nodes = await work();
+      } catch (error) {
+        state = error instanceof Missing ? "missing" : "failed";
+        nodes = [el("p", { class: "empty" }, error.message)];
+      }
+      if (place.turn !== turn) return;
+      place.replaceChildren(...nodes);
+      place.dataset.state = state;
+      place.removeAttribute("aria-busy");
+      if (place === stage) fit();
+    }
+
+    async function screenshot(n) {
+      const { url } = await images(n);
+      const image = el("img", { class: "screenshot", alt: `Screenshot of step ${n + 1}, ${steps[n]}` });
+      image.src = url;
+      try { await image.decode(); } catch { throw new Error("The screenshot is not an image that this browser can show."); }
+      return [image];
+    }
+
+    async function storedPage(n, anyway = false) {
+      const { text } = await texts.html(n);
+      if (text.length > MAX_PAGE && !anyway) {
+        const button = el("button", { type: "button" }, "Show it anyway");
+        button.addEventListener("click", () => show(stage, () => storedPage(n, true)));
+        return [el("p", { class: "empty" }, `This page has ${bytes(text.length)} of HTML, and showing it may take long. `, button)];
+      }
+      let metadata = "";
+      try { metadata = (await texts.metadata(n)).text; } catch { /* then the usual size */ }
+      const [width, height] = viewportOf(metadata);
+      const frame = el("iframe", { class: "page", sandbox: "", title: `Stored page of step ${n + 1}, inert`, referrerpolicy: "no-referrer", width: String(width), height: String(height) });
+      frame.srcdoc = inert(text);
+      return [el("div", { class: "frame" }, frame)];
+    }
+
+    async function changes(n) {
+      const found = JSON.parse((await texts.changes(n)).text);
+      if (found.reason) throw new Missing(found.reason);
+      if (!found.rows.length) return [el("p", { class: "empty" }, `The HTML is the same as in ${found.since}.`)];
+      const list = el("div", { class: "changes", tabindex: "0", role: "region", "aria-label": "Changed lines" });
+      list.append(el("p", { class: "note" }, el("ins", {}, `+${found.added.toLocaleString("en")}`), " ", el("del", {}, `−${found.removed.toLocaleString("en")}`), ` lines of HTML since ${found.since}`));
+      for (const [sign, text] of found.rows) {
+        if (sign === "@") list.append(el("div", { "data-sign": "@" }, `${count(Number(text), "equal line")}`));
+        else list.append(el("div", { "data-sign": sign }, el("span", {}, sign === "-" ? "−" : sign), el("code", {}, text)));
+      }
+      if (found.cut) list.append(el("p", { class: "note" }, `${count(found.cut, "more row")} not shown.`));
+      return [list];
+    }
+
+    const DRAW = { screenshot, page: storedPage, changes };
+
+    function fit() {
+      const image = $("img.screenshot", stage), box = $(".frame", stage);
+      $("#zoom").hidden = !image && !box;
+      $("#zoom").setAttribute("aria-pressed", String(actual));
+      if (!image && !box) return;
+      const [width, height] = image ? [image.naturalWidth || 1, image.naturalHeight || 1] : [Number(box.firstChild.width), Number(box.firstChild.height)];
+      const room = [stage.clientWidth - 24, stage.clientHeight - 24];
+      const tall = height > 2 * width;  // a whole page: as wide as there is room, and scrolled
+      const scale = actual ? 1 : Math.min(1, room[0] / width, tall ? 1 : room[1] / height);
+      const target = image || box;
+      target.style.width = `${width * scale}px`;
+      target.style.height = `${height * scale}px`;
+      if (box) box.firstChild.style.transform = `scale(${scale})`;
+    }
+
+    const seen = { action: false, metadata: false };
+
+    function panel(name) {
+      const place = $(`#${name}`);
+      if (!seen[name] || place.dataset.shown === steps[current]) return;
+      const n = current;
+      place.dataset.shown = steps[n];
+      show(place, async () => {
+        const { text } = await texts[name](n);
+        if (n === current && name === "action") $("#summary").textContent = brief(text);
+        if (n === current && name === "metadata") about(text);
+        const nodes = json(text);
+        nodes[0].setAttribute("role", "region");
+        nodes[0].setAttribute("aria-label", name === "action" ? "Action as JSON" : "Metadata as JSON");
+        return nodes;
+      });
+    }
+
+    function about(text) {
+      const value = parsed(text);
+      const words = [value.title, value.url].filter((word) => typeof word === "string" && word);
+      $("#address").textContent = words.join("  ·  ").slice(0, 500);
+    }
+
+    function load() {
+      const n = current;
+      stage.dataset.view = view;
+      show(stage, () => DRAW[view](n));
+      panel("action");
+      panel("metadata");
+    }
+
+    function address(n) {
+      const at = view === "screenshot" ? "" : `?view=${view}`;
+      try { history.replaceState(null, "", source.link(n) + at); } catch { /* a browser that refuses it for files */ }
+    }
+
+    const film = filmStrip(steps, source, images, texts.action, (n) => go(n));
+
+    function go(n, focus = false) {
+      n = Math.max(0, Math.min(steps.length - 1, n));
+      if (n === current) return;
+      current = n;
+      document.body.dataset.step = steps[n];
+      document.title = `${steps[n]} · ${session}`;
+      $("#position").textContent = `${(n + 1).toLocaleString("en")} / ${steps.length.toLocaleString("en")}`;
+      $("#step-title").textContent = steps[n];
+      $("#summary").textContent = $("#address").textContent = "";
+      $("#previous").disabled = n === 0;
+      $("#next").disabled = n === steps.length - 1;
+      $("#status").textContent = `Step ${n + 1} of ${steps.length}`;
+      for (const link of document.querySelectorAll("a[data-raw]")) link.href = source.raw(n, link.dataset.raw) ?? "#";
+      rawOfView();
+      address(n);
+      // while a key is held down, nothing is loaded
+      stage.dataset.state = "loading";
+      for (const name of ["action", "metadata"]) {
+        delete $(`#${name}`).dataset.shown;
+        if (!seen[name]) $(`#${name}`).replaceChildren();
+      }
+      const held = performance.now() - chosen < 150;
+      chosen = performance.now();
+      clearTimeout(timer);
+      if (held) timer = setTimeout(load, 150);
+      else load();
+      film(n, focus);
+    }
+
+    function rawOfView() {
+      const link = $("#raw-view");
+      if (link) link.href = source.raw(current, VIEWS[view]);
+    }
+
+    function look(name) {
+      if (!(name in DRAW)) return;
+      view = name;
+      for (const button of document.querySelectorAll("button[data-view]")) button.setAttribute("aria-pressed", String(button.dataset.view === view));
+      if (current < 0) return;
+      rawOfView();
+      address(current);
+      load();
+    }
+
+    for (const button of document.querySelectorAll("button[data-view]")) button.addEventListener("click", () => look(button.dataset.view));
+    $("#previous").addEventListener("click", () => go(current - 1));
+    $("#next").addEventListener("click", () => go(current + 1));
+    $("#zoom").addEventListener("click", () => { actual = !actual; fit(); });
+
+    const KEYS = { ArrowLeft: () => current - 1, ArrowRight: () => current + 1, Home: () => 0, End: () => steps.length - 1 };
+    document.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.target.closest("input, textarea, select")) return;
+      const number = ["1", "2", "3"].indexOf(event.key);
+      if (number >= 0) look(Object.keys(VIEWS)[number]);
+      if (!(event.key in KEYS)) return;
+      event.preventDefault();
+      go(KEYS[event.key](), Boolean(document.activeElement?.closest("#film")));
+    });
+
+    // a click into the stored page takes the keys along; they come back with the pointer
+    document.addEventListener("pointermove", () => {
+      if (document.activeElement?.localName === "iframe") document.activeElement.blur();
+    }, { passive: true });
+
+    new ResizeObserver(fit).observe(stage);
+    const visible = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) {
+        seen[target.id] = isIntersecting;
+        if (isIntersecting && current >= 0) panel(target.id);
+      }
+    });
+    for (const name of ["action", "metadata"]) visible.observe($(`#${name}`));
+
+    function fromAddress() {
+      const [name, query] = live ? [location.pathname.split("/")[3], location.search] : location.hash.slice(1).split("?");
+      let step = "";
+      try { step = decodeURIComponent(name ?? ""); } catch { /* not one of ours */ }
+      if (current >= 0 && !steps.includes(step)) return;  // a link within the page
+      look(new URLSearchParams(query ?? "").get("view") ?? "screenshot");
+      go(Math.max(0, steps.indexOf(step)));
+    }
+
+    if (!live) addEventListener("hashchange", fromAddress);
+    fromAddress();
+    document.body.dataset.ready = "";
+  }
+
+  // --- the list ----------------------------------------------------------------------------------------------------
+
+  function startList() {
+    const ask = queue(4);
+
+    async function fill(row) {
+      try {
+        const response = await fetch(`/api/sessions/${encodeURIComponent(row.dataset.session)}`, { cache: "no-store" });
+        if (!response.ok) throw new Error(await response.text());
+        const { steps, size, modified } = await response.json();
+        $(".steps", row).textContent = steps.toLocaleString("en");
+        $(".size", row).textContent = bytes(size);
+        const date = modified && new Date(modified);
+        $(".modified", row).replaceChildren(date ? el("time", { datetime: modified, title: date.toLocaleString() }, ago(date)) : "–");
+        row.dataset.state = "shown";
+      } catch (error) {
+        row.dataset.state = "failed";
+        $(".modified", row).replaceChildren(el("span", { class: "failed", title: error.message }, "unreadable"));
+      }
+    }
+
+    function watch() {
+      const visible = new Set();
+      const observer = new IntersectionObserver((entries) => {
+        for (const { target, isIntersecting } of entries) {
+          if (!isIntersecting) { visible.delete(target); continue; }
+          visible.add(target);
+          ask(async () => {
+            if (!visible.has(target) || target.dataset.state) return;
+            target.dataset.state = "loading";
+            await fill(target);
+          });
+        }
+      });
+      for (const row of document.querySelectorAll("#sessions tr[data-session]")) observer.observe(row);
+      return observer;
+    }
+
+    let observer = watch(), timer = 0, turn = 0;
+    const form = $("#search"), input = $("input", form);
+
+    /* The list for what is typed, as the server writes it; its escaped page is parsed, and nothing in it runs. */
+    async function search() {
+      const mine = ++turn;
+      const url = input.value.trim() ? `/?q=${encodeURIComponent(input.value.trim())}` : "/";
+      let text;
+      try {
+        const response = await fetch(url, { cache: "no-store", headers: { Accept: "text/html" } });
+        text = await response.text();
+      } catch { return; }
+      if (mine !== turn) return;
+      const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("main");
+      observer.disconnect();
+      $("#results").replaceChildren(...(fresh.querySelector("#results") ?? fresh).childNodes);
+      history.replaceState(null, "", url);
+      observer = watch();
+    }
+
+    input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(search, 150); });
+    document.addEventListener("keydown", (event) => {
+      if (event.key !== "/" || event.target.closest("input")) return;
+      event.preventDefault();
+      input.focus();
+    });
+  }
+
+  function start() {
+    startTheme();
+    const data = $("#session-data");
+    if (data) startSession(JSON.parse(data.textContent));
+    else if ($("#search")) startList();
+  }
+
+  // in a file the script comes after the page and before the data, so that the first step need not wait for the last
+  if (document.readyState === "loading" && !$("#session-data")) document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();
