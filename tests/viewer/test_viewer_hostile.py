@@ -160,7 +160,11 @@ async def test_what_is_stored_does_nothing(
     await watched.ends_quiet()
 
 
-@pytest.mark.parametrize("pages", [MOVING, [*SCRIPTS, *FRAMES][::2], LOADING[::2], CHANGING], ids=["moving", "running", "loading", "changing"])
+@pytest.mark.parametrize(
+    "pages",
+    [MOVING, [*SCRIPTS, *FRAMES][::2], LOADING[::2], CHANGING],
+    ids=["moving", "running", "loading", "changing"],
+)
 async def test_opened_raw(place: StorageManager, watched: Watched, tmp_path: Path, pages: list[Hostile]) -> None:
     lay_pages(tmp_path / "base", watched.trap.url)
     page = await watched.page()

@@ -38,7 +38,9 @@ class Trap:
                 return
             asked.append(head.split(b" ", 2)[1].decode())
             self.changed.set()
-            writer.write(b"HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
 
     async def wait_for(self, done: Callable[[], bool], what: object) -> None:
         """Until something has reached it."""
