@@ -125,7 +125,7 @@ async def _component(request: web.Request) -> web.Response:
     [row] = formats([request.match_info["component"]])  # type: ignore[list-item]
     data = await read(request.app[_STORAGE], request.match_info["session"], request.match_info["step"], row.name)
     if data is None:
-        raise web.HTTPNotFound(text=f"This step has no {row.name}.")
+        raise web.HTTPNotFound(text=f"This step has no {'HTML' if row.name == 'html' else row.name}.")
     headers = {"Content-Type": row.content_type(data), "Content-Security-Policy": STORED_POLICY}
     return web.Response(body=data, headers=headers)
 

@@ -124,6 +124,7 @@ async def test_file_offline(tmp_path: Path, browser: Browser) -> None:
     await page.goto(f"file://{path}#step_4")
     await is_at(page, 4)
     await page.goto(f"file://{path}#step_99")
+    await page.reload()
     await is_at(page, 1)
     assert console.said == []
 

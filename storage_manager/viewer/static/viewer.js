@@ -347,8 +347,8 @@
 
     function make(n) {
       const box = el("span", { class: "thumb" });
-      const link = el("a", { href: source.link(n), "data-step": steps[n], "aria-label": `Step ${n + 1}: ${steps[n]}`, tabindex: "-1" },
-        box, el("span", { class: "caption" }, el("b", {}, String(n + 1)), " ", steps[n]));
+      const link = el("a", { href: source.link(n), "data-step": steps[n], tabindex: "-1" },
+        box, el("span", { class: "caption" }, el("span", { class: "hidden" }, "Step "), el("b", {}, String(n + 1)), " ", steps[n]));
       link.addEventListener("click", (event) => {
         if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
         event.preventDefault();
