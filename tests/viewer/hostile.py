@@ -53,7 +53,7 @@ SCRIPTS = [
     Hostile("script-dialogs", "<script>alert(1);confirm(2);prompt(3);print();fetch('TRAP')</script>"),
     Hostile(
         "script-unload",
-        f"<script>addEventListener('pagehide', () => navigator.sendBeacon('TRAP'))</script><a href=TRAP>away</a>",
+        "<script>addEventListener('pagehide', () => navigator.sendBeacon('TRAP'))</script><a href=TRAP>away</a>",
     ),
     Hostile("on-error", f'<img src=x: onerror="{RUN}">'),
     Hostile("on-load", f'<body onload="{RUN}" onpageshow="{RUN}" onresize="{RUN}">text'),
@@ -94,7 +94,7 @@ MOVING = [
     ),
     Hostile(
         "link-image-map",
-        f"<a href=TRAP target=_top><img ismap src='data:image/gif;base64,R0lGODlhAQABAAAAACw=' width=9 height=9></a>",
+        "<a href=TRAP target=_top><img ismap src='data:image/gif;base64,R0lGODlhAQABAAAAACw=' width=9 height=9></a>",
     ),
     Hostile(
         "link-svg", "<svg width=99 height=99><a href=TRAP target=_top xlink:href=TRAP><text y=20>svg</text></a></svg>"
@@ -205,7 +205,7 @@ LOADING = [
     Hostile("svg-use", "<svg><use href='TRAP#a'/><use xlink:href='TRAP#a'/></svg>", True),
     Hostile(
         "svg-use-data",
-        f"<svg><use href=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' id='a'><image href='TRAP'/></svg>#a\"/></svg>",
+        "<svg><use href=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' id='a'><image href='TRAP'/></svg>#a\"/></svg>",
         True,
     ),
     Hostile(
@@ -234,9 +234,9 @@ LOADING = [
 ]
 # Shapes whose tree is another when they are written out and read again; the address is in what comes out then.
 CHANGING = [
-    Hostile("change-noscript", f'<noscript><p title="</noscript><img src=TRAP><link rel=preconnect href=TRAP>">'),
-    Hostile("change-style", f'<svg></p><style><a id="</style><img src=TRAP><link rel=preconnect href=TRAP>">'),
-    Hostile("change-title", f'<svg><title><style><img title="</style><link rel=preconnect href=TRAP><img src=TRAP>">'),
+    Hostile("change-noscript", '<noscript><p title="</noscript><img src=TRAP><link rel=preconnect href=TRAP>">'),
+    Hostile("change-style", '<svg></p><style><a id="</style><img src=TRAP><link rel=preconnect href=TRAP>">'),
+    Hostile("change-title", '<svg><title><style><img title="</style><link rel=preconnect href=TRAP><img src=TRAP>">'),
     Hostile("change-textarea", "<textarea></textarea \n/><img src=TRAP><link rel=preconnect href=TRAP>"),
     Hostile(
         "change-table",

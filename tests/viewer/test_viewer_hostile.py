@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from hostile import CHANGING, FRAMES, LOADING, MOVING, PAGES, SCRIPTS, SESSION, Hostile, lay_data, lay_pages
+from hostile import CHANGING, FRAMES, LOADING, MOVING, PAGES, SCRIPTS, SESSION, Hostile, lay_data, lay_huge, lay_pages
 from playwright.async_api import BrowserContext, Frame, Page
 from trap import Trap, trap
 
@@ -30,15 +30,18 @@ SHOWN_PAGE = """async (step) => {
     return { x, y, scale: width / frame().offsetWidth };
 }"""
 STATE = """() => ({
-    title: document.title, body: [...document.body.children].filter((node) => node.type !== "application/json").map((node) => node.tagName).join(" "),
+    title: document.title,
+    body: [...document.body.children].filter(({ type }) => type !== "application/json").map(({ tagName }) => tagName),
     heads: document.head.children.length, frames: frames.length, pwned: window.__pwned ?? null,
-    cookie: document.cookie, kept: localStorage.length, forms: document.forms.length, focus: document.activeElement.tagName,
+    cookie: document.cookie, kept: localStorage.length,
+    forms: document.forms.length, focus: document.activeElement.tagName,
     sandbox: document.querySelector("#stage iframe")?.getAttribute("sandbox"), address: location.href,
 })"""
 NEXT = "() => document.querySelector('#next').click()"
 # As a person would; returns where the mouse may press the first.
 PRESS = """() => {
-    const nodes = [...document.querySelectorAll("a, area, button, input, summary, select, textarea, mtext, details, p, text")];
+    const names = "a, area, button, input, summary, select, textarea, mtext, details, p, text";
+    const nodes = [...document.querySelectorAll(names)];
     const { x = 1, y = 1, width = 0, height = 0 } = nodes[0]?.getBoundingClientRect() ?? {};
     for (const node of nodes) {
         node.focus?.();
@@ -157,6 +160,29 @@ async def test_what_is_stored_does_nothing(
         path = f"{url}sessions/{SESSION}"
         await page.goto(path if is_live else f"file://{await render_session(place, SESSION, tmp_path / 'x.html')}")
         await look(watched, page, steps)
+    await watched.ends_quiet()
+
+
+@pytest.mark.parametrize("is_live", [True, False], ids=["live", "file"])
+async def test_huge_pages(place: StorageManager, watched: Watched, tmp_path: Path, is_live: bool) -> None:
+    """Each is shown, where it is larger than is shown at once after one is asked, or refused in words."""
+    steps = lay_huge(tmp_path / "base", watched.trap.url)
+    page = await watched.page()
+    async with serve(place) as url:
+        path = (
+            f"{url}sessions/huge" if is_live else f"file://{await render_session(place, 'huge', tmp_path / 'x.html')}"
+        )
+        await page.goto(path)
+        await page.wait_for_selector("body[data-ready]")
+        await page.click("button[data-view=page]")
+        for step in steps:
+            await page.wait_for_selector(f"body[data-step='{step}'] #stage:not([data-state=loading])")
+            if await page.locator("#stage button").count():
+                await page.click("#stage button")
+                await page.wait_for_selector("#stage iframe.page, #stage[data-state=failed]")
+            await watched.is_quiet(step)
+            assert await page.evaluate("[window.__pwned ?? null, document.title]") == [None, f"{step} · huge"]
+            await page.evaluate(NEXT)
     await watched.ends_quiet()
 
 

@@ -168,6 +168,10 @@ async def test_search_and_pages(tmp_path: Path, browser: Browser) -> None:
     assert console.said == []
 
 
+SIZE = """() => ["navigation", "resource"].flatMap((kind) => performance.getEntriesByType(kind))
+    .reduce((sum, entry) => sum + entry.transferSize, 0)"""
+
+
 async def opened(page: Page, url: str) -> tuple[float, int, int]:
     """Seconds until the first step is shown, and, when all that is visible has come, how many requests and bytes."""
     asked: list[str] = []
@@ -178,8 +182,7 @@ async def opened(page: Page, url: str) -> tuple[float, int, int]:
     seconds = time.perf_counter() - started
     await expect(page.locator("#film [data-thumb=loaded]").nth(5)).to_be_visible()
     await page.wait_for_load_state("networkidle")
-    size = await page.evaluate("""() => [...performance.getEntriesByType("resource"), ...performance.getEntriesByType("navigation")]
-        .reduce((sum, entry) => sum + entry.transferSize, 0)""")
+    size = await page.evaluate(SIZE)
     return seconds, len([address for address in asked if not address.startswith(("blob:", "data:"))]), size
 
 

@@ -70,7 +70,7 @@ class Trap:
 async def trap() -> AsyncIterator[Trap]:
     """One, on 127.0.0.1."""
     it = Trap()
-    async with await asyncio.start_server(it._noted, "127.0.0.1", 0) as server:
-        async with await asyncio.start_server(it._rung, "127.0.0.1", 0) as bell:
-            it.url, it.bell = (f"http://127.0.0.1:{s.sockets[0].getsockname()[1]}" for s in (server, bell))
-            yield it
+    server, bell = [await asyncio.start_server(serve, "127.0.0.1", 0) for serve in (it._noted, it._rung)]
+    async with server, bell:
+        it.url, it.bell = (f"http://127.0.0.1:{s.sockets[0].getsockname()[1]}" for s in (server, bell))
+        yield it
