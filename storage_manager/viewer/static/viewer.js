@@ -186,6 +186,7 @@
   const DROPPED = "script, link, base, meta[http-equiv], iframe, frame, object, embed, applet, portal, fencedframe";
   const LOADING = new Set(["src", "srcset", "poster", "background", "data", "ping", "manifest", "lowsrc", "dynsrc", "imagesrcset", "action", "formaction", "attributionsrc"]);
 
+  const LINKS = new Set(["href", "xlink:href"]), MAX_ATTRIBUTES = 1000;
   const NOWHERE = "about:srcdoc#-";
 
   /* Take out what loads, runs or leads somewhere; true where there was any. */
@@ -194,10 +195,13 @@
     for (const node of root.querySelectorAll(DROPPED)) { node.remove(); found = true; }
     for (const node of root.querySelectorAll("*")) {
       if (node.localName === "template" && node.content) found = clean(node.content) || found;
-      for (const { name, value } of [...node.attributes]) {
-        const isData = /^\s*data:/i.test(value);
-        if (name.startsWith("on") || (LOADING.has(name) && !isData)) { node.removeAttribute(name); found = true; }
-        else if (name === "href" || name === "xlink:href") found = cleanLink(node, name, value, isData) || found;
+      const names = node.getAttributeNames();  // node.attributes takes the square of how many there are
+      if (names.length > MAX_ATTRIBUTES) throw new Error("This page has an element of too many attributes to be shown.");
+      for (const name of names) {
+        if (!LOADING.has(name) && !LINKS.has(name) && !name.startsWith("on")) continue;
+        const value = node.getAttribute(name), isData = /^\s*data:/i.test(value);
+        if (LINKS.has(name)) found = cleanLink(node, name, value, isData) || found;
+        else if (!LOADING.has(name) || !isData) { node.removeAttribute(name); found = true; }
       }
     }
     return found;
