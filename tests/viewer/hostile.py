@@ -337,13 +337,13 @@ SCREENSHOTS = {
 # Large or deep, each of which ends in a picture of the trap's.
 HUGE = {
     "huge-flat": "<p class=x>text</p>" * 1_050_000,
-    "huge-deep": "<div>" * 100_000,
-    "huge-inline": "<b><i><a href=x:>" * 30_000,
-    "huge-template": "<template>" * 20_000,
-    "huge-svg": "<svg><g>" + "<g>" * 50_000,
-    "huge-attribute": "<p title='" + "x" * 10_000_000 + "'>text",
+    "huge-deep": "<div>" * 10_000,
+    "huge-inline": "<b><i><a href=x:>" * 300,
+    "huge-template": "<template>" * 2_000,
+    "huge-svg": "<svg><g>" + "<g>" * 5_000,
+    "huge-attribute": "<p title='" + "x" * 3_000_000 + "'>text",
     "huge-text": "x" * 5_000_000,
-    "huge-tables": "<table><tr><td>" * 10_000,
+    "huge-tables": "<table><tr><td>" * 300,
     "huge-doctype": "<!DOCTYPE " + "x" * 3_000_000 + ">",
     "huge-attributes": "<p " + " ".join(f"a{n}=1" for n in range(100_000)) + ">",
 }
