@@ -1,6 +1,6 @@
 """What a session holds, as a listing tells it: names, sizes and times, without reading a component."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from datetime import datetime
 from typing import NamedTuple
@@ -9,8 +9,9 @@ from storage_manager.errors import translating
 from storage_manager.filesystems import Found
 from storage_manager.layout import is_id
 from storage_manager.storage import StorageManager
+from storage_manager.tasks import ahead
 
-__all__ = ["Summary", "list_files", "summarize"]
+__all__ = ["Summary", "count_steps", "list_files", "summarize"]
 
 
 class Summary(NamedTuple):
@@ -21,16 +22,17 @@ class Summary(NamedTuple):
     modified: datetime | None
 
 
-async def list_files(storage: StorageManager, session_id: str) -> AsyncIterator[Found]:
+async def list_files(storage: StorageManager, session_id: str, step_id: str | None = None) -> AsyncIterator[Found]:
     """Every file of a session, with its name below the session (`step_000001/action.json`), size, time and ETag.
 
-    On S3 that is one LIST a thousand files. Nothing where there is no such session.
+    Of one step, where it is given, with the name below the step. On S3 that is one LIST a thousand files. Nothing
+    where there is no such session or step.
 
     Raises:
         InvalidIdError: refused before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed.
     """
-    url = storage.url_for(session_id)
+    url = storage.url_for(session_id, step_id)
     with translating("list", url):
         async with aclosing(storage.async_fs._iter_files(url)) as pages:
             async for page in pages:
@@ -52,3 +54,14 @@ async def summarize(storage: StorageManager, session_id: str) -> Summary:
         size += found.size
         modified = max(filter(None, (modified, found.modified)), default=None)
     return Summary(len(steps), size, modified)
+
+
+async def count_steps(storage: StorageManager, session_ids: Iterable[str] | None = None) -> int:
+    """How many steps these sessions have, or all; for S3 that is a LIST a session.
+
+    Raises:
+        As list_files.
+    """
+    sessions = storage.iter_sessions() if session_ids is None else session_ids
+    async with aclosing(ahead(storage.list_steps_for_session, sessions, 16)) as listings:
+        return sum([len(steps) async for steps in listings])

@@ -1,16 +1,16 @@
 """Sessions from one place to another, as often as it takes, and out of a place that has kept them long enough."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
 
 from storage_manager.copying import Copying
 from storage_manager.errors import InvalidDataError, InvalidIdError
-from storage_manager.inventory import summarize
+from storage_manager.inventory import count_steps, summarize
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead
 
-__all__ = ["Progress", "copy_sessions", "purge_sessions"]
+__all__ = ["Progress", "copy_sessions", "purge_sessions", "purging"]
 
 Progress = Callable[[int, int | None], None]
 
@@ -50,7 +50,7 @@ async def copy_sessions(
     named = None if session_ids is None else list(session_ids)
     for session_id in named or ():
         source.url_for(session_id)
-    total = await _count(source, named) if progress else None
+    total = await count_steps(source, named) if progress else None
     copying = Copying(source, target, named)
     async with aclosing(ahead(copying.attempt, copying.tasks(), concurrency)) as attempts:
         async for task, outcome in attempts:
@@ -60,12 +60,6 @@ async def copy_sessions(
             if copying.done == len(copying.failed) == concurrency:
                 break
     return copying.result()
-
-
-async def _count(storage: StorageManager, named: list[str] | None) -> int:
-    sessions = storage.iter_sessions() if named is None else named
-    async with aclosing(ahead(storage.list_steps_for_session, sessions, 16)) as listings:
-        return sum([len(steps) async for steps in listings])
 
 
 async def purge_sessions(
@@ -88,22 +82,36 @@ async def purge_sessions(
         S3OperationError, S3ConfigError, LocalStorageError: the place cannot be listed, or one could not be deleted:
             those before it are; run it again to go on.
     """
-    until = _moment(older_than)
+    return [session_id async for session_id in purging(storage, older_than, dry_run=dry_run)]
+
+
+async def purging(
+    storage: StorageManager,
+    older_than: datetime | timedelta,
+    *,
+    dry_run: bool = True,
+    progress: Progress | None = None,
+) -> AsyncGenerator[str, None]:
+    """What purge_sessions does, one session after another: each id as it is found, or when it is deleted.
+
+    Parameters:
+        progress: called on the event loop with the sessions that were looked at, and None.
+    """
+    until, looked = _moment(older_than), 0
 
     async def is_old(session_id: str) -> tuple[str, bool]:
         modified = (await summarize(storage, session_id)).modified
         return session_id, modified is not None and modified < until
 
     async with aclosing(ahead(is_old, storage.iter_sessions(), 16)) as sessions:
-        old = [session_id async for session_id, is_one in sessions if is_one]
-    if dry_run:
-        return old
-    purged = []
-    for session_id in old:
-        if (await is_old(session_id))[1]:
-            await storage.delete_session(session_id)
-            purged.append(session_id)
-    return purged
+        async for session_id, is_one in sessions:
+            if is_one and (dry_run or (await is_old(session_id))[1]):
+                if not dry_run:
+                    await storage.delete_session(session_id)
+                yield session_id
+            looked += 1
+            if progress:
+                progress(looked, None)
 
 
 def _moment(older_than: datetime | timedelta) -> datetime:

@@ -1,0 +1,19 @@
+"""The command line, `storage-manager` (extra `cli`); docs/cli.rst has every command by example."""
+
+import sys
+from importlib.util import find_spec
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command that `sys.argv` names, and exit: 0 done, 1 problems found, 2 usage, 3 storage error."""
+    missing = [name for name in ("click", "rich") if find_spec(name) is None]
+    if missing:
+        install = 'pip install "storage-manager[cli]"'
+        sys.stderr.write(f"storage-manager: the command line needs {' and '.join(missing)}: {install}\n")
+        sys.exit(2)
+    from storage_manager.cli.commands import cli
+    from storage_manager.cli.run import start
+
+    sys.exit(start(cli))
