@@ -44,7 +44,9 @@ def export(
     incomplete: bool,
     quiet: bool,
 ) -> None:
-    """Write sessions, or all, as Parquet (a row a step) or as WebDataset shards, to a directory at any fsspec URL.
+    """Write sessions as Parquet or as WebDataset shards.
+
+    All sessions, or those that are named; a row or a sample a step; to a directory at any fsspec URL.
 
     An export that is there already is replaced when the new one is complete, not before.
     """
@@ -80,7 +82,10 @@ def _options(url: str) -> dict[str, Any] | None:
 @click.argument("file", metavar="TRACE.ZIP", type=click.Path(exists=True, dir_okay=False))
 @click.option("--session", metavar="ID", help="The session's id; else from the file's name.")
 def import_(root: str | None, file: str, session: str | None) -> None:
-    """Store a Playwright trace as a session, a step an action; prints the session's id."""
+    """Store a Playwright trace as a session, a step an action.
+
+    Prints the session's id.
+    """
     click.echo(run(_import(root, file, session)))
 
 
@@ -96,7 +101,10 @@ async def _import(root: str | None, file: str, session: str | None) -> str:
 @click.argument("session")
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="The file; else SESSION.html here.")
 def render(root: str | None, session: str, output: str | None) -> None:
-    """Write one HTML file that replays a session, offline; prints its path."""
+    """Write one HTML file that replays a session, offline.
+
+    Prints its path.
+    """
     click.echo(run(_render(root, session, output or f"{session}.html")))
 
 
@@ -115,7 +123,10 @@ async def _render(root: str | None, session: str, output: str) -> str:
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free.")
 @click.option("--no-open", is_flag=True, help="Open no browser.")
 def view(root: str | None, session: str | None, host: str, port: int, no_open: bool) -> None:
-    """Show the sessions in a browser until Ctrl-C; prints the URL."""
+    """Show the sessions in a browser, until Ctrl-C.
+
+    Prints the URL.
+    """
     try:
         run(_view(root, session, host, port, no_open))
     except Interrupted:  # which is how it ends
@@ -128,8 +139,8 @@ async def _view(root: str | None, session: str | None, host: str, port: int, no_
     async with open_place(root) as storage:
         if session is not None:
             await require_session(storage, session)
-        async with serve(storage, host, port) as url:
-            url += f"sessions/{session}" if session is not None else ""
+        async with serve(storage, host, port) as base:
+            url = base + (f"sessions/{session}" if session is not None else "")
             click.echo(f"{url}  (Ctrl-C ends it)")
             if not no_open and _has_browser():
                 await asyncio.to_thread(webbrowser.open, url)

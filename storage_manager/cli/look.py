@@ -34,7 +34,7 @@ __all__ = ["check", "info", "ls", "share", "show"]
 @root_option
 @json_option
 def info(root: str | None, as_json: bool) -> None:
-    """Say which place this is, without asking it: nothing is created."""
+    """Say which place this is. Nothing is asked or created."""
     facts = _facts(root)
     if as_json:
         click.echo(line(facts))
@@ -56,9 +56,9 @@ def _facts(root: str | None) -> dict[str, Any]:
 @command("check", "check --root s3://bucket/prefix")
 @root_option
 def check(root: str | None) -> None:
-    """Prove that the place can be used: list, write, read and delete one probe.
+    """Prove that the place can be used, or say what is wrong.
 
-    What is wrong, and what to do about it, is the error.
+    One probe is listed, written, read and deleted. What is wrong, and what to do about it, is the error.
     """
     click.echo(f"{run(_check(root))} can be listed, written, read and deleted")
 
@@ -134,9 +134,9 @@ def _step_text(step_id: str, sizes: Mapping[Component, int]) -> str:
 @click.option("--expires", callback=duration, default="1h", show_default=True, help="For how long, on S3: up to 7d.")
 @json_option
 def share(root: str | None, session: str, step: str, expires: timedelta, as_json: bool) -> None:
-    """Print a link to each component of a step, which a browser opens without credentials.
+    """Print links to the components of a step.
 
-    On S3 whoever has the link may read until it expires; on local disk it is a file:// link.
+    A browser opens them without credentials. On S3 whoever has the link may read until it expires; on local disk it is a file:// link.
     """
     links = run(_share(root, session, step, expires))
     if as_json:

@@ -39,9 +39,9 @@ _DIRECTORY = click.Path(exists=True, file_okay=False)
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
 @quiet_option
 def get(root: str | None, session: str, directory: str, quiet: bool) -> None:
-    """Copy a session into a directory: DIR/SESSION/STEP/...
+    """Copy a session into a directory.
 
-    What is there already with the same bytes is not fetched again. DIR is a place like every other: --root DIR.
+    It becomes DIR/SESSION/STEP/... What is there already with the same bytes is not fetched again. DIR is a place like every other: --root DIR.
     """
     _copy(_End(root), _End(directory), [session], quiet)
 
@@ -51,7 +51,7 @@ def get(root: str | None, session: str, directory: str, quiet: bool) -> None:
 @click.argument("directory", metavar="DIR", type=_DIRECTORY)
 @quiet_option
 def put(root: str | None, directory: str, quiet: bool) -> None:
-    """Copy a directory of sessions, or a single session, into the place.
+    """Copy a directory of sessions, or one session, to the place.
 
     DIR holds sessions (DIR/SESSION/STEP/observation.html ...), or is itself a session (DIR/STEP/observation.html ...),
     which keeps its name. What is there already with the same bytes is not sent again.
@@ -70,9 +70,9 @@ def put(root: str | None, directory: str, quiet: bool) -> None:
 @click.option("--target-profile", metavar="NAME", help="Whose credentials are used at the target.")
 @quiet_option
 def cp(source: str, target: str, sessions: tuple[str, ...], quiet: bool, **ends: str | None) -> None:
-    """Copy sessions, or all, between any two places, byte for byte.
+    """Copy sessions, or all, between any two places.
 
-    Interrupted, or after a failure, run it again: what is there with the same bytes is not sent a second time. Nothing
+    Byte for byte. Interrupted, or after a failure, run it again: what is there with the same bytes is not sent a second time. Nothing
     at the source changes, and what only the target has stays there.
     """
     _copy(_End(source, _options(ends, "source")), _End(target, _options(ends, "target")), list(sessions) or None, quiet)
@@ -122,9 +122,9 @@ async def _copied(source: _End, target: _End, sessions: Sequence[str] | None, pr
 @click.argument("step", required=False)
 @_YES
 def rm(root: str | None, session: str, step: str | None, yes: bool) -> None:
-    """Delete a session, or one of its steps, and prove that nothing is left.
+    """Delete a session, or one of its steps.
 
-    It asks first; without a terminal to ask on it needs --yes. A session whose last step goes, goes with it.
+    And prove that nothing is left. It asks first; without a terminal to ask on it needs --yes. A session whose last step goes, goes with it.
     """
     what = run(_described(root, session, step))
     if not yes and not sys.stdin.isatty():
@@ -155,9 +155,9 @@ async def _delete(root: str | None, session: str, step: str | None) -> None:
 @click.option("--yes", "-y", is_flag=True, help="Delete them.")
 @quiet_option
 def purge(root: str | None, older_than: datetime | timedelta, yes: bool, quiet: bool) -> None:
-    """Name the sessions to which nothing was written since then; with --yes, delete them.
+    """Name the sessions that are old; with --yes, delete them.
 
-    Each is looked at once more before it is deleted: one that is written to meanwhile stays.
+    Old are those to which nothing was written since then. Each is looked at once more before it is deleted: one that is written to meanwhile stays.
     """
     purged: list[str] = []
     with Progress("looking", "looked at", unit="session", quiet=quiet) as progress:

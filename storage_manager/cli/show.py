@@ -10,7 +10,7 @@ import click
 from storage_manager.cli.place import command, found_at, json_option, open_place, root_option
 from storage_manager.cli.run import run, shown
 from storage_manager.cli.text import as_json as line
-from storage_manager.cli.text import columns, moment, size
+from storage_manager.cli.text import columns, moment, one_line, size
 from storage_manager.errors import translate
 from storage_manager.filesystems import Found
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, Component, formats
@@ -53,9 +53,9 @@ class _Look(NamedTuple):
 def show(
     root: str | None, session: str, step: str, component: Component | None, output: str | None, as_json: bool
 ) -> int:
-    """Show a step: url, title, time, action, metadata, and its components with sizes and URLs.
+    """Show a step, or write one of its components.
 
-    The exit code is 1 where the action or the metadata is there and cannot be read.
+    Its url, title, time, action and metadata, and its components with sizes and URLs. The exit code is 1 where the action or the metadata is there and cannot be read.
     """
     if component:
         _write(root, session, step, component, output)
@@ -108,8 +108,8 @@ def _facts(session: str, step: str, look: _Look) -> dict[str, Any]:
 
 def _text(look: _Look) -> str:
     metadata = look.metadata or {}
-    rows = [(name, metadata[key]) for name, key in _FIRST.items() if metadata.get(key) is not None]
-    rows += [("action", line(look.action))] if look.action is not None else []
+    rows = [(name, one_line(metadata[key])) for name, key in _FIRST.items() if metadata.get(key) is not None]
+    rows += [("action", json.dumps(look.action, ensure_ascii=False))] if look.action is not None else []
     parts = [(name, f"{size(found.size):>9}  {url}") for name, (found, url) in look.parts.items()]
     pretty = [f"metadata  {json.dumps(metadata, indent=2, ensure_ascii=False)}"] if metadata else []
     return "\n\n".join(filter(None, [columns(rows), columns(parts), *pretty]))

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-__all__ = ["age", "as_json", "columns", "count", "duration", "moment", "size"]
+__all__ = ["age", "as_json", "columns", "count", "duration", "moment", "one_line", "size"]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"(\d{1,5})([smhdw])")  # five digits of weeks do not reach back beyond year 1
@@ -35,8 +35,13 @@ def count(number: int, unit: str) -> str:
 
 
 def as_json(value: Any) -> str:
-    """One line."""
-    return json.dumps(value, ensure_ascii=False)
+    """One line of ASCII: nothing in it drives a terminal."""
+    return json.dumps(value)
+
+
+def one_line(value: object) -> str:
+    """A page's own text, whose line breaks must not look like ours."""
+    return " ".join(str(value).split())
 
 
 def columns(rows: Sequence[tuple[str, object]]) -> str:

@@ -25,7 +25,9 @@ __all__ = ["seal", "verify"]
 @click.argument("sessions", metavar="SESSION...", nargs=-1, required=True)
 @quiet_option
 def seal(root: str | None, sessions: tuple[str, ...], quiet: bool) -> None:
-    """Write down what sessions hold, size and SHA-256 of each component, for verify to compare."""
+    """Write down what sessions hold, for verify to compare.
+
+    Size and SHA-256 of each component; prints where."""
     with Progress("sealing", "sealed", unit="session", quiet=quiet) as progress:
         run(_seal(root, sessions, progress))
 
@@ -84,9 +86,9 @@ class _Totals:
 @json_option
 @quiet_option
 def verify(root: str | None, session: str | None, as_json: bool, quiet: bool) -> int:
-    """Read every component of a session, or of all, and print what is wrong: kind, URL, detail.
+    """Read all of a session, or of all, and print what is wrong.
 
-    A sealed session is held against its seal, any other has to be readable. The exit code is 1 where there are
+    A line is a problem: kind, URL, detail. A sealed session is held against its seal, any other has to be readable. The exit code is 1 where there are
     problems. With --json there is one object a session.
     """
     totals = _Totals()
