@@ -136,7 +136,8 @@ def _step_text(step_id: str, sizes: Mapping[Component, int]) -> str:
 def share(root: str | None, session: str, step: str, expires: timedelta, as_json: bool) -> None:
     """Print links to the components of a step.
 
-    A browser opens them without credentials. On S3 whoever has the link may read until it expires; on local disk it is a file:// link.
+    A browser opens them without credentials. On S3 whoever has the link may read until it expires; on local disk it
+    is a file:// link.
     """
     links = run(_share(root, session, step, expires))
     if as_json:

@@ -41,7 +41,8 @@ _DIRECTORY = click.Path(exists=True, file_okay=False)
 def get(root: str | None, session: str, directory: str, quiet: bool) -> None:
     """Copy a session into a directory.
 
-    It becomes DIR/SESSION/STEP/... What is there already with the same bytes is not fetched again. DIR is a place like every other: --root DIR.
+    It becomes DIR/SESSION/STEP/... What is there already with the same bytes is not fetched again. DIR is a place
+    like every other: --root DIR.
     """
     _copy(_End(root), _End(directory), [session], quiet)
 
@@ -72,8 +73,8 @@ def put(root: str | None, directory: str, quiet: bool) -> None:
 def cp(source: str, target: str, sessions: tuple[str, ...], quiet: bool, **ends: str | None) -> None:
     """Copy sessions, or all, between any two places.
 
-    Byte for byte. Interrupted, or after a failure, run it again: what is there with the same bytes is not sent a second time. Nothing
-    at the source changes, and what only the target has stays there.
+    Byte for byte. Interrupted, or after a failure, run it again: what is there with the same bytes is not sent a
+    second time. Nothing at the source changes, and what only the target has stays there.
     """
     _copy(_End(source, _options(ends, "source")), _End(target, _options(ends, "target")), list(sessions) or None, quiet)
 
@@ -124,7 +125,8 @@ async def _copied(source: _End, target: _End, sessions: Sequence[str] | None, pr
 def rm(root: str | None, session: str, step: str | None, yes: bool) -> None:
     """Delete a session, or one of its steps.
 
-    And prove that nothing is left. It asks first; without a terminal to ask on it needs --yes. A session whose last step goes, goes with it.
+    And prove that nothing is left. It asks first; without a terminal to ask on it needs --yes. A session whose last
+    step goes, goes with it.
     """
     what = run(_described(root, session, step))
     if not yes and not sys.stdin.isatty():
@@ -157,7 +159,8 @@ async def _delete(root: str | None, session: str, step: str | None) -> None:
 def purge(root: str | None, older_than: datetime | timedelta, yes: bool, quiet: bool) -> None:
     """Name the sessions that are old; with --yes, delete them.
 
-    Old are those to which nothing was written since then. Each is looked at once more before it is deleted: one that is written to meanwhile stays.
+    Old are those to which nothing was written since then. Each is looked at once more before it is deleted: one
+    that is written to meanwhile stays.
     """
     purged: list[str] = []
     with Progress("looking", "looked at", unit="session", quiet=quiet) as progress:

@@ -55,7 +55,8 @@ def show(
 ) -> int:
     """Show a step, or write one of its components.
 
-    Its url, title, time, action and metadata, and its components with sizes and URLs. The exit code is 1 where the action or the metadata is there and cannot be read.
+    Its url, title, time, action and metadata, and its components with sizes and URLs. The exit code is 1 where the
+    action or the metadata is there and cannot be read.
     """
     if component:
         _write(root, session, step, component, output)

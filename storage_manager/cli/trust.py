@@ -88,8 +88,8 @@ class _Totals:
 def verify(root: str | None, session: str | None, as_json: bool, quiet: bool) -> int:
     """Read all of a session, or of all, and print what is wrong.
 
-    A line is a problem: kind, URL, detail. A sealed session is held against its seal, any other has to be readable. The exit code is 1 where there are
-    problems. With --json there is one object a session.
+    A line is a problem: kind, URL, detail. A sealed session is held against its seal, any other has to be readable.
+    The exit code is 1 where there are problems. With --json there is one object a session.
     """
     totals = _Totals()
     with Progress("verifying", "verified", unit="session", quiet=quiet, again="the others were not read") as progress:
