@@ -1,6 +1,7 @@
 """Commands that make other things of sessions, and sessions of other things: export, import, render, view."""
 
 import asyncio
+import logging
 import os
 import sys
 import webbrowser
@@ -63,6 +64,8 @@ async def _export(
 ) -> str:
     from storage_manager.export import export_parquet, export_webdataset
 
+    # a component that is missing is no news here; those that cannot be read are counted in one warning
+    logging.getLogger("storage_manager.storage").setLevel(logging.ERROR)
     async with open_place(root) as storage:
         progress(0, await count_steps(storage, sessions))
         options = {"storage_options": _options(url), "progress": progress, **own}

@@ -6,14 +6,18 @@ import re
 from pathlib import Path
 
 import pytest
-from places import MOTO_KEYS, Make, make_bucket
+from places import MOTO_KEYS, make_bucket
 from shell import SAMPLE, lines, sm
 from traces import FIRST, action, header, write_zip
 
 from storage_manager import StorageManager
 from storage_manager.filesystems import File
+from storage_manager.layout import COMPONENTS
 
 PLACES = ["local", "s3fs", "obstore"]
+STEP = SAMPLE / "harbour-books/step_000001"
+FILES = {row.name: row.filename for row in COMPONENTS}
+SIZE = sum(file.stat().st_size for file in SAMPLE.glob("*/*/*"))
 
 
 @pytest.fixture(params=PLACES)
@@ -42,8 +46,8 @@ async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     at = ("--root", root)
     step = f"{root}/harbour-books/step_000001"
     assert sm("check", *at) == (0, f"{root} can be listed, written, read and deleted\n", "")
-    assert sm("put", SAMPLE, *at) == (0, "4 steps copied\n", "")
-    assert sm("put", SAMPLE / "harbour-books", *at) == (0, "0 steps copied, 4 were there already\n", "")
+    assert sm("put", "-q", SAMPLE, *at) == (0, "4 steps copied\n", "")
+    assert sm("put", "-q", SAMPLE / "harbour-books", *at) == (0, "0 steps copied, 4 were there already\n", "")
     assert sm("ls", *at) == (0, "harbour-books\n", "")
     code, out, err = sm("ls", "--long", *at)
     assert (code, err) == (0, "")
@@ -56,19 +60,17 @@ async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     assert shown[:3] == ["url http://harbour-books.test/", "title Harbour Books", "time 2026-11-24T08:30:56.904Z"]
     assert f"screenshot 83.7 kB {step}/screenshot.png" in shown
     assert '"title": "Harbour Books",' in shown
-    assert sm("seal", "harbour-books", *at) == (0, f"{root}/harbour-books/_manifest.json\n", "")
-    assert sm("verify", *at) == (0, "1 session, 4 steps, no problems\n", "")
-    assert sm("get", "harbour-books", tmp_path / "copies", *at) == (0, "4 steps copied\n", "")
+    assert sm("seal", "-q", "harbour-books", *at) == (0, f"{root}/harbour-books/_manifest.json\n", "")
+    assert sm("verify", "-q", *at) == (0, "1 session, 4 steps, no problems\n", "")
+    assert sm("get", "-q", "harbour-books", tmp_path / "copies", *at) == (0, "4 steps copied\n", "")
     assert (tmp_path / "copies/harbour-books/_manifest.json").exists()
 
     page = bytearray((SAMPLE / "harbour-books/step_000001/observation.html").read_bytes())
     page[100] ^= 1
     await overwrite(root, "harbour-books/step_000001/observation.html", page)
-    code, out, err = sm("verify", *at)
+    code, out, err = sm("verify", "-q", *at)
     assert (code, err) == (1, "")
-    assert re.fullmatch(
-        rf"changed    {step}/observation\.html  \d+ bytes, .*\n1 session, 4 steps, 1 problem\n", out
-    )
+    assert re.fullmatch(rf"changed    {step}/observation\.html  \d+ bytes, .*\n1 session, 4 steps, 1 problem\n", out)
     await overwrite(root, "harbour-books/step_000002/metadata.json", b"no JSON")
     code, out, err = sm("show", "harbour-books", "step_000002", *at)
     assert code == 1
@@ -76,18 +78,19 @@ async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     assert "action" in out
 
 
+@pytest.mark.parametrize("root", ["local", "obstore"], indirect=True)
 def test_for_machines(root: str) -> None:
     at = ("--root", root)
-    sm("put", SAMPLE, *at)
+    sm("put", "-q", SAMPLE, *at)
     step = {"session_id": "harbour-books", "step_id": "step_000001", "url": f"{root}/harbour-books/step_000001"}
     [session] = map(json.loads, sm("ls", "--json", *at).out.splitlines())
     assert session == {"session_id": "harbour-books", "url": f"{root}/harbour-books"}
     [more] = map(json.loads, sm("ls", "--json", "--long", *at).out.splitlines())
-    assert (more.pop("modified")[:2], more) == ("20", {**session, "steps": 4, "size": 285274})
+    assert (more.pop("modified")[:2], more) == ("20", {**session, "steps": 4, "size": SIZE})
     first, *others = map(json.loads, sm("ls", "harbour-books", "--json", *at).out.splitlines())
     assert (first, len(others)) == (step, 3)
     first, *others = map(json.loads, sm("ls", "harbour-books", "--json", "-l", *at).out.splitlines())
-    assert first == {**step, "components": {"html": 8829, "screenshot": 83656, "action": 120, "metadata": 148}}
+    assert first == {**step, "components": {name: (STEP / file).stat().st_size for name, file in FILES.items()}}
     shown = json.loads(sm("show", "harbour-books", "step_000001", "--json", *at).out)
     assert shown["action"]["type"] == "goto"
     assert shown["components"]["html"]["url"] == f"{root}/harbour-books/step_000001/observation.html"
@@ -101,9 +104,10 @@ def test_for_machines(root: str) -> None:
     assert info["uses_s3"] == root.startswith("s3:")
 
 
+@pytest.mark.parametrize("root", ["local", "obstore"], indirect=True)
 def test_components_as_they_are_stored(root: str, tmp_path: Path) -> None:
     at = ("harbour-books", "step_000001", "--root", root)
-    sm("put", SAMPLE, "--root", root)
+    sm("put", "-q", SAMPLE, "--root", root)
     stored = SAMPLE / "harbour-books/step_000001"
     assert sm("show", *at, "--component", "html", text=False).out == (stored / "observation.html").read_bytes()
     assert sm("show", *at, "--component", "screenshot", "-o", "step.png") == (0, "", "")
@@ -111,21 +115,26 @@ def test_components_as_they_are_stored(root: str, tmp_path: Path) -> None:
     assert lines(sm("share", *at).out)[1].startswith("screenshot ")
 
 
+@pytest.mark.parametrize("root", ["local", "obstore"], indirect=True)
 async def test_what_goes(root: str) -> None:
     at = ("--root", root)
-    sm("put", SAMPLE, *at)
+    sm("put", "-q", SAMPLE, *at)
     code, out, err = sm("rm", "harbour-books", *at)
     assert (code, out) == (2, "")
     assert f"it would delete {root}/harbour-books (4 steps, 285.3 kB): give --yes" in err
     code, out, err = sm("rm", "harbour-books", "step_000004", "--yes", *at)
-    assert (code, out, err) == (0, f"deleted {root}/harbour-books/step_000004 (56.1 kB)\n", "")
-    assert sm("purge", "--older-than", "1w", *at) == (0, "0 sessions would be deleted; --yes deletes\n", "")
+    assert (code, out, err) == (0, f"deleted {root}/harbour-books/step_000004 (56.2 kB)\n", "")
+    assert sm("purge", "-q", "--older-than", "1w", *at) == (0, "0 sessions would be deleted; --yes deletes\n", "")
     old = "2100-01-01"
-    assert sm("purge", "--older-than", old, *at) == (0, "harbour-books\n1 session would be deleted; --yes deletes\n", "")
+    assert sm("purge", "-q", "--older-than", old, *at) == (
+        0,
+        "harbour-books\n1 session would be deleted; --yes deletes\n",
+        "",
+    )
     assert sm("ls", *at).out == "harbour-books\n"
-    assert sm("purge", "--older-than", old, "--yes", *at) == (0, "harbour-books\n1 session deleted\n", "")
+    assert sm("purge", "-q", "--older-than", old, "--yes", *at) == (0, "harbour-books\n1 session deleted\n", "")
     assert sm("ls", *at) == (0, "", "")
-    sm("put", SAMPLE, *at)
+    sm("put", "-q", SAMPLE, *at)
     assert sm("rm", "harbour-books", "--yes", *at).code == 0
     assert sm("ls", *at) == (0, "", "")
 
@@ -139,16 +148,16 @@ def test_what_becomes_of_sessions_and_what_becomes_one(root: str, tmp_path: Path
     assert sm("import", trace, "--session", "again", *at) == (0, "again\n", "")
     code, _, err = sm("import", trace, *at)
     assert (code, "has steps already" in err) == (3, True)
-    sm("put", SAMPLE, *at)
+    sm("put", "-q", SAMPLE, *at)
     elsewhere = f"{root}-exports" if root.startswith("s3:") else str(tmp_path / "exports")
-    assert sm("export", "parquet", f"{elsewhere}/a", *at) == (0, f"10 rows in {elsewhere}/a\n", "")
+    assert sm("export", "-q", "parquet", f"{elsewhere}/a", *at) == (0, f"10 rows in {elsewhere}/a\n", "")
     small = ("--component", "action", "--component", "metadata")
-    assert sm("export", "parquet", f"{elsewhere}/b", "login", *small, *at).out == f"3 rows in {elsewhere}/b\n"
-    assert sm("export", "webdataset", f"{elsewhere}/c", "harbour-books", *at).out == f"1 shard in {elsewhere}/c\n"
-    code, _, err = sm("export", "webdataset", f"{elsewhere}/d", "login", *at)
+    assert sm("export", "-q", "parquet", f"{elsewhere}/b", "login", *small, *at).out == f"3 rows in {elsewhere}/b\n"
+    assert sm("export", "-q", "webdataset", f"{elsewhere}/c", "harbour-books", *at).out == f"1 shard in {elsewhere}/c\n"
+    code, _, err = sm("export", "-q", "webdataset", f"{elsewhere}/d", "login", *at)
     assert (code, "lacks a component" in err) == (2, True)
-    assert sm("export", "webdataset", f"{elsewhere}/d", "login", "--incomplete", *at).code == 0
-    assert sm("export", "webdataset", f"{elsewhere}/d", *small, *at).code == 2
+    assert sm("export", "-q", "webdataset", f"{elsewhere}/d", "login", "--incomplete", *at).code == 0
+    assert sm("export", "-q", "webdataset", f"{elsewhere}/d", *small, *at).code == 2
     code, out, err = sm("render", "harbour-books", *at)
     assert (code, err) == (0, "")
     assert Path(out.strip()) == tmp_path / "harbour-books.html"
@@ -162,16 +171,16 @@ def test_between_two_places(moto_url: str, tmp_path: Path, monkeypatch: pytest.M
     Path(os.environ["AWS_SHARED_CREDENTIALS_FILE"]).write_text(
         "[there]\naws_access_key_id = testkey\naws_secret_access_key = testsecret\n"
     )
-    assert sm("cp", SAMPLE, target, *profile) == (0, "4 steps copied\n", "")
+    assert sm("cp", "-q", SAMPLE, target, *profile) == (0, "4 steps copied\n", "")
     back = ("--source-endpoint", moto_url)
-    assert sm("cp", target, tmp_path / "back", "harbour-books", *back) == (0, "4 steps copied\n", "")
+    assert sm("cp", "-q", target, tmp_path / "back", "harbour-books", *back) == (0, "4 steps copied\n", "")
     assert sm("ls", "--root", tmp_path / "back").out == "harbour-books\n"
-    code, out, err = sm("cp", target, tmp_path / "other", "nobody", *back)
+    code, out, err = sm("cp", "-q", target, tmp_path / "other", "nobody", *back)
     assert (code, out, err) == (3, "", f"storage-manager: there is no session {target}/nobody\n")
-    assert sm("cp", tmp_path / "back", tmp_path / "back").code == 2
+    assert sm("cp", "-q", tmp_path / "back", tmp_path / "back").code == 2
     assert not (tmp_path / "other").exists()
     (tmp_path / "empty").mkdir()
-    assert sm("cp", tmp_path / "empty", tmp_path / "other") == (
+    assert sm("cp", "-q", tmp_path / "empty", tmp_path / "other") == (
         0, "0 steps copied\n", f"storage-manager: there are no sessions at {tmp_path}/empty\n"
     )  # fmt: skip
     assert not (tmp_path / "other").exists()

@@ -37,7 +37,7 @@ def test_what_is_not_there(place: Path) -> None:
     assert sm("ls", "nobody", *at) == (3, "", f"storage-manager: there is no session {SAMPLE}/nobody\n")
     assert sm("show", "harbour-books", "step_9", *at) == (3, "", f"storage-manager: there is no step {url}/step_9\n")
     assert sm("rm", "harbour-books", "step_9", *at).code == 3
-    assert sm("verify", "nobody", *at) == (
+    assert sm("verify", "-q", "nobody", *at) == (
         1, f"missing    {SAMPLE}/nobody  there is no such session\n1 session (1 not sealed), 0 steps, 1 problem\n", ""
     )  # fmt: skip
     (place / "s/t").mkdir(parents=True)
@@ -88,7 +88,7 @@ def test_without_its_packages(place: Path) -> None:
 
 
 def test_a_terminal_is_asked(place: Path) -> None:
-    sm("put", SAMPLE)
+    sm("put", "-q", SAMPLE)
     question = f"Delete {place}/.storage_data/harbour-books (4 steps, 285.3 kB)? [y/N]: "
     done = on_terminal("rm", "harbour-books", typed=b"n\n")
     assert (done.code, done.out, question in done.err) == (0, "", True)
