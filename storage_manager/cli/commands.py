@@ -1,12 +1,14 @@
 """All commands, in the order in which a newcomer meets them."""
 
+from typing import Any
+
 import click
 
 from storage_manager import __version__
 from storage_manager.cli.convert import export, import_, render, view
 from storage_manager.cli.look import check, info, ls, share, show
 from storage_manager.cli.move import cp, get, purge, put, rm
-from storage_manager.cli.run import NAME
+from storage_manager.cli.run import BROKEN_PIPE, NAME
 from storage_manager.cli.trust import seal, verify
 
 __all__ = ["cli"]
@@ -15,10 +17,17 @@ _COMMANDS = (info, check, put, ls, show, view, get, cp, seal, verify, export, im
 
 
 class _InOrder(click.Group):
-    """Lists its commands as they were added, not by the alphabet."""
+    """Lists its commands as they were added, not by the alphabet; a reader that has left is no failure of ours."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; click itself would make a failure of a broken pipe, exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            return BROKEN_PIPE
 
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})

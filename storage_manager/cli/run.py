@@ -24,7 +24,7 @@ import click
 
 from storage_manager.errors import StorageManagerError
 
-__all__ = ["NAME", "Interrupted", "run", "say", "shown", "start"]
+__all__ = ["BROKEN_PIPE", "NAME", "Interrupted", "run", "say", "shown", "start"]
 
 NAME = "storage-manager"
 USAGE, REFUSED, BROKEN_PIPE = 2, 3, 128 + signal.SIGPIPE
