@@ -1,4 +1,4 @@
-"""A command that is interrupted, or whose reader leaves, ends at once, says how far it was, and leaves nothing behind."""
+"""A command that is interrupted, or whose reader leaves, ends soon, says how far it was, and leaves nothing behind."""
 
 import re
 import signal
