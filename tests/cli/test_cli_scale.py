@@ -57,7 +57,7 @@ def listed(root: object, requests: list[Request]) -> Usage:
 def roots(request: pytest.FixtureRequest, base: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
     """A place of one session, and one of many."""
     if request.param == "local":
-        for name in ["one/session", *(f"many/session-{number:05}" for number in range(MANY))]:
+        for name in ["one/session", *(f"many/session_{number:05}" for number in range(MANY))]:
             (base / name).mkdir(parents=True)
         yield f"{base}/one", f"{base}/many"
         return
@@ -66,7 +66,7 @@ def roots(request: pytest.FixtureRequest, base: Path, monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, value)
     bucket = make_bucket(endpoint)
     backend = next(place for account in s3_backends.values() for place in account.values() if bucket in place.buckets)
-    for name in ["one/session", *(f"many/session-{number:05}" for number in range(MANY))]:
+    for name in ["one/session", *(f"many/session_{number:05}" for number in range(MANY))]:
         backend.put_object(bucket, f"{name}/step_1/action.json", b"{}\n")
     yield f"s3://{bucket}/one", f"s3://{bucket}/many"
     backend.buckets.pop(bucket)
@@ -77,6 +77,6 @@ def test_ls_of_many_sessions(roots: tuple[str, str], moto_requests: list[Request
     print(f"first line after {many.first:.2f} s, {many.memory} kB at most; of one session {one.memory} kB")
     assert (one.lines, many.lines) == (1, MANY)
     assert many.first < SECONDS
-    if os.environ.get("SM_S3_ENGINE") != "obstore":  # which gives a directory as a whole
+    if os.environ.get("SM_S3_ENGINE") != "obstore":  # which gives a directory as a whole, in 10 LIST
         assert many.requests <= 2  # pages of 1,000: the first, and the next one
     assert many.memory - one.memory < GROWTH
