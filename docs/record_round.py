@@ -6,6 +6,7 @@ It needs tmux, and runs in a directory of its own, /tmp/demo, which must not be 
 terminal showed, and no more: only the port of moto is written as 9000, and that of the viewer as 8000.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -59,7 +60,7 @@ class Terminal:
         self._tmux = ["tmux", "-L", f"demo-{uuid.uuid4().hex}", "-f", "/dev/null"]
         self._env = env
         size = ("-x", str(WIDTH), "-y", str(HEIGHT))
-        self._run("new-session", "-d", "-s", "demo", *size, "-c", str(DEMO), "bash --norc --noprofile")
+        self._run("new-session", "-d", "-s", "demo", *size, "-c", str(DEMO), "env PS1='$ ' bash --norc --noprofile")
         self.wait(lambda text: text.endswith("$"))
 
     def _run(self, *arguments: str) -> str:
@@ -101,6 +102,7 @@ class Terminal:
 def moto() -> Iterator[int]:
     """The port of an S3 with the bucket `archive`."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server.start()
     host, port = server.get_host_and_port()
     client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
@@ -117,7 +119,7 @@ def environment(scratch: Path) -> dict[str, str]:
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m storage_manager "$@"\n')
     command.chmod(0o700)
     paths = {"PATH": f"{scratch}:/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY), "HOME": str(DEMO)}
-    return {**paths, **KEYS, "AWS_EC2_METADATA_DISABLED": "true", "PS1": "$ ", "LANG": "C.UTF-8", "TERM": "xterm"}
+    return {**paths, **KEYS, "AWS_EC2_METADATA_DISABLED": "true", "LANG": "C.UTF-8", "TERM": "xterm"}
 
 
 def record() -> str:
@@ -136,7 +138,9 @@ def record() -> str:
         finally:
             terminal.close()
     text = text.removesuffix("$").rstrip() + "\n"
-    text = re.sub(r"(?<=http://127\.0\.0\.1:)\d+(?=/sessions)", "8000", text.replace(str(port), "9000"))
+    text = re.sub(
+        r"(?<=http://127\.0\.0\.1:)\d+(?=/sessions)", "8000", text.replace(f"127.0.0.1:{port}", "127.0.0.1:9000")
+    )
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 

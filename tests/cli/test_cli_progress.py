@@ -1,8 +1,11 @@
 """Progress: a bar on a terminal, lines elsewhere, nothing with --quiet; and values as they are shown."""
 
 import io
+import re
 import sys
 from datetime import datetime, timedelta, timezone
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
 import click
@@ -115,3 +118,16 @@ def test_help_and_completion() -> None:
     code, out, _ = sm("purge", "--help")
     assert (code, "storage-manager purge --older-than 30d" in out) == (0, True)
     assert sm("--version").out.startswith("storage-manager, version ")
+
+
+def test_the_documents_have_every_command() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    text = (docs / "cli.rst").read_text()
+    assert all(f"    storage-manager {name} " in text for name in cli.commands if name != "info")
+    spec = spec_from_file_location("record_round", docs / "record_round.py")
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    shown = re.findall(r"^\$ (.*)", (docs / "round.txt").read_text(), re.MULTILINE)
+    assert shown == [command.format(port=9000) for command in module.ROUND if command != "C-c"]
