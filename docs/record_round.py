@@ -138,9 +138,8 @@ def record() -> str:
         finally:
             terminal.close()
     text = text.removesuffix("$").rstrip() + "\n"
-    text = re.sub(
-        r"(?<=http://127\.0\.0\.1:)\d+(?=/sessions)", "8000", text.replace(f"127.0.0.1:{port}", "127.0.0.1:9000")
-    )
+    text = text.replace(f"127.0.0.1:{port}", "127.0.0.1:9000")
+    text = re.sub(r"(?<=http://127\.0\.0\.1:)\d+(?=/sessions)", "8000", text)
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 

@@ -14,7 +14,7 @@ from storage_manager import StorageManager
 from storage_manager.filesystems import File
 from storage_manager.layout import COMPONENTS
 
-PLACES = ["local", "s3fs", "obstore"]
+PLACES = ["local", "obstore"]
 STEP = SAMPLE / "harbour-books/step_000001"
 FILES = {row.name: row.filename for row in COMPONENTS}
 SIZE = sum(file.stat().st_size for file in SAMPLE.glob("*/*/*"))
@@ -42,6 +42,7 @@ async def overwrite(root: str, name: str, data: bytes) -> None:
         await storage.async_fs._write_files([File(f"{root}/{name}", data, "text/plain")])
 
 
+@pytest.mark.parametrize("root", ["local", "s3fs"], indirect=True)
 async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     at = ("--root", root)
     step = f"{root}/harbour-books/step_000001"
@@ -78,7 +79,6 @@ async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     assert "action" in out
 
 
-@pytest.mark.parametrize("root", ["local", "obstore"], indirect=True)
 def test_for_machines(root: str) -> None:
     at = ("--root", root)
     sm("put", "-q", SAMPLE, *at)
@@ -104,7 +104,6 @@ def test_for_machines(root: str) -> None:
     assert info["uses_s3"] == root.startswith("s3:")
 
 
-@pytest.mark.parametrize("root", ["local", "obstore"], indirect=True)
 def test_components_as_they_are_stored(root: str, tmp_path: Path) -> None:
     at = ("harbour-books", "step_000001", "--root", root)
     sm("put", "-q", SAMPLE, "--root", root)
@@ -115,7 +114,6 @@ def test_components_as_they_are_stored(root: str, tmp_path: Path) -> None:
     assert lines(sm("share", *at).out)[1].startswith("screenshot ")
 
 
-@pytest.mark.parametrize("root", ["local", "obstore"], indirect=True)
 async def test_what_goes(root: str) -> None:
     at = ("--root", root)
     sm("put", "-q", SAMPLE, *at)
@@ -139,7 +137,7 @@ async def test_what_goes(root: str) -> None:
     assert sm("ls", *at) == (0, "", "")
 
 
-@pytest.mark.parametrize("root", ["local", "obstore"], indirect=True)
+@pytest.mark.parametrize("root", ["obstore"], indirect=True)
 def test_what_becomes_of_sessions_and_what_becomes_one(root: str, tmp_path: Path) -> None:
     at = ("--root", root)
     events = [header(), *(event for number in range(3) for event in action(number, html=FIRST))]

@@ -111,6 +111,18 @@ def test_the_viewer_serves_until_it_is_interrupted(viewer: subprocess.Popen[str]
     assert (tmp_path / "opened").read_text() == f"{url}\n"
 
 
+def test_the_viewer_of_all_sessions_ends_when_it_is_told_to() -> None:
+    pytest.importorskip("storage_manager.viewer")
+    command = [*SM, "view", "--no-open", "--port", "0", "--root", str(SAMPLE)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        url = _line(process.stdout).removesuffix("  (Ctrl-C ends it)\n")
+        with urlopen(url) as answer:
+            assert b"harbour-books" in answer.read()
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=LIMIT) == ("stopped\n", "")
+    assert process.returncode == 0
+
+
 def test_a_port_that_is_taken(moto_url: str) -> None:
     pytest.importorskip("storage_manager.viewer")
     port = moto_url.rpartition(":")[2]
