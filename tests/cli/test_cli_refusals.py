@@ -1,8 +1,10 @@
 """What a command refuses: its exit code, one line, no traceback, and nothing that was not there before."""
 
+import os
+import pty
 import sys
 from pathlib import Path
-from subprocess import run
+from subprocess import PIPE, run
 
 import pytest
 from shell import LIMIT, SAMPLE, Done, on_terminal, sm
@@ -100,6 +102,22 @@ def test_a_terminal_is_asked(place: Path) -> None:
     assert sm("ls").out == ""
 
 
+def test_a_screenshot_is_not_shown_to_a_terminal(place: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = ("show", "harbour-books", "step_000001", "--component", "screenshot", "--root", SAMPLE)
+    done = sm(*command, stdout=theirs, stderr=PIPE, capture_output=False)
+    os.close(theirs)
+    os.close(ours)
+    assert (done.code, "give -o FILE" in done.err) == (2, True)
+
+
+def test_a_reader_that_left_before_the_last_line(place: Path) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    assert sm("ls", "--root", SAMPLE, stdout=theirs, stderr=PIPE, capture_output=False) == (141, None, "")
+    os.close(theirs)
+
+
 def test_a_terminal_is_not_driven_by_a_page(place: Path) -> None:
     step = place / "s/t"
     step.mkdir(parents=True)
@@ -112,6 +130,6 @@ def test_a_terminal_is_not_driven_by_a_page(place: Path) -> None:
 
 def test_a_disk_that_is_full_is_said() -> None:
     with open("/dev/full", "w") as full:
-        done = sm("ls", "--root", SAMPLE, stdout=full, stderr=-1, capture_output=False)
+        done = sm("ls", "--root", SAMPLE, stdout=full, stderr=PIPE, capture_output=False)
     assert done.code == 3
     assert done.err == "storage-manager: [Errno 28] No space left on device\n"
