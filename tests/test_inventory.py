@@ -11,7 +11,7 @@ from places import Make, Request
 
 from storage_manager import InvalidIdError, S3OperationError, StorageManager
 from storage_manager.filesystems.base import modified_in
-from storage_manager.inventory import Summary, list_files, summarize
+from storage_manager.inventory import Summary, count_steps, list_files, summarize
 
 
 async def test_every_file_is_named_with_its_size_and_time(sm: StorageManager) -> None:
@@ -83,3 +83,13 @@ def test_the_epoch_is_a_time() -> None:
 @pytest.mark.parametrize("info", [{}, {"mtime": None}, {"updated": object()}])
 def test_a_time_that_is_not_told_is_none(info: dict[str, Any]) -> None:
     assert modified_in(info) is None
+
+
+async def test_of_one_step_and_how_many_there_are(sm: StorageManager) -> None:
+    for ids in (("run-1", "step_1"), ("run-1", "step_2"), ("run-2", "step_1")):
+        await sm.store_step_data(*ids, "<p>", metadata={})
+    found = [(file.name, file.size) async for file in list_files(sm, "run-1", "step_2")]
+    assert found == [("metadata.json", 3), ("observation.html", 3)]
+    assert [file async for file in list_files(sm, "run-1", "step_9")] == []
+    assert await count_steps(sm) == 3
+    assert await count_steps(sm, ["run-1", "nobody"]) == 2

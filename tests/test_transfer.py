@@ -23,7 +23,7 @@ from storage_manager import (
 from storage_manager.filesystems import File
 from storage_manager.integrity import seal_session, verify_session
 from storage_manager.inventory import list_files
-from storage_manager.transfer import copy_sessions, purge_sessions
+from storage_manager.transfer import copy_sessions, purge_sessions, purging
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PLACES = ["local", "memory", *ENGINES]
@@ -338,3 +338,15 @@ def test_a_step_is_redacted_as_a_whole(tmp_path: Path) -> None:
         return await contents(target)
 
     assert asyncio.run(run()) == {"run-1/step_1/action.json": b'{"html":3}\n'}
+
+
+async def test_a_purge_tells_how_many_it_has_looked_at(tmp_path: Path) -> None:
+    sm = StorageManager(local_base_path=tmp_path)
+    for name in ("a", "b", "c"):
+        await sm.store_step_data(name, "step_1", metadata={})
+    os.utime(tmp_path / "b/step_1/metadata.json", (0, 0))
+    told: list[tuple[int, int | None]] = []
+    progress = lambda *what: told.append(what)  # noqa: E731
+    assert [name async for name in purging(sm, timedelta(days=1), dry_run=False, progress=progress)] == ["b"]
+    assert told == [(1, None), (2, None), (3, None)]
+    assert await sm.list_sessions() == ["a", "c"]
