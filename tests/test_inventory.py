@@ -88,7 +88,7 @@ def test_a_time_that_is_not_told_is_none(info: dict[str, Any]) -> None:
 async def test_of_one_step_and_how_many_there_are(sm: StorageManager) -> None:
     for ids in (("run-1", "step_1"), ("run-1", "step_2"), ("run-2", "step_1")):
         await sm.store_step_data(*ids, "<p>", metadata={})
-    found = [(file.name, file.size) async for file in list_files(sm, "run-1", "step_2")]
+    found = sorted([(file.name, file.size) async for file in list_files(sm, "run-1", "step_2")])
     assert found == [("metadata.json", 3), ("observation.html", 3)]
     assert [file async for file in list_files(sm, "run-1", "step_9")] == []
     assert await count_steps(sm) == 3
