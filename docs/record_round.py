@@ -61,7 +61,6 @@ class Terminal:
         self._env = env
         size = ("-x", str(WIDTH), "-y", str(HEIGHT))
         self._run("new-session", "-d", "-s", "demo", *size, "-c", str(DEMO), "env PS1='$ ' bash --norc --noprofile")
-        self.wait(lambda text: text.endswith("$"))
 
     def _run(self, *arguments: str) -> str:
         return subprocess.run(
@@ -132,6 +131,7 @@ def record() -> str:
     with moto() as port:
         terminal = Terminal(environment(scratch))
         try:
+            terminal.wait(lambda text: text.endswith("$"))
             for command in ROUND:
                 terminal.type(command.format(port=port))
             text = terminal.text()
