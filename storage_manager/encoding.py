@@ -30,8 +30,8 @@ _Place = tuple[str | int, ...]  # the keyword of the component, then the keys an
 
 
 def _show(place: _Place) -> str:
-    path = "".join(f"[{_short(name)}]" for name in place[1:9]) + ("[…]" if len(place) > 9 else "")
-    return f"{place[0]}{path}"
+    keyword, *names = place
+    return f"{keyword}{''.join(f'[{_short(name)}]' for name in names[:8])}{'[…]' if len(names) > 8 else ''}"
 
 
 def _short(name: object) -> str:

@@ -149,6 +149,10 @@ class SessionFileSystem(AbstractFileSystem):
         """Of a pattern the names are found here, as `find` has them."""
         return DirFileSystem.cat(self, self._named(path), *args, **kwargs)
 
+    def cat_ranges(self, paths: Any, *args: Any, **kwargs: Any) -> Any:
+        """A name that leads out is raised, where fsspec before 2026.9 gives it back among the answers."""
+        return self.fs.cat_ranges(self._join(paths), *args, **kwargs)
+
     def _named(self, path: Any) -> Any:
         """The name or names; those that a pattern stands for, the deepest first."""
         is_pattern = isinstance(path, str) and has_magic(path)
@@ -208,7 +212,7 @@ def _depth(name: str) -> int:
 
 # Its methods without its ancestors, by which tools would take this for asynchronous, and for a link of chained URLs.
 for _name in (
-    "cat_file", "cat_ranges", "checksum", "copy", "cp_file", "created", "exists", "get", "get_file", "info",
+    "cat_file", "checksum", "copy", "cp_file", "created", "exists", "get", "get_file", "info",
     "invalidate_cache", "isfile", "makedirs", "mkdir", "modified", "open", "pipe", "pipe_file", "put",
     "put_file", "rm_file", "sign", "sizes", "touch", "ukey",
 ):  # fmt: skip

@@ -34,6 +34,10 @@ def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor
         secrets: passwords, tokens, whatever must not be stored; none of them empty.
         mask: what stands in place of each.
 
+    >>> step = StepData(html="<a href='/?t=tok%26n'>tok&amp;n</a>", action={"type": "fill", "text": "tok&n"})
+    >>> redact_secrets(["tok&n"])(step).html
+    "<a href='/?t=[redacted]'>[redacted]</a>"
+
     Raises:
         InvalidDataError: secrets is one str, or holds what is no str or empty, or the mask holds a secret.
     """

@@ -137,7 +137,19 @@ def test_all_names_what_is_public(module: str) -> None:
     )
 
 
-OPEN = ("", "importers", "integrity", "inventory", "protocol", "recorder", "transfer", "export", "redaction", "viewer", "cli")
+OPEN = (
+    "",
+    "importers",
+    "integrity",
+    "inventory",
+    "protocol",
+    "recorder",
+    "transfer",
+    "export",
+    "redaction",
+    "viewer",
+    "cli",
+)
 
 
 def public() -> Iterator[tuple[str, Any]]:

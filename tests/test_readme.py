@@ -12,7 +12,7 @@ README = (Path(__file__).parent.parent / "README.rst").read_text()
 async def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SM_LOCAL_BASE_PATH", str(tmp_path))
     blocks = re.findall(r"\.\. code-block:: python\n\n((?: {4}.*\n|\n)+)", README)
-    assert len(blocks) == 5
+    assert len(blocks) == 2
     body = textwrap.indent("\n".join(textwrap.dedent(block) for block in blocks), "    ")
     names: dict[str, object] = {}
     exec(f"async def main():\n{body}", names)

@@ -44,39 +44,41 @@ class ParquetFile:
 
     def finish(self, metadata: Mapping[str, str] | None = None) -> None:
         """Write what is left, and key-value metadata, and close the file."""
-        if self._rows or self._writer is None:
-            self._write_row_group()
-        self._writer.add_key_value_metadata(dict(metadata or {}))
+        writer = self._write_row_group() if self._rows or self._writer is None else self._writer
+        writer.add_key_value_metadata(dict(metadata or {}))
         self._open.close()
 
     def close(self) -> None:
         """Close the file as it is."""
         self._open.close()
 
-    def _write_row_group(self) -> None:
+    def _write_row_group(self) -> Any:
         table = arrow().Table.from_batches(self._rows, self._columns)
         self._rows, self._bytes_written = [], self.bytes
         if self._writer is None:
-            self._begin()
+            self._writer = self._begin()
         self._writer.write_table(table)
+        return self._writer
 
-    def _begin(self) -> None:
+    def _begin(self) -> Any:
         """Dictionaries and statistics are for the ids alone: pages and screenshots hardly ever come twice."""
         file = self._target.create(self.name)
         self._open.callback(file.close)
-        self._writer = arrow().parquet.ParquetWriter(
+        writer = arrow().parquet.ParquetWriter(
             file,
             self._columns,
             compression="zstd",
             use_dictionary=["session_id"],
             write_statistics=["session_id", "step_id"],
         )
-        self._open.callback(self._writer.close)
+        self._open.callback(writer.close)
+        return writer
 
 
 def index_schema(components: Sequence[Component]) -> "pa.Schema":
     """The columns of the index: those of the steps, with the size of each component in its place, and the file."""
-    pa, names = arrow(), [row.name for row in formats(components)]
+    pa = arrow()
+    names: list[Component] = [row.name for row in formats(components)]
     fields = [pa.field(f"{field.name}_bytes", pa.int64()) if field.name in names else field for field in schema(names)]
     return pa.schema([*fields, pa.field("file", pa.string(), nullable=False)])
 

@@ -31,6 +31,7 @@ class Sink(Protocol):
 
     def finish(self) -> Sequence[str]:
         """Complete all files; their names, in the order in which they are to be published."""
+        ...
 
     def close(self) -> None:
         """Close what is still open, as it will not be used."""

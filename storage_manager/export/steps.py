@@ -30,15 +30,16 @@ async def read_row(storage: StorageManager, session_id: str, step_id: str, compo
         S3OperationError, S3ConfigError, LocalStorageError: every component failed for another reason than being
             missing: no bucket, no access, no connection.
     """
-    ids, names = (session_id, step_id), [row.name for row in formats(components)]
+    ids = session_id, step_id
+    names: list[Component] = [row.name for row in formats(components)]
     try:
         return Row(*ids, await storage.retrieve_step_data(*ids, components=components, strict=True))
     except StorageManagerError:
         # all of the step: where nothing of it can be read, it is the place that fails
         data = await storage.retrieve_step_data(*ids)
     values = {name: getattr(data, name) for name in names}
-    absent = [name for name, value in values.items() if value is None]
-    unreadable = [name for name in absent if await _is_unreadable(storage, *ids, name)]
+    absent: list[Component] = [name for name in names if values[name] is None]
+    unreadable: list[Component] = [name for name in absent if await _is_unreadable(storage, *ids, name)]
     return Row(*ids, StepData(**values), tuple(unreadable))
 
 

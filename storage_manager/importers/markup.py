@@ -169,7 +169,7 @@ class _Writer:
         start, attributes, tag = self.size, _attributes(node), node[0].upper()
         if self._instead(tag, node[0], attributes):
             return start, "", self._mute()
-        name = _RENAMED.get(tag, node[0]) if _NAME.fullmatch(node[0]) else "x-unnamed"
+        name: str = _RENAMED.get(tag) or node[0] if _NAME.fullmatch(node[0]) else "x-unnamed"
         self.write(_start_tag(tag, name, _with_state(tag, attributes)))
         source = attributes.get("src", "")
         if tag == "IFRAME" and source.startswith("/snapshot/"):

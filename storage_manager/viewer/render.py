@@ -103,7 +103,7 @@ async def _blocks(storage: StorageManager, session_id: str, steps: Sequence[str]
         async for step in reads:
             earlier, html = html, step.values[COMPONENTS[0]]
             since = steps[step.number - 1] if step.number else None
-            yield await asyncio.to_thread(lambda *args: list(_elements(*args)), step, steps, since, earlier)
+            yield await asyncio.to_thread(list, _elements(step, steps, since, earlier))
 
 
 async def _values(storage: StorageManager, session_id: str, step_id: str) -> dict[Format, bytes | str | None]:
