@@ -16,10 +16,9 @@ async def read(storage: StorageManager, session_id: str, step_id: str, component
     """
     url = storage.url_for(session_id, step_id, component)
     with translating("retrieve", url):
-        try:
-            data: bytes = await storage.async_fs._cat_file(url)
-        except FileNotFoundError as error:
-            if not is_missing(error):  # such as a bucket
-                raise
-            return None
-        return data
+        [answer] = await storage.async_fs._read_files([url])
+        if not isinstance(answer, Exception):
+            return bytes(answer)
+        if not is_missing(answer):  # such as a bucket
+            raise answer
+        return None

@@ -1,6 +1,7 @@
 """The routes of the live viewer, and what guards them."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -166,6 +167,24 @@ async def test_unreadable_is_502_with_the_reason(local: StorageManager, client: 
         assert "cannot retrieve" in text
         assert "Traceback" not in text
     assert "The storage cannot be read" in await (await web.get("/sessions/run-1/step_1/html", headers=HTML)).text()
+
+
+async def test_a_pipe_that_nobody_writes_to_holds_nobody_up(local: StorageManager, client: Client) -> None:
+    path = Path(local.url_for("run-1", "step_1", "html"))
+    path.unlink()
+    os.mkfifo(path)
+    web = await client(local)
+    assert (await web.get("/sessions/run-1/step_1/html")).status == 502
+    assert (await web.get("/sessions/run-1/step_2/html")).status == 200
+
+
+async def test_a_disk_that_is_gone_is_no_missing_component(
+    local: StorageManager, tmp_path: Path, client: Client
+) -> None:
+    (tmp_path / "base").rename(tmp_path / "away")
+    answer = await (await client(local)).get("/sessions/run-1/step_1/html")
+    assert answer.status == 502
+    assert "the base directory is gone" in await answer.text()
 
 
 async def test_a_bucket_that_is_missing_is_no_missing_component(moto: Make, client: Client) -> None:
