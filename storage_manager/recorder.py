@@ -159,7 +159,12 @@ class Recorder:
 
     async def _end(self) -> None:
         self._number = None
-        await settled(self._store_rest())
+        try:
+            await settled(self._store_rest())
+        except asyncio.CancelledError:
+            # the loop's own shutdown cancels every task, also the one that waits here for the rest
+            await settled(self._store_rest())
+            raise
 
     async def _seal(self) -> None:
         if self._has_steps:

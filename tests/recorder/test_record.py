@@ -5,7 +5,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -346,6 +346,30 @@ async def test_a_loop_that_cancels_everything_loses_nothing(local: StorageManage
             recorder._storing.cancel()
             await asyncio.sleep(0)
     assert len(await local.list_steps_for_session("s")) == 3
+
+
+async def test_a_loop_that_ends_while_the_block_ends_loses_nothing(local: StorageManager) -> None:
+    ready, held = asyncio.Event(), ExitStack()
+
+    async def agent() -> None:
+        async with record(local, "s") as recorder:
+            go_on.append(held.enter_context(slow(local)))
+            for _ in range(4):
+                await recorder.step(Still())
+            ready.set()
+
+    go_on: list[Callable[[], None]] = []
+    running = asyncio.ensure_future(agent())
+    with held:
+        await ready.wait()
+        await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:  # as asyncio.run does it
+            task.cancel()
+        await asyncio.sleep(0)
+        go_on[0]()
+        await asyncio.wait([running])
+    assert running.cancelled()
+    assert len(await local.list_steps_for_session("s")) == 4
 
 
 async def test_nothing_captured_and_nothing_done_is_an_error(local: StorageManager) -> None:
