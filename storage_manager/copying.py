@@ -19,6 +19,7 @@ __all__ = ["Copying", "Task"]
 
 _ROWS = {row.filename: row for row in COMPONENTS}
 _SESSION_FILES = {MANIFEST_FILENAME}
+HOPELESS = 16  # failures before any success, by which a place is known that cannot be used
 _SHOWN = 5  # failed steps that an error names
 
 
@@ -39,6 +40,7 @@ class Copying:
         self._places = (source, target)
         self.done = self.copied = 0
         self.failed: list[StorageManagerError] = []
+        self._missing: list[str] = []  # sessions that are named, and not there
         self._is_whole = True  # the session whose steps are being settled
 
     async def tasks(self) -> AsyncIterator[Task]:
@@ -54,9 +56,15 @@ class Copying:
         here = await _by_step(self.target, session_id)
         step_ids = sorted(filter(is_id, there))
         if self.named is not None and not step_ids:
-            url = self.source.url_for(session_id)
-            self.failed.append(InvalidDataError(f"there is no session {url}", operation="copy", url=url))
-        return [Task(session_id, step_id, there[step_id], here[step_id]) for step_id in [*step_ids, ""]]
+            self._missing.append(self.source.url_for(session_id))
+        end = [""] if step_ids else []
+        return [Task(session_id, step_id, there[step_id], here[step_id]) for step_id in [*step_ids, *end]]
+
+    @property
+    def is_hopeless(self) -> bool:
+        """True where the first steps all failed, and not for what is in them: the place cannot be used."""
+        faults = [error for error in self.failed if not isinstance(error, InvalidDataError)]
+        return self.done == len(faults) == HOPELESS
 
     async def attempt(self, task: Task) -> tuple[Task, bool | StorageManagerError]:
         """Copy what is unlike at the target: True where something was written, or why it could not be.
@@ -90,7 +98,7 @@ class Copying:
             names = [name for name in names if not _is_known(task.source[name], task.target.get(name))]
         data = dict(zip(names, await _read(self.source, source_url, names), strict=True))
         if self.target.redact:
-            data = _redacted(self.target.redact, data)
+            data = _redacted(self.target.redact, data, source_url)
         there = [await self._has(join(target_url, name), data[name], task.target.get(name)) for name in data]
         missing = [name for name, is_there in zip(data, there, strict=True) if not is_there]
         if missing:
@@ -113,6 +121,9 @@ class Copying:
         Raises:
             StorageManagerError: not all were.
         """
+        if not self.failed and self._missing:
+            why = f"there is no session {', '.join(self._missing[:_SHOWN])}; all others are copied"
+            raise InvalidDataError(why, operation="copy", url=self._missing[0])
         if not self.failed:
             return self.copied
         first, urls = self.failed[0], ", ".join(str(error.url) for error in self.failed[:_SHOWN])
@@ -145,9 +156,13 @@ def _is_known(source: Found, target: Found | None) -> bool:
     return bool(target and digest and target.size == source.size and md5_in(target.e_tag or "") == digest)
 
 
-def _redacted(redact: Redactor, data: Mapping[str, bytes]) -> dict[str, bytes]:
+def _redacted(redact: Redactor, data: Mapping[str, bytes], url: str) -> dict[str, bytes]:
     """The bytes that would be stored of these."""
-    values = [row.decode(data[row.filename]) if row.filename in data else None for row in COMPONENTS]
+    try:
+        values = [row.decode(data[row.filename]) if row.filename in data else None for row in COMPONENTS]
+    except ValueError as error:
+        why = f"cannot copy {url}: what cannot be decoded cannot be redacted: {error}"
+        raise InvalidDataError(why, operation="copy", url=url) from error
     kept = zip(COMPONENTS, redacted(redact, values), strict=True)
     return {row.filename: row.encode(value, row.keyword) for row, value in kept if value is not None}
 

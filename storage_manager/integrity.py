@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BaseModel, NonNegativeInt, ValidationError
 
 from storage_manager.errors import InvalidDataError, is_missing, may_pass, translate, translating
 from storage_manager.filesystems import File
-from storage_manager.inventory import list_files
-from storage_manager.layout import COMPONENTS, MANIFEST_FILENAME, is_id, join
+from storage_manager.inventory import is_component, list_files
+from storage_manager.layout import COMPONENTS, MANIFEST_FILENAME, join
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead, settled
 
@@ -39,14 +39,9 @@ class Problem(NamedTuple):
 
 
 def _check_path(path: str) -> str:
-    if not _is_component(path):
+    if not is_component(path):
         raise ValueError("a path is a step id, a slash, and a component's file name")
     return path
-
-
-def _is_component(path: str) -> bool:
-    step_id, _, filename = path.rpartition("/")
-    return is_id(step_id) and filename in _ROWS
 
 
 class _Seal(BaseModel, frozen=True):
@@ -161,7 +156,7 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
         problems += [Problem(left, "leftover", "a writer left it: sweep, or delete it") for left in leftovers]
         sealed = manifest.components if manifest else {}
         look = partial(_problems, sealed if manifest else None)
-        steps = groupby(sorted({*filter(_is_component, names), *sealed}), lambda path: path.partition("/")[0])
+        steps = groupby(sorted({*filter(is_component, names), *sealed}), lambda path: path.partition("/")[0])
         async for found in _looked_at(look, storage, url, [list(paths) for _, paths in steps]):
             problems += found
     return sorted(problems)

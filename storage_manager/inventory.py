@@ -7,11 +7,14 @@ from typing import NamedTuple
 
 from storage_manager.errors import translating
 from storage_manager.filesystems import Found
-from storage_manager.layout import is_id
+from storage_manager.layout import COMPONENTS, is_id
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead
 
-__all__ = ["Summary", "count_steps", "list_files", "summarize"]
+__all__ = ["Summary", "count_steps", "is_component", "list_files", "summarize"]
+
+
+_FILENAMES = {row.filename for row in COMPONENTS}
 
 
 class Summary(NamedTuple):
@@ -38,6 +41,12 @@ async def list_files(storage: StorageManager, session_id: str, step_id: str | No
             async for page in pages:
                 for found in page:
                     yield found
+
+
+def is_component(name: str) -> bool:
+    """True for the name of a component below its session: `step_000001/action.json`."""
+    step_id, _, filename = name.rpartition("/")
+    return is_id(step_id) and filename in _FILENAMES
 
 
 async def summarize(storage: StorageManager, session_id: str) -> Summary:

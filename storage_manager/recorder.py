@@ -8,6 +8,7 @@ A step costs the agent its capture: storing runs behind it, in order, and the bl
 """
 
 import asyncio
+import logging
 import re
 from collections import deque
 from collections.abc import Mapping
@@ -24,12 +25,14 @@ from storage_manager.tasks import settled
 
 __all__ = ["Recorder", "record"]
 
+logger = logging.getLogger(__name__)
+
 # Steps that are captured and not yet stored. Each is a page and its screenshot, 1 MB or several; 16 are the second or
 # two that a store may be late before its agent waits for it.
 BEHIND = 16
-LAST = 999_999  # six digits: with more, step ids would not sort by their numbers
+DIGITS = 6  # of a step's number
 
-_NUMBERED = re.compile(r"step_(\d{6})")
+_NUMBERED = re.compile(r"step_([0-9]+)")
 _, _, _ACTION, _METADATA = COMPONENTS
 
 
@@ -38,9 +41,9 @@ def record(
 ) -> AbstractAsyncContextManager["Recorder"]:
     """A block that records a session: everything is stored when it ends, and sealed if it ends without an error.
 
-    A session that is there already goes on, numbered from its last step. Where the block ends by an exception, what
-    was recorded is stored and the session not sealed. One recorder at a time writes a session: two would both take
-    the same numbers.
+    A session that is there already goes on, numbered from its last step. Where the block ends by an exception, or a
+    step was not stored, what was recorded is stored and the session not sealed. One recorder at a time writes a
+    session: two would both take the same numbers.
 
     Parameters:
         full_page: screenshots of the whole page, not of the viewport only.
@@ -64,6 +67,8 @@ class Recorder:
         self._storage = storage
         self._full_page = full_page
         self._number: int | None = None  # of the last step; None outside of the block
+        self._digits = DIGITS
+        self._is_whole = True  # every step so far is stored
         self._has_steps = False
         self._in_turn = asyncio.Lock()
         self._free = asyncio.Semaphore(BEHIND)
@@ -76,9 +81,10 @@ class Recorder:
     ) -> str:
         """Store what the page shows now, with the action that led here; returns the step id, before it is stored.
 
-        The ids are step_000001 and so on, after those that the session has. HTML, screenshot, URL, title and viewport
-        are of one moment; where the page would not keep still, `changed_during_capture` is true in the metadata.
-        What cannot be captured (the page is closed, has crashed, hangs) is absent, and `not_captured` says why.
+        The ids are step_000001 and so on, after those that the session has (with as many digits as those). HTML,
+        screenshot, URL, title and viewport are of one moment; where the page would not keep still,
+        `changed_during_capture` is true in the metadata. What cannot be captured (the page is closed, has crashed,
+        hangs) is absent, and `not_captured` says why.
 
         Parameters:
             page: Playwright's asynchronous page, or anything with its content(), screenshot(), title() and url.
@@ -100,7 +106,7 @@ class Recorder:
             shown = await capture(page, full_page=self._full_page)
             with translating("record", self._url):
                 if shown.html is None and shown.screenshot is None and action is None:
-                    raise _nothing(shown.metadata["not_captured"])
+                    raise _nothing(self._redacted(shown.metadata["not_captured"]))
             about = {**shown.metadata, **(metadata or {})}
             return await self._put(StepData(shown.html, shown.screenshot, action, about))
 
@@ -112,8 +118,8 @@ class Recorder:
         if self._number is None:
             why = "is not being recorded: call step inside of `async with record(...)`"
             raise InvalidDataError(f"the session {self.session_id} {why}", operation="record", url=self._url)
-        if self._number >= LAST:
-            why = f"has its step {LAST}, after which ids do not sort any more: record another"
+        if self._number >= 10**self._digits - 1:
+            why = f"has its step {self._number}, after which ids of {self._digits} digits do not sort: record another"
             raise InvalidDataError(f"the session {self.session_id} {why}", operation="record", url=self._url)
         return self._number
 
@@ -121,7 +127,7 @@ class Recorder:
         """Queue a step, where there is room or as soon as there is; only then is its number used."""
         await self._free.acquire()
         self._number = self._check_open() + 1  # the block may have ended meanwhile
-        step_id = f"step_{self._number:06d}"
+        step_id = f"step_{self._number:0{self._digits}d}"
         self._has_steps = True
         self._waiting.append((step_id, data))
         self._go_on()
@@ -140,6 +146,7 @@ class Recorder:
                 await self._storage.store_step_data(self.session_id, step_id, *data)
             except StorageManagerError as error:
                 self._failed[step_id] = error
+                self._is_whole = False
             self._waiting.popleft()  # not where it was cancelled: it is stored again
             self._free.release()
 
@@ -153,8 +160,10 @@ class Recorder:
 
     async def _begin(self) -> None:
         step_ids = await self._storage.list_steps_for_session(self.session_id)
-        numbers = [int(found[1]) for found in map(_NUMBERED.fullmatch, step_ids) if found]
-        self._number = max(numbers, default=0)
+        numbers = [found[1] for found in map(_NUMBERED.fullmatch, step_ids) if found]
+        if numbers and DIGITS not in map(len, numbers):
+            self._digits = len(numbers[-1])
+        self._number = max((int(number) for number in numbers if len(number) == self._digits), default=0)
         self._has_steps = bool(step_ids)
 
     async def _end(self) -> None:
@@ -167,8 +176,15 @@ class Recorder:
             raise
 
     async def _seal(self) -> None:
-        if self._has_steps:
+        if not self._is_whole:  # a step is missing, as its agent was told
+            logger.warning("not sealed, as not all of its steps were stored: %s", self._url)
+        elif self._has_steps:
             await seal_session(self._storage, self.session_id)
+
+    def _redacted(self, reasons: Mapping[str, str]) -> Mapping[str, str]:
+        """What the page's errors say, who may quote an address or what was typed."""
+        redact = self._storage.redact
+        return {name: (redact(StepData(html=why)).html or "") if redact else why for name, why in reasons.items()}
 
     def _raise_failures(self) -> None:
         failure = self._failure()

@@ -1,12 +1,14 @@
 """Sessions from one place to another, as often as it takes, and out of a place that has kept them long enough."""
 
+import os
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from storage_manager.copying import Copying
-from storage_manager.errors import InvalidDataError, InvalidIdError
-from storage_manager.inventory import count_steps, summarize
+from storage_manager.errors import InvalidDataError, InvalidIdError, translating
+from storage_manager.inventory import count_steps, is_component, list_files
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead
 
@@ -27,9 +29,10 @@ async def copy_sessions(
 
     A component that the target has with the same bytes is skipped: known by size and ETag where both places tell them,
     else by reading. What only the target has stays there, and nothing at the source changes. A step that cannot be
-    copied does not stop the others, and is reported when they are done; it ends sooner where the first `concurrency`
-    steps all fail. The manifest of a sealed session goes last, when all its steps are there. Where the target redacts,
-    what it would store is compared and written, and no manifest: seal the session there. Other files stay behind.
+    copied does not stop the others, and is reported when they are done; it ends sooner where the first 16 steps all
+    fail, and not for what is in them. The manifest of a sealed session goes last, when all its steps are there. Where
+    the target redacts, what it would store is compared and written, and no manifest: seal the session there. Other
+    files stay behind.
 
     Parameters:
         session_ids: which sessions, in this order; None: all.
@@ -42,22 +45,35 @@ async def copy_sessions(
     Raises:
         InvalidIdError, InvalidDataError: refused before any I/O: an id is not allowed, or both places are the same.
         StorageManagerError: of the first failure's class: how many steps were not copied, which, and why.
+        ValueError: a concurrency below 1.
     """
     if isinstance(session_ids, str):
         raise InvalidIdError("session_ids is one id: give a list of ids", operation="copy")
-    if (source.url_for(), source.storage_options) == (target.url_for(), target.storage_options):
-        raise InvalidDataError(f"source and target are the same place: {source.url_for()}", operation="copy")
-    named = None if session_ids is None else list(session_ids)
-    for session_id in named or ():
-        source.url_for(session_id)
-    total = await count_steps(source, named) if progress else None
-    copying = Copying(source, target, named)
+    if concurrency < 1:
+        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+    with translating("copy", source.url_for()):
+        named = None if session_ids is None else list(dict.fromkeys(session_ids))
+        for session_id in named or ():
+            source.url_for(session_id)
+        if _where(source) == _where(target):
+            raise InvalidDataError(f"source and target are the same place: {source.url_for()}")
+        copying = Copying(source, target, named)
+        return await _run(copying, concurrency, progress, await count_steps(source, named) if progress else None)
+
+
+def _where(storage: StorageManager) -> tuple[str, Any]:
+    """What tells places apart: on local disk, behind all links; elsewhere the URL, and the endpoint that serves it."""
+    url = storage.url_for()
+    return (url if "://" in url else os.path.realpath(url), storage.storage_options.get("endpoint_url"))
+
+
+async def _run(copying: Copying, concurrency: int, progress: Progress | None, total: int | None) -> int:
     async with aclosing(ahead(copying.attempt, copying.tasks(), concurrency)) as attempts:
         async for task, outcome in attempts:
             await copying.settle(task, outcome)
             if progress and task.step_id:
                 progress(copying.done, total)
-            if copying.done == len(copying.failed) == concurrency:
+            if copying.is_hopeless:
                 break
     return copying.result()
 
@@ -67,8 +83,8 @@ async def purge_sessions(
 ) -> list[str]:
     """Delete the sessions of which no file was written since then; with `dry_run`, the default, only name them.
 
-    Each is looked at once more before it is deleted: one that is written to meanwhile stays. A session whose backend
-    tells no times stays too.
+    Each is looked at once more before it is deleted: one that is written to meanwhile stays. So does a directory that
+    holds no component, which is nobody's session, and a session of which the backend does not tell all times.
 
     Parameters:
         older_than: a datetime with its time zone, or an age.
@@ -100,18 +116,20 @@ async def purging(
     until, looked = _moment(older_than), 0
 
     async def is_old(session_id: str) -> tuple[str, bool]:
-        modified = (await summarize(storage, session_id)).modified
-        return session_id, modified is not None and modified < until
+        files = [found async for found in list_files(storage, session_id)]
+        is_session = any(is_component(found.name) for found in files)
+        return session_id, is_session and all(found.modified and found.modified < until for found in files)
 
-    async with aclosing(ahead(is_old, storage.iter_sessions(), 16)) as sessions:
-        async for session_id, is_one in sessions:
-            if is_one and (dry_run or (await is_old(session_id))[1]):
-                if not dry_run:
-                    await storage.delete_session(session_id)
-                yield session_id
-            looked += 1
-            if progress:
-                progress(looked, None)
+    with translating("purge", storage.url_for()):
+        async with aclosing(ahead(is_old, storage.iter_sessions(), 16)) as sessions:
+            async for session_id, is_one in sessions:
+                if is_one and (dry_run or (await is_old(session_id))[1]):
+                    if not dry_run:
+                        await storage.delete_session(session_id)
+                    yield session_id
+                looked += 1
+                if progress:
+                    progress(looked, None)
 
 
 def _moment(older_than: datetime | timedelta) -> datetime:

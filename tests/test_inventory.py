@@ -1,17 +1,23 @@
 """What a listing tells of a session is what lies there, on each backend and engine."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from answers import XML, Answers, http
 from places import Make, Request
 
-from storage_manager import InvalidIdError, S3OperationError, StorageManager
+from storage_manager import InvalidIdError, LocalStorageError, S3OperationError, StorageManager
+from storage_manager.filesystems import walk
 from storage_manager.filesystems.base import modified_in
+from storage_manager.integrity import verify_session
 from storage_manager.inventory import Summary, count_steps, list_files, summarize
+from storage_manager.transfer import copy_sessions, purge_sessions
 
 
 async def test_every_file_is_named_with_its_size_and_time(sm: StorageManager) -> None:
@@ -93,3 +99,74 @@ async def test_of_one_step_and_how_many_there_are(sm: StorageManager) -> None:
     assert [file async for file in list_files(sm, "run-1", "step_9")] == []
     assert await count_steps(sm) == 3
     assert await count_steps(sm, ["run-1", "nobody"]) == 2
+
+
+needs_another_user = pytest.mark.skipif(os.geteuid() != 0, reason="root alone may become another user, who is refused")
+
+
+@pytest.fixture
+def nobody(tmp_path: Path) -> Iterator[Path]:
+    """A directory in which this process, as another user than root, may be refused."""
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.stat().st_uid == 0 and not directory.stat().st_mode & 0o001:
+            directory.chmod(directory.stat().st_mode | 0o011)
+    base = tmp_path / "base"
+    base.mkdir()
+    os.chown(base, 65534, 65534)
+    os.seteuid(65534)
+    yield base
+    os.seteuid(0)
+
+
+@needs_another_user
+async def test_what_the_disk_refuses_is_no_empty_directory(nobody: Path) -> None:
+    """fsspec's own `find` leaves it out: a copy would be told whole, and a purge would see no fresh step."""
+    sm = StorageManager(local_base_path=nobody)
+    await sm.store_step_data("run-1", "step_1", metadata={})
+    await sm.store_step_data("run-1", "step_2", metadata={})
+    (nobody / "run-1/step_2").chmod(0)
+    target = StorageManager.from_url("memory://refused")
+    for work in (
+        summarize(sm, "run-1"),
+        verify_session(sm, "run-1"),
+        copy_sessions(sm, target),
+        purge_sessions(sm, timedelta(0), dry_run=False),
+    ):
+        with pytest.raises(LocalStorageError, match=r"step_2.*check who may read"):
+            await work
+    (nobody / "run-1/step_2").chmod(0o700)
+    assert await sm.list_steps_for_session("run-1") == ["step_1", "step_2"]
+
+
+async def test_a_disk_that_is_gone_has_no_empty_sessions(tmp_path: Path) -> None:
+    sm = StorageManager(local_base_path=tmp_path / "base")
+    await sm.store_step_data("run-1", "step_1", metadata={})
+    (tmp_path / "base").rename(tmp_path / "away")
+    with pytest.raises(LocalStorageError, match="base directory is gone"):
+        await summarize(sm, "run-1")
+
+
+async def test_a_step_that_is_a_link_counts_and_a_link_below_is_not_followed(tmp_path: Path) -> None:
+    sm = StorageManager(local_base_path=tmp_path / "base")
+    await sm.store_step_data("run-1", "step_1", metadata={})
+    (tmp_path / "base/run-1/step_2").symlink_to(tmp_path / "base/run-1/step_1")
+    (tmp_path / "base/run-1/step_1/again").symlink_to(tmp_path / "base/run-1")
+    (tmp_path / "base/run-1/gone").symlink_to(tmp_path / "nowhere")
+    found = [file.name async for file in list_files(sm, "run-1")]
+    assert found == ["gone", "step_1/again", "step_1/metadata.json", "step_2/again", "step_2/metadata.json"]
+
+
+async def test_what_is_deleted_while_it_is_walked_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sm = StorageManager(local_base_path=tmp_path)
+    for name in ("step_1", "step_2", "step_3"):
+        await sm.store_step_data("run-1", name, metadata={})
+    scandir = os.scandir
+
+    def late(path: str) -> Any:
+        if path.endswith("run-1/step_1"):
+            shutil.rmtree(tmp_path / "run-1/step_2")
+        return scandir(path)
+
+    monkeypatch.setattr(walk, "os", SimpleNamespace(scandir=late))
+    found = [file.name async for file in list_files(sm, "run-1")]
+    assert found == ["step_1/metadata.json", "step_3/metadata.json"]

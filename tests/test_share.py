@@ -7,7 +7,11 @@ from urllib.parse import parse_qs, urlsplit
 from urllib.request import url2pathname
 
 import aiohttp
+import fsspec
 import pytest
+from fsspec import AbstractFileSystem
+from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+from fsspec.implementations.memory import MemoryFileSystem
 from places import Make, Request
 
 from storage_manager import InvalidDataError, InvalidIdError, StorageManager, StorageManagerError
@@ -81,7 +85,38 @@ async def test_another_id_is_refused(make: Make) -> None:
 async def test_a_backend_without_links_says_so() -> None:
     sm = StorageManager.from_url("memory://share")
     await sm.store_step_data("run-1", "step_000001", metadata={})
-    with pytest.raises(StorageManagerError, match=r"cannot share memory://share/run-1/step_000001: .*Sign") as caught:
+    with pytest.raises(StorageManagerError, match=r"cannot share memory://share/run-1.*no links") as caught:
         await sm.get_share_links("run-1", "step_000001")
     assert caught.value.operation == "share"
+    await sm.delete_session("run-1")
+
+
+class Signing(MemoryFileSystem):
+    """A backend whose links are made without a request, as Google's are."""
+
+    protocol = "signing"
+
+    def sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
+        return f"https://links.test{path.partition(':/')[2]}?for={expiration}"
+
+
+class Asking(AsyncFileSystemWrapper):
+    """One that is asynchronous and makes them in a coroutine, as Azure's does."""
+
+    protocol = "asking"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(MemoryFileSystem(), **kwargs)
+
+    async def _url(self, path: str, expires: int = 3600) -> str:
+        return f"https://links.test{path.partition(':/')[2]}?for={expires}"
+
+
+@pytest.mark.parametrize("backend", [Signing, Asking])
+async def test_a_backend_with_links_gives_them(backend: type[AbstractFileSystem]) -> None:
+    fsspec.register_implementation(str(backend.protocol), backend, clobber=True)
+    sm = StorageManager.from_url(f"{backend.protocol}://share")
+    await sm.store_step_data("run-1", "step_000001", metadata={})
+    link = (await sm.get_share_links("run-1", "step_000001", 60))["metadata_path"]
+    assert link == "https://links.test/share/run-1/step_000001/metadata.json?for=60"
     await sm.delete_session("run-1")

@@ -18,7 +18,6 @@ from storage_manager import (
     S3OperationError,
     StepData,
     StorageManager,
-    StorageManagerError,
 )
 from storage_manager.filesystems import File
 from storage_manager.integrity import seal_session, verify_session
@@ -169,7 +168,7 @@ async def test_a_place_that_cannot_be_written_ends_it_soon(place: Any, tmp_path:
         await source.store_step_data("run-1", f"step_{number:02}", metadata={})
     target = StorageManager.from_url(f"{tmp_path}/target")
     (tmp_path / "target/run-1").write_text("a file in the way")
-    with pytest.raises(LocalStorageError, match=r"not copied: 4 of 4 steps .*/run-1/step_03") as caught:
+    with pytest.raises(LocalStorageError, match=r"not copied: 16 of 16 steps .*/run-1/step_03") as caught:
         await copy_sessions(source, target, concurrency=4)
     assert isinstance(caught.value.__cause__, LocalStorageError)
 
@@ -187,7 +186,7 @@ async def test_of_many_failures_five_are_named(place: Any, tmp_path: Path) -> No
 async def test_a_session_that_is_named_and_not_there_is_reported_after_the_others(place: Any) -> None:
     source, target = place("local"), place("local")
     await fill(source)
-    with pytest.raises(InvalidDataError, match=r"not copied: .*there is no session .*/nobody") as caught:
+    with pytest.raises(InvalidDataError, match=r"there is no session .*/nobody; all others are copied") as caught:
         await copy_sessions(source, target, ["nobody", "run-2"])
     assert str(caught.value.url).endswith("/nobody")
     assert await target.list_sessions() == ["run-2"]
@@ -218,11 +217,14 @@ async def test_what_the_target_redacts_is_redacted_and_compared_so(place: Any, m
     assert {method for method, *_ in moto_requests} == {"GET"}
 
 
-async def test_what_cannot_be_redacted_is_not_copied(place: Any) -> None:
+async def test_what_cannot_be_redacted_is_not_copied_and_stops_nothing(place: Any) -> None:
     source, target = place("local"), place("local", redact=["hunter2"])
     await fill(source)
-    with pytest.raises(StorageManagerError, match=r"not copied: 1 of 4 steps .*run-1/step_3"):
+    for number in range(20):
+        await source.store_step_data("run-0", f"step_{number:02}", html_content=b"\xff")
+    with pytest.raises(InvalidDataError, match=r"not copied: 21 of 24 steps .*run-0/step_00.*cannot be redacted"):
         await copy_sessions(source, target)
+    assert sorted(await target.list_sessions()) == ["run-1", "run-2"]
     assert "run-1/step_3/observation.html" not in await contents(target)
 
 
@@ -265,8 +267,32 @@ async def test_the_same_place_and_other_ids_are_refused(make: Make, tmp_path: Pa
         await copy_sessions(sm, sm)
     with pytest.raises(InvalidIdError, match="give a list"):
         await copy_sessions(sm, other, "run-1")
-    with pytest.raises(InvalidIdError):
+    with pytest.raises(InvalidIdError) as caught:
         await copy_sessions(sm, other, ["../etc"])
+    assert caught.value.operation == "copy"
+    with pytest.raises(ValueError, match="at least 1"):
+        await copy_sessions(sm, other, concurrency=0)
+
+
+async def test_a_link_to_the_same_directory_is_the_same_place(tmp_path: Path) -> None:
+    """Or a target that redacts would rewrite the source."""
+    sm = StorageManager.from_url(f"{tmp_path}/a")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(InvalidDataError, match="the same place"):
+        await copy_sessions(sm, StorageManager.from_url(f"{tmp_path}/b", redact=["x"]))
+
+
+async def test_a_session_that_is_named_twice_is_copied_once(place: Any) -> None:
+    source, target = place("local"), place("local")
+    await fill(source)
+    assert await copy_sessions(source, target, ["run-1", "run-1"]) == 3
+
+
+async def test_a_manifest_without_steps_makes_no_session(place: Any) -> None:
+    source, target = place("memory"), place("local")
+    await source.async_fs._write_files([File(f"{source.url_for('run-1')}/_manifest.json", b"{}", "text/plain")])
+    assert await copy_sessions(source, target) == 0
+    assert await target.list_sessions() == []
 
 
 async def test_a_bucket_that_is_not_there_is_the_error(place: Any) -> None:
@@ -300,6 +326,14 @@ async def test_every_backend_tells_how_old_a_session_is(sm: StorageManager) -> N
     assert await purge_sessions(sm, timedelta(hours=1), dry_run=False) == []
     assert await purge_sessions(sm, datetime.now(timezone.utc) + timedelta(minutes=1), dry_run=False) == ["run-1"]
     assert await sm.list_sessions() == []
+
+
+async def test_a_directory_that_is_no_session_stays(tmp_path: Path) -> None:
+    sm = StorageManager(local_base_path=tmp_path)
+    (tmp_path / "backups/2019").mkdir(parents=True)
+    (tmp_path / "backups/2019/db.tar").touch()
+    assert await purge_sessions(sm, datetime.now(timezone.utc) + timedelta(days=1), dry_run=False) == []
+    assert (tmp_path / "backups/2019/db.tar").exists()
 
 
 async def test_what_is_written_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

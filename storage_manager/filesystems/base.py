@@ -103,7 +103,7 @@ class LiteralFileSystem(AsyncFileSystem):
 
     async def _link(self, path: str, seconds: int) -> str:
         """A link to a file that a browser opens, for so many seconds where the backend can bound it."""
-        return str(await asyncio.to_thread(self.sign, path, expiration=seconds))
+        raise NotImplementedError("this backend has no links that a browser opens")
 
     async def _remove_tree(self, path: str, along: Sequence[str] = ()) -> bool:
         """Remove all that is below a directory, and prove it; False where nothing was there.

@@ -15,8 +15,9 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from storage_manager.filesystems.base import File, hidden_name
+from storage_manager.filesystems.base import File, Found, hidden_name
 from storage_manager.filesystems.leftovers import STALE_SECONDS, sweep
+from storage_manager.filesystems.walk import files_below
 
 __all__ = ["WholeFileSystem"]
 
@@ -162,6 +163,14 @@ class WholeFileSystem(LocalFileSystem):
         if any(isinstance(result, FileNotFoundError) for result in results):
             self._require_root()
         return results
+
+    def files(self, path: str) -> list[Found]:
+        """Every file in a directory and below it; none if it is missing."""
+        found: list[Found] = []
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found += files_below(path)
+        self._require_root()  # also where it went while it was walked, and all in it seemed deleted
+        return found
 
     def directories(self, path: str) -> list[str]:
         """The names of the directories in one, sorted; none if it is missing."""

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from fsspec.implementations.local import LocalFileSystem
 
-from storage_manager.filesystems.base import File, LiteralFileSystem
+from storage_manager.filesystems.base import File, Found, LiteralFileSystem
 from storage_manager.filesystems.disk import WholeFileSystem
 from storage_manager.filesystems.leftovers import sweep
 from storage_manager.filesystems.streamed import StreamedFile
@@ -108,6 +108,9 @@ class AsyncLocalFileSystem(LiteralFileSystem, WholeFileSystem):
         for start in range(0, len(names), PAGE):
             yield names[start : start + PAGE]
             await asyncio.sleep(0)
+
+    async def _iter_files(self, path: str) -> AsyncIterator[list[Found]]:
+        yield await self._hop(self.files, path)
 
     async def _link(self, path: str, seconds: int) -> str:
         return Path(path).as_uri()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import fsspec
+from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.filesystems.base import LiteralFileSystem
@@ -51,8 +52,12 @@ class OtherFileSystem(LiteralFileSystem):
             await self._call("makedirs", posixpath.dirname(path), exist_ok=True)
             await self._call("pipe_file", path, value, **kwargs)
 
-    def sign(self, path: str, expiration: int = 100, **kwargs: Any) -> Any:
-        return self.target.sign(path, expiration=expiration, **kwargs)
+    async def _link(self, path: str, seconds: int) -> str:
+        if self.target.async_impl and hasattr(self.target, "_url"):
+            return str(await self.target._url(path, expires=seconds))
+        if type(self.target).sign is AbstractFileSystem.sign:
+            return str(await super()._link(path, seconds))
+        return str(await asyncio.to_thread(self.target.sign, path, expiration=seconds))
 
     async def _remove_tree(self, path: str, along: Sequence[str] = ()) -> bool:
         """As of an object store: with the last step its session is gone, though the backend keep directories."""

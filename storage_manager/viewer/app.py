@@ -31,6 +31,7 @@ __all__ = ["create_app", "serve"]
 
 _STORAGE = web.AppKey("storage", StorageManager)
 _LISTING = web.AppKey("listing", Listing)
+_COMPARING = web.AppKey("comparing", asyncio.Lock)  # one comparison at a time: each may take 100 MB
 _TYPES = {"viewer.js": "text/javascript", "viewer.css": "text/css"}
 
 
@@ -50,6 +51,7 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
     app = web.Application(middlewares=[explaining, checking_host(hosts)])
     app[_STORAGE] = storage
     app[_LISTING] = Listing(storage)
+    app[_COMPARING] = asyncio.Lock()
     app.on_response_prepare.append(add_headers)
     app.on_cleanup.append(_close)
     app.add_routes([
@@ -133,7 +135,8 @@ async def _component(request: web.Request) -> web.Response:
 async def _changes(request: web.Request) -> web.Response:
     storage, session_id, step_id = request.app[_STORAGE], request.match_info["session"], request.match_info["step"]
     since = request.query.get("since") or await step_before(storage, session_id, step_id)
-    return web.json_response(await changes_between(storage, session_id, since, step_id))
+    async with request.app[_COMPARING]:
+        return web.json_response(await changes_between(storage, session_id, since, step_id))
 
 
 async def _static(request: web.Request) -> web.Response:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 __all__ = ["MAX_CHARACTERS", "Change", "compare"]
 
 MAX_CHARACTERS = 8_000_000  # of each side
+MAX_LINES = 100_000  # of each side: two seconds and 100 MB at worst; a page of 400 kB has 10,000
 MAX_ROWS = 1500  # that are shown
 MAX_WIDTH = 1000  # characters of a line that are shown
 CONTEXT = 2
@@ -43,11 +44,17 @@ def compare(before: str, after: str) -> dict[str, Any]:
     """
     if max(len(before), len(after)) > MAX_CHARACTERS:
         return {"reason": f"The HTML is too large to be compared: more than {MAX_CHARACTERS:,} characters."}
+    if max(map(_lines_at_most, (before, after))) > MAX_LINES:
+        return {"reason": f"The HTML is too large to be compared: more than {MAX_LINES:,} tags and lines."}
     old, new = _lines(before), _lines(after)
     changes = list(_changes(old, new))
     rows, cut = _rows(old, new, changes)
     added, removed = sum(c.d - c.c for c in changes), sum(c.b - c.a for c in changes)
     return {"added": added, "removed": removed, "rows": rows, "cut": cut}
+
+
+def _lines_at_most(text: str) -> int:
+    return text.count("<") + text.count("\n") + 1
 
 
 def _lines(text: str) -> list[str]:

@@ -87,6 +87,17 @@ async def test_a_session_goes_on(local: StorageManager) -> None:
         assert await recorder.step(Still()) == "step_000009"
 
 
+async def test_a_session_of_other_digits_goes_on_with_them(local: StorageManager) -> None:
+    for step_id in ("step_008", "step_009", "other_1"):
+        await local.store_step_data("s", step_id, "x")
+    async with record(local, "s") as recorder:
+        assert await recorder.step(Still()) == "step_010"
+    await local.store_step_data("t", "step_9", "x")
+    async with record(local, "t") as recorder:
+        with pytest.raises(InvalidDataError, match="after which ids of 1 digits do not sort: record another"):
+            await recorder.step(Still())
+
+
 async def test_the_last_number_is_the_last(local: StorageManager) -> None:
     await local.store_step_data("s", "step_999998", "x")
     async with record(local, "s") as recorder:
@@ -229,7 +240,9 @@ async def test_a_step_that_waits_when_the_block_ends_is_told(
     assert await local.list_steps_for_session("s") == ["step_000001"]
 
 
-async def test_the_next_step_tells_which_were_not_stored(local: StorageManager, base: Path) -> None:
+async def test_the_next_step_tells_which_were_not_stored(
+    local: StorageManager, base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     page = Still()
     async with record(local, "s") as recorder:
         with gone(base):
@@ -245,7 +258,8 @@ async def test_the_next_step_tells_which_were_not_stored(local: StorageManager, 
     assert (caught.value.operation, caught.value.url) == ("record", local.url_for("s", "step_000001"))
     assert isinstance(caught.value.__cause__, LocalStorageError)
     assert await local.list_steps_for_session("s") == ["step_000003"]
-    assert (base / "s/_manifest.json").exists()
+    assert not (base / "s/_manifest.json").exists()  # by which a session with two steps lost would be whole
+    assert "not sealed, as not all of its steps were stored" in caplog.text
 
 
 async def test_the_end_tells_which_were_not_stored_and_seals_nothing(local: StorageManager, base: Path) -> None:
@@ -397,6 +411,20 @@ async def test_nothing_captured_and_nothing_done_is_an_error(local: StorageManag
     assert data.metadata
     assert data.metadata["note"] == 1
     assert data.metadata["not_captured"] == dict.fromkeys(("html", "screenshot"), "The page has been closed.")
+
+
+async def test_a_secret_is_in_no_error(base: Path) -> None:
+    sm = StorageManager(local_base_path=base, redact=["hunter2"])
+
+    class Gone(Still):
+        async def content(self) -> str:
+            raise RuntimeError("no page at https://a.test/?q=hunter2")
+
+        screenshot = content  # type: ignore[assignment]
+
+    async with record(sm, "s") as recorder:
+        with pytest.raises(StorageManagerError, match=r"q=\[redacted\]"):
+            await recorder.step(Gone())
 
 
 async def test_a_secret_is_nowhere(base: Path) -> None:

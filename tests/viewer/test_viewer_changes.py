@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage_manager.viewer import changes
-from storage_manager.viewer.changes import MAX_CHARACTERS, MAX_ROWS, MAX_WIDTH, compare
+from storage_manager.viewer.changes import MAX_CHARACTERS, MAX_LINES, MAX_ROWS, MAX_WIDTH, compare
 
 
 def test_lines_with_context() -> None:
@@ -71,3 +71,9 @@ def test_rows_count_every_line_of_the_old_page(old: list[str], new: list[str]) -
     told = compare("".join(old), "".join(new))
     counted = sum(int(text) if sign == "@" else sign != "+" for sign, text in told["rows"])
     assert counted == (len(changes._lines("".join(old))) if told["rows"] else 0)
+
+
+def test_too_many_lines_are_not_compared() -> None:
+    page = "<a\n" * (MAX_LINES // 2)
+    assert compare(page, "<p>") == {"reason": "The HTML is too large to be compared: more than 100,000 tags and lines."}
+    assert compare(page[:-3], "")["removed"] == MAX_LINES // 2 - 1
