@@ -129,7 +129,7 @@ def rm(root: str | None, session: str, step: str | None, yes: bool) -> None:
     step goes, goes with it.
     """
     what = run(_described(root, session, step))
-    if not yes and not sys.stdin.isatty():
+    if not yes and not (sys.stdin and sys.stdin.isatty()):  # None where the shell has closed it
         raise click.UsageError(f"it would delete {what}: give --yes")
     if yes or click.confirm(f"Delete {what}?", err=True):
         run(_delete(root, session, step))

@@ -47,8 +47,11 @@ def local_root(root: str | None) -> str | None:
     """The directory in which the sessions lie; None where they lie elsewhere. It is not created.
 
     Raises:
+        UsageError: the URL is empty, as a shell's variable is that was never set: the default place is not meant.
         S3ConfigError, LocalStorageError, StorageManagerError: the URL or a variable names no place.
     """
+    if root is not None and not root.strip():
+        raise click.UsageError(f"the place is {root!r}: name one, or leave --root out")
     arguments = arguments_of(root) if root else {}
     if arguments is None:
         return None

@@ -89,6 +89,8 @@ async def _until_signal(work: Coroutine[Any, Any, Out]) -> Out:
 def start(cli: click.Command) -> int:
     """Run the command of `sys.argv`; returns its exit code."""
     settings: dict[str, bool] = {}
+    if sys.stdout is None:  # the shell has closed it (`>&-`): there is a result, and an exit code, all the same
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a title on an ASCII terminal
     try:
         code = cli.main(prog_name=NAME, standalone_mode=False, obj=settings)

@@ -7,7 +7,7 @@ from pathlib import Path
 from subprocess import PIPE, run
 
 import pytest
-from shell import LIMIT, SAMPLE, Done, on_terminal, sm
+from shell import LIMIT, SAMPLE, SM, Done, on_terminal, sm
 
 
 @pytest.fixture
@@ -133,3 +133,29 @@ def test_a_disk_that_is_full_is_said() -> None:
         done = sm("ls", "--root", SAMPLE, stdout=full, stderr=PIPE, capture_output=False)
     assert done.code == 3
     assert done.err == "storage-manager: [Errno 28] No space left on device\n"
+
+
+def test_an_empty_place_is_not_the_default_one(place: Path) -> None:
+    assert sm("put", SAMPLE).code == 0
+    empty = ("--root", "")
+    for command in (["rm", "harbour-books", "--yes", *empty], ["purge", "--older-than", "0s", "--yes", *empty]):
+        code, out, err = sm(*command)
+        assert (code, out) == (2, "")
+        assert err.endswith("Error: the place is '': name one, or leave --root out\n")
+    for command in (["ls", *empty], ["cp", "", "copy"], ["cp", SAMPLE, " "], ["get", "harbour-books", ""]):
+        assert sm(*command).code == 2
+    assert [path.name for path in place.iterdir()] == [".storage_data"]
+    assert sm("ls").out == "harbour-books\n"
+
+
+def test_streams_that_are_closed(place: Path) -> None:
+    def shell(command: str) -> Done:
+        words = ["sh", "-c", f'"$@" {command}', "sh", *SM]
+        done = run(words, capture_output=True, check=False, text=True, timeout=LIMIT)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    assert sm("put", SAMPLE).code == 0
+    assert shell("ls >&-") == (0, "", "")
+    assert shell("ls <&-") == (0, "harbour-books\n", "")
+    code, out, err = shell("rm harbour-books <&-")
+    assert (code, out, "give --yes" in err, "Traceback" in err) == (2, "", True, False)
