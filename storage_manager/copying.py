@@ -54,7 +54,7 @@ class Copying:
     async def _list(self, session_id: str) -> list[Task]:
         there = await _by_step(self.source, session_id)
         here = await _by_step(self.target, session_id)
-        step_ids = sorted(filter(is_id, there))
+        step_ids = [name for name in sorted(there) if is_id(name) and _ROWS.keys() & there[name].keys()]
         if self.named is not None and not step_ids:
             self._missing.append(self.source.url_for(session_id))
         end = [""] if step_ids else []

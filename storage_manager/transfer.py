@@ -1,5 +1,6 @@
 """Sessions from one place to another, as often as it takes, and out of a place that has kept them long enough."""
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
@@ -10,7 +11,7 @@ from storage_manager.copying import Copying
 from storage_manager.errors import InvalidDataError, InvalidIdError, translating
 from storage_manager.inventory import count_steps, is_component, list_files
 from storage_manager.storage import StorageManager
-from storage_manager.tasks import ahead
+from storage_manager.tasks import ahead, settled
 
 __all__ = ["Progress", "copy_sessions", "purge_sessions", "purging"]
 
@@ -55,8 +56,7 @@ async def copy_sessions(
         named = None if session_ids is None else list(dict.fromkeys(session_ids))
         for session_id in named or ():
             source.url_for(session_id)
-        if _where(source) == _where(target):
-            raise InvalidDataError(f"source and target are the same place: {source.url_for()}")
+        _refuse_within(_where(source), _where(target))
         copying = Copying(source, target, named)
         return await _run(copying, concurrency, progress, await count_steps(source, named) if progress else None)
 
@@ -65,6 +65,13 @@ def _where(storage: StorageManager) -> tuple[str, Any]:
     """What tells places apart: on local disk, behind all links; elsewhere the URL, and the endpoint that serves it."""
     url = storage.url_for()
     return (url if "://" in url else os.path.realpath(url), storage.storage_options.get("endpoint_url"))
+
+
+def _refuse_within(source: tuple[str, Any], target: tuple[str, Any]) -> None:
+    (source_url, source_endpoint), (target_url, target_endpoint) = source, target
+    if source_endpoint == target_endpoint and f"{target_url}/".startswith(f"{source_url.rstrip('/')}/"):
+        why = "source and target are the same place" if source == target else f"{target_url} lies among the sessions of"
+        raise InvalidDataError(f"{why} {source_url}: choose another target", operation="copy")
 
 
 async def _run(copying: Copying, concurrency: int, progress: Progress | None, total: int | None) -> int:
@@ -123,9 +130,16 @@ async def purging(
     with translating("purge", storage.url_for()):
         async with aclosing(ahead(is_old, storage.iter_sessions(), 16)) as sessions:
             async for session_id, is_one in sessions:
-                if is_one and (dry_run or (await is_old(session_id))[1]):
-                    if not dry_run:
-                        await storage.delete_session(session_id)
+                if is_one and dry_run:
+                    yield session_id
+                elif is_one and (await is_old(session_id))[1]:
+                    deletion = asyncio.ensure_future(storage.delete_session(session_id))
+                    try:
+                        await settled(deletion)
+                    except asyncio.CancelledError:  # it has come to its end all the same: first tell of it
+                        if not deletion.cancelled() and not deletion.exception():
+                            yield session_id
+                        raise
                     yield session_id
                 looked += 1
                 if progress:

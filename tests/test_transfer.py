@@ -384,3 +384,59 @@ async def test_a_purge_tells_how_many_it_has_looked_at(tmp_path: Path) -> None:
     assert [name async for name in purging(sm, timedelta(days=1), dry_run=False, progress=progress)] == ["b"]
     assert told == [(1, None), (2, None), (3, None)]
     assert await sm.list_sessions() == ["a", "c"]
+
+
+async def test_a_purge_that_is_cancelled_tells_of_what_it_deleted(tmp_path: Path) -> None:
+    sm = StorageManager(local_base_path=tmp_path)
+    for name in ("a", "b"):
+        await sm.store_step_data(name, "step_1", metadata={})
+        os.utime(tmp_path / name / "step_1/metadata.json", (0, 0))
+    told: list[str] = []
+
+    async def purge() -> None:
+        async for session_id in purging(sm, timedelta(days=1), dry_run=False):
+            told.append(session_id)
+
+    task = asyncio.ensure_future(purge())
+    while (tmp_path / "a").exists():  # noqa: ASYNC110 (a deletion rings no bell)
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert sorted({"a", "b"} - set(await sm.list_sessions())) == told
+
+
+async def test_a_purge_that_is_cancelled_and_fails_tells_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sm = StorageManager(local_base_path=tmp_path)
+    await sm.store_step_data("a", "step_1", metadata={})
+    os.utime(tmp_path / "a/step_1/metadata.json", (0, 0))
+    begun = asyncio.Event()
+
+    async def refused(session_id: str) -> None:
+        begun.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        raise LocalStorageError("refused")
+
+    monkeypatch.setattr(sm, "delete_session", refused)
+    told: list[str] = []
+
+    async def purge() -> None:
+        async for session_id in purging(sm, timedelta(days=1), dry_run=False):
+            told.append(session_id)
+
+    task = asyncio.ensure_future(purge())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert told == []
+
+
+async def test_a_target_among_the_sessions_of_the_source_is_refused(make: Make, tmp_path: Path) -> None:
+    sm = make()
+    inside = StorageManager.from_url(f"{sm.url_for()}/run-1", s3_endpoint_url=sm.storage_options.get("endpoint_url"))
+    with pytest.raises(InvalidDataError, match="lies among the sessions of"):
+        await copy_sessions(sm, inside)

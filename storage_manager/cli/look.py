@@ -60,7 +60,14 @@ def check(root: str | None) -> None:
 
     One probe is listed, written, read and deleted. What is wrong, and what to do about it, is the error.
     """
-    click.echo(f"{run(_check(root))} can be listed, written, read and deleted")
+    directory = local_root(root)
+    is_there = directory is None or os.path.isdir(directory)
+    url = run(_check(root))
+    if is_there:
+        click.echo(f"{url} can be listed, written, read and deleted")
+    else:
+        os.rmdir(url)  # looking changes nothing, and a typing error stays one
+        click.echo(f"{url} is not there yet, and can be created, written, read and deleted")
 
 
 async def _check(root: str | None) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from itertools import islice
@@ -13,9 +13,10 @@ import click
 
 from storage_manager.cli.place import command, found_at, open_place, quiet_option, require_session, root_option
 from storage_manager.cli.progress import Progress
-from storage_manager.cli.run import run, say
+from storage_manager.cli.run import run
 from storage_manager.cli.text import age, count, size
-from storage_manager.inventory import summarize
+from storage_manager.errors import InvalidDataError
+from storage_manager.inventory import is_component, list_files, summarize
 from storage_manager.layout import COMPONENTS, is_id
 from storage_manager.transfer import copy_sessions, purging
 
@@ -111,10 +112,16 @@ async def _copied(source: _End, target: _End, sessions: Sequence[str] | None, pr
         for session_id in sessions or ():
             await require_session(here, session_id)
         if sessions is None and await anext(aiter(here.iter_sessions()), None) is None:
-            say(f"there are no sessions at {here.url_for()}")
-            return 0
+            raise _nothing_at(here.url_for())
         async with open_place(target.root, is_new=True, **target.options) as there:
-            return await copy_sessions(here, there, sessions, progress=progress)
+            copied = await copy_sessions(here, there, sessions, progress=progress)
+        if not progress.done:
+            raise _nothing_at(here.url_for())
+        return copied
+
+
+def _nothing_at(url: str) -> InvalidDataError:
+    return InvalidDataError(f"there are no sessions at {url}: nothing was copied", operation="copy", url=url)
 
 
 @command("rm run-1", "rm run-1 step_000002 --yes")
@@ -140,10 +147,19 @@ async def _described(root: str | None, session: str, step: str | None) -> str:
     async with open_place(root) as storage:
         if step is not None:
             files = await found_at(storage, session, step)
+            _refuse_foreign(storage.url_for(session, step), map(f"{step}/{{}}".format, files))
             return f"{storage.url_for(session, step)} ({size(sum(found.size for found in files.values()))})"
         await require_session(storage, session)
+        _refuse_foreign(storage.url_for(session), [found.name async for found in list_files(storage, session)])
         steps, total, _ = await summarize(storage, session)
         return f"{storage.url_for(session)} ({count(steps, 'step')}, {size(total)})"
+
+
+def _refuse_foreign(url: str, names: Iterable[str]) -> None:
+    """With a root one level too high, a place looks like a session, and a project's source like one too."""
+    if not any(map(is_component, names)):
+        why = f"{url} holds no component of a step: it is none of ours, and nothing was deleted"
+        raise InvalidDataError(why, operation="delete", url=url)
 
 
 async def _delete(root: str | None, session: str, step: str | None) -> None:

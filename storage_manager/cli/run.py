@@ -56,7 +56,7 @@ def shown(text: str) -> str:
 
 def say(text: str) -> None:
     """One line on stderr."""
-    click.echo(f"{NAME}: {shown(text)}", err=True)
+    click.echo(f"{NAME}: {shown(text)}".replace("\n", "\\n"), err=True)
 
 
 def run(work: Coroutine[Any, Any, Out]) -> Out:

@@ -73,4 +73,7 @@ def age(ctx: click.Context, param: click.Parameter, value: str) -> timedelta | d
     except ValueError:
         why = f"{value!r} is neither an age (12h, 30d, 2w) nor a date (2026-01-31, 2026-01-31T12:00)"
         raise click.BadParameter(why) from None
-    return when if when.tzinfo else when.replace(tzinfo=timezone.utc)
+    when = when if when.tzinfo else when.replace(tzinfo=timezone.utc)
+    if when > datetime.now(timezone.utc):
+        raise click.BadParameter(f"{value!r} is to come: every session is older than that")
+    return when

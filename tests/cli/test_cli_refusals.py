@@ -159,3 +159,18 @@ def test_streams_that_are_closed(place: Path) -> None:
     assert shell("ls <&-") == (0, "harbour-books\n", "")
     code, out, err = shell("rm harbour-books <&-")
     assert (code, out, "give --yes" in err, "Traceback" in err) == (2, "", True, False)
+
+
+def test_what_is_none_of_ours_is_not_deleted(place: Path) -> None:
+    """With a root one level too high, a project's sources look like a session."""
+    (place / "src/mod").mkdir(parents=True)
+    (place / "src/mod/a.py").touch()
+    for what in (["src"], ["src", "mod"]):
+        code, out, err = sm("rm", *what, "--yes", "--root", place)
+        assert (code, out, "none of ours, and nothing was deleted" in err) == (3, "", True)
+    assert (place / "src/mod/a.py").exists()
+
+
+def test_a_date_to_come_is_refused(place: Path) -> None:
+    code, _, err = sm("purge", "--older-than", "2999-01-01", "--root", SAMPLE)
+    assert (code, "is to come" in err) == (2, True)
