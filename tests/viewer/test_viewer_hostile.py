@@ -214,7 +214,8 @@ async def test_data_that_is_opened_raw(place: StorageManager, watched: Watched, 
     await watched.ends_quiet()
 
 
-ALONE = {"link-icon", "script-speculation"}  # what chromium does for whole pages only
+# What chromium does for whole pages only, or, of many frames on a busy machine, not for each.
+ALONE = {"link-icon", "on-animation", "script-speculation"}
 SILENT = {"link-preconnect", "link-preconnect-body"}  # what connects, and asks for nothing
 FRAME_ALL = """(names) => Promise.all(names.map((name) => new Promise((done) => {
     const frame = document.createElement("iframe");
