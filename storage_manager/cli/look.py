@@ -129,7 +129,7 @@ async def _steps_long(storage: StorageManager, session_id: str, as_json: bool) -
         click.echo(line({**facts, "components": sizes}) if as_json else _step_text(step_id, sizes))
 
 
-def _step_text(step_id: str, sizes: Mapping[Component, int]) -> str:
+def _step_text(step_id: str, sizes: Mapping[str, int]) -> str:
     cells = [f"{row.name} {size(sizes[row.name]) if row.name in sizes else '-':>9}" for row in COMPONENTS]
     return f"{step_id}  {'  '.join(cells)}"
 

@@ -92,8 +92,10 @@ async def _look(root: str | None, session: str, step: str) -> _Look:
     async with open_place(root) as storage:
         files = await found_at(storage, session, step)
         rows = [row for row in COMPONENTS if row.filename in files]
-        parts = {row.name: _Part(files[row.filename], storage.url_for(session, step, row.name)) for row in rows}
-        wanted = [row.name for row in formats(["action", "metadata"]) if row.name in parts]
+        parts: dict[Component, _Part] = {
+            row.name: _Part(files[row.filename], storage.url_for(session, step, row.name)) for row in rows
+        }
+        wanted: list[Component] = [row.name for row in formats(["action", "metadata"]) if row.name in parts]
         data = await storage.retrieve_step_data(session, step, components=wanted)  # warns of what it cannot read
         return _Look(storage.url_for(session, step), parts, data.action, data.metadata)
 
