@@ -23,7 +23,7 @@ from storage_manager.cli.text import as_json as line
 from storage_manager.cli.text import columns, count, duration, moment, size
 from storage_manager.filesystems import Found
 from storage_manager.inventory import list_files, summarize
-from storage_manager.layout import COMPONENTS, Component
+from storage_manager.layout import COMPONENTS
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead
 
@@ -125,7 +125,7 @@ async def _steps_long(storage: StorageManager, session_id: str, as_json: bool) -
         steps.get(step_id, {})[name] = found
     for step_id, files in steps.items():
         facts = {"session_id": session_id, "step_id": step_id, "url": storage.url_for(session_id, step_id)}
-        sizes = {row.name: files[row.filename].size for row in COMPONENTS if row.filename in files}
+        sizes: dict[str, int] = {row.name: files[row.filename].size for row in COMPONENTS if row.filename in files}
         click.echo(line({**facts, "components": sizes}) if as_json else _step_text(step_id, sizes))
 
 
