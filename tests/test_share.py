@@ -107,6 +107,7 @@ class Asking(AsyncFileSystemWrapper):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(MemoryFileSystem(), **kwargs)
+        self._strip_protocol = str  # the memory keeps paths as they come; not every fsspec's wrapper says so
 
     async def _url(self, path: str, expires: int = 3600) -> str:
         return f"https://links.test{path.partition(':/')[2]}?for={expires}"
