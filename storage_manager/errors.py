@@ -28,6 +28,7 @@ __all__ = [
     "StorageManagerError",
     "is_missing",
     "may_pass",
+    "needing",
     "refusing",
     "translate",
     "translating",
@@ -38,8 +39,8 @@ class StorageManagerError(Exception):
     """Says what failed, on which URL, why, and what to do; `__cause__` is the error behind it.
 
     Attributes:
-        operation: "store", "retrieve", "list", "delete", "check", "record", "seal", "sweep", "import", "open" or
-            "configure"; None where unknown.
+        operation: "store", "retrieve", "list", "delete", "share", "check", "record", "seal", "verify", "sweep",
+            "copy", "purge", "import", "export", "view", "open" or "configure"; None where unknown.
         url: the URL that failed, never a credential; None for what was refused before any I/O.
     """
 
@@ -212,6 +213,20 @@ def translating(operation: str, url: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise translate(error, operation, url) from error
+
+
+@contextmanager
+def needing(package: str, extra: str, operation: str) -> Iterator[None]:
+    """Let an import of what an extra brings say how to install it, where it is not; chained.
+
+    Raises:
+        StorageManagerError: the package is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        install = f'pip install "storage-manager[{extra}]"'
+        raise StorageManagerError(f"{package} is not installed: {install}", operation=operation) from error
 
 
 @contextmanager

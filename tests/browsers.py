@@ -5,12 +5,14 @@ from contextlib import asynccontextmanager
 
 from playwright.async_api import Browser, async_playwright
 
+ARGUMENTS = ["--no-sandbox"]  # root has none in a container
+
 
 @asynccontextmanager
 async def launched(chromium: str, *arguments: str) -> AsyncIterator[Browser]:
     """A browser, with more arguments on its command line."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *arguments])
+        browser = await playwright.chromium.launch(executable_path=chromium, args=[*ARGUMENTS, *arguments])
         try:
             yield browser
         finally:

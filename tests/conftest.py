@@ -119,6 +119,12 @@ def real_s3(engine: str, monkeypatch: pytest.MonkeyPatch) -> Make:
     return managers_at(REAL_ENDPOINT, monkeypatch, **REAL_KEYS)
 
 
+@pytest.fixture
+def local(tmp_path: Path) -> StorageManager:
+    """A manager of an empty place on local disk, below tmp_path / "base"."""
+    return StorageManager(local_base_path=tmp_path / "base")
+
+
 _S3 = [pytest.param(("moto", name), id=f"moto-{name}") for name in ENGINES]
 _REAL_S3 = [pytest.param(("real", name), id=f"real-{name}", marks=needs_real_s3) for name in ENGINES]
 

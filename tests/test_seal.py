@@ -17,11 +17,6 @@ from storage_manager.filesystems.s3fs import PAGE, S3FileSystem
 from storage_manager.integrity import seal_session
 
 
-@pytest.fixture
-def local(tmp_path: Path) -> StorageManager:
-    return StorageManager(local_base_path=tmp_path / "base")
-
-
 def manifest(sm: StorageManager, session_id: str = "s") -> dict[str, Any]:
     data = sm.fs.cat_file(f"{sm.url_for(session_id)}/_manifest.json")
     assert data.endswith(b"\n")

@@ -163,24 +163,15 @@ async def test_the_manifest_goes_last_and_not_where_a_step_failed(place: Any, tm
 
 
 async def test_a_place_that_cannot_be_written_ends_it_soon(place: Any, tmp_path: Path) -> None:
+    """Five of what failed are named."""
     source = place("local")
     for number in range(50):
         await source.store_step_data("run-1", f"step_{number:02}", metadata={})
     target = StorageManager.from_url(f"{tmp_path}/target")
     (tmp_path / "target/run-1").write_text("a file in the way")
-    with pytest.raises(LocalStorageError, match=r"not copied: 16 of 16 steps .*/run-1/step_03") as caught:
+    with pytest.raises(LocalStorageError, match=r"not copied: 16 of 16 steps .*step_04, \.\.\.\)") as caught:
         await copy_sessions(source, target, concurrency=4)
     assert isinstance(caught.value.__cause__, LocalStorageError)
-
-
-async def test_of_many_failures_five_are_named(place: Any, tmp_path: Path) -> None:
-    source = place("local")
-    for number in range(8):
-        await source.store_step_data("run-1", f"step_{number:02}", metadata={})
-    target = StorageManager.from_url(f"{tmp_path}/target")
-    (tmp_path / "target/run-1").write_text("a file in the way")
-    with pytest.raises(LocalStorageError, match=r"8 of 8 steps .*step_04, \.\.\.\)"):
-        await copy_sessions(source, target)
 
 
 async def test_a_session_that_is_named_and_not_there_is_reported_after_the_others(place: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec.asyn import get_loop, sync
 
-from storage_manager.errors import InvalidDataError, StorageManagerError
+from storage_manager.errors import InvalidDataError, StorageManagerError, needing
 from storage_manager.export.steps import Row, read_each
 from storage_manager.export.table import arrow, schema, to_batch
 from storage_manager.layout import Component, Step, StepData
@@ -60,11 +60,8 @@ def read_dask(
 
 
 def _from_map() -> Any:
-    try:
+    with needing("dask.dataframe", "dask", "export"):
         from dask.dataframe import from_map
-    except ImportError as error:
-        install = 'pip install "storage-manager[dask]"'
-        raise StorageManagerError(f"dask.dataframe is not installed: {install}", operation="export") from error
     return from_map
 
 

@@ -16,7 +16,7 @@ unreadable          string          the components that are there and cannot be 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from storage_manager.errors import StorageManagerError
+from storage_manager.errors import needing
 from storage_manager.export.steps import Row
 from storage_manager.layout import Component, Format, formats, join
 
@@ -32,13 +32,10 @@ def arrow() -> Any:
     Raises:
         StorageManagerError: it is not installed.
     """
-    try:
+    with needing("pyarrow", "parquet", "export"):
         import pyarrow
         import pyarrow.compute
         import pyarrow.parquet
-    except ImportError as error:
-        install = 'pip install "storage-manager[parquet]"'
-        raise StorageManagerError(f"pyarrow is not installed: {install}", operation="export") from error
     return pyarrow
 
 

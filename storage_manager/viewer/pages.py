@@ -4,7 +4,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from storage_manager.errors import StorageManagerError
+from storage_manager.errors import needing
 
 __all__ = ["asset", "page"]
 
@@ -16,11 +16,8 @@ def _environment() -> Any:
     Raises:
         StorageManagerError: it is not installed.
     """
-    try:
+    with needing("jinja2", "viewer", "view"):
         import jinja2
-    except ImportError as error:
-        install = 'pip install "storage-manager[viewer]"'
-        raise StorageManagerError(f"jinja2 is not installed: {install}", operation="view") from error
     return jinja2.Environment(
         loader=jinja2.PackageLoader("storage_manager.viewer"),
         autoescape=True,

@@ -22,11 +22,6 @@ COLUMNS = [
 ]
 
 
-@pytest.fixture
-def local(tmp_path: Path) -> StorageManager:
-    return StorageManager(local_base_path=tmp_path / "base")
-
-
 async def test_the_rows_are_what_iter_steps_gives(
     sm: StorageManager, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -31,11 +31,6 @@ DAY = 86400
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> StorageManager:
-    return StorageManager(local_base_path=tmp_path / "base")
-
-
-@pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 

@@ -23,11 +23,6 @@ LEFT_OPEN = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 Samples = dict[str, dict[str, bytes]]
 
 
-@pytest.fixture
-def local(tmp_path: Path) -> StorageManager:
-    return StorageManager(local_base_path=tmp_path / "base")
-
-
 def features(datasets: ModuleType) -> Any:
     """What docs/export.rst tells a user to load shards with."""
     kinds = {

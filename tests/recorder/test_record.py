@@ -21,13 +21,9 @@ CLICK = {"type": "click"}
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
-    return tmp_path / "base"
-
-
-@pytest.fixture
-def local(base: Path) -> StorageManager:
-    return StorageManager(local_base_path=base)
+def base(local: StorageManager) -> Path:
+    """Where that place lies."""
+    return Path(local.url_for())
 
 
 @contextmanager
@@ -293,24 +289,25 @@ async def test_the_agents_error_passes_and_all_is_stored(local: StorageManager, 
     assert not (base / "s/_manifest.json").exists()
 
 
+async def end_with(error: type[BaseException], local: StorageManager, base: Path) -> None:
+    """A block whose only step is not stored, and that ends so."""
+    async with record(local, "s") as recorder:
+        with gone(base):
+            await recorder.step(Still())
+            await stored(recorder)
+        raise error
+
+
 async def test_an_error_of_storing_has_the_agents_as_context(local: StorageManager, base: Path) -> None:
     with pytest.raises(LocalStorageError, match="step_000001") as caught:
-        async with record(local, "s") as recorder:
-            with gone(base):
-                await recorder.step(Still())
-                await stored(recorder)
-            raise ZeroDivisionError
+        await end_with(ZeroDivisionError, local, base)
     assert isinstance(caught.value.__context__, ZeroDivisionError)
 
 
 @pytest.mark.parametrize("kind", [asyncio.CancelledError, KeyboardInterrupt])
 async def test_a_cancellation_stays_one(local: StorageManager, base: Path, kind: type[BaseException]) -> None:
     with pytest.raises(kind) as caught:
-        async with record(local, "s") as recorder:
-            with gone(base):
-                await recorder.step(Still())
-                await stored(recorder)
-            raise kind
+        await end_with(kind, local, base)
     assert isinstance(caught.value.__cause__, LocalStorageError)
     assert not (base / "s").exists()
 

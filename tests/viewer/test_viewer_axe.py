@@ -4,19 +4,16 @@
 """
 
 import os
-import shutil
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from playwright.async_api import Browser, Page
-from stored import store_small
 
 from storage_manager import StorageManager
 from storage_manager.viewer import render_session, serve
 
 AXE = os.environ.get("SM_TEST_AXE")
-EXAMPLE = Path(__file__).parents[2] / "examples" / "sessions" / "harbour-books"
 RUN = """async () => (await axe.run(document, { iframes: false })).violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")
     .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).slice(0, 3).join(" ")}`)"""
@@ -29,14 +26,6 @@ def axe() -> str:
         assert "CI" not in os.environ, "CI needs axe-core: SM_TEST_AXE"
         pytest.skip("npm install --prefix DIR axe-core@4; SM_TEST_AXE=DIR/node_modules/axe-core/axe.min.js")
     return Path(AXE).read_text("utf-8")
-
-
-@pytest.fixture
-async def place(tmp_path: Path) -> StorageManager:
-    sm = StorageManager.from_url(f"{tmp_path}/base")
-    shutil.copytree(EXAMPLE, tmp_path / "base" / "harbour-books")
-    await store_small(sm)
-    return sm
 
 
 async def has_no_fault(page: Page, axe: str, where: str) -> None:

@@ -1,19 +1,16 @@
 """The viewer in a real browser: live, and as a file that is opened offline."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from browsers import launched
 from playwright.async_api import Browser, Error, Page, expect
-from stored import store_small
 
 from storage_manager import StorageManager
 from storage_manager.viewer import render_session, serve
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "sessions" / "harbour-books"
 SHOWN = "#stage[data-state=shown]"
 
 
@@ -38,15 +35,6 @@ async def browser(chromium: str, outside: tuple[int, list[bytes]]) -> AsyncItera
     rules = f"--host-resolver-rules=MAP outside.test:80 127.0.0.1:{outside[0]}"
     async with launched(chromium, rules) as started:
         yield started
-
-
-@pytest.fixture
-async def place(tmp_path: Path) -> StorageManager:
-    """The example, and a session with a hostile page."""
-    sm = StorageManager.from_url(f"{tmp_path}/base")
-    shutil.copytree(EXAMPLE, tmp_path / "base" / "harbour-books")
-    await store_small(sm)
-    return sm
 
 
 async def replays(page: Page) -> None:
