@@ -1,6 +1,5 @@
 """One run of copying: what is unlike at the target, step by step, and what could not be copied."""
 
-from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from hashlib import md5
@@ -9,15 +8,14 @@ from typing import NamedTuple
 from storage_manager.errors import InvalidDataError, StorageManagerError, translate, translating
 from storage_manager.filesystems import File, Found
 from storage_manager.filesystems.digests import md5_in
-from storage_manager.inventory import list_files
-from storage_manager.layout import COMPONENTS, MANIFEST_FILENAME, is_id, join
+from storage_manager.inventory import files_by_step
+from storage_manager.layout import BY_FILENAME, COMPONENTS, MANIFEST_FILENAME, is_id, join
 from storage_manager.redaction import Redactor, redacted
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead
 
 __all__ = ["Copying", "Task"]
 
-_ROWS = {row.filename: row for row in COMPONENTS}
 _SESSION_FILES = {MANIFEST_FILENAME}
 HOPELESS = 16  # failures before any success, by which a place is known that cannot be used
 _SHOWN = 5  # failed steps that an error names
@@ -52,9 +50,9 @@ class Copying:
                     yield task
 
     async def _list(self, session_id: str) -> list[Task]:
-        there = await _by_step(self.source, session_id)
-        here = await _by_step(self.target, session_id)
-        step_ids = [name for name in sorted(there) if is_id(name) and _ROWS.keys() & there[name].keys()]
+        there = await files_by_step(self.source, session_id)
+        here = await files_by_step(self.target, session_id)
+        step_ids = [name for name in sorted(there) if is_id(name) and BY_FILENAME.keys() & there[name].keys()]
         if self.named is not None and not step_ids:
             self._missing.append(self.source.url_for(session_id))
         end = [""] if step_ids else []
@@ -63,8 +61,8 @@ class Copying:
     @property
     def is_hopeless(self) -> bool:
         """True where the first steps all failed, and not for what is in them: the place cannot be used."""
-        faults = [error for error in self.failed if not isinstance(error, InvalidDataError)]
-        return self.done == len(faults) == HOPELESS
+        are_faults = [not isinstance(error, InvalidDataError) for error in self.failed[:HOPELESS]]
+        return self.done == sum(are_faults) == HOPELESS
 
     async def attempt(self, task: Task) -> tuple[Task, bool | StorageManagerError]:
         """Copy what is unlike at the target: True where something was written, or why it could not be.
@@ -82,7 +80,9 @@ class Copying:
             outcome = await self._attempt(task)
         if isinstance(outcome, StorageManagerError):
             self.failed.append(outcome)
-        self._is_whole = not task.step_id or (self._is_whole and not isinstance(outcome, StorageManagerError))
+            self._is_whole = False
+        if not task.step_id:
+            self._is_whole = True  # the next one
 
     async def _attempt(self, task: Task) -> bool | StorageManagerError:
         source_url, target_url = (place.url_for(task.session_id, task.step_id or None) for place in self._places)
@@ -93,7 +93,7 @@ class Copying:
             return error
 
     async def _copy(self, task: Task, source_url: str, target_url: str) -> bool:
-        names = [name for name in task.source if name in (_ROWS if task.step_id else _SESSION_FILES)]
+        names = [name for name in task.source if name in (BY_FILENAME if task.step_id else _SESSION_FILES)]
         if not self.target.redact:
             names = [name for name in names if not _is_known(task.source[name], task.target.get(name))]
         data = dict(zip(names, await _read(self.source, source_url, names), strict=True))
@@ -132,15 +132,6 @@ class Copying:
         raise type(first)(why, operation="copy", url=first.url) from first
 
 
-async def _by_step(storage: StorageManager, session_id: str) -> Mapping[str, dict[str, Found]]:
-    """The files of a session by step and name; those of the session itself below ""."""
-    steps: dict[str, dict[str, Found]] = defaultdict(dict)
-    async for found in list_files(storage, session_id):
-        step_id, _, name = found.name.rpartition("/")
-        steps[step_id][name] = found
-    return steps
-
-
 async def _read(storage: StorageManager, url: str, names: list[str]) -> list[bytes]:
     paths = [join(url, name) for name in names]
     answers = await storage.async_fs._read_files(paths)
@@ -168,4 +159,4 @@ def _redacted(redact: Redactor, data: Mapping[str, bytes], url: str) -> dict[str
 
 
 def _content_type(name: str, data: bytes) -> str:
-    return _ROWS[name].content_type(data) if name in _ROWS else "application/json"
+    return BY_FILENAME[name].content_type(data) if name in BY_FILENAME else "application/json"

@@ -1,6 +1,7 @@
 """Whether a session is whole: its seal, and what is wrong with it; and what killed writers left in a place."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -14,17 +15,16 @@ from pydantic import AfterValidator, BaseModel, NonNegativeInt, ValidationError
 
 from storage_manager.errors import InvalidDataError, is_missing, may_pass, translate, translating
 from storage_manager.filesystems import File
-from storage_manager.inventory import is_component, list_files
-from storage_manager.layout import COMPONENTS, MANIFEST_FILENAME, join
+from storage_manager.inventory import list_files
+from storage_manager.layout import BY_FILENAME, MANIFEST_FILENAME, is_component, join
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead, settled
 
 __all__ = ["Problem", "seal_session", "sweep", "verify_session"]
 
+logger = logging.getLogger(__name__)
+
 _CONCURRENCY = 8  # steps in memory at a time, each of which is a page and its screenshot
-
-_ROWS = {row.filename: row for row in COMPONENTS}
-
 
 _Kind = Literal["missing", "changed", "unlisted", "unreadable", "leftover"]
 Out = TypeVar("Out")
@@ -88,7 +88,7 @@ async def seal_session(storage: StorageManager, session_id: str) -> str:
 
 async def _components(storage: StorageManager, session_id: str) -> dict[str, _Seal]:
     step_ids = await storage.list_steps_for_session(session_id)
-    paths = [[f"{step_id}/{filename}" for filename in _ROWS] for step_id in step_ids]
+    paths = [[f"{step_id}/{filename}" for filename in BY_FILENAME] for step_id in step_ids]
     found: dict[str, _Seal] = {}
     async for step in _looked_at(_sealed, storage, storage.url_for(session_id), paths):
         found |= step
@@ -152,7 +152,7 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
         if not names:
             problems.append(Problem(url, "missing", "there is no such session"))
         hidden = [join(url, name) for name in names if name.startswith(".") or "/." in name]
-        leftovers = hidden + await storage.async_fs._unfinished(url)
+        leftovers = hidden + await _unfinished(storage, url)
         problems += [Problem(left, "leftover", "a writer left it: sweep, or delete it") for left in leftovers]
         sealed = manifest.components if manifest else {}
         look = partial(_problems, sealed if manifest else None)
@@ -160,6 +160,16 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
         async for found in _looked_at(look, storage, url, [list(paths) for _, paths in steps]):
             problems += found
     return sorted(problems)
+
+
+async def _unfinished(storage: StorageManager, url: str) -> list[str]:
+    """Uploads that were begun; a session can be verified without the right to list them, which few are given."""
+    try:
+        unfinished: list[str] = await storage.async_fs._unfinished(url)
+    except PermissionError as error:
+        logger.warning("unfinished uploads to %s are not looked for (s3:ListBucketMultipartUploads): %s", url, error)
+        return []
+    return unfinished
 
 
 async def _manifest(storage: StorageManager, url: str) -> tuple[_Manifest | None, list[Problem]]:
@@ -200,7 +210,7 @@ def _fault(path: str, data: bytes, sealed: Mapping[str, _Seal] | None) -> tuple[
         was, now = sealed[path], _seal(data)
         return "changed", f"{now.size} bytes, SHA-256 {now.sha256}; sealed were {was.size} bytes, SHA-256 {was.sha256}"
     try:
-        _ROWS[path.rpartition("/")[2]].decode(data)
+        BY_FILENAME[path.rpartition("/")[2]].decode(data)
     except ValueError as error:
         return "unreadable", f"it cannot be decoded: {error}"
     return None

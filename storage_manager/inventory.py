@@ -1,20 +1,18 @@
 """What a session holds, as a listing tells it: names, sizes and times, without reading a component."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import NamedTuple
 
 from storage_manager.errors import translating
 from storage_manager.filesystems import Found
-from storage_manager.layout import COMPONENTS, is_id
+from storage_manager.layout import is_id
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead
 
-__all__ = ["Summary", "count_steps", "is_component", "list_files", "summarize"]
-
-
-_FILENAMES = {row.filename for row in COMPONENTS}
+__all__ = ["Summary", "count_steps", "files_by_step", "list_files", "summarize"]
 
 
 class Summary(NamedTuple):
@@ -43,10 +41,17 @@ async def list_files(storage: StorageManager, session_id: str, step_id: str | No
                     yield found
 
 
-def is_component(name: str) -> bool:
-    """True for the name of a component below its session: `step_000001/action.json`."""
-    step_id, _, filename = name.rpartition("/")
-    return is_id(step_id) and filename in _FILENAMES
+async def files_by_step(storage: StorageManager, session_id: str) -> Mapping[str, dict[str, Found]]:
+    """The files of a session by step id and name, for any step id; those of the session itself are below "".
+
+    Raises:
+        As list_files.
+    """
+    steps: dict[str, dict[str, Found]] = defaultdict(dict)
+    async for found in list_files(storage, session_id):
+        step_id, _, name = found.name.rpartition("/")
+        steps[step_id][name] = found
+    return steps
 
 
 async def summarize(storage: StorageManager, session_id: str) -> Summary:

@@ -15,6 +15,7 @@ from storage_manager.errors import InvalidDataError, InvalidIdError
 __all__ = [
     "ACTION_DATA_FILENAME",
     "ALL_COMPONENTS",
+    "BY_FILENAME",
     "COMPONENTS",
     "HTML_FILENAME",
     "MANIFEST_FILENAME",
@@ -26,6 +27,7 @@ __all__ = [
     "StepData",
     "check_id",
     "formats",
+    "is_component",
     "is_id",
     "join",
     "only_ids",
@@ -154,6 +156,13 @@ COMPONENTS = (
     Format("metadata", METADATA_FILENAME, "metadata", "metadata_path", _JSON_TYPE, encode_json, decode_json),
 )
 # fmt: on
+BY_FILENAME = {row.filename: row for row in COMPONENTS}
+
+
+def is_component(path: str) -> bool:
+    """True for the path of a component below its session: `step_000001/action.json`."""
+    step_id, _, filename = path.rpartition("/")
+    return is_id(step_id) and filename in BY_FILENAME
 
 
 def formats(components: Sequence[Component]) -> list[Format]:

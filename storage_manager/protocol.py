@@ -16,13 +16,12 @@ from fsspec.utils import tokenize
 from storage_manager.config import arguments_of
 from storage_manager.errors import InvalidDataError, InvalidIdError, StorageManagerError
 from storage_manager.filesystems.base import STAGING_PREFIX
-from storage_manager.layout import COMPONENTS
+from storage_manager.layout import BY_FILENAME
 from storage_manager.storage import StorageManager
 
 __all__ = ["SessionFileSystem"]
 
 _LEVELS = 3  # session, step, component
-_FILENAMES = {row.filename for row in COMPONENTS}
 
 
 class SessionFileSystem(AbstractFileSystem):
@@ -161,7 +160,7 @@ class SessionFileSystem(AbstractFileSystem):
     def isdir(self, path: Any) -> bool:
         """S3 is not asked of a component, which is a file: fsspec asks of each name that a pattern gave."""
         *ids, name = self._strip_protocol(path).split("/")
-        is_component = len(ids) == _LEVELS - 1 and name in _FILENAMES
+        is_component = len(ids) == _LEVELS - 1 and name in BY_FILENAME
         return not (is_component and self.fs.async_impl) and bool(self.fs.isdir(self._join(path)))
 
     def _below(self, path: Any) -> Any:

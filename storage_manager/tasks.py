@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from contextlib import suppress
 from typing import TypeVar
 
-__all__ = ["ahead", "settled"]
+__all__ = ["Progress", "ahead", "settled"]
+
+Progress = Callable[[int, int | None], None]  # called with how many are done, and how many there are in all
 
 In = TypeVar("In")
 Out = TypeVar("Out")

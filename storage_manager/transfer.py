@@ -2,20 +2,19 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from storage_manager.copying import Copying
 from storage_manager.errors import InvalidDataError, InvalidIdError, translating
-from storage_manager.inventory import count_steps, is_component, list_files
+from storage_manager.inventory import count_steps, list_files
+from storage_manager.layout import is_component
 from storage_manager.storage import StorageManager
-from storage_manager.tasks import ahead, settled
+from storage_manager.tasks import Progress, ahead, settled
 
-__all__ = ["Progress", "copy_sessions", "purge_sessions", "purging"]
-
-Progress = Callable[[int, int | None], None]
+__all__ = ["copy_sessions", "purge_sessions", "purging"]
 
 
 async def copy_sessions(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from answers import XML, Answers, http
+from answers import XML, Answers, http, listing
 from places import Make
 
 from storage_manager import InvalidIdError, S3OperationError, StorageManager
@@ -177,6 +177,32 @@ async def test_a_service_that_fails_says_nothing_of_the_session(answered_by: Ans
     sm, _ = await answered_by(listed, uploads, http("503 Slow Down", ""))
     with pytest.raises(S3OperationError, match=r"cannot verify .*metadata.json"):
         await verify_session(sm, "run-1")
+
+
+def uploads_answer(*keys: str, following: str = "") -> bytes:
+    """A page of ListMultipartUploads."""
+    rows = "".join(f"<Upload><Key>{key}</Key><UploadId>1</UploadId></Upload>" for key in keys)
+    marks = f"<NextKeyMarker>{following}</NextKeyMarker><NextUploadIdMarker>1</NextUploadIdMarker>" if following else ""
+    tail = f"<IsTruncated>{'true' if following else 'false'}</IsTruncated>{marks}"
+    xml = f"{XML}<ListMultipartUploadsResult>{rows}{tail}</ListMultipartUploadsResult>"
+    return http("200 OK", xml, content_type="application/xml")
+
+
+async def test_unfinished_uploads_are_listed_to_the_last_page(answered_by: Answers) -> None:
+    pages = [
+        uploads_answer("run-1/a/action.json", following="run-1/a/action.json"),
+        uploads_answer("run-1/b/action.json"),
+    ]
+    sm, server = await answered_by(listing(), *pages)
+    assert await found(sm) == [("", "missing"), ("a/action.json", "leftover"), ("b/action.json", "leftover")]
+    assert b"key-marker=run-1%2Fa%2Faction.json" in server.asked[2]
+
+
+async def test_who_may_not_list_uploads_may_verify(answered_by: Answers, caplog: pytest.LogCaptureFixture) -> None:
+    denied = f"{XML}<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+    sm, _ = await answered_by(listing(), http("403 Forbidden", denied, content_type="application/xml"))
+    assert await found(sm) == [("", "missing")]
+    assert "are not looked for (s3:ListBucketMultipartUploads)" in caplog.text
 
 
 async def test_another_id_is_refused_before_any_io(make: Make) -> None:

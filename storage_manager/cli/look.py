@@ -21,8 +21,7 @@ from storage_manager.cli.run import run
 from storage_manager.cli.show import show
 from storage_manager.cli.text import as_json as line
 from storage_manager.cli.text import columns, count, duration, moment, size
-from storage_manager.filesystems import Found
-from storage_manager.inventory import list_files, summarize
+from storage_manager.inventory import files_by_step, summarize
 from storage_manager.layout import COMPONENTS
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead
@@ -119,11 +118,9 @@ async def _steps(storage: StorageManager, session_id: str, as_json: bool) -> Non
 
 
 async def _steps_long(storage: StorageManager, session_id: str, as_json: bool) -> None:
-    steps: dict[str, dict[str, Found]] = {step_id: {} for step_id in await require_session(storage, session_id)}
-    async for found in list_files(storage, session_id):
-        step_id, _, name = found.name.rpartition("/")
-        steps.get(step_id, {})[name] = found
-    for step_id, files in steps.items():
+    step_ids, found = await require_session(storage, session_id), await files_by_step(storage, session_id)
+    for step_id in step_ids:
+        files = found.get(step_id, {})
         facts = {"session_id": session_id, "step_id": step_id, "url": storage.url_for(session_id, step_id)}
         sizes: dict[str, int] = {row.name: files[row.filename].size for row in COMPONENTS if row.filename in files}
         click.echo(line({**facts, "components": sizes}) if as_json else _step_text(step_id, sizes))

@@ -16,8 +16,8 @@ from storage_manager.cli.progress import Progress
 from storage_manager.cli.run import run
 from storage_manager.cli.text import age, count, size
 from storage_manager.errors import InvalidDataError
-from storage_manager.inventory import is_component, list_files, summarize
-from storage_manager.layout import COMPONENTS, is_id
+from storage_manager.inventory import list_files, summarize
+from storage_manager.layout import COMPONENTS, is_component, is_id
 from storage_manager.transfer import copy_sessions, purging
 
 __all__ = ["cp", "get", "purge", "put", "rm"]

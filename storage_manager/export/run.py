@@ -10,11 +10,10 @@ from typing import Any, Protocol, TypeVar
 from storage_manager.errors import StorageManagerError, translating
 from storage_manager.export.steps import Row
 from storage_manager.export.target import Target
-from storage_manager.tasks import ahead, settled
+from storage_manager.tasks import Progress, ahead, settled
 
-__all__ = ["BATCH_BYTES", "Progress", "Sink", "run"]
+__all__ = ["BATCH_BYTES", "Sink", "run"]
 
-Progress = Callable[[int, int | None], None]
 Out = TypeVar("Out")
 
 BATCH_ROWS = 256

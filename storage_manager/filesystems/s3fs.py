@@ -33,13 +33,18 @@ from storage_manager.filesystems.base import (
 )
 from storage_manager.filesystems.client import lifespan, new_session, settle_in
 from storage_manager.filesystems.digests import check_digest
-from storage_manager.layout import COMPONENTS, is_id
+from storage_manager.layout import is_component, is_id
 from storage_manager.tasks import settled
 
 __all__ = ["PAGE", "S3FileSystem"]
 
 PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
 ROUNDS = 20  # of a deletion that meets less than a page: others go on writing there
+# What the next page is asked with, by the name that the page before has it.
+_FOLLOWING = {
+    "list_objects_v2": {"ContinuationToken": "NextContinuationToken"},
+    "list_multipart_uploads": {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"},
+}
 _FAILURES = (OSError, BotoCoreError, aiohttp.ClientError)  # what a request can end in
 # By these an answer is known to come from S3.
 _PROOFS = {"put_object": {"ETag"}, "get_object": {"ETag"}, "list_objects_v2": {"Name", "KeyCount"}}
@@ -199,37 +204,40 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         for start in range(0, len(probes), PAGE):
             for error in await self._delete_keys(bucket, probes[start : start + PAGE]):
                 raise _refused(error)
-        uploads = [row for row in await self._uploads(path, 2) if _age(row["Initiated"]) > older_than]
+        mine = [row for name, row in await self._uploads(path) if _is_ours(name)]
+        uploads = [row for row in mine if _age(row["Initiated"]) > older_than]
         for row in uploads:
             await self._call_s3("abort_multipart_upload", Bucket=bucket, Key=row["Key"], UploadId=row["UploadId"])
         return len(probes) + len(uploads)
 
-    async def _uploads(self, path: str, ids: int) -> list[dict[str, Any]]:
-        """Those of components, which lie so many ids below."""
+    async def _uploads(self, path: str) -> list[tuple[str, dict[str, Any]]]:
+        """Those that were begun below a directory, by their path there."""
         bucket, key, _ = self.split_path(path)
         prefix = key.rstrip("/") + "/" if key else ""
         rows = [row async for row in self._rows("list_multipart_uploads", "Uploads", Bucket=bucket, Prefix=prefix)]
-        return [row for row in rows if _is_component(row["Key"].removeprefix(prefix), ids)]
+        return [(row["Key"].removeprefix(prefix), row) for row in rows]
 
     async def _unfinished(self, path: str) -> list[str]:
-        bucket = self.split_path(path)[0]
-        return [f"s3://{bucket}/{row['Key']}" for row in await self._uploads(path, 1)]
+        return [f"{path}/{name}" for name, _ in await self._uploads(path) if is_component(name)]
 
     async def _rows(self, method: str, name: str, **request: Any) -> AsyncIterator[dict[str, Any]]:
         """What a listing names, over all its pages."""
-        client = await self.set_session()
-        async for answer in client.get_paginator(method).paginate(**request):
+        while True:
+            answer = await self._call_s3(method, **request)
             for row in answer.get(name, ()):
                 yield row
+            if not answer.get("IsTruncated"):
+                return
+            request |= {key: answer[following] for key, following in _FOLLOWING[method].items()}
+
+
+def _is_ours(path: str) -> bool:
+    session_id, _, component = path.partition("/")
+    return is_id(session_id) and is_component(component)
 
 
 def _age(written: datetime) -> float:
     return (datetime.now(timezone.utc) - written).total_seconds()
-
-
-def _is_component(path: str, ids: int) -> bool:
-    *names, filename = path.split("/")
-    return len(names) == ids and all(map(is_id, names)) and filename in {row.filename for row in COMPONENTS}
 
 
 def _what_is_left(errors: Sequence[dict[str, str]], key: str) -> Exception:
