@@ -43,7 +43,8 @@ async def copy_sessions(
         The number of steps of which something was written.
 
     Raises:
-        InvalidIdError, InvalidDataError: refused before any I/O: an id is not allowed, or both places are the same.
+        InvalidIdError, InvalidDataError: refused before any I/O: an id is not allowed, or the target is the source, or
+            lies among its sessions; or, after the others are copied, a session that is named is not there.
         StorageManagerError: of the first failure's class: how many steps were not copied, which, and why.
         ValueError: a concurrency below 1.
     """
