@@ -5,10 +5,10 @@ from contextlib import aclosing
 from hashlib import md5
 from typing import NamedTuple
 
-from storage_manager.errors import InvalidDataError, StorageManagerError, translate, translating
+from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.filesystems import File, Found
 from storage_manager.filesystems.digests import md5_in
-from storage_manager.inventory import files_by_step
+from storage_manager.inventory import files_by_step, read_stored
 from storage_manager.layout import BY_FILENAME, COMPONENTS, MANIFEST_FILENAME, is_id, join
 from storage_manager.redaction import Redactor, redacted
 from storage_manager.storage import StorageManager
@@ -96,7 +96,8 @@ class Copying:
         names = [name for name in task.source if name in (BY_FILENAME if task.step_id else _SESSION_FILES)]
         if not self.target.redact:
             names = [name for name in names if not _is_known(task.source[name], task.target.get(name))]
-        data = dict(zip(names, await _read(self.source, source_url, names), strict=True))
+        read = await read_stored(self.source, [join(source_url, name) for name in names], "copy")
+        data = dict(zip(names, read, strict=True))
         if self.target.redact:
             data = _redacted(self.target.redact, data, source_url)
         there = [await self._has(join(target_url, name), data[name], task.target.get(name)) for name in data]
@@ -130,15 +131,6 @@ class Copying:
         more = ", ..." if len(self.failed) > _SHOWN else ""
         why = f"not copied: {len(self.failed)} of {self.done} steps ({urls}{more}). Run it again to go on. {first}"
         raise type(first)(why, operation="copy", url=first.url) from first
-
-
-async def _read(storage: StorageManager, url: str, names: list[str]) -> list[bytes]:
-    paths = [join(url, name) for name in names]
-    answers = await storage.async_fs._read_files(paths)
-    for path, answer in zip(paths, answers, strict=True):
-        if isinstance(answer, Exception):
-            raise translate(answer, "copy", path)
-    return list(answers)
 
 
 def _is_known(source: Found, target: Found | None) -> bool:

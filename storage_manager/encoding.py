@@ -26,11 +26,11 @@ __all__ = [
 MAX_JSON_DEPTH = 200
 MAX_JSON_INT = 10**4300  # Python reads no more digits (sys.int_info.default_max_str_digits)
 
-_Place = tuple[str | int, ...]  # the keyword of the component, then the keys and indices that lead to a value
+_KeyPath = tuple[str | int, ...]  # the keyword of the component, then the keys and indices that lead to a value
 
 
-def _show(place: _Place) -> str:
-    keyword, *names = place
+def _show(where: _KeyPath) -> str:
+    keyword, *names = where
     return f"{keyword}{''.join(f'[{_short(name)}]' for name in names[:8])}{'[…]' if len(names) > 8 else ''}"
 
 
@@ -39,60 +39,60 @@ def _short(name: object) -> str:
     return text if len(text) <= 60 else text[:60] + "…"
 
 
-def _refusal(place: _Place, why: str) -> InvalidDataError:
-    return InvalidDataError(f"{_show(place)} cannot be stored: {why}")
+def _refusal(where: _KeyPath, why: str) -> InvalidDataError:
+    return InvalidDataError(f"{_show(where)} cannot be stored: {why}")
 
 
-def _utf8(value: str, place: _Place) -> bytes:
+def _utf8(value: str, where: _KeyPath) -> bytes:
     try:
         return value.encode()
     except UnicodeEncodeError as error:
-        raise _refusal(place, f"the lone surrogate at position {error.start} has no UTF-8 form") from error
+        raise _refusal(where, f"the lone surrogate at position {error.start} has no UTF-8 form") from error
 
 
-def _plain_text(value: str, place: _Place) -> str:
-    return value if value.isascii() else _utf8(value, place).decode()
+def _plain_text(value: str, where: _KeyPath) -> str:
+    return value if value.isascii() else _utf8(value, where).decode()
 
 
-def _plain_number(value: float, place: _Place) -> float:
+def _plain_number(value: float, where: _KeyPath) -> float:
     if isinstance(value, float) and not math.isfinite(value):
-        raise _refusal(place, f"{value} is no JSON number (RFC 8259, section 6)")
+        raise _refusal(where, f"{value} is no JSON number (RFC 8259, section 6)")
     if isinstance(value, int) and not -MAX_JSON_INT < value < MAX_JSON_INT:
-        raise _refusal(place, "an integer of more than 4300 digits is not read back by Python")
+        raise _refusal(where, "an integer of more than 4300 digits is not read back by Python")
     return value
 
 
-def _plain_key(key: object, place: _Place) -> str:
+def _plain_key(key: object, where: _KeyPath) -> str:
     if not isinstance(key, str):
-        raise _refusal(place, f"the key {_short(key)} is a {type(key).__name__}, and JSON has only str keys")
-    return _plain_text(key, place)
+        raise _refusal(where, f"the key {_short(key)} is a {type(key).__name__}, and JSON has only str keys")
+    return _plain_text(key, where)
 
 
-def _plain_other(value: object, place: _Place) -> Any:
+def _plain_other(value: object, where: _KeyPath) -> Any:
     """What is not one of JSON's types, as pydantic encodes it (datetime, UUID, Path, Enum, dataclass, model)."""
-    with refusing(_show(place), f"{type(value).__module__}.{type(value).__qualname__} has no JSON form"):
-        return _plain(to_jsonable_python(value), place)
+    with refusing(_show(where), f"{type(value).__module__}.{type(value).__qualname__} has no JSON form"):
+        return _plain(to_jsonable_python(value), where)
 
 
-def _plain(value: object, place: _Place) -> Any:
-    """The value in JSON's own types, equal to it; or refused, naming the place."""
-    if len(place) > MAX_JSON_DEPTH + 1:  # the place begins with the keyword
-        raise _refusal(place, f"nested deeper than {MAX_JSON_DEPTH} levels, or in itself")
+def _plain(value: object, where: _KeyPath) -> Any:
+    """The value in JSON's own types, equal to it; or refused, naming where it is."""
+    if len(where) > MAX_JSON_DEPTH + 1:  # the path begins with the keyword
+        raise _refusal(where, f"nested deeper than {MAX_JSON_DEPTH} levels, or in itself")
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return _plain_text(value, place)
+        return _plain_text(value, where)
     if isinstance(value, (int, float)):
-        return _plain_number(value, place)
+        return _plain_number(value, where)
     if isinstance(value, Mapping):
-        return {_plain_key(key, place): _plain(item, (*place, key)) for key, item in value.items()}
+        return {_plain_key(key, where): _plain(item, (*where, key)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, (*place, index)) for index, item in enumerate(value)]
-    return _plain_other(value, place)
+        return [_plain(item, (*where, index)) for index, item in enumerate(value)]
+    return _plain_other(value, where)
 
 
 def encode_json(value: object, keyword: str) -> bytes:
-    """The bytes of a mapping; InvalidDataError names the place of what JSON cannot hold."""
+    """The bytes of a mapping; InvalidDataError names where that is which JSON cannot hold."""
     with refusing(keyword, "it cannot be read"):
         plain = _plain(value, (keyword,))
     if not isinstance(plain, dict):

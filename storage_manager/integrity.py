@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, NonNegativeInt, ValidationError
 
 from storage_manager.errors import InvalidDataError, is_missing, may_pass, translate, translating
 from storage_manager.filesystems import File
-from storage_manager.inventory import list_files
+from storage_manager.inventory import list_files, read_stored
 from storage_manager.layout import BY_FILENAME, MANIFEST_FILENAME, is_component, join
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead, settled
@@ -174,11 +174,9 @@ async def _unfinished(storage: StorageManager, url: str) -> list[str]:
 
 async def _manifest(storage: StorageManager, url: str) -> tuple[_Manifest | None, list[Problem]]:
     path = join(url, MANIFEST_FILENAME)
-    [answer] = await storage.async_fs._read_files([path])
-    if isinstance(answer, Exception):
-        raise translate(answer, "verify", path)
+    [data] = await read_stored(storage, [path], "verify")
     try:
-        return _Manifest.model_validate_json(answer), []
+        return _Manifest.model_validate_json(data), []
     except ValidationError as error:
         why = f"no manifest of this library's: {error.errors()[0]['msg']}; seal the session again"
         return None, [Problem(path, "unreadable", why)]

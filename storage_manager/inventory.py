@@ -1,18 +1,18 @@
-"""What a session holds, as a listing tells it: names, sizes and times, without reading a component."""
+"""What a session holds: names, sizes and times as a listing tells them, and the bytes as they are stored."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import NamedTuple
 
-from storage_manager.errors import translating
+from storage_manager.errors import translate, translating
 from storage_manager.filesystems import Found
 from storage_manager.layout import is_id
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead
 
-__all__ = ["Summary", "count_steps", "files_by_step", "list_files", "summarize"]
+__all__ = ["Summary", "count_steps", "files_by_step", "list_files", "read_stored", "summarize"]
 
 
 class Summary(NamedTuple):
@@ -79,3 +79,19 @@ async def count_steps(storage: StorageManager, session_ids: Iterable[str] | None
     sessions = storage.iter_sessions() if session_ids is None else session_ids
     async with aclosing(ahead(storage.list_steps_for_session, sessions, 16)) as listings:
         return sum([len(steps) async for steps in listings])
+
+
+async def read_stored(storage: StorageManager, urls: Sequence[str], operation: str) -> list[bytes]:
+    """The bytes at the URLs of components, as they are stored, decodable or not.
+
+    Parameters:
+        operation: in whose name the errors are.
+
+    Raises:
+        S3OperationError, S3ConfigError, LocalStorageError: the first of them that is missing, or cannot be read.
+    """
+    answers = await storage.async_fs._read_files(urls)
+    for url, answer in zip(urls, answers, strict=True):
+        if isinstance(answer, Exception):
+            raise translate(answer, operation, url)
+    return list(answers)

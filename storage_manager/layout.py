@@ -1,8 +1,7 @@
-"""How a session lies in storage: ids, the table of components, URLs, encoding and decoding.
+"""How a session lies in storage: ids, the table of components, URLs.
 
-A path is always `f"{root}/{session}/{step}/{file}"`. JSON is UTF-8, one line ending in a newline, so that each
-file is JSON (RFC 8259) and JSON Lines (jsonlines.org) at once. `COMPONENTS` is the one table from which
-storing, retrieving and everything above follow.
+A path is always `f"{root}/{session}/{step}/{file}"`. `COMPONENTS` is the one table from which storing, retrieving and
+everything above follow.
 """
 
 import re

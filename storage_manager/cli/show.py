@@ -11,8 +11,8 @@ from storage_manager.cli.place import command, found_at, json_option, open_place
 from storage_manager.cli.run import run, shown
 from storage_manager.cli.text import as_json as line
 from storage_manager.cli.text import columns, moment, one_line, size
-from storage_manager.errors import translate
 from storage_manager.filesystems import Found
+from storage_manager.inventory import read_stored
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, Component, formats
 
 __all__ = ["show"]
@@ -81,11 +81,8 @@ def _write(root: str | None, session: str, step: str, component: Component, outp
 async def _read(root: str | None, session: str, step: str, component: Component) -> bytes:
     async with open_place(root) as storage:
         await found_at(storage, session, step)
-        url = storage.url_for(session, step, component)
-        [answer] = await storage.async_fs._read_files([url])
-        if isinstance(answer, Exception):
-            raise translate(answer, "retrieve", url)
-        return bytes(answer)
+        [data] = await read_stored(storage, [storage.url_for(session, step, component)], "retrieve")
+        return data
 
 
 async def _look(root: str | None, session: str, step: str) -> _Look:

@@ -9,7 +9,6 @@ import errno
 import os
 import re
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -20,11 +19,11 @@ from fsspec.core import split_protocol, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
+from storage_manager.filesystems.base import STAGED, hidden_name
 from storage_manager.storage import StorageManager
 
 __all__ = ["Target", "target_url"]
 
-STAGING = re.compile(r"\.staging-[0-9a-f]{32}")
 STALE_SECONDS = 86400  # an export adds a file more often than once a day: what is older was left by a kill
 
 
@@ -68,7 +67,7 @@ class Target:
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None) -> None:
         self.url = url
         self._options = dict(storage_options or {})
-        self._staging = f"{url}/.staging-{uuid.uuid4().hex}"
+        self._staging = f"{url}/{hidden_name()}"
 
     @cached_property
     def _fs(self) -> AbstractFileSystem:
@@ -114,7 +113,7 @@ class Target:
         with suppress(StorageManagerError), translating("export", self.url):
             self._remove(self._staging)
         with suppress(StorageManagerError), translating("export", self.url):
-            staged = (f"{self.url}/{name}" for name in self._names() if STAGING.fullmatch(name))
+            staged = (f"{self.url}/{name}" for name in self._names() if STAGED.fullmatch(name))
             for path in staged:
                 if self._modified(path) < time.time() - STALE_SECONDS:
                     self._remove(path)

@@ -1,7 +1,7 @@
-"""What StorageManager asks of a filesystem: six literal things, each one call.
+"""What the library asks of a filesystem: a few literal things, each one call.
 
 Literal: a path is a name, never a pattern. Every filesystem here is an fsspec `AsyncFileSystem`, so that any
-other method of fsspec is there too; these six exist because fsspec's own expand globs, stop at the first
+other method of fsspec is there too; these exist because fsspec's own expand globs, stop at the first
 error while the siblings run on, or have no pages.
 """
 
@@ -65,7 +65,7 @@ class Found(NamedTuple):
 
 
 class LiteralFileSystem(AsyncFileSystem):
-    """The six, made from fsspec's own methods: for S3, and for any backend that has no better way."""
+    """These, made from fsspec's own methods: for S3, and for any backend that has no better way."""
 
     cachable = False
     max_in_flight = 32  # requests of one instance at a time

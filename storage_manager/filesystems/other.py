@@ -1,4 +1,4 @@
-"""Any other fsspec backend (`memory://`, `gs://`, `sftp://`, ...) behind the same six literal things.
+"""Any other fsspec backend (`memory://`, `gs://`, `sftp://`, ...) behind the same literal things.
 
 An asynchronous backend is awaited, a synchronous one runs in worker threads. A component is as whole as the
 backend writes it: what this library adds for S3 and local disk, it cannot add here.

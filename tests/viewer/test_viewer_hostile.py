@@ -268,6 +268,7 @@ async def test_the_corpus_has_teeth(watched: Watched) -> None:
             await it.wait_for(lambda: it.connections > before, name)  # noqa: B023 (it is called at once)
         for name in ALONE:
             await (await watched.page()).goto(url + name)
+            await it.wait_for(lambda: name in it.names, name)  # noqa: B023 (while it is in front)
         page = await watched.page()
         await page.goto(f"{url}start")
         await page.evaluate(FRAME_ALL, sorted(set(toothed) - ALONE - SILENT))
