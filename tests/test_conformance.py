@@ -43,24 +43,32 @@ class TestMemory(StorageManagerTests):
         return StorageManager.from_url(f"memory://{uuid.uuid4().hex}")
 
 
-@pytest.mark.parametrize("mine", ["mine/t/metadata.json", "notes.txt", ".hidden/notes.txt"])
-def test_a_place_with_data_is_refused(tmp_path: Path, mine: str) -> None:
+MINE = ["mine/t/metadata.json", "notes.txt", ".hidden/notes.txt"]
+A_CLASS = """
+class Test{number}(StorageManagerTests):
+    @pytest.fixture
+    def storage(self):
+        return StorageManager(local_base_path={place!r})
+"""
+
+
+def test_a_place_with_data_is_refused(tmp_path: Path) -> None:
     """What the suite deletes afterwards is its own."""
-    (tmp_path / "place" / mine).parent.mkdir(parents=True)
-    (tmp_path / "place" / mine).write_text("precious")
-    (tmp_path / "test_it.py").write_text(
-        "import pytest\n"
-        "from storage_manager import StorageManager\n"
-        "from storage_manager.testing import StorageManagerTests\n"
-        "class TestIt(StorageManagerTests):\n"
-        "    @pytest.fixture\n"
-        "    def storage(self):\n"
-        f"        return StorageManager(local_base_path={str(tmp_path / 'place')!r})\n"
+    imports = "import pytest\n" + "".join(
+        f"from {kind.__module__} import {kind.__name__}\n" for kind in (StorageManagerTests, StorageManager)
     )
+    classes = []
+    for number, name in enumerate(MINE):
+        (tmp_path / str(number) / name).parent.mkdir(parents=True)
+        (tmp_path / str(number) / name).write_text("precious")
+        classes.append(A_CLASS.format(number=number, place=str(tmp_path / str(number))))
+    (tmp_path / "test_it.py").write_text(imports + "".join(classes))
     command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "-p", "no:cacheprovider", "-k", "lists"]
     run = subprocess.run([*command, tmp_path / "test_it.py"], capture_output=True, text=True, check=False)
-    assert "is not empty: what lies there would be deleted" in run.stdout
-    assert (tmp_path / "place" / mine).read_text() == "precious"
+    assert run.stdout.count("AssertionError") >= len(MINE)
+    for number, name in enumerate(MINE):
+        assert f"{tmp_path}/{number} is not empty: what lies there would be deleted" in run.stdout
+        assert (tmp_path / str(number) / name).read_text() == "precious"
 
 
 def test_nothing_stays(tmp_path: Path) -> None:

@@ -231,11 +231,12 @@ def test_what_cannot_be_decoded_is_an_error_and_no_crash(data: bytes) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(), inner, max_size=6),
+    max_leaves=20,
 )
 
 
-@given(st.dictionaries(st.text(), JSON))
+@given(st.dictionaries(st.text(), JSON, max_size=6))
 def test_json_round_trips(value: dict[str, Any]) -> None:
     data = encoded(value)
     assert METADATA.decode(data) == value
@@ -534,7 +535,7 @@ def test_any_bytes_are_decoded_or_refused(data: bytes) -> None:
             assert isinstance(row.decode(data), str if row is HTML else dict)
 
 
-@given(st.dictionaries(st.text(), JSON, min_size=1), st.data())
+@given(st.dictionaries(st.text(), JSON, min_size=1, max_size=6), st.data())
 def test_a_truncated_file_is_never_an_object(value: dict[str, Any], data: Any) -> None:
     """Only the newline may be missing."""
     whole = encoded(value)

@@ -21,7 +21,7 @@ from storage_manager import Step, StorageManager
 from storage_manager.filesystems.base import STAGING_PREFIX
 from storage_manager.filesystems.s3fs import S3FileSystem
 
-POINTS = 15  # for each operation on each backend
+POINTS = 8  # for each operation on each backend
 CHANGING = {"PUT", "POST", "DELETE"}
 
 Make = Callable[..., StorageManager]

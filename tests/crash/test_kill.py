@@ -1,6 +1,6 @@
 """A writer that is killed at any moment leaves whole components, complete new steps, and nothing in sight.
 
-SM_TEST_CRASH_ROUNDS is how many writers are killed at random moments: 300 if it is not set, 1000 for the full count.
+SM_TEST_CRASH_ROUNDS is how many writers are killed at random moments: 100 if it is not set, 1000 for the full count.
 """
 
 import json
@@ -21,7 +21,7 @@ from storage_manager import Step, StorageManager
 from storage_manager.filesystems.base import STAGING_PREFIX
 from storage_manager.integrity import sweep
 
-ROUNDS = int(os.environ.get("SM_TEST_CRASH_ROUNDS", "300"))
+ROUNDS = int(os.environ.get("SM_TEST_CRASH_ROUNDS", "100"))
 MOST = 12  # stores that return before the kill: half of those that a writer does
 WITHIN = 0.0002  # seconds from when a write is seen to the kill
 

@@ -34,10 +34,14 @@ def _plain(value: object) -> object:
     return None if value is pd.NA else value
 
 
+WHERE = ["local", ("moto", "s3fs"), ("moto", "obstore")]
+
+
 # a connection that distributed gives up when a worker leaves is closed by the garbage collector
 @pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <socket.socket.*0.0.0.0:pytest.PytestUnraisableExceptionWarning"
 )
+@pytest.mark.parametrize("make", WHERE, indirect=True, ids=["local", "s3fs", "obstore"])
 async def test_two_workers_give_the_rows_of_an_export(sm: StorageManager, tmp_path: Path, workers: Client) -> None:
     await fill(sm)
     frame = read_dask(sm, components=ALL_COMPONENTS, steps_per_partition=3)

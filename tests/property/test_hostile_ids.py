@@ -335,7 +335,7 @@ LONGER = st.builds(str.__add__, st.sampled_from([name for name in IDS if len(nam
 
 @settings(
     settings.get_profile("property"),
-    max_examples=settings.get_profile("property").max_examples * 40,
+    max_examples=settings.get_profile("property").max_examples * 15,
     # the managers are the same for all examples: that they stay as new is what is tested
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

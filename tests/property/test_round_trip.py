@@ -13,7 +13,7 @@ from storage_manager.layout import COMPONENTS
 
 PROPERTY = settings(
     settings.get_profile("property"),
-    max_examples=settings.get_profile("property").max_examples * 2,
+    max_examples=settings.get_profile("property").max_examples,
     # one place serves all examples of a test: each stores every component of the same step anew
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, expect
 from stored import PNG
 
@@ -196,6 +197,7 @@ async def lay_long(sm: StorageManager, steps: int) -> None:
     )
 
 
+@pytest.mark.parametrize("make", ["local", ("moto", "obstore")], indirect=True, ids=["local", "moto"])
 async def test_a_thousand_steps(sm: StorageManager, browser: Browser, record_property: Any) -> None:
     await lay_long(sm, 1000)
     page = await browser.new_page()
