@@ -149,7 +149,7 @@ def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
         return {"local_base_path": unquote(parts.path), "prefer_s3": False, "require_s3": False}
     if parts.scheme in _S3:
         return {"s3_bucket_name": parts.netloc, "s3_prefix": parts.path, "prefer_s3": True}
-    if parts.scheme in _LOCAL or re.search(r"//.*:.*@|;password=|::", text):
+    if parts.scheme in _LOCAL or re.search(r"//.*(:|%3a).*@|;password=|::", text, re.IGNORECASE):
         raise StorageManagerError(
             "a URL must not hold a password or '::', nor a file URL a host: use storage_options", operation="configure"
         )

@@ -68,6 +68,7 @@ class Connection:
             S3ConfigError: the configuration is wrong on its face, or S3 is required and no bucket configured.
             LocalStorageError: the base directory cannot be created.
             InvalidDataError: redact is neither.
+            ValueError: max_concurrency is below 1.
         """
         config = Config.resolve(
             s3_bucket_name=s3_bucket_name,

@@ -188,12 +188,14 @@ def translate(error: Exception, operation: str, url: str) -> StorageManagerError
     if isinstance(error, StorageManagerError):
         return error
     names = _names(error)
-    reason = str(error).replace("None", "", str(error) == "None")  # some services give a code and no words
-    reason = reason or type(error).__name__
+    said = str(error)
+    reason = said if said not in ("", "None") else type(error).__name__  # some services give a code and no words
     reason = reason if names[0] in reason else f"{names[0]}: {reason}"
-    advice = next((_ADVICE[name] for name in names if name in _ADVICE), None)
+    cls = _error_class(url, names)
+    # what can be done is known of S3 and local disk
+    advice = cls is not StorageManagerError and next((_ADVICE[name] for name in names if name in _ADVICE), None)
     message = f"cannot {operation} {url}: {reason.rstrip('.')}" + (f" ({advice})" if advice else "")
-    ours = _error_class(url, names)(message, operation=operation, url=url)
+    ours = cls(message, operation=operation, url=url)
     ours.__cause__ = error
     return ours
 

@@ -217,7 +217,7 @@ def _fault(path: str, data: bytes, sealed: Mapping[str, _Seal] | None) -> tuple[
 async def sweep(storage: StorageManager, older_than: timedelta = timedelta(hours=1)) -> int:
     """Remove what killed writers left behind: staged files, probes of `check`, unfinished uploads; returns how many.
 
-    No session, step or component is touched. The first store of each manager sweeps a local disk of what is an hour
+    No session, step or component is touched. The first store in each event loop sweeps a local disk of what is an hour
     old; on S3, and to have it gone sooner, call this. On S3 it needs the rights s3:ListBucketMultipartUploads and
     s3:AbortMultipartUpload. Other backends of fsspec have nothing to sweep.
 

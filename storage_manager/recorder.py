@@ -19,7 +19,7 @@ from typing import Any
 from storage_manager.capture import capture, check_page
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.integrity import seal_session
-from storage_manager.layout import COMPONENTS, Format, StepData, check_id
+from storage_manager.layout import Format, StepData, check_id, formats
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import settled
 
@@ -33,7 +33,7 @@ BEHIND = 16
 DIGITS = 6  # of a step's number
 
 _NUMBERED = re.compile(r"step_([0-9]+)")
-_, _, _ACTION, _METADATA = COMPONENTS
+[_ACTION, _METADATA] = formats(["action", "metadata"])
 
 
 def record(

@@ -1,4 +1,4 @@
-"""Two ways of awaiting that asyncio leaves to its users."""
+"""Two ways of awaiting that asyncio leaves to its users, and how far whoever waits is told to be."""
 
 import asyncio
 from collections import deque

@@ -1,16 +1,15 @@
 """Sessions from one place to another, as often as it takes, and out of a place that has kept them long enough."""
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 from storage_manager.copying import Copying
 from storage_manager.errors import InvalidDataError, InvalidIdError, translating
 from storage_manager.inventory import count_steps, list_files
 from storage_manager.layout import is_component
+from storage_manager.overlap import lies_within
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import Progress, ahead, settled
 
@@ -56,22 +55,18 @@ async def copy_sessions(
         named = None if session_ids is None else list(dict.fromkeys(session_ids))
         for session_id in named or ():
             source.url_for(session_id)
-        _refuse_within(_where(source), _where(target))
+        _refuse_within(source, target)
         copying = Copying(source, target, named)
         return await _run(copying, concurrency, progress, await count_steps(source, named) if progress else None)
 
 
-def _where(storage: StorageManager) -> tuple[str, Any]:
-    """What tells places apart: on local disk, behind all links; elsewhere the URL, and the endpoint that serves it."""
-    url = storage.url_for()
-    return (url if "://" in url else os.path.realpath(url), storage.storage_options.get("endpoint_url"))
-
-
-def _refuse_within(source: tuple[str, Any], target: tuple[str, Any]) -> None:
-    (source_url, source_endpoint), (target_url, target_endpoint) = source, target
-    if source_endpoint == target_endpoint and f"{target_url}/".startswith(f"{source_url.rstrip('/')}/"):
-        why = "source and target are the same place" if source == target else f"{target_url} lies among the sessions of"
-        raise InvalidDataError(f"{why} {source_url}: choose another target", operation="copy")
+def _refuse_within(source: StorageManager, target: StorageManager) -> None:
+    here, there = source.url_for(), target.url_for()
+    endpoints = {storage.storage_options.get("endpoint_url") for storage in (source, target)}
+    if len(endpoints) == 1 and lies_within(there, here):
+        same = lies_within(here, there)
+        why = "source and target are the same place" if same else f"{there} lies among the sessions of"
+        raise InvalidDataError(f"{why} {here}: choose another target", operation="copy")
 
 
 async def _run(copying: Copying, concurrency: int, progress: Progress | None, total: int | None) -> int:

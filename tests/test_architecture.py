@@ -22,7 +22,8 @@ FLOORS = (
     {"encoding", "layout", "config", "credentials", "redaction", "masking"},
     {"filesystems"},
     {"connection", "storage"},
-    {"capture", "copying", "importers", "integrity", "inventory", "protocol", "recorder", "testing", "transfer"},
+    {"capture", "copying", "importers", "integrity", "inventory", "overlap", "protocol", "recorder", "testing"}
+    | {"transfer"},
     {"cli", "export", "viewer"},
     {"", "__main__"},  # the package itself, and the process
 )

@@ -131,3 +131,12 @@ async def test_store_steps_takes_steps(sm: StorageManager, step: Any) -> None:
     with pytest.raises(InvalidDataError, match="store_steps takes Step"):
         await sm.store_steps([step])
     assert await sm.list_sessions() == []
+
+
+async def test_a_file_that_is_there_is_not_created_on_another_backend() -> None:
+    sm = StorageManager.from_url("memory://creating")
+    url = sm.url_for("s", "t", "html")
+    await sm.async_fs._pipe_file(url, b"old")
+    with pytest.raises(FileExistsError):
+        await sm.async_fs._pipe_file(url, b"new", mode="create")
+    assert await sm.async_fs._cat_file(url) == b"old"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from storage_manager import S3ConfigError, StorageManager, StorageManagerError
+from storage_manager.export.target import target_url
 
 KEY, SECRET, TOKEN, PASSWORD = "PLANTEDKEY", "planted/secret+", "planted-token==", "planted-password"
 PLANTED = [KEY, SECRET, TOKEN, PASSWORD]
@@ -137,7 +138,7 @@ def test_no_endpoint_of_the_environment_holds_a_secret(
     said += ["".join(traceback.format_exception(caught.value))]
 
 
-WRONG: list[Callable[[], StorageManager]] = [
+WRONG: list[Callable[[], object]] = [
     lambda: StorageManager("a-bucket", s3_endpoint_url=f"http://user:{PASSWORD}@host"),
     lambda: StorageManager("a-bucket", s3_endpoint_url=f"http://host/?token={PASSWORD}"),
     lambda: StorageManager("a-bucket", storage_options={"endpoint_url": f"http://user:{PASSWORD}@host"}),
@@ -155,11 +156,14 @@ WRONG: list[Callable[[], StorageManager]] = [
     lambda: StorageManager.from_url(f"simplecache::s3://{KEY}:{SECRET}@bucket/x"),
     lambda: StorageManager.from_url(f"s3:{KEY}:{SECRET}@bucket/x"),
     lambda: StorageManager.from_url("s3:bucket/x"),
+    lambda: StorageManager.from_url(f"ftp://user%3A{PASSWORD}@host"),
+    lambda: target_url(StorageManager.from_url("memory://x"), f"ftp://user:{PASSWORD}@host/x"),
+    lambda: target_url(StorageManager.from_url("memory://x"), f"s3://bucket/x?token={TOKEN}"),
 ]
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_no_refusal_holds_a_secret(wrong: Callable[[], StorageManager], said: list[str]) -> None:
+def test_no_refusal_holds_a_secret(wrong: Callable[[], object], said: list[str]) -> None:
     with pytest.raises(StorageManagerError) as caught:
         wrong()
     said += ["".join(traceback.format_exception(caught.value)), repr(caught.value)]

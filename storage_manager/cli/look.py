@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -59,14 +60,17 @@ def check(root: str | None) -> None:
 
     One probe is listed, written, read and deleted. What is wrong, and what to do about it, is the error.
     """
-    directory = local_root(root)
-    is_there = directory is None or os.path.isdir(directory)
+    missing = _missing(local_root(root))
     url = run(_check(root))
-    if is_there:
-        click.echo(f"{url} can be listed, written, read and deleted")
-    else:
-        os.rmdir(url)  # looking changes nothing, and a typing error stays one
-        click.echo(f"{url} is not there yet, and can be created, written, read and deleted")
+    for path in missing:
+        path.rmdir()  # looking changes nothing, and a typing error stays one
+    can = "is not there yet, and can be created" if missing else "can be listed"
+    click.echo(f"{url} {can}, written, read and deleted")
+
+
+def _missing(directory: str | None) -> list[Path]:
+    """What a manager would create of a directory and its parents, the deepest first."""
+    return [path for path in (Path(directory), *Path(directory).parents) if not path.exists()] if directory else []
 
 
 async def _check(root: str | None) -> str:

@@ -18,8 +18,10 @@ from fsspec import AbstractFileSystem
 from fsspec.core import split_protocol, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from storage_manager.config import arguments_of
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.filesystems.base import STAGED, hidden_name
+from storage_manager.overlap import lies_within
 from storage_manager.storage import StorageManager
 
 __all__ = ["Target", "target_url"]
@@ -32,28 +34,25 @@ def target_url(storage: StorageManager, url: str | os.PathLike[str]) -> str:
 
     Raises:
         InvalidDataError: it names no directory, has a pattern in it, or lies where sessions are.
+        StorageManagerError, S3ConfigError: it holds more than a place (a password, a query); it is not repeated.
     """
     if not isinstance(url, (str, os.PathLike)) or not os.fspath(url):
         raise InvalidDataError("cannot export: url must name a directory", operation="export")
+    if "::" in os.fspath(url):
+        raise InvalidDataError("cannot export: '::' chains URLs: name the place itself", operation="export")
+    arguments_of(url)
     protocol, path = split_protocol(os.fspath(url))
     is_local = protocol in (None, "file", "local")
     target = LocalFileSystem._strip_protocol(os.fspath(url)) if is_local else f"{protocol}://{path}"
     target = target.rstrip("/") or "/"
     if not set("*?[").isdisjoint(target):
         raise InvalidDataError(f"cannot export to {target}: * ? [ are patterns to fsspec", operation="export")
-    if "::" in target:
-        raise InvalidDataError(
-            f"cannot export to {target}: '::' chains URLs: name the place itself", operation="export"
-        )
-    if protocol == "sm" or _is_within(target, storage.url_for()):
+    with translating("export", target):
+        is_within = protocol == "sm" or lies_within(target, storage.url_for())
+    if is_within:
         why = "it lies among the sessions, and would be listed as one: choose a place outside of their root"
         raise InvalidDataError(f"cannot export to {target}: {why}", operation="export")
     return str(target)
-
-
-def _is_within(url: str, root: str) -> bool:
-    url, root = (name if "://" in name else os.path.realpath(name) for name in (url.replace("s3a://", "s3://"), root))
-    return f"{url}/".startswith(f"{root.rstrip('/')}/")
 
 
 class Target:

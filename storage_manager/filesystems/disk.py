@@ -79,7 +79,8 @@ class WholeFileSystem(LocalFileSystem):
     def write_step(self, files: Sequence[File]) -> None:
         """Write the files of one step; where a deletion meanwhile took its directory away, begin anew."""
         step = os.path.dirname(files[0].path)
-        self._refuse_link(os.path.dirname(step))
+        for directory in (os.path.dirname(step), step):
+            self._refuse_link(directory)
         if any(len(os.fsencode(file.path)) >= PATH_LIMIT for file in files):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), step)
         if not self._swept:

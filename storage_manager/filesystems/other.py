@@ -46,6 +46,7 @@ class OtherFileSystem(LiteralFileSystem):
 
     async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         """Write a file, after its directory where the backend has directories and this one is missing."""
+        kwargs |= {"mode": mode} if mode != "overwrite" else {}  # not every backend knows of modes
         try:
             await self._call("pipe_file", path, value, **kwargs)
         except FileNotFoundError:

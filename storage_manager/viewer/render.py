@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
-from storage_manager.layout import COMPONENTS, Format
+from storage_manager.layout import COMPONENTS, Format, formats
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead, settled
 from storage_manager.viewer.components import read
@@ -22,6 +22,8 @@ from storage_manager.viewer.steps import changes_of
 __all__ = ["render_session"]
 
 CONCURRENCY = 4  # steps that are in memory
+
+[_HTML] = formats(["html"])
 
 # For the file as a whole, and with it for the stored pages, which are srcdocs in it; as guard.OWN_POLICY.
 _POLICY = (
@@ -101,7 +103,7 @@ async def _blocks(storage: StorageManager, session_id: str, steps: Sequence[str]
     html: bytes | str | None = None
     async with aclosing(ahead(load, range(len(steps)), CONCURRENCY)) as reads:
         async for step in reads:
-            earlier, html = html, step.values[COMPONENTS[0]]
+            earlier, html = html, step.values[_HTML]
             since = steps[step.number - 1] if step.number else None
             yield await asyncio.to_thread(list, _elements(step, steps, since, earlier))
 
@@ -124,7 +126,7 @@ def _elements(step: _Read, steps: Sequence[str], since: str | None, earlier: byt
     for row, value in step.values.items():
         if value is not None:
             yield _element(step.number, steps[step.number], row.name, **_content(row, value))
-    html = step.values[COMPONENTS[0]]
+    html = step.values[_HTML]
     changes = changes_of(since, *(value if isinstance(value, bytes) else None for value in (earlier, html)))
     yield _element(step.number, steps[step.number], "changes", _json(changes))
 

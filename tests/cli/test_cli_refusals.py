@@ -28,6 +28,8 @@ def test_a_place_that_is_not_there_is_not_made(place: Path) -> None:
     assert (code, err) == (0, "")
     assert f"url                     {place}/.storage_data\n" in out
     assert "exists                  False\n" in out
+    told = sm("check", "--root", "not/there/yet")
+    assert told == (0, f"{place}/not/there/yet is not there yet, and can be created, written, read and deleted\n", "")
     assert list(place.iterdir()) == []
     assert sm("info", "--root", "s3://some-bucket/x").out.startswith("url                     s3://some-bucket/x\n")
     assert sm("info", "--root", "memory://x").out.startswith("url                     memory://x\n")

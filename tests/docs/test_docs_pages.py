@@ -80,13 +80,24 @@ def test_the_tutorial_goes_from_the_laptop_to_the_bucket(
 ) -> None:
     laptop, switch, cloud = text("tutorial").partition(SWITCH)
     assert switch
-    names = run("tutorial", laptop, {})
+    run("tutorial", laptop, {})
     for name, value in bucket.items():
         monkeypatch.setenv(name, value)
-    names = run("tutorial", cloud, names)
+    names = run("tutorial", cloud, {})
     assert names["bucket"].get_storage_info()["s3_bucket"] == bucket["SM_S3_BUCKET_NAME"]
     assert names["links"]["screenshot_path"].startswith("http")
     assert asyncio.run(StorageManager().list_steps_for_session("harbour")) == ["step_000001", "step_000002"]
+
+
+@pytest.mark.parametrize("page", ["../README", "tutorial", *ON_BOTH])
+def test_code_can_be_pasted_into_the_interpreter(page: str) -> None:
+    """A blank line ends a block there: there is none inside, and one behind."""
+    for _, block in BLOCK.findall(text(page)):
+        code = textwrap.dedent(block).rstrip()
+        lines = [*code.splitlines(), ""]
+        tree: Any = compile(code, page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
+        blocks = [lines[node.lineno - 1 : node.end_lineno + 1] for node in tree.body if hasattr(node, "body")]
+        assert [lines for lines in blocks if "" in lines[:-1] or lines[-1]] == []
 
 
 def test_the_endpoints_of_the_configuration_page(tmp_path: Path) -> None:
