@@ -92,7 +92,7 @@ def _plain(value: object, where: _KeyPath) -> Any:
 
 
 def encode_json(value: object, keyword: str) -> bytes:
-    """The bytes of a mapping; InvalidDataError names where that is which JSON cannot hold."""
+    """The bytes of a mapping; InvalidDataError says where it holds what JSON cannot."""
     with refusing(keyword, "it cannot be read"):
         plain = _plain(value, (keyword,))
     if not isinstance(plain, dict):

@@ -65,7 +65,6 @@ def test_a_place_with_data_is_refused(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(imports + "".join(classes))
     command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "-p", "no:cacheprovider", "-k", "lists"]
     run = subprocess.run([*command, tmp_path / "test_it.py"], capture_output=True, text=True, check=False)
-    assert run.stdout.count("AssertionError") >= len(MINE)
     for number, name in enumerate(MINE):
         assert f"{tmp_path}/{number} is not empty: what lies there would be deleted" in run.stdout
         assert (tmp_path / str(number) / name).read_text() == "precious"

@@ -40,7 +40,7 @@ def target_url(storage: StorageManager, url: str | os.PathLike[str]) -> str:
         raise InvalidDataError("cannot export: url must name a directory", operation="export")
     if "::" in os.fspath(url):
         raise InvalidDataError("cannot export: '::' chains URLs: name the place itself", operation="export")
-    arguments_of(url)
+    arguments_of(url)  # which refuses, and does not repeat, what is more than a place
     protocol, path = split_protocol(os.fspath(url))
     is_local = protocol in (None, "file", "local")
     target = LocalFileSystem._strip_protocol(os.fspath(url)) if is_local else f"{protocol}://{path}"
