@@ -3,16 +3,21 @@
 import asyncio
 import pickle
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import certifi
 import fsspec
 import pytest
 import s3fs
+import trustme
 from answers import DELETED, XML, Answers, http, listing
 from places import Request
 
+import storage_manager.filesystems.client
 import storage_manager.filesystems.obstore
 import storage_manager.filesystems.s3fs
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager
@@ -62,6 +67,23 @@ async def test_retrieving_is_one_get_a_component(moto: Make, requests: list[Requ
     await sm.retrieve_step_data("s", "t", components=["metadata"])
     await sm.retrieve_step_data("s", "missing")
     assert counted(requests) == {"GET": 4 + 1 + 4}
+
+
+@pytest.mark.parametrize("engine", ["s3fs"], indirect=True)
+def test_certificates_are_read_once(moto: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not for each loop; what is trusted otherwise is read by itself."""
+    read, load = [], ssl.SSLContext.load_verify_locations
+
+    def reading(context: ssl.SSLContext, *files: Any) -> None:
+        read.append(files[0])
+        load(context, *files)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", reading)
+    storage_manager.filesystems.client._certifi.cache_clear()
+    trustme.CA().cert_pem.write_to_path(own := tmp_path / "own.pem")
+    for verify in (None, None, str(own), str(own)):
+        asyncio.run(moto(storage_options={"client_kwargs": {"verify": verify}}).list_sessions())
+    assert read == [certifi.where(), str(own), str(own)]
 
 
 @pytest.fixture
