@@ -14,7 +14,7 @@ from storage_manager import StorageManager
 from storage_manager.filesystems import File
 from storage_manager.layout import COMPONENTS
 
-PLACES = ["local", "obstore"]
+PLACES = ["local", pytest.param("obstore", marks=pytest.mark.no_cover)]
 STEP = SAMPLE / "harbour-books/step_000001"
 FILES = {row.name: row.filename for row in COMPONENTS}
 SIZE = sum(file.stat().st_size for file in SAMPLE.glob("*/*/*"))
@@ -42,7 +42,7 @@ async def overwrite(root: str, name: str, data: bytes) -> None:
         await storage.async_fs._write_files([File(f"{root}/{name}", data, "text/plain")])
 
 
-@pytest.mark.parametrize("root", ["local", "s3fs"], indirect=True)
+@pytest.mark.parametrize("root", ["local", pytest.param("s3fs", marks=pytest.mark.no_cover)], indirect=True)
 async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     at = ("--root", root)
     step = f"{root}/harbour-books/step_000001"

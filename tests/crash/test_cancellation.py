@@ -21,6 +21,8 @@ from storage_manager import Step, StorageManager
 from storage_manager.filesystems.base import STAGING_PREFIX
 from storage_manager.filesystems.s3fs import S3FileSystem
 
+pytestmark = pytest.mark.no_cover
+
 POINTS = 8  # for each operation on each backend
 CHANGING = {"PUT", "POST", "DELETE"}
 

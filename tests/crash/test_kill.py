@@ -21,6 +21,8 @@ from storage_manager import Step, StorageManager
 from storage_manager.filesystems.base import STAGING_PREFIX
 from storage_manager.integrity import sweep
 
+pytestmark = pytest.mark.no_cover
+
 ROUNDS = int(os.environ.get("SM_TEST_CRASH_ROUNDS", "100"))
 MOST = 12  # stores that return before the kill: half of those that a writer does
 WITHIN = 0.0002  # seconds from when a write is seen to the kill
@@ -45,10 +47,8 @@ def fsync() -> bool:
 def order(base: Path, acknowledged: Path, fsync: bool) -> Iterator[Order]:
     """Sends a line to killed.py and gives its answer."""
     command = [sys.executable, "-W", "error", Path(__file__).with_name("killed.py"), base, acknowledged]
-    # who is killed reports no coverage, and is quicker without it
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     with subprocess.Popen(
-        [*command, "fsync" if fsync else ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+        [*command, "fsync" if fsync else ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin
         assert process.stdout

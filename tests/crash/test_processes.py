@@ -10,9 +10,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
 import whole
 
 from storage_manager import Step, StorageManager
+
+pytestmark = pytest.mark.no_cover
 
 Make = Callable[..., StorageManager]
 

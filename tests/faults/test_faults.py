@@ -22,6 +22,8 @@ from proxy import FAULTS, Proxy
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager, StorageManagerError
 from storage_manager.layout import COMPONENTS, Format
 
+pytestmark = pytest.mark.no_cover
+
 Make = Callable[..., StorageManager]
 
 TABLE = os.environ.get("SM_TEST_FAULT_TABLE")

@@ -14,6 +14,8 @@ from traces import CHILD, FIRST, JPEG, SECOND, Event, action, frame, header, imp
 
 from storage_manager import InvalidDataError, StorageManager
 
+pytestmark = pytest.mark.no_cover
+
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 
 CAST, MEMBER = frame(1001.6)

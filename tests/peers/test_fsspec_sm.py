@@ -8,6 +8,8 @@ from places import MOTO_KEYS, managers_at
 
 from storage_manager.protocol import SessionFileSystem
 
+pytestmark = pytest.mark.no_cover
+
 
 class SessionSuite(Suite):
     """Below a session."""

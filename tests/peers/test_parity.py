@@ -9,6 +9,8 @@ import pytest
 
 from storage_manager.filesystems.local import AsyncLocalFileSystem
 
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.fixture
 async def fs(tmp_path: Path) -> AsyncIterator[AsyncLocalFileSystem]:

@@ -15,6 +15,8 @@ from zarr.testing.store import StoreTests  # noqa: E402
 
 from storage_manager.filesystems.local import AsyncLocalFileSystem  # noqa: E402
 
+pytestmark = pytest.mark.no_cover
+
 
 class TestFsspecStore(StoreTests[FsspecStore, cpu.Buffer]):
     """Everything that zarr asks of a store; `get` and `set` look past the store, at the files themselves."""

@@ -6,11 +6,14 @@ import json
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus, unquote
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage_manager import StepData
 from storage_manager.redaction import redact_secrets
+
+pytestmark = pytest.mark.no_cover
 
 MASK = "[redacted]"
 ENCODINGS: list[Callable[[str], str]] = [

@@ -23,6 +23,8 @@ from hypothesis.stateful import (
 from storage_manager import LocalStorageError, S3OperationError, Step, StepData, StorageManager, StorageManagerError
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS
 
+pytestmark = pytest.mark.no_cover
+
 PROPERTY = settings.get_profile("property")
 At = Callable[[str], StorageManager]
 Call = Callable[[StorageManager], Awaitable[Any]]

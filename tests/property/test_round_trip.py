@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from storage_manager import StepData, StorageManager
 from storage_manager.layout import COMPONENTS
 
+pytestmark = pytest.mark.no_cover
+
 PROPERTY = settings(
     settings.get_profile("property"),
     max_examples=settings.get_profile("property").max_examples,

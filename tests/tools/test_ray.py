@@ -13,6 +13,7 @@ ray = pytest.importorskip("ray", reason="Ray has no package for this Python")
 
 # its own deprecated options, which it reads itself, and its handles of its own processes and log files
 pytestmark = [
+    pytest.mark.no_cover,
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*"),
     pytest.mark.filterwarnings("ignore::ResourceWarning:ray.*"),
     pytest.mark.filterwarnings("ignore:unclosed file .*/ray-data/:ResourceWarning"),

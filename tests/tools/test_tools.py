@@ -12,6 +12,8 @@ from places import Request
 
 from storage_manager import StorageManager
 
+pytestmark = pytest.mark.no_cover
+
 Snippets = Callable[[str], dict[str, Any]]
 
 STEPS = recorded()

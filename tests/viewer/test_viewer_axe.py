@@ -13,6 +13,8 @@ from playwright.async_api import Browser, Page
 from storage_manager import StorageManager
 from storage_manager.viewer import render_session, serve
 
+pytestmark = pytest.mark.no_cover
+
 AXE = os.environ.get("SM_TEST_AXE")
 RUN = """async () => (await axe.run(document, { iframes: false })).violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")

@@ -14,6 +14,8 @@ from trap import Trap, trap
 from storage_manager import StorageManager
 from storage_manager.viewer import render_session, serve
 
+pytestmark = pytest.mark.no_cover
+
 # What the tests count on: which frames have loaded, and what the viewer's own page is like.
 PREPARE = """() => {
     window.loaded = new WeakSet();
