@@ -226,11 +226,11 @@ async def sweep(storage: StorageManager, older_than: timedelta = timedelta(hours
             writer that is still at it has to begin anew on local disk, and fails on S3. Zero is for when nobody writes.
 
     Raises:
-        ValueError: a negative age.
+        InvalidDataError: a negative age; refused before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: the place cannot be listed, or a leftover not removed.
     """
     if older_than < timedelta(0):
-        raise ValueError(f"older_than must not be negative: {older_than}")
+        raise InvalidDataError(f"older_than is {older_than!r}: give an age that is not negative", operation="sweep")
     url = storage.url_for()
     with translating("sweep", url):
         swept: int = await storage.async_fs._sweep(url, older_than.total_seconds())

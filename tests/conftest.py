@@ -24,10 +24,10 @@ from places import (
     Make,
     Recorder,
     Request,
+    Server,
     managers_at,
     needs_real_s3,
 )
-from werkzeug.serving import make_server
 
 from storage_manager import StorageManager
 
@@ -106,7 +106,7 @@ def moto_server() -> Iterator[tuple[str, Recorder]]:
     """moto in a thread, as its own ThreadedMotoServer does it, with the requests written down."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     recorder = Recorder()
-    server = make_server("127.0.0.1", 0, recorder, threaded=True, request_handler=Continuing)
+    server = Server("127.0.0.1", 0, recorder, Continuing)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}", recorder

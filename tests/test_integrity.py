@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from places import REAL_ENDPOINT, Make, needs_real_s3
 
-from storage_manager import LocalStorageError, S3OperationError, StorageManager
+from storage_manager import InvalidDataError, LocalStorageError, S3OperationError, StorageManager
 from storage_manager.filesystems.base import STAGING_PREFIX, hidden_name
 from storage_manager.integrity import sweep
 
@@ -90,7 +90,7 @@ async def store_all(sm: StorageManager, data: dict[str, Any]) -> list[str]:
 
 
 async def test_an_age_is_not_negative(local: StorageManager) -> None:
-    with pytest.raises(ValueError, match="older_than"):
+    with pytest.raises(InvalidDataError, match="older_than is"):
         await sweep(local, timedelta(seconds=-1))
 
 

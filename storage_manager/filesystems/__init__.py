@@ -68,7 +68,7 @@ class Place:
             if self.protocol == "s3":
                 self._check_engine()
                 check_credentials(self._options)
-                _ = self.endpoint_url  # refused here where it is none
+                self._check_endpoint()
             elif self.protocol == "file":
                 os.makedirs(self.root, exist_ok=True)
             else:
@@ -175,8 +175,11 @@ class Place:
         """The endpoint of S3 that requests go to; None for Amazon's own."""
         options = self._s3_options()
         url = options["endpoint_url"] or options["client_kwargs"].get("endpoint_url")
-        check_endpoint(url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"), self.root)
         return None if url is None else str(url)
+
+    def _check_endpoint(self) -> None:
+        environment = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        check_endpoint(self.endpoint_url or environment, self.root)
 
     @property
     def public_options(self) -> dict[str, Any]:
