@@ -9,8 +9,6 @@ import pytest
 
 from storage_manager.filesystems.local import AsyncLocalFileSystem
 
-pytestmark = pytest.mark.no_cover
-
 
 @pytest.fixture
 async def fs(tmp_path: Path) -> AsyncIterator[AsyncLocalFileSystem]:
