@@ -67,7 +67,7 @@ class InvalidIdError(StorageManagerError, ValueError):
 
 
 class InvalidDataError(StorageManagerError, ValueError):
-    """A component that cannot be stored faithfully; refused before any I/O."""
+    """A component that cannot be stored faithfully, or an argument that cannot be used; refused before any I/O."""
 
 
 _ATTEMPTS_FAILED = "try again later: the service kept failing after three attempts"

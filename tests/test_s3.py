@@ -14,6 +14,7 @@ import fsspec
 import pytest
 import s3fs
 import trustme
+from aiobotocore.httpsession import AIOHTTPSession
 from answers import DELETED, XML, Answers, http, listing
 from places import Request
 
@@ -81,9 +82,10 @@ def test_certificates_are_read_once(moto: Make, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", reading)
     storage_manager.filesystems.client._certifi.cache_clear()
     trustme.CA().cert_pem.write_to_path(own := tmp_path / "own.pem")
-    for verify in (None, None, str(own), str(own)):
-        asyncio.run(moto(storage_options={"client_kwargs": {"verify": verify}}).list_sessions())
-    assert read == [certifi.where(), str(own), str(own)]
+    theirs = {"config_kwargs": {"http_session_cls": type("Theirs", (AIOHTTPSession,), {})}}
+    for options in ({}, {}, named := {"client_kwargs": {"verify": str(own)}}, named, theirs, theirs):
+        asyncio.run(moto(storage_options=options).list_sessions())
+    assert read == [certifi.where(), str(own), str(own), certifi.where(), certifi.where()]
 
 
 @pytest.fixture

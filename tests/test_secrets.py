@@ -4,6 +4,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,6 +137,22 @@ def test_no_endpoint_of_the_environment_holds_a_secret(
     with pytest.raises(S3ConfigError, match="AWS_ENDPOINT_URL") as caught:
         StorageManager("a-bucket")
     said += ["".join(traceback.format_exception(caught.value))]
+
+
+async def test_no_endpoint_of_a_profile_holds_a_secret(
+    engine: str, said: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """botocore alone reads it, when a client is made: it is refused then, and the next time."""
+    profile = tmp_path / "config"
+    profile.write_text(f"[default]\nendpoint_url = http://user:{PASSWORD}@127.0.0.1:9\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(profile))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    sm = StorageManager("a-bucket")
+    for _ in range(2):
+        said += await failures(sm)
+        with pytest.raises(S3ConfigError, match="AWS_ENDPOINT_URL"):
+            await sm.list_sessions()
 
 
 WRONG: list[Callable[[], object]] = [

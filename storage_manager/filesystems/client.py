@@ -18,6 +18,8 @@ from botocore.handlers import add_expect_header
 from botocore.loaders import create_loader
 from botocore.utils import parse_timestamp
 
+from storage_manager.config import check_endpoint
+
 __all__ = ["lifespan", "new_session", "settle_in"]
 
 
@@ -43,16 +45,25 @@ def _timestamp(value: Any) -> datetime:
     return other
 
 
+_BUILD = "_build_ssl_contexts"  # aiobotocore 3.8 has no such method
+
+
 def settle_in(owner: object, client: Any) -> None:
-    """Bound every wait of a new client, let it follow nobody, and close with its owner what its loop leaves open."""
+    """Bound every wait of a new client, let it follow nobody, and close with its owner what its loop leaves open.
+
+    Raises:
+        S3ConfigError: the endpoint that botocore found is none, or holds a password.
+    """
+    check_endpoint(client.meta.endpoint_url, "")  # a profile's, or that of the variables where this was unpickled
     # aiohttp waits for "100 Continue" without a timeout, and a server that is mute never says it
     client.meta.events.unregister("before-call.s3", add_expect_header)
     client.meta.events.register("before-call.s3", _call_no_other_region)
     http = client._endpoint.http_session
     http._connector_args.setdefault("socket_factory", partial(_socket, client.meta.config.read_timeout))
     http._get_session = partial(_follow_nobody, http._get_session)
-    if http._verify is True and not http._cert_file:
-        http._build_ssl_contexts = partial(_contexts, http._build_ssl_contexts)
+    # a class of the user's own (http_session_cls) may trust otherwise
+    if type(http) is AIOHTTPSession and http._verify is True and not http._cert_file and hasattr(http, _BUILD):
+        setattr(http, _BUILD, partial(_contexts, getattr(http, _BUILD)))
     weakref.finalize(owner, _abandon, http._sessions, os.getpid())
 
 

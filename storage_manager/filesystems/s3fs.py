@@ -62,9 +62,9 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         self.session = self.session or new_session(**self.kwargs)
         client = await super().set_session(refresh=refresh)
         if self.asynchronous and self._lifespan is None:
+            settle_in(self, client)
             self._lifespan = lifespan(self._s3creator)
             await anext(self._lifespan)
-            settle_in(self, client)
         return client
 
     async def _close(self) -> None:

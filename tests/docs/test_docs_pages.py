@@ -89,7 +89,7 @@ def test_the_tutorial_goes_from_the_laptop_to_the_bucket(
     assert asyncio.run(StorageManager().list_steps_for_session("harbour")) == ["step_000001", "step_000002"]
 
 
-@pytest.mark.parametrize("page", ["../README", "tutorial", *ON_BOTH])
+@pytest.mark.parametrize("page", ["../README", "tutorial", "tools", "export", *ON_BOTH])
 def test_code_can_be_pasted_into_the_interpreter(page: str) -> None:
     """A blank line ends a block there: there is none inside, and one behind."""
     for _, block in BLOCK.findall(text(page)):
