@@ -45,7 +45,7 @@ def _timestamp(value: Any) -> datetime:
     return other
 
 
-_BUILD = "_build_ssl_contexts"  # aiobotocore 3.8 has no such method
+_BUILD = "_build_ssl_contexts"  # aiobotocore before 3.10 has no such method
 
 
 def settle_in(owner: object, client: Any) -> None:
