@@ -45,9 +45,6 @@ def _timestamp(value: Any) -> datetime:
     return other
 
 
-_BUILD = "_build_ssl_contexts"  # aiobotocore before 3.10 has no such method
-
-
 def settle_in(owner: object, client: Any) -> None:
     """Bound every wait of a new client, let it follow nobody, and close with its owner what its loop leaves open.
 
@@ -80,12 +77,18 @@ async def _follow_nobody(get_session: Callable[..., Any], *args: Any) -> aiohttp
     return session
 
 
+_BUILD = "_build_ssl_contexts"  # aiobotocore before 3.10 has no such method
+
+
 def _contexts(build: Callable[..., Any], proxy_url: str | None) -> Any:
-    """Those of TLS, shared by all clients that trust what certifi names: reading it takes each of them 35 ms."""
+    """Those of TLS: where there is no proxy, the ones that all clients share."""
     return build(proxy_url) if proxy_url else _certifi()
 
 
-_certifi = cache(lambda: AIOHTTPSession()._build_ssl_contexts(None))
+@cache
+def _certifi() -> Any:
+    """Those that trust what certifi names, made once: reading it takes 35 ms."""
+    return AIOHTTPSession()._build_ssl_contexts(None)
 
 
 def _socket(timeout: float, address: tuple[Any, ...]) -> socket.socket:
