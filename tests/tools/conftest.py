@@ -1,14 +1,12 @@
 """The snippets of docs/tools.rst, run as they are printed in the place that the SM_* variables name."""
 
-import ast
 import asyncio
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from page import HALF, blocks, recorded
+from page import HALF, recorded, run
 from places import MOTO_KEYS, managers_at
 
 from storage_manager import StorageManager
@@ -32,15 +30,5 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def snippets(place: StorageManager) -> Snippets:
-    """Run all code below a heading, after what the page begins with; gives the names that it has left."""
-
-    def run(heading: str) -> dict[str, Any]:
-        names: dict[str, Any] = {"__name__": heading}
-        page = blocks()
-        for code in page["Sessions in other tools"] + page[heading]:
-            result = eval(compile(code, f"docs/tools.rst, {heading}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
-            if inspect.isawaitable(result):
-                asyncio.run(result)  # type: ignore[arg-type]
-        return names
-
+    """Runs the page's code below a heading, on that place."""
     return run

@@ -1,8 +1,12 @@
 """docs/tools.rst: the code below each of its headings, and the sessions that it is about."""
 
+import ast
+import asyncio
+import inspect
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from storage_manager import Step, StepData
 from storage_manager.layout import COMPONENTS
@@ -24,3 +28,14 @@ def blocks() -> dict[str, list[str]]:
     parts = re.split(r"^(.+)\n[=-]{3,}\n\n", PAGE, flags=re.MULTILINE)[1:]
     codes = [re.findall(r"\.\. code-block:: python\n\n((?: {4}.*\n|\n)+)", text) for text in parts[1::2]]
     return dict(zip(parts[::2], ([textwrap.dedent(code) for code in block] for block in codes), strict=True))
+
+
+def run(heading: str) -> dict[str, Any]:
+    """Run all code below a heading, after what the page begins with; gives the names that it has left."""
+    names: dict[str, Any] = {"__name__": heading}
+    page = blocks()
+    for code in page["Sessions in other tools"] + page[heading]:
+        result = eval(compile(code, f"docs/tools.rst, {heading}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+        if inspect.isawaitable(result):
+            asyncio.run(result)  # type: ignore[arg-type]
+    return names

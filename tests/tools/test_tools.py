@@ -78,8 +78,6 @@ def test_universal_pathlib(snippets: Snippets, capsys: pytest.CaptureFixture[str
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == IDS
 
 
-# it asks whether what it is given is Ray's, which warns of its own options where it has been imported
-@pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarning:ray.data.context")
 @pytest.mark.usefixtures("datasets")
 def test_datasets(snippets: Snippets) -> None:
     names = snippets("Hugging Face datasets")
