@@ -124,7 +124,6 @@ def environment(scratch: Path) -> dict[str, str]:
 def record() -> str:
     """The round, as the terminal showed it."""
     os.environ.update(KEYS)
-    DEMO.mkdir()
     scratch = DEMO / ".bin"
     scratch.mkdir()
     shutil.copytree(REPOSITORY / "examples/sessions", DEMO / "sessions")
@@ -146,6 +145,7 @@ def record() -> str:
 def main() -> None:
     """Record it, and leave nothing of it but the file."""
     target = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("round.txt"))
+    DEMO.mkdir()
     try:
         target.write_text(record())
     finally:

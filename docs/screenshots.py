@@ -1,4 +1,4 @@
-"""Take the pictures of docs/images again: `python docs/screenshots.py` (extras viewer and playwright, and a chromium).
+"""Take the pictures of docs/images again: `python docs/screenshots.py` (the extra test, and a chromium).
 
 A recorded session (examples/record_agent.py) and the one in examples/sessions are shown live and as one file, light
 and dark; then the pictures are reduced to 128 colours.

@@ -235,7 +235,7 @@ async def test_writes_that_arrive_in_a_deletion(
         else:
             with pytest.raises(LocalStorageError, match="has arrived"):
                 await sm.delete_session("s")
-    assert await sm.list_sessions() == [] if late == 1 else ["s"]
+    assert await sm.list_sessions() == ([] if late == 1 else ["s"])
 
 
 async def test_a_full_disk_keeps_the_old_and_leaves_nothing(

@@ -1,10 +1,14 @@
 """README's examples run as they are printed, one after another, on local disk."""
 
+import inspect
 import re
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from storage_manager import StorageManager
+from storage_manager.config import Config
 
 README = (Path(__file__).parent.parent / "README.rst").read_text()
 
@@ -20,6 +24,11 @@ async def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_configuration_table_is_the_contract() -> None:
-    rows = re.findall(r"^(\w+) +(SM_\w+)", README, re.MULTILINE)
-    assert dict(rows)["s3_region_name"] == "SM_S3_REGION"
-    assert len(rows) == 8
+    lines = [line for line in README.splitlines() if re.match(r"\w+ +SM_", line)]
+    names, variables = zip(*(line.split()[:2] for line in lines), strict=True)
+    shown = {None: "", True: "true", False: "false"}
+    defaults = {f"SM_{name.upper()}": field.default for name, field in Config.model_fields.items()}
+    told = dict(zip(variables, (line[46:65].strip() for line in lines), strict=True))
+    assert told == {variable: shown.get(default, default) for variable, default in defaults.items()}
+    assert {*names} < {*inspect.signature(StorageManager).parameters}
+    assert (names[1], variables[1]) == ("s3_region_name", "SM_S3_REGION")

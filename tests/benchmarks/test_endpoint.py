@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -78,8 +79,10 @@ def test_a_body_may_come_in_chunks(server: Endpoint, body: bytes) -> None:
 
 
 def test_it_waits_as_it_is_told(server: Endpoint, bucket: S3Store) -> None:
-    server.control("latency?ms=1")
+    server.control("latency?ms=50")
+    began = time.monotonic()
     obstore.put(bucket, "a", b"")
+    assert time.monotonic() - began >= 0.05
     server.control("latency?ms=0")
 
 

@@ -6,32 +6,24 @@ import doctest
 import importlib
 import inspect
 import re
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 from places import MOTO_KEYS, managers_at
+from printed import DOCS, begun, blocks, text
 
 from storage_manager import StorageManager
 
 ROOT = Path(__file__).parent.parent.parent
-DOCS = ROOT / "docs"
-BLOCK = re.compile(r"^( *)\.\. code-block:: python\n\n((?:\1 {3,}.*\n|\n)+)", re.MULTILINE)
 ON_BOTH = ["operations", *(f"howto/{path.stem}" for path in sorted((DOCS / "howto").glob("*.rst")))]
 SWITCH = "export SM_S3_BUCKET_NAME"  # where the tutorial goes to the bucket
 
 
-def text(page: str) -> str:
-    return (DOCS / f"{page}.rst").read_text(encoding="utf-8")
-
-
 def run(page: str, source: str, names: dict[str, Any]) -> dict[str, Any]:
-    """All Python of a page, in one coroutine after another, as `python -m asyncio` takes it."""
-    for _, code in BLOCK.findall(source):
-        compiled = compile(textwrap.dedent(code), f"docs/{page}.rst", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        result = eval(compiled, names)
-        if inspect.isawaitable(result):
+    """All Python of a page, each block in a loop of its own."""
+    for code in blocks(source):
+        if inspect.isawaitable(result := begun(code, page, names)):
             asyncio.run(result)  # type: ignore[arg-type]
     return names
 
@@ -49,10 +41,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_page_is_run_by_a_test() -> None:
-    """These are run here; the others by tests/tools, tests/export, tests/importers and tests/recorder."""
-    of_others = {"tools", "export", "importers", "recorder", "viewer", "cli"}
+    """These are run here; the others by tests/tools, export, importers, recorder and viewer."""
+    of_others = {"tools", "export", "importers", "recorder", "viewer"}
     pages = {str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*.rst")}
-    with_code = {page for page in pages if BLOCK.search(text(page))}
+    with_code = {page for page in pages if blocks(text(page))}
     assert with_code - of_others == {*ON_BOTH, "tutorial", "reference/configuration"}
 
 
@@ -92,12 +84,12 @@ def test_the_tutorial_goes_from_the_laptop_to_the_bucket(
 @pytest.mark.parametrize("page", ["../README", "tutorial", "tools", "export", *ON_BOTH])
 def test_code_can_be_pasted_into_the_interpreter(page: str) -> None:
     """A blank line ends a block there: there is none inside, and one behind."""
-    for _, block in BLOCK.findall(text(page)):
-        code = textwrap.dedent(block).rstrip()
+    for block in blocks(text(page)):
+        code = block.rstrip()
         lines = [*code.splitlines(), ""]
         tree: Any = compile(code, page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
-        blocks = [lines[node.lineno - 1 : node.end_lineno + 1] for node in tree.body if hasattr(node, "body")]
-        assert [lines for lines in blocks if "" in lines[:-1] or lines[-1]] == []
+        compound = [lines[node.lineno - 1 : node.end_lineno + 1] for node in tree.body if hasattr(node, "body")]
+        assert [lines for lines in compound if "" in lines[:-1] or lines[-1]] == []
 
 
 def test_the_endpoints_of_the_configuration_page(tmp_path: Path) -> None:

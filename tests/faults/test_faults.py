@@ -1,9 +1,9 @@
-"""Every fault at every request of every operation ends in success, or in an error of ours that tells the truth.
+"""Every fault at every request ends in success, or in an error of ours that tells the truth.
 
-A fault that passes is recovered from; one that stays is reported in 15 seconds at the most, a stall within three
-times the configured timeout and the waits between attempts. What an operation returned for is so: looked at behind
-the proxy, past the code under test. SM_TEST_FAULT_TABLE=FILE writes a line for each: fault, how often, operation,
-request, outcome, seconds.
+Of storing, retrieving, listing, deleting and checking. A fault that passes is recovered from; one that stays is
+reported in 15 seconds at the most, a stall within three times the configured timeout and the waits between attempts.
+What an operation returned for is so: looked at behind the proxy, past the code under test. SM_TEST_FAULT_TABLE=FILE
+writes a line for each: fault, how often, operation, request, outcome, seconds.
 """
 
 import asyncio

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from browsers import launched
 from playwright.async_api import Error, Page
+from printed import run, text
 from traces import imported, write_zip
 from traces import page as trace_of
 
@@ -240,3 +241,14 @@ async def test_a_second_chunk_stands_alone(recorded: Path, tmp_path: Path) -> No
     assert of(step)[0]["type"] == "fill"
     assert 'value="in the second chunk"' in (step.html or "")
     assert "in a frame" in (step.html or "")
+
+
+async def test_the_example_of_the_documentation(tmp_path: Path, chromium: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = text("importers").replace("\n    ...\n", '\n    await page.set_content("<p>one</p>")\n')
+    async with launched(chromium) as browser:
+        page = await browser.new_page()
+        names = await run("importers", source, {"context": page.context, "page": page})
+    assert names["session_id"] == "login"
+    [step] = [step async for step in names["storage"].iter_steps(["login"])]
+    assert "<P>one</P>" in step.data.html  # as Playwright writes it

@@ -195,6 +195,7 @@ OF_STEPS: list[Operation] = [
     ("retrieve", StorageManager.retrieve_step_data),
     ("retrieve", lambda sm, *ids: sm.retrieve_step_data(*ids, components=["html"], strict=True)),
     ("delete", StorageManager.delete_step),
+    ("share", StorageManager.get_share_links),
     (None, url_for),
     (None, lambda sm, *ids: url_for(sm, *ids, "html")),
 ]
@@ -265,7 +266,7 @@ def managers(
     s3fs_at: Callable[[str], StorageManager],
     obstore_at: Callable[[str], StorageManager],
 ) -> Managers:
-    """One of the local disk and one of S3; neither has done anything yet."""
+    """One of the local disk, and one of S3 for each engine; none has done anything yet."""
     return [local_at("place"), s3fs_at("place"), obstore_at("place")]
 
 

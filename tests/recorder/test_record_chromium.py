@@ -13,6 +13,7 @@ import pytest
 from browsers import launched
 from PIL import Image
 from playwright.async_api import Browser, Error, Page
+from printed import run, text
 
 from storage_manager import StepData, StorageManager, StorageManagerError
 from storage_manager import capture as module
@@ -39,6 +40,19 @@ async def page(browser: Browser) -> Page:
     page = await context.new_page()
     await page.goto(PAGE)
     return page
+
+
+async def test_the_example_of_the_documentation(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    await page.route(
+        "https://example.com/", lambda route: route.fulfill(body="<button id=buy>", content_type="text/html")
+    )
+    await run("recorder", text("recorder"), {"page": page})
+    steps = [step async for step in StorageManager().iter_steps(["run-1"])]
+    assert [(step.step_id, step.data.action["type"]) for step in steps] == [
+        ("step_000001", "goto"),
+        ("step_000002", "click"),
+    ]
 
 
 async def recorded(sm: StorageManager, page: Any, action: Any = None, **options: Any) -> StepData:

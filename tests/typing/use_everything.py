@@ -32,12 +32,12 @@ from storage_manager import (
 from storage_manager.export import export_parquet, export_webdataset, read_dask
 from storage_manager.importers import import_playwright_trace
 from storage_manager.integrity import Problem, seal_session, sweep, verify_session
-from storage_manager.inventory import Summary, list_files, summarize
+from storage_manager.inventory import Summary, count_steps, list_files, summarize
 from storage_manager.protocol import SessionFileSystem
 from storage_manager.recorder import Recorder, record
 from storage_manager.redaction import Redactor, redact_secrets
 from storage_manager.testing import StorageManagerTests
-from storage_manager.transfer import copy_sessions, purge_sessions
+from storage_manager.transfer import copy_sessions, purge_sessions, purging
 from storage_manager.viewer import create_app, render_session, serve
 
 if TYPE_CHECKING:
@@ -149,6 +149,7 @@ async def integrity(storage: StorageManager) -> None:
     assert_type(problems[0].detail, str)
     assert_type(await sweep(storage, older_than=timedelta(minutes=5)), int)
     assert_type(await summarize(storage, "s"), Summary)
+    assert_type(await count_steps(storage, ["s"]), int)
     files: AsyncIterator[Found] = list_files(storage, "s")
     async for found in files:
         assert_type(found.name, str)
@@ -164,6 +165,7 @@ async def transfer(source: StorageManager, target: StorageManager) -> None:
     assert_type(await copy_sessions(source, target, ["s"], concurrency=4, progress=told), int)
     assert_type(await purge_sessions(source, timedelta(days=90)), list[str])
     assert_type(await purge_sessions(source, datetime.now(timezone.utc), dry_run=False), list[str])
+    assert_type([session_id async for session_id in purging(source, timedelta(days=90))], list[str])
 
 
 async def recording(storage: StorageManager, page: Any) -> None:

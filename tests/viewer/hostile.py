@@ -15,7 +15,6 @@ RUN = (
     "top.document.body.remove()}catch(e){}"
 )
 DATA = "<script>" + RUN + "</script>"
-FORM = "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;"
 
 
 class Hostile(NamedTuple):

@@ -1,15 +1,13 @@
 """The examples of docs/viewer.rst run as they are printed."""
 
 import re
-import textwrap
 from pathlib import Path
 
 import pytest
+from printed import run, text
 from stored import store_small
 
 from storage_manager import StorageManager
-
-DOCS = (Path(__file__).parents[2] / "docs" / "viewer.rst").read_text()
 
 
 async def test_examples_run(
@@ -17,9 +15,6 @@ async def test_examples_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     await store_small(StorageManager())
-    [block] = re.findall(r"\.\. code-block:: python\n\n((?: {4}.*\n|\n)+)", DOCS)
-    names: dict[str, object] = {}
-    exec(f"async def main():\n{textwrap.indent(textwrap.dedent(block), '    ')}", names)
-    await names["main"]()  # type: ignore[operator]
+    await run("viewer", text("viewer"), {})
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\n", capsys.readouterr().out)
     assert (tmp_path / "run-1.html").exists()

@@ -66,12 +66,8 @@ async def test_no_other_site_is_allowed_to_read(ask: Ask, path: str) -> None:
     assert "Connection-Allowlist: (response-origin)" in answer
 
 
-@pytest.mark.parametrize(
-    "name", ["..", "%2e%2e", ".%2e", "%00", "a%00", "a%2fb", "a%5cb", "x" * 129, "a::b", "%ff", "*", "a%0d%0ab"]
-)
-@pytest.mark.parametrize(
-    "path", ["/sessions/{}", "/sessions/{}/step_1/html", "/sessions/run-1/{}/html", "/api/sessions/{}"]
-)
+@pytest.mark.parametrize("name", NO_IDS)
+@pytest.mark.parametrize("path", WITH_ID)
 async def test_ids(ask: Ask, path: str, name: str) -> None:
     status, answer = await ask(path.format(name))
     assert status in {400, 404}
