@@ -92,21 +92,25 @@ class Connection:
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> "Self":
-        """A manager for the sessions below a URL; `SM_*` variables do not move it.
+        """A manager for the sessions below a URL, whichever bucket, prefix or directory the `SM_*` variables name.
 
         Parameters:
             url: `s3://bucket/prefix`, `file:///data`, `/data`, or a URL of any installed fsspec backend.
-            kwargs: as for the constructor, where they apply.
+            kwargs: as for the constructor, where they apply; else the variables of S3's endpoint, region and engine do.
 
         Raises:
-            S3ConfigError, LocalStorageError: as the constructor.
+            S3ConfigError, LocalStorageError, ValueError: as the constructor.
+            TypeError: an option of S3 for what is not S3.
             StorageManagerError: fsspec has no such backend, or its package is not installed.
         """
+        given = {name: value for name, value in kwargs.items() if value is not None}
         arguments = arguments_of(url)
         if arguments is not None:
-            return cls(**arguments, **kwargs)
+            return cls(**arguments, **given)
+        for name in sorted(name for name in given if name.startswith("s3_")):
+            raise TypeError(f"{name} is an option of S3, which the URL is not")
         self = cls.__new__(cls)
-        self._serve(url, Config.resolve(prefer_s3=False, require_s3=False), **kwargs)
+        self._serve(url, Config.resolve(prefer_s3=False, require_s3=False), **given)
         return self
 
     def __repr__(self) -> str:
@@ -121,9 +125,9 @@ class Connection:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close what the running loop has open, after what is under way; optional, and as often as you like.
+        """Close what the running loop has open, after what this manager has under way; optional, and repeatable.
 
-        A later call opens anew.
+        A later call opens anew. What is sealed, verified, copied or exported just now ends with an error.
         """
         await self._place.close()
 
@@ -186,8 +190,7 @@ class Connection:
             expires_in: seconds, or a timedelta; up to seven days, as S3 allows ("Presigned URLs", Signature Version 4).
 
         Returns:
-            html_path, screenshot_path, action_data_path, metadata_path: presigned `https://...` on S3; `file://...` on
-            local disk, which does not expire.
+            html_path, screenshot_path, action_data_path, metadata_path: presigned on S3; on local disk `file://...`.
 
         Raises:
             InvalidIdError, InvalidDataError: refused before any I/O.

@@ -12,7 +12,7 @@ __all__ = ["check_credentials"]
 
 # Where AWS profiles are, and how botocore takes the names of their sections.
 _PROFILE_FILES = (
-    ("AWS_CONFIG_FILE", "~/.aws/config", re.compile(r"(?:profile\s+)(.+)|(default)")),
+    ("AWS_CONFIG_FILE", "~/.aws/config", re.compile(r"profile\s+(.+)|(default)")),
     ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials", re.compile(r"(.+)")),
 )
 

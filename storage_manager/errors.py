@@ -110,23 +110,19 @@ _ADVICE = {
     "EEXIST": _FILE_IN_THE_WAY,
     "ENOENT": "the directory is gone: create it again, or mount its disk",
 }
+_NO_TOKEN = "correct what the AWS settings name: a file of a token or a certificate, or a credential_process"
 
 # What is raised before a request is sent: by botocore (a service's answer is its ClientError, which is no
 # BotoCoreError), by obstore, for a package that is missing, for an argument that a client does not know.
-_CONFIG_ERRORS = {"BotoCoreError", "UnauthenticatedError", "UnknownConfigurationKeyError", "ImportError", "TypeError"}
+_CONFIG_ERRORS = {
+    "BotoCoreError", "UnauthenticatedError", "UnknownConfigurationKeyError", "ImportError", "TypeError", "ENOENT",
+}  # fmt: skip
 
 # The BotoCoreErrors that are about a request all the same.
 _REQUEST_ERRORS = {
-    "HTTPClientError",
-    "ConnectionError",
-    "IncompleteReadError",
-    "ChecksumError",
-    "FlexibleChecksumError",
-    "UnseekableStreamError",
-    "CapacityNotAvailableError",
-    "PaginationError",
-    "WaiterError",
-}
+    "HTTPClientError", "ConnectionError", "IncompleteReadError", "ChecksumError", "FlexibleChecksumError",
+    "UnseekableStreamError", "CapacityNotAvailableError", "PaginationError", "WaiterError",
+}  # fmt: skip
 
 
 def _answer(error: BaseException | None) -> Mapping[str, Any]:
@@ -153,9 +149,13 @@ def _names(error: BaseException) -> list[str]:
     return [name for name in (page, code, system) if name] + [cls.__name__ for cls in type(error).__mro__]
 
 
-def is_missing(error: BaseException) -> bool:
-    """True where the error says that this one file is not there: not that its bucket is not, or no access."""
-    return isinstance(error, FileNotFoundError) and _service_code(error) in ("", "NoSuchKey", "NoSuchVersion")
+def is_missing(error: BaseException, url: str) -> bool:
+    """True where the error says that this one file is not there: not that its bucket is not, or no access.
+
+    Of S3 only the service says so: without its word, what is not there is a file that holds a token.
+    """
+    said = ("NoSuchKey", "NoSuchVersion") if url.startswith("s3://") else ("", "NoSuchKey", "NoSuchVersion")
+    return isinstance(error, FileNotFoundError) and _service_code(error) in said
 
 
 # What a service says, or a connection does, that the same request may not meet again (Amazon S3 API reference,
@@ -193,7 +193,8 @@ def translate(error: Exception, operation: str, url: str) -> StorageManagerError
     reason = reason if names[0] in reason else f"{names[0]}: {reason}"
     cls = _error_class(url, names)
     # what can be done is known of S3 and local disk
-    advice = cls is not StorageManagerError and next((_ADVICE[name] for name in names if name in _ADVICE), None)
+    table = {**_ADVICE, "ENOENT": _NO_TOKEN} if url.startswith("s3://") else _ADVICE
+    advice = cls is not StorageManagerError and next((table[name] for name in names if name in table), None)
     message = f"cannot {operation} {url}: {reason.rstrip('.')}" + (f" ({advice})" if advice else "")
     ours = cls(message, operation=operation, url=url)
     ours.__cause__ = error

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from storage_manager.errors import translate, translating
 from storage_manager.filesystems import Found
-from storage_manager.layout import is_id
+from storage_manager.layout import check_ids, is_id
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import ahead
 
@@ -74,8 +74,10 @@ async def count_steps(storage: StorageManager, session_ids: Iterable[str] | None
     """How many steps these sessions have, or all; for S3 that is a LIST a session.
 
     Raises:
-        As list_files.
+        InvalidIdError: refused before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: a session cannot be listed.
     """
+    check_ids(session_ids, "list")
     sessions = storage.iter_sessions() if session_ids is None else session_ids
     async with aclosing(ahead(storage.list_steps_for_session, sessions, 16)) as listings:
         return sum([len(steps) async for steps in listings])

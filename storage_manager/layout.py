@@ -25,6 +25,7 @@ __all__ = [
     "Step",
     "StepData",
     "check_id",
+    "check_ids",
     "formats",
     "is_component",
     "is_id",
@@ -122,6 +123,16 @@ def check_id(value: object, what: str) -> str:
         shown = value if len(value) <= 40 else value[:40] + "…"
         raise InvalidIdError(f"{what} {shown!r} cannot be used: {_fault(value)}")
     return str.__str__(value)  # an Enum's own str() is another text
+
+
+def check_ids(session_ids: object, operation: str) -> None:
+    """Refuse one id where many are asked for: it would be taken for an id a letter.
+
+    Raises:
+        InvalidIdError: in the name of the operation.
+    """
+    if isinstance(session_ids, str):
+        raise InvalidIdError("session_ids is one id: give a list of ids", operation=operation)
 
 
 def join(root: str, *names: str) -> str:

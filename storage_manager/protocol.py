@@ -97,6 +97,7 @@ class SessionFileSystem(AbstractFileSystem):
             "protocol": self.protocol,
             "args": [],
             **place,
+            # None, over a worker's own SM_S3_ENDPOINT_URL: without one here the place is Amazon's
             "storage_options": {"endpoint_url": None, **options} if options else {},
         }
 

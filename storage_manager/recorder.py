@@ -100,7 +100,7 @@ class Recorder:
         with translating("record", self._url):
             self._check_open()
             check_page(page)
-            action, metadata = _copy(_ACTION, action), _copy(_METADATA, metadata)
+            action, metadata = self._copy(_ACTION, action), self._copy(_METADATA, metadata)
         async with self._in_turn:
             self._raise_failures()
             shown = await capture(page, full_page=self._full_page)
@@ -181,6 +181,13 @@ class Recorder:
         elif self._has_steps:
             await seal_session(self._storage, self.session_id)
 
+    def _copy(self, row: Format, value: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """A value as it will be read again; refused where it cannot be stored, without a secret."""
+        try:
+            return None if value is None else row.decode(row.encode(value, row.keyword))
+        except InvalidDataError as error:  # which quotes keys, and chains what says more
+            raise InvalidDataError(self._redacted({"why": str(error)})["why"]) from None
+
     def _redacted(self, reasons: Mapping[str, str]) -> Mapping[str, str]:
         """What the page's errors say, who may quote an address or what was typed."""
         redact = self._storage.redact
@@ -224,11 +231,6 @@ class _Recording(AbstractAsyncContextManager[Recorder]):
             error.__cause__ = failure  # a cancellation, an interrupt: these stay what they are
         if error is None:
             await self._recorder._seal()
-
-
-def _copy(row: Format, value: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """A value as it will be read again; refused where it cannot be stored."""
-    return None if value is None else row.decode(row.encode(value, row.keyword))
 
 
 def _nothing(reasons: Mapping[str, str]) -> StorageManagerError:

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 from storage_manager.connection import Connection
-from storage_manager.errors import InvalidDataError, InvalidIdError, is_missing, translate, translating
+from storage_manager.errors import InvalidDataError, is_missing, translate, translating
 from storage_manager.filesystems import File
 from storage_manager.layout import (
     ALL_COMPONENTS,
@@ -15,6 +15,7 @@ from storage_manager.layout import (
     Format,
     Step,
     StepData,
+    check_ids,
     formats,
     join,
     only_ids,
@@ -103,7 +104,7 @@ class StorageManager(Connection):
         failed = [
             translate(answer, "retrieve", path)
             for path, answer in zip(paths, answers, strict=True)
-            if isinstance(answer, Exception) and not is_missing(answer)
+            if isinstance(answer, Exception) and not is_missing(answer, path)
         ]
         if failed and (strict or len(failed) == len(rows)):
             raise failed[0]
@@ -182,8 +183,7 @@ class StorageManager(Connection):
         Raises:
             As retrieve_step_data; ValueError for a concurrency below 1.
         """
-        if isinstance(session_ids, str):
-            raise InvalidIdError("session_ids is one id: give a list of ids", operation="retrieve")
+        check_ids(session_ids, "retrieve")
         with translating("retrieve", self._place.root):
             formats(components)
 
@@ -213,7 +213,7 @@ class StorageManager(Connection):
 
         Raises:
             InvalidIdError, InvalidDataError, S3OperationError, S3ConfigError, LocalStorageError: one step was
-            not stored; those in flight have settled, and no further one was taken.
+            not stored; those in flight have settled, and no further one was begun.
         """
 
         async def store(step: Step) -> None:
@@ -238,7 +238,7 @@ def _file(row: Format, step_url: str, value: object) -> File:
 def _decoded(row: Format, url: str, answer: bytes | Exception, strict: bool) -> Any:
     """The value of a component; None, with a warning, where it is missing or unreadable."""
     if isinstance(answer, Exception):
-        reason = "it is missing" if is_missing(answer) else str(translate(answer, "retrieve", url))
+        reason = "it is missing" if is_missing(answer, url) else str(translate(answer, "retrieve", url))
         logger.warning("no %s at %s: %s", row.name, url, reason)
         return None
     try:

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 __all__ = ["Progress", "ahead", "settled"]
 
@@ -44,13 +44,18 @@ async def _each(items: Iterable[In] | AsyncIterable[In]) -> AsyncGenerator[In, N
             yield item
 
 
+def _has_failed(task: "asyncio.Future[Any]") -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
 async def ahead(
     function: Callable[[In], Awaitable[Out]], items: Iterable[In] | AsyncIterable[In], concurrency: int
 ) -> AsyncGenerator[Out, None]:
     """The results of a function for every item, in the order of the items, worked out ahead of the reader.
 
-    No more than `concurrency` items are taken before their results are. When the reader leaves, or an item
-    fails, the others are cancelled and awaited, and the source is closed: nothing is left behind.
+    No more than `concurrency` items are taken before their results are, and none is begun after one has failed. When
+    the reader leaves, or an item fails, the others are cancelled and awaited, and the source is closed: nothing is
+    left behind.
 
     Raises:
         ValueError: a concurrency below 1; nothing is taken.
@@ -61,6 +66,8 @@ async def ahead(
     source = _each(items)
     try:
         async for item in source:
+            if any(map(_has_failed, tasks)):
+                break
             tasks.append(asyncio.ensure_future(function(item)))
             if len(tasks) >= concurrency:
                 yield await tasks.popleft()

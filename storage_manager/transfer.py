@@ -6,9 +6,9 @@ from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
 
 from storage_manager.copying import Copying
-from storage_manager.errors import InvalidDataError, InvalidIdError, translating
+from storage_manager.errors import InvalidDataError, translating
 from storage_manager.inventory import count_steps, list_files
-from storage_manager.layout import is_component
+from storage_manager.layout import check_ids, is_component
 from storage_manager.overlap import lies_within
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import Progress, ahead, settled
@@ -47,8 +47,7 @@ async def copy_sessions(
         StorageManagerError: of the first failure's class: how many steps were not copied, which, and why.
         ValueError: a concurrency below 1.
     """
-    if isinstance(session_ids, str):
-        raise InvalidIdError("session_ids is one id: give a list of ids", operation="copy")
+    check_ids(session_ids, "copy")
     if concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, not {concurrency}")
     with translating("copy", source.url_for()):

@@ -175,8 +175,18 @@ def test_from_url_of_other_backends() -> None:
         StorageManager.from_url("sftp://me:planted@host/path")
     with pytest.raises(StorageManagerError, match="nonsense"):
         StorageManager.from_url("nonsense://x")
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="s3_prefix is an option of S3"):
         StorageManager.from_url("memory://x", s3_prefix="y")
+    with pytest.raises(TypeError, match="s4_prefix"):
+        StorageManager.from_url("memory://x", s4_prefix="y")
+    assert StorageManager.from_url("memory://x", s3_endpoint_url=None, storage_options=None).url_for() == "memory://x"
+
+
+@pytest.mark.parametrize("url", ["memory://run*", "memory://run?", "memory://r[u]n", "gs://b/a*"])
+def test_no_pattern_is_a_place(url: str) -> None:
+    """fsspec would delete in every place that is like it."""
+    with pytest.raises(StorageManagerError, match=r"patterns|malformed"):
+        StorageManager.from_url(url)
 
 
 # --- argument, variable, default ------------------------------------------------------------------------

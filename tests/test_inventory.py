@@ -37,6 +37,11 @@ async def test_of_no_session_there_is_nothing(sm: StorageManager) -> None:
     assert await summarize(sm, "nobody") == Summary(0, 0, None)
 
 
+async def test_one_id_is_not_taken_for_many(make: Make) -> None:
+    with pytest.raises(InvalidIdError, match="give a list of ids"):
+        await count_steps(make(), "run-1")
+
+
 async def test_another_id_is_refused(make: Make) -> None:
     with pytest.raises(InvalidIdError):
         await summarize(make(), "*")

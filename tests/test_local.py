@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from storage_manager import LocalStorageError, Step, StepData, StorageManager
 from storage_manager.filesystems.base import STAGING_PREFIX
-from storage_manager.filesystems.leftovers import _modified
+from storage_manager.filesystems.leftovers import _modified, sweep
 from storage_manager.filesystems.local import AsyncLocalFileSystem
 from storage_manager.integrity import seal_session
 
@@ -439,3 +439,38 @@ async def test_housekeeping_fails_no_store(sm: StorageManager, base: Path, monke
     await sm.store_step_data("s", "t", "x")
     assert await sm.list_sessions() == ["s"]
     assert any(path.name.startswith(STAGING_PREFIX) for path in base.iterdir())
+
+
+async def test_reads_that_wait_are_answered_when_it_is_closed(sm: StorageManager) -> None:
+    """Else whoever waits for them waits for ever."""
+    ids = await sm.store_step_data("s", "t", *DATA)
+    filesystem = sm.async_fs
+    reads = [asyncio.ensure_future(filesystem._read_files([str(ids["html_path"])])) for _ in range(40)]
+    await asyncio.sleep(0)
+    await sm.aclose()
+    answers = await asyncio.wait_for(asyncio.gather(*reads), 30)
+    assert [type(answer) for [answer] in answers] == [bytes] * 40
+
+
+def test_two_that_sweep_at_once(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one has moved away the other may find, and remove, before it does."""
+    left = base / (".staging-" + "0" * 32)
+    left.mkdir(parents=True)
+    os.utime(left, (0, 0))
+    rename, swept = os.rename, list[int]()
+
+    def overtaken(source: str, target: str) -> None:
+        rename(source, target)
+        if not swept:
+            swept.append(-1)
+            swept.append(sweep(str(base), 60))
+
+    monkeypatch.setattr(os, "rename", overtaken)
+    assert sweep(str(base), 60) + swept[1] == 1
+    assert list(base.iterdir()) == []
+
+
+@pytest.mark.parametrize("auto_mkdir", [True, False])
+def test_an_option_of_the_filesystem_may_be_given(base: Path, auto_mkdir: bool) -> None:
+    sm = StorageManager(local_base_path=base, storage_options={"auto_mkdir": auto_mkdir})
+    assert sm.fs.auto_mkdir is auto_mkdir

@@ -441,3 +441,11 @@ async def test_a_forked_child_is_served_by_s3fs(moto: Make) -> None:
 
 async def html_of(sm: StorageManager, step: str) -> Any:
     return (await sm.retrieve_step_data("s", step, components=["html"])).html
+
+
+async def test_one_bound_for_the_requests_of_both(moto: Make) -> None:
+    sm = moto(max_concurrency=3)
+    async with sm:
+        filesystem: Any = sm.async_fs
+        assert filesystem._slots is filesystem.s3fs._slots
+        assert filesystem._slots._value == 3

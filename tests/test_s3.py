@@ -1,6 +1,7 @@
 """S3: what is asked of the server, and what is said when it refuses."""
 
 import asyncio
+import json
 import pickle
 import socket
 import ssl
@@ -15,8 +16,9 @@ import pytest
 import s3fs
 import trustme
 from aiobotocore.httpsession import AIOHTTPSession
+from aiobotocore.session import AioSession
 from answers import DELETED, XML, Answers, http, listing
-from places import Request
+from places import MOTO_KEYS, Request
 
 import storage_manager.filesystems.client
 import storage_manager.filesystems.obstore
@@ -503,3 +505,38 @@ async def test_managers_travel_between_processes(make: Make) -> None:
     sm = make()
     await sm.store_step_data("s", "t", *DATA)
     assert await pickle.loads(pickle.dumps(sm)).retrieve_step_data("s", "t") == DATA
+
+
+async def test_a_missing_file_of_a_token_is_no_missing_component(
+    moto: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a cluster hands out tokens; nothing is asked of S3 then."""
+    sm = moto()
+    for name in MOTO_KEYS:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reader")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    for strict in (True, False):
+        with pytest.raises(S3ConfigError, match=r"ENOENT: .*token.* \(correct what the AWS settings name"):
+            await sm.retrieve_step_data("s", "t", strict=strict)
+
+
+async def test_first_requests_at_once_make_one_client(
+    moto: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several the last would stay, and not be the one that was settled in. Credentials that take a while."""
+    keys = {"Version": 1, "AccessKeyId": "testkey", "SecretAccessKey": "testsecret"}
+    (tmp_path / "keys.json").write_text(json.dumps(keys))
+    config = tmp_path / "config"
+    config.write_text(f"[profile mine]\ncredential_process = cat {tmp_path / 'keys.json'}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    made, create = [], AioSession.create_client
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        made.append(args)
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(AioSession, "create_client", counted)
+    sm = moto(storage_options={"profile": "mine"})
+    assert await asyncio.gather(*(sm.list_steps_for_session(f"s{number}") for number in range(4))) == [[]] * 4
+    assert len(made) == 1

@@ -309,6 +309,25 @@ async def test_a_failing_item_cancels_and_awaits_the_others(complaints: list[str
     assert source.taken <= 2 + 5
 
 
+async def test_a_failure_is_noticed_though_the_source_is_slow(complaints: list[str]) -> None:
+    """Of a live recording the next fifteen steps come a minute later."""
+    begun = []
+
+    async def work(number: int) -> None:
+        begun.append(number)
+        raise OSError(f"item {number}")
+
+    async def slow() -> AsyncIterator[int]:
+        for number in range(100):
+            await turns(3)
+            yield number
+
+    with pytest.raises(OSError, match="item 0"):
+        async for _ in ahead(work, slow(), 16):
+            pass
+    assert begun == [0]
+
+
 async def test_several_failures_are_one_error(complaints: list[str]) -> None:
     async def work(number: int) -> None:
         raise OSError(f"item {number}")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -61,9 +61,12 @@ def check(root: str | None) -> None:
     One probe is listed, written, read and deleted. What is wrong, and what to do about it, is the error.
     """
     missing = _missing(local_root(root))
-    url = run(_check(root))
-    for path in missing:
-        path.rmdir()  # looking changes nothing, and a typing error stays one
+    try:
+        url = run(_check(root))
+    finally:
+        for path in missing:  # looking changes nothing, and a typing error stays one
+            with suppress(OSError):  # not created, or used by somebody meanwhile
+                path.rmdir()
     can = "is not there yet, and can be created" if missing else "can be listed"
     click.echo(f"{url} {can}, written, read and deleted")
 

@@ -77,12 +77,14 @@ def cp(source: str, target: str, sessions: tuple[str, ...], quiet: bool, **ends:
     Byte for byte. Interrupted, or after a failure, run it again: what is there with the same bytes is not sent a
     second time. Nothing at the source changes, and what only the target has stays there.
     """
-    _copy(_End(source, _options(ends, "source")), _End(target, _options(ends, "target")), list(sessions) or None, quiet)
+    _copy(_end(source, ends, "source"), _end(target, ends, "target"), list(sessions) or None, quiet)
 
 
-def _options(ends: dict[str, str | None], end: str) -> dict[str, Any]:
+def _end(url: str, ends: dict[str, str | None], end: str) -> _End:
     endpoint, profile = ends[f"{end}_endpoint"], ends[f"{end}_profile"]
-    return {"s3_endpoint_url": endpoint, "storage_options": {"profile": profile} if profile else None}
+    if (endpoint or profile) and not url.lower().startswith(("s3://", "s3a://")):
+        raise click.UsageError(f"--{end}-endpoint and --{end}-profile are of S3, which the {end} is not")
+    return _End(url, {"s3_endpoint_url": endpoint, "storage_options": {"profile": profile} if profile else None})
 
 
 def _sessions_in(directory: Path) -> tuple[Path, list[str] | None]:

@@ -17,7 +17,7 @@ from storage_manager.credentials import check_credentials
 from storage_manager.errors import S3ConfigError, translating
 from storage_manager.filesystems.base import ATTEMPTS, File, Found, LiteralFileSystem, hidden_name
 
-__all__ = ["File", "Found", "LiteralFileSystem", "Place", "hidden_name"]
+__all__ = ["File", "Found", "Place", "hidden_name"]
 
 # Seconds without progress, for each of three attempts: a dead address is reported in 15, a mute server in 48.
 CONNECT_TIMEOUT, READ_TIMEOUT = 4, 15
@@ -64,7 +64,7 @@ class Place:
         self._prepare()
 
     def _prepare(self) -> None:
-        with translating("open", self.root):
+        with translating("configure" if self.protocol == "s3" else "open", self.root):
             if self.protocol == "s3":
                 self._check_engine()
                 check_credentials(self._options)
@@ -136,9 +136,9 @@ class Place:
 
     def open_sync(self) -> fsspec.AbstractFileSystem:
         """fsspec's own synchronous filesystem for the same place, usable from any thread."""
-        ours = self._s3_options() if self.protocol == "s3" else {}
-        auto_mkdir = {"auto_mkdir": True} if self.protocol == "file" else {}
-        return fsspec.filesystem(self.protocol, **_merged(ours, self._options), **auto_mkdir)
+        ours = {"auto_mkdir": True} if self.protocol == "file" else {}
+        options = self._s3_options() if self.protocol == "s3" else {**ours, **self._options}
+        return fsspec.filesystem(self.protocol, **options)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}}

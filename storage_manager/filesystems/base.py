@@ -90,7 +90,8 @@ class LiteralFileSystem(AsyncFileSystem):
     async def _iter_names(self, path: str) -> AsyncIterator[list[str]]:
         """The names of the directories in a directory, page by page, sorted by code point; none if it is missing."""
         try:
-            infos = await self._ls(path, detail=True)
+            async with self._slots:
+                infos = await self._ls(path, detail=True)
         except FileNotFoundError:
             return
         yield sorted(posixpath.basename(info["name"]) for info in infos if info["type"] == "directory")
@@ -98,7 +99,8 @@ class LiteralFileSystem(AsyncFileSystem):
     async def _iter_files(self, path: str) -> AsyncIterator[list[Found]]:
         """What lies in a directory and below it, page by page; nothing if it is missing."""
         start = len(self._strip_protocol(path)) + 1
-        infos = await self._find(path, detail=True)
+        async with self._slots:
+            infos = await self._find(path, detail=True)
         yield [Found(name[start:], info["size"], modified_in(info)) for name, info in sorted(infos.items())]
 
     async def _link(self, path: str, seconds: int) -> str:
@@ -111,7 +113,8 @@ class LiteralFileSystem(AsyncFileSystem):
         The files `along` go, where they are, with it: what they say of it is then true no more.
         """
         try:
-            await settled(self._rm(path, recursive=True))
+            async with self._slots:
+                await settled(self._rm(path, recursive=True))
         except FileNotFoundError:
             return False
         for left in await self._find(path):

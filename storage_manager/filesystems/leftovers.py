@@ -28,9 +28,9 @@ def _remove_entry(entry: "os.DirEntry[str]") -> bool:
     mine = os.path.join(os.path.dirname(entry.path), hidden_name())
     try:
         os.rename(entry.path, mine)
+        (shutil.rmtree if entry.is_dir(follow_symlinks=False) else os.unlink)(mine)
     except FileNotFoundError:
         return False
-    (shutil.rmtree if entry.is_dir(follow_symlinks=False) else os.unlink)(mine)
     return True
 
 

@@ -64,6 +64,8 @@ class AsyncLocalFileSystem(LiteralFileSystem, WholeFileSystem):
         return await settled(asyncio.get_running_loop().run_in_executor(self._workers, call))
 
     async def _close(self) -> None:
+        while self._reads:  # those that wait for a worker are read all the same
+            self._read_next()
         self._workers.shutdown(wait=False)
 
     async def _write_files(self, files: Sequence[File]) -> None:

@@ -22,7 +22,6 @@ from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from botocore.exceptions import BotoCoreError
 from fsspec.asyn import AsyncFileSystem
 from obstore.exceptions import InvalidPathError
 from obstore.fsspec import FsspecStore
@@ -32,14 +31,13 @@ from storage_manager.filesystems.base import File, Found, LiteralFileSystem, ret
 from storage_manager.filesystems.digests import CHANGED, may_be_md5_of, md5_in
 from storage_manager.filesystems.obstore_client import Credentials, open_store
 from storage_manager.filesystems.obstore_errors import FAILURES, leaves_some, translated
-from storage_manager.filesystems.s3fs import PAGE, S3FileSystem
+from storage_manager.filesystems.s3fs import PAGE, REQUEST_FAILURES, S3FileSystem
 from storage_manager.tasks import settled
 
 __all__ = ["ObstoreFileSystem", "is_forked"]
 
 MIB = 1 << 20
 Out = TypeVar("Out")
-_FAILURES = (OSError, BotoCoreError)  # what a request can end in, translated
 _used_in: set[int] = set()  # the processes in which obstore has threads
 
 
@@ -68,7 +66,6 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
     """
 
     protocol = "s3"
-    cachable = False
     _is_compared = True  # what is read, with its ETag: not over TLS (RFC 8446, 5.2), nor where that is no MD5
 
     def __init__(self, options: Mapping[str, Any], **kwargs: Any) -> None:
@@ -90,6 +87,12 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
 
     async def _close(self) -> None:
         await self.s3fs._close()
+
+    @property
+    def _slots(self) -> asyncio.Semaphore:
+        """One bound for the requests of both."""
+        self.s3fs.max_in_flight = self.max_in_flight
+        return self.s3fs._slots
 
     def _split_path(self, path: str) -> tuple[str, str]:
         """Bucket and key, literally: to a parser of URLs, `#` would end the key."""
@@ -116,7 +119,7 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
 
     async def _write_file(self, file: File) -> None:
         with translating("store", file.path):
-            await retrying(partial(self._put_whole, file), _FAILURES)
+            await retrying(partial(self._put_whole, file), REQUEST_FAILURES)
 
     async def _put_whole(self, file: File) -> None:
         bucket, key = self._split_path(file.path)
@@ -138,7 +141,7 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
         """One GET; an attempt ends with the last byte, not with the headers."""
         if start is None and end is None and not kwargs:
-            return await retrying(partial(self._get_whole, *self._split_path(path)), _FAILURES)
+            return await retrying(partial(self._get_whole, *self._split_path(path)), REQUEST_FAILURES)
         return bytes(await self.s3fs._cat_file(path, start=start, end=end, **kwargs))
 
     async def _get_whole(self, bucket: str, key: str) -> bytes:
@@ -171,7 +174,7 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
         names: list[str] = []
         with suppress(InvalidPathError):
             async with self._slots:
-                answer = await retrying(partial(self._asked, "ListObjectsV2", bucket, ask), _FAILURES)
+                answer = await retrying(partial(self._asked, "ListObjectsV2", bucket, ask), REQUEST_FAILURES)
             below = answer["common_prefixes"]
             if not all(prefix.startswith(key and f"{key}/") for prefix in below):
                 raise OSError(errno.EPROTO, "what answered the LIST names keys that are not below the directory")
@@ -211,7 +214,7 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
 
         while True:
             async with self._slots:
-                keys = await retrying(partial(self._asked, "ListObjectsV2", bucket, ask), _FAILURES)
+                keys = await retrying(partial(self._asked, "ListObjectsV2", bucket, ask), REQUEST_FAILURES)
             if not keys:
                 return
             yield keys
@@ -227,7 +230,7 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
                     raise
 
         async with self._slots:
-            await retrying(lambda: settled(self._asked("DeleteObjects", bucket, ask)), _FAILURES)
+            await retrying(lambda: settled(self._asked("DeleteObjects", bucket, ask)), REQUEST_FAILURES)
 
 
 def _delegating(name: str) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ per key are looked at.
 import asyncio
 import errno
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any, cast
@@ -36,7 +36,7 @@ from storage_manager.filesystems.digests import check_digest
 from storage_manager.layout import is_component, is_id
 from storage_manager.tasks import settled
 
-__all__ = ["PAGE", "S3FileSystem"]
+__all__ = ["PAGE", "REQUEST_FAILURES", "S3FileSystem"]
 
 PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
 ROUNDS = 20  # of a deletion that meets less than a page: others go on writing there
@@ -45,7 +45,7 @@ _FOLLOWING = {
     "list_objects_v2": {"ContinuationToken": "NextContinuationToken"},
     "list_multipart_uploads": {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"},
 }
-_FAILURES = (OSError, BotoCoreError, aiohttp.ClientError)  # what a request can end in
+REQUEST_FAILURES = (OSError, BotoCoreError, aiohttp.ClientError)  # what a request can end in
 # By these an answer is known to come from S3.
 _PROOFS = {"put_object": {"ETag"}, "get_object": {"ETag"}, "list_objects_v2": {"Name", "KeyCount"}}
 
@@ -56,16 +56,19 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
     retries = 1  # in the layer of s3fs
     session: Any
     _lifespan: AsyncGenerator[None, None] | None = None
+    _settling: asyncio.Lock | None = None
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
         """The client; on first use it is tied to the running loop, whose shutdown closes it."""
-        self.session = self.session or new_session(**self.kwargs)
-        client = await super().set_session(refresh=refresh)
-        if self.asynchronous and self._lifespan is None:
-            settle_in(self, client)
-            self._lifespan = lifespan(self._s3creator)
-            await anext(self._lifespan)
-        return client
+        self._settling = self._settling or asyncio.Lock()
+        async with self._settling:  # with s3fs before 2026.6 each of several first requests would make one
+            self.session = self.session or new_session(**self.kwargs)
+            client = await super().set_session(refresh=refresh)
+            if self.asynchronous and self._lifespan is None:
+                settle_in(self, client)
+                self._lifespan = lifespan(self._s3creator)
+                await anext(self._lifespan)
+            return client
 
     async def _close(self) -> None:
         if self._lifespan is not None:
@@ -73,7 +76,7 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
 
     async def _call_s3(self, method: str, *kwargs_list: Any, **kwargs: Any) -> Any:
         """One request, three attempts: the methods of s3fs itself come here too."""
-        return await retrying(partial(self._request, method, *kwargs_list, **kwargs), _FAILURES)
+        return await retrying(partial(self._request, method, *kwargs_list, **kwargs), REQUEST_FAILURES)
 
     async def _request(self, method: str, *kwargs_list: Any, **kwargs: Any) -> Any:
         """One attempt of one request, answered by S3: a proxy's page with status 200 is no answer."""
@@ -94,13 +97,12 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
 
     async def _write_file(self, file: File) -> None:
         with translating("store", file.path):
-            await retrying(partial(self._put_whole, file), _FAILURES)
+            await retrying(partial(self._put_whole, file), REQUEST_FAILURES)
 
     async def _put_whole(self, file: File) -> None:
         bucket, key, _ = self.split_path(file.path)
         body = {"Body": file.data, "ContentType": file.content_type}
-        answer = await settled(self._request("put_object", Bucket=bucket, Key=key, **body))
-        check_digest(bucket, answer, file.data)
+        check_digest(bucket, await settled(self._request("put_object", Bucket=bucket, Key=key, **body)), file.data)
 
     async def _cat_file(
         self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **kwargs: Any
@@ -110,7 +112,7 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         request = {"Bucket": bucket, "Key": key, **s3fs.core.version_id_kw(version_id or version)}
         if start is not None or end is not None:
             request["Range"] = await self._process_limits(path, start, end)
-        return await retrying(partial(self._get_whole, **request), _FAILURES)
+        return await retrying(partial(self._get_whole, **request), REQUEST_FAILURES)
 
     async def _get_whole(self, **request: Any) -> bytes:
         answer = await self._request("get_object", **request)
@@ -125,16 +127,21 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         check_digest(request["Bucket"], answer, data)
         return data
 
+    def _below(self, path: str) -> tuple[str, str]:
+        """Bucket, and what the keys of all that is in a directory begin with."""
+        bucket, key, _ = self.split_path(path)
+        return bucket, key.rstrip("/") + "/" if key else ""
+
     async def _pages(self, path: str, **request: Any) -> AsyncGenerator[tuple[list[Any], list[str]], None]:
         """The objects and the common prefixes below a directory, a LIST at a time."""
-        bucket, key, _ = self.split_path(path)
-        request |= {"Bucket": bucket, "Prefix": key.rstrip("/") + "/" if key else "", "MaxKeys": PAGE}
+        bucket, prefix = self._below(path)
+        request |= {"Bucket": bucket, "Prefix": prefix, "MaxKeys": PAGE}
         while True:
             async with self._slots:
                 answer = await self._call_s3("list_objects_v2", **request)
             found = answer.get("Contents", [])
             below = [row["Prefix"] for row in answer.get("CommonPrefixes", ())]
-            if not all(name.startswith(request["Prefix"]) for name in [row["Key"] for row in found] + below):
+            if not all(name.startswith(prefix) for name in [row["Key"] for row in found] + below):
                 raise OSError(errno.EPROTO, "what answered the LIST names keys that are not below the directory")
             yield found, below
             if not answer.get("IsTruncated"):
@@ -152,13 +159,12 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         return sorted_pages(self._name_pages(path))
 
     async def _iter_files(self, path: str) -> AsyncIterator[list[Found]]:
-        start = len(self.split_path(path)[1].rstrip("/")) + 1
+        start = len(self._below(path)[1])
         async for rows, _ in self._pages(path):
             yield [Found(row["Key"][start:], row["Size"], row["LastModified"], row.get("ETag")) for row in rows]
 
     async def _link(self, path: str, seconds: int) -> str:
-        link: str = await self._url(path, expires=seconds)
-        return link
+        return str(await self._url(path, expires=seconds))
 
     async def _first_keys(self, path: str) -> list[str]:
         """The first keys below a directory, a thousand at the most; a page may be empty and not be the last."""
@@ -178,7 +184,8 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
             batch = [*(self.split_path(file)[1] for file in along), *keys][:PAGE]  # what is left is listed again
             errors = await self._delete_keys(self.split_path(path)[0], batch)
             if stuck == ATTEMPTS - 1 or unfilled == ROUNDS:
-                raise _what_is_left(errors, keys[0])
+                left = OSError(errno.ENOTEMPTY, "still listed after its deletions", keys[0])
+                raise _refused(errors[0]) if errors else left
             before = keys
         return bool(before)
 
@@ -190,30 +197,27 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
             return await settled(self._request("delete_objects", Bucket=bucket, Delete=request))
 
         async with self._slots:
-            answer = await retrying(attempt, _FAILURES)
-        return list(answer.get("Errors", []))
+            return list((await retrying(attempt, REQUEST_FAILURES)).get("Errors", []))
 
     async def _sweep(self, path: str, older_than: float) -> int:
         """Probes, and uploads of components that were begun and not ended (s3fs makes those of large files)."""
-        bucket, key, _ = self.split_path(path)
-        prefix = key.rstrip("/") + "/" if key else ""
-        request = {"Bucket": bucket, "Prefix": prefix + STAGING_PREFIX}
-        rows = [row async for row in self._rows("list_objects_v2", "Contents", **request)]
-        mine = [row for row in rows if STAGED.fullmatch(row["Key"].removeprefix(prefix).partition("/")[0])]
+        bucket, prefix = self._below(path)
+        rows = self._rows("list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix + STAGING_PREFIX)
+        mine = [row async for row in rows if STAGED.fullmatch(row["Key"].removeprefix(prefix).partition("/")[0])]
         probes = [row["Key"] for row in mine if _age(row["LastModified"]) > older_than]
         for start in range(0, len(probes), PAGE):
             for error in await self._delete_keys(bucket, probes[start : start + PAGE]):
                 raise _refused(error)
-        mine = [row for name, row in await self._uploads(path) if _is_ours(name)]
-        uploads = [row for row in mine if _age(row["Initiated"]) > older_than]
+        begun = await self._uploads(path)
+        uploads = [row for name, row in begun if _is_ours(name) and _age(row["Initiated"]) > older_than]
         for row in uploads:
-            await self._call_s3("abort_multipart_upload", Bucket=bucket, Key=row["Key"], UploadId=row["UploadId"])
+            with suppress(FileNotFoundError):  # it ended meanwhile
+                await self._call_s3("abort_multipart_upload", Bucket=bucket, Key=row["Key"], UploadId=row["UploadId"])
         return len(probes) + len(uploads)
 
     async def _uploads(self, path: str) -> list[tuple[str, dict[str, Any]]]:
         """Those that were begun below a directory, by their path there."""
-        bucket, key, _ = self.split_path(path)
-        prefix = key.rstrip("/") + "/" if key else ""
+        bucket, prefix = self._below(path)
         rows = [row async for row in self._rows("list_multipart_uploads", "Uploads", Bucket=bucket, Prefix=prefix)]
         return [(row["Key"].removeprefix(prefix), row) for row in rows]
 
@@ -238,10 +242,6 @@ def _is_ours(path: str) -> bool:
 
 def _age(written: datetime) -> float:
     return (datetime.now(timezone.utc) - written).total_seconds()
-
-
-def _what_is_left(errors: Sequence[dict[str, str]], key: str) -> Exception:
-    return _refused(errors[0]) if errors else OSError(errno.ENOTEMPTY, "still listed after its deletions", key)
 
 
 def _refused(left: Mapping[str, str]) -> Exception:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import NamedTuple
 
+from storage_manager.errors import StorageManagerError
 from storage_manager.storage import StorageManager
 
 __all__ = ["PAGE", "Listing", "Page"]
@@ -123,6 +124,7 @@ class _Names:
         self._lock = asyncio.Lock()
         self._begun = time.monotonic()
         self._spent = 0.0
+        self._failure: BaseException | None = None
 
     @property
     def is_stale(self) -> bool:
@@ -144,6 +146,9 @@ class _Names:
 
     async def _more(self, place: int) -> list[str]:
         async with self._lock:
+            if self._failure:
+                why = str(self._failure) or "whoever read them has left"
+                raise StorageManagerError(f"the sessions are not listed: {why}", operation="list") from self._failure
             if self._source and place == len(self._names):  # else another request has read on
                 await self._read(self._source)
             return self._names[place : place + _CHUNK]
@@ -157,8 +162,8 @@ class _Names:
                     break
             else:
                 self._source = None
-        except BaseException:
-            self._begun = -KEPT_SECONDS  # nobody is to go on with half of it
+        except BaseException as error:
+            self._begun, self._failure = -KEPT_SECONDS, error  # nobody is to go on with half of it
             raise
         self._spent += time.monotonic() - started
 

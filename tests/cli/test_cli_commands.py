@@ -187,6 +187,9 @@ def test_between_two_places(moto_url: str, tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "empty/src/mod").mkdir(parents=True)
     (tmp_path / "empty/src/mod/a.py").touch()
     assert sm("put", "-q", tmp_path / "empty", "--root", tmp_path / "other") == (3, "", nothing)
+    assert sm("cp", "-q", SAMPLE, "memory://elsewhere") == (0, "4 steps copied\n", "")
+    code, _, err = sm("cp", "-q", SAMPLE, "memory://elsewhere", "--target-endpoint", moto_url)
+    assert (code, "of S3, which the target is not" in err) == (2, True)
     inside = tmp_path / "back/harbour-books"
     code, out, err = sm("cp", "-q", tmp_path / "back", inside)
     assert (code, out, "lies among the sessions of" in err) == (2, "", True)

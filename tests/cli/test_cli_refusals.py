@@ -9,6 +9,9 @@ from subprocess import PIPE, run
 import pytest
 from shell import LIMIT, SAMPLE, SM, Done, on_terminal, sm
 
+from storage_manager import LocalStorageError, StorageManager
+from storage_manager.cli.commands import cli
+
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -33,6 +36,16 @@ def test_a_place_that_is_not_there_is_not_made(place: Path) -> None:
     assert list(place.iterdir()) == []
     assert sm("info", "--root", "s3://some-bucket/x").out.startswith("url                     s3://some-bucket/x\n")
     assert sm("info", "--root", "memory://x").out.startswith("url                     memory://x\n")
+
+
+def test_a_check_that_fails_creates_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(self: StorageManager) -> None:
+        raise LocalStorageError("full")
+
+    monkeypatch.setattr(StorageManager, "check", fail)
+    with pytest.raises(LocalStorageError, match="full"):
+        cli.main(["check", "--root", "not/there/yet"], standalone_mode=False, obj={})
+    assert list(place.iterdir()) == []
 
 
 def test_what_is_not_there(place: Path) -> None:

@@ -422,6 +422,10 @@ async def test_a_secret_is_in_no_error(base: Path) -> None:
     async with record(sm, "s") as recorder:
         with pytest.raises(StorageManagerError, match=r"q=\[redacted\]"):
             await recorder.step(Gone())
+        with pytest.raises(InvalidDataError, match=r"action_data\['\[redacted\]'\] cannot be stored") as caught:
+            await recorder.step(Still(), {"hunter2": object()})
+        assert "hunter2" not in str(caught.value)
+        assert caught.value.__suppress_context__
 
 
 async def test_a_secret_is_nowhere(base: Path) -> None:

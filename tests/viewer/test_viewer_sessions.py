@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from storage_manager import LocalStorageError, StorageManager
+from storage_manager import LocalStorageError, StorageManager, StorageManagerError
 from storage_manager.viewer import sessions
 from storage_manager.viewer.sessions import Listing, Page
 
@@ -126,6 +126,16 @@ async def test_a_listing_that_fails_is_not_gone_on_with() -> None:
         await many.last()
     place.error, place.asked = None, 0
     assert (await many.last()).total == 2500
+
+
+async def test_whoever_waits_for_a_listing_that_fails_is_told_so() -> None:
+    """An outage would look like an empty place."""
+    place = Place()
+    place.error, place.asked = LocalStorageError("gone"), 1499
+    many = listing(place)
+    errors = await asyncio.gather(many.page("", "run-0500"), many.page("", "run-0500"), return_exceptions=True)
+    assert [str(error) for error in errors] == ["gone", "the sessions are not listed: gone"]
+    assert all(isinstance(error, StorageManagerError) for error in errors)
 
 
 async def test_nothing_is_open_before_it_is_used(tmp_path: object) -> None:
