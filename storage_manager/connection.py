@@ -100,7 +100,7 @@ class Connection:
 
         Raises:
             S3ConfigError, LocalStorageError, ValueError: as the constructor.
-            TypeError: an option of S3 for what is not S3.
+            TypeError: an option of S3 for what is neither S3 nor local disk.
             StorageManagerError: fsspec has no such backend, or its package is not installed.
         """
         given = {name: value for name, value in kwargs.items() if value is not None}
@@ -127,7 +127,7 @@ class Connection:
     async def aclose(self) -> None:
         """Close what the running loop has open, after what this manager has under way; optional, and repeatable.
 
-        A later call opens anew. What is sealed, verified, copied or exported just now ends with an error.
+        A later call opens anew. What is sealed, verified, copied or exported just now may fail, or open anew itself.
         """
         await self._place.close()
 

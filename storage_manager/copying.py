@@ -104,7 +104,8 @@ class Copying:
         missing = [name for name, is_there in zip(data, there, strict=True) if not is_there]
         if missing:
             files = [File(join(target_url, name), data[name], _content_type(name, data[name])) for name in missing]
-            await self.target.async_fs._write_files(files)
+            with translating("copy", target_url):
+                await self.target.async_fs._write_files(files)
         return bool(missing)
 
     async def _has(self, url: str, data: bytes, found: Found | None) -> bool:

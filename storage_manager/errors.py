@@ -26,6 +26,7 @@ __all__ = [
     "S3ConfigError",
     "S3OperationError",
     "StorageManagerError",
+    "is_answer",
     "is_missing",
     "may_pass",
     "needing",
@@ -89,7 +90,7 @@ _ADVICE = {
     "NoSuchBucket": "create the bucket, or correct s3_bucket_name (SM_S3_BUCKET_NAME)",
     **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "403"), _NO_ACCESS),
     **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch", "UnauthenticatedError"), _BAD_CREDENTIALS),
-    **dict.fromkeys(("NoCredentialsError", "PartialCredentialsError"), _BAD_CREDENTIALS),
+    **dict.fromkeys(("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"), _BAD_CREDENTIALS),
     **dict.fromkeys(("ExpiredToken", "InvalidToken", "TokenRefreshRequired"), _EXPIRED),
     **dict.fromkeys(("PermanentRedirect", "TemporaryRedirect", "301", "307"), _WRONG_REGION),
     **dict.fromkeys(("AuthorizationHeaderMalformed", "IllegalLocationConstraintException"), _WRONG_REGION),
@@ -110,12 +111,11 @@ _ADVICE = {
     "EEXIST": _FILE_IN_THE_WAY,
     "ENOENT": "the directory is gone: create it again, or mount its disk",
 }
-_NO_TOKEN = "correct what the AWS settings name: a file of a token or a certificate, or a credential_process"
 
 # What is raised before a request is sent: by botocore (a service's answer is its ClientError, which is no
 # BotoCoreError), by obstore, for a package that is missing, for an argument that a client does not know.
 _CONFIG_ERRORS = {
-    "BotoCoreError", "UnauthenticatedError", "UnknownConfigurationKeyError", "ImportError", "TypeError", "ENOENT",
+    "BotoCoreError", "UnauthenticatedError", "UnknownConfigurationKeyError", "ImportError", "TypeError",
 }  # fmt: skip
 
 # The BotoCoreErrors that are about a request all the same.
@@ -149,13 +149,14 @@ def _names(error: BaseException) -> list[str]:
     return [name for name in (page, code, system) if name] + [cls.__name__ for cls in type(error).__mro__]
 
 
-def is_missing(error: BaseException, url: str) -> bool:
-    """True where the error says that this one file is not there: not that its bucket is not, or no access.
+def is_answer(error: BaseException) -> bool:
+    """True where an S3 service has said so."""
+    return bool(_answer(error))
 
-    Of S3 only the service says so: without its word, what is not there is a file that holds a token.
-    """
-    said = ("NoSuchKey", "NoSuchVersion") if url.startswith("s3://") else ("", "NoSuchKey", "NoSuchVersion")
-    return isinstance(error, FileNotFoundError) and _service_code(error) in said
+
+def is_missing(error: BaseException) -> bool:
+    """True where the error says that this one file is not there: not that its bucket is not, or no access."""
+    return isinstance(error, FileNotFoundError) and _service_code(error) in ("", "NoSuchKey", "NoSuchVersion")
 
 
 # What a service says, or a connection does, that the same request may not meet again (Amazon S3 API reference,
@@ -193,8 +194,7 @@ def translate(error: Exception, operation: str, url: str) -> StorageManagerError
     reason = reason if names[0] in reason else f"{names[0]}: {reason}"
     cls = _error_class(url, names)
     # what can be done is known of S3 and local disk
-    table = {**_ADVICE, "ENOENT": _NO_TOKEN} if url.startswith("s3://") else _ADVICE
-    advice = cls is not StorageManagerError and next((table[name] for name in names if name in table), None)
+    advice = cls is not StorageManagerError and next((_ADVICE[name] for name in names if name in _ADVICE), None)
     message = f"cannot {operation} {url}: {reason.rstrip('.')}" + (f" ({advice})" if advice else "")
     ours = cls(message, operation=operation, url=url)
     ours.__cause__ = error

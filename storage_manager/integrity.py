@@ -122,7 +122,7 @@ async def _looked_at(
 def _sealed(url: str, files: Mapping[str, bytes | Exception]) -> dict[str, _Seal]:
     """Size and hash of each component that is there."""
     for path, answer in files.items():
-        if isinstance(answer, Exception) and not is_missing(answer, join(url, path)):
+        if isinstance(answer, Exception) and not is_missing(answer):
             raise translate(answer, "seal", join(url, path))
     return {path: _seal(answer) for path, answer in files.items() if not isinstance(answer, Exception)}
 
@@ -194,7 +194,7 @@ def _problems(sealed: Mapping[str, _Seal] | None, url: str, files: Mapping[str, 
 
 
 def _unread(url: str, error: Exception, *, is_sealed: bool) -> tuple[_Kind, str] | None:
-    if is_missing(error, url):  # deleted meanwhile, where the manifest does not know it
+    if is_missing(error):  # deleted meanwhile, where the manifest does not know it
         return ("missing", "the manifest lists it, and it is not there") if is_sealed else None
     if may_pass(error):
         raise translate(error, "verify", url)

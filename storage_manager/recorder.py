@@ -20,6 +20,7 @@ from storage_manager.capture import capture, check_page
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.integrity import seal_session
 from storage_manager.layout import Format, StepData, check_id, formats
+from storage_manager.redaction import refusal
 from storage_manager.storage import StorageManager
 from storage_manager.tasks import settled
 
@@ -185,8 +186,11 @@ class Recorder:
         """A value as it will be read again; refused where it cannot be stored, without a secret."""
         try:
             return None if value is None else row.decode(row.encode(value, row.keyword))
-        except InvalidDataError as error:  # which quotes keys, and chains what says more
-            raise InvalidDataError(self._redacted({"why": str(error)})["why"]) from None
+        except InvalidDataError as error:
+            if not self._storage.redact:
+                raise
+            why = str(error)
+        raise refusal(self._storage.redact, why)
 
     def _redacted(self, reasons: Mapping[str, str]) -> Mapping[str, str]:
         """What the page's errors say, who may quote an address or what was typed."""

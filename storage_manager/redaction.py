@@ -11,7 +11,7 @@ from typing import Any
 from storage_manager.errors import InvalidDataError, refusing
 from storage_manager.layout import COMPONENTS, Format, StepData
 
-__all__ = ["Redactor", "as_redactor", "redact_secrets", "redacted"]
+__all__ = ["Redactor", "as_redactor", "redact_secrets", "redacted", "refusal"]
 
 Redactor = Callable[[StepData], StepData]
 
@@ -79,8 +79,19 @@ def _as_read(redact: Redactor, values: Sequence[object]) -> StepData:
         return StepData(
             *(None if value is None else _again(row, value) for row, value in zip(COMPONENTS, values, strict=True))
         )
-    except InvalidDataError as error:  # which may quote a key
-        raise InvalidDataError(redact(StepData(html=str(error))).html or "the step cannot be stored") from None
+    except InvalidDataError as error:
+        why = str(error)
+    raise refusal(redact, why)
+
+
+def refusal(redact: Redactor, why: str) -> InvalidDataError:
+    """Why a value is refused, which may quote a key, without what the redactor knows; so it is not chained.
+
+    Raises:
+        InvalidDataError: the redactor failed.
+    """
+    with refusing("the step", "redact failed"):
+        return InvalidDataError(redact(StepData(html=why)).html or "the step cannot be stored")
 
 
 def _again(row: Format, value: object) -> Any:

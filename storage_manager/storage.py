@@ -104,7 +104,7 @@ class StorageManager(Connection):
         failed = [
             translate(answer, "retrieve", path)
             for path, answer in zip(paths, answers, strict=True)
-            if isinstance(answer, Exception) and not is_missing(answer, path)
+            if isinstance(answer, Exception) and not is_missing(answer)
         ]
         if failed and (strict or len(failed) == len(rows)):
             raise failed[0]
@@ -238,7 +238,7 @@ def _file(row: Format, step_url: str, value: object) -> File:
 def _decoded(row: Format, url: str, answer: bytes | Exception, strict: bool) -> Any:
     """The value of a component; None, with a warning, where it is missing or unreadable."""
     if isinstance(answer, Exception):
-        reason = "it is missing" if is_missing(answer, url) else str(translate(answer, "retrieve", url))
+        reason = "it is missing" if is_missing(answer) else str(translate(answer, "retrieve", url))
         logger.warning("no %s at %s: %s", row.name, url, reason)
         return None
     try:

@@ -50,8 +50,8 @@ async def copy_sessions(
     check_ids(session_ids, "copy")
     if concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+    named = None if session_ids is None else list(dict.fromkeys(session_ids))
     with translating("copy", source.url_for()):
-        named = None if session_ids is None else list(dict.fromkeys(session_ids))
         for session_id in named or ():
             source.url_for(session_id)
         _refuse_within(source, target)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import trustme
 from answers import Answering, Answers, http, listing
+from botocore.exceptions import CredentialRetrievalError
 from obstore.exceptions import GenericError
 
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager
@@ -169,10 +170,10 @@ async def test_renewal_that_fails_later_is_told_as_what_it_is(answered_by: Answe
             raise OSError(errno.EACCES, "no keys today")
 
     credentials._found = Broken()
-    with pytest.raises(OSError, match="no keys today"):
+    with pytest.raises(CredentialRetrievalError, match="no keys today"):
         await credentials()
     filesystem._stores = {(sm.get_storage_info()["s3_bucket"], 1): (_Failing(), credentials)}
-    with pytest.raises(S3OperationError, match="no keys today"):
+    with pytest.raises(S3ConfigError, match=r"no keys today \(correct the credentials"):
         await html(sm)
 
 

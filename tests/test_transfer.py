@@ -174,6 +174,16 @@ async def test_a_place_that_cannot_be_written_ends_it_soon(place: Any, tmp_path:
     assert isinstance(caught.value.__cause__, LocalStorageError)
 
 
+async def test_a_target_that_fails_is_named_and_not_the_source(place: Any, tmp_path: Path) -> None:
+    source = place("s3fs")
+    await source.store_step_data("run-1", "step_00", metadata={})
+    target = StorageManager.from_url(f"{tmp_path}/target")
+    (tmp_path / "target/run-1").write_text("a file in the way")
+    with pytest.raises(LocalStorageError, match="a file is in the way of a directory") as caught:
+        await copy_sessions(source, target)
+    assert str(tmp_path) in str(caught.value)
+
+
 async def test_a_session_that_is_named_and_not_there_is_reported_after_the_others(place: Any) -> None:
     source, target = place("local"), place("local")
     await fill(source)

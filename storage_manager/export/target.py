@@ -40,13 +40,13 @@ def target_url(storage: StorageManager, url: str | os.PathLike[str]) -> str:
         raise InvalidDataError("cannot export: url must name a directory", operation="export")
     if "::" in os.fspath(url):
         raise InvalidDataError("cannot export: '::' chains URLs: name the place itself", operation="export")
+    if not {*"*?["}.isdisjoint(os.fspath(url)):
+        raise InvalidDataError("cannot export: * ? [ are patterns to fsspec: name the place itself", operation="export")
     arguments_of(url)  # which refuses, and does not repeat, what is more than a place
     protocol, path = split_protocol(os.fspath(url))
     is_local = protocol in (None, "file", "local")
     target = LocalFileSystem._strip_protocol(os.fspath(url)) if is_local else f"{protocol}://{path}"
     target = target.rstrip("/") or "/"
-    if not set("*?[").isdisjoint(target):
-        raise InvalidDataError(f"cannot export to {target}: * ? [ are patterns to fsspec", operation="export")
     with translating("export", target):
         is_within = protocol == "sm" or lies_within(target, storage.url_for())
     if is_within:

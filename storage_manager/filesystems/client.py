@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
@@ -14,13 +14,15 @@ from typing import Any
 import aiohttp
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
+from botocore.exceptions import CredentialRetrievalError
 from botocore.handlers import add_expect_header
 from botocore.loaders import create_loader
 from botocore.utils import parse_timestamp
 
 from storage_manager.config import check_endpoint
+from storage_manager.errors import is_answer
 
-__all__ = ["lifespan", "new_session", "settle_in"]
+__all__ = ["finding_credentials", "lifespan", "new_session", "settle_in"]
 
 
 def new_session(**options: Any) -> AioSession:
@@ -43,6 +45,21 @@ def _timestamp(value: Any) -> datetime:
         return parsedate_to_datetime(value)
     other: datetime = parse_timestamp(value)
     return other
+
+
+@contextlib.contextmanager
+def finding_credentials() -> Iterator[None]:
+    """What is not there before a service answers is no object, but what AWS settings name: a token's file, a program.
+
+    Raises:
+        CredentialRetrievalError: chained.
+    """
+    try:
+        yield
+    except (FileNotFoundError, PermissionError) as error:
+        if is_answer(error):
+            raise
+        raise CredentialRetrievalError(provider="what the AWS settings name", error_msg=str(error)) from error
 
 
 def settle_in(owner: object, client: Any) -> None:

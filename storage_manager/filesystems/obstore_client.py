@@ -9,6 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from obstore.store import S3Store
 
 from storage_manager.errors import S3ConfigError
+from storage_manager.filesystems.client import finding_credentials
 from storage_manager.filesystems.obstore_errors import FAILURES
 from storage_manager.filesystems.s3fs import S3FileSystem
 
@@ -47,7 +48,8 @@ class Credentials:
         try:
             if self._found is None:
                 raise NoCredentialsError
-            keys = await self._found.get_frozen_credentials()
+            with finding_credentials():
+                keys = await self._found.get_frozen_credentials()
         except (BotoCoreError, ClientError, OSError) as error:
             self.error = error  # obstore would keep its text alone
             raise
@@ -69,7 +71,8 @@ async def open_store(configured: S3FileSystem, bucket: str, patience: int) -> tu
     Raises:
         S3ConfigError: something is configured that obstore cannot do.
     """
-    client = await configured.set_session()
+    with finding_credentials():
+        client = await configured.set_session()
     _refuse_what_is_not_here(client.meta.config)
     signs = client.meta.config.signature_version is not UNSIGNED
     credentials = Credentials(client._request_signer._credentials)

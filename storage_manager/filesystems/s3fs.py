@@ -31,7 +31,7 @@ from storage_manager.filesystems.base import (
     retrying,
     sorted_pages,
 )
-from storage_manager.filesystems.client import lifespan, new_session, settle_in
+from storage_manager.filesystems.client import finding_credentials, lifespan, new_session, settle_in
 from storage_manager.filesystems.digests import check_digest
 from storage_manager.layout import is_component, is_id
 from storage_manager.tasks import settled
@@ -71,8 +71,9 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
             return client
 
     async def _close(self) -> None:
-        if self._lifespan is not None:
-            await self._lifespan.aclose()
+        ended, self._lifespan = self._lifespan, None  # whoever goes on has a client made, and settled in, anew
+        if ended is not None:
+            await ended.aclose()
 
     async def _call_s3(self, method: str, *kwargs_list: Any, **kwargs: Any) -> Any:
         """One request, three attempts: the methods of s3fs itself come here too."""
@@ -81,7 +82,8 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
     async def _request(self, method: str, *kwargs_list: Any, **kwargs: Any) -> Any:
         """One attempt of one request, answered by S3: a proxy's page with status 200 is no answer."""
         try:
-            answer = await super()._call_s3(method, *kwargs_list, **kwargs)
+            with finding_credentials():
+                answer = await super()._call_s3(method, *kwargs_list, **kwargs)
         # neither is chained: they quote what answered, which may quote the request with its token, and a password
         except ResponseParserError:
             raise OSError(errno.EPROTO, f"what answered {method} is not S3: it is no XML of its") from None
@@ -151,12 +153,9 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
                 raise OSError(errno.EPROTO, "what answered the LIST has more to name, and does not say how to go on")
             request["ContinuationToken"] = token
 
-    async def _name_pages(self, path: str) -> AsyncIterator[list[str]]:
-        async for _, prefixes in self._pages(path, Delimiter="/"):
-            yield [prefix[:-1].rpartition("/")[2] for prefix in prefixes]
-
     def _iter_names(self, path: str) -> AsyncIterator[list[str]]:
-        return sorted_pages(self._name_pages(path))
+        pages = self._pages(path, Delimiter="/")
+        return sorted_pages([prefix[:-1].rpartition("/")[2] for prefix in prefixes] async for _, prefixes in pages)
 
     async def _iter_files(self, path: str) -> AsyncIterator[list[Found]]:
         start = len(self._below(path)[1])

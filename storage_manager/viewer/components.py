@@ -19,6 +19,6 @@ async def read(storage: StorageManager, session_id: str, step_id: str, component
         [answer] = await storage.async_fs._read_files([url])
         if not isinstance(answer, Exception):
             return bytes(answer)
-        if not is_missing(answer, url):  # such as a bucket
+        if not is_missing(answer):  # such as a bucket
             raise answer
         return None

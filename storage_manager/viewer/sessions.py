@@ -146,9 +146,10 @@ class _Names:
 
     async def _more(self, place: int) -> list[str]:
         async with self._lock:
+            if isinstance(self._failure, Exception):
+                raise self._failure
             if self._failure:
-                why = str(self._failure) or "whoever read them has left"
-                raise StorageManagerError(f"the sessions are not listed: {why}", operation="list") from self._failure
+                raise StorageManagerError("the sessions are not listed: try again", operation="list")
             if self._source and place == len(self._names):  # else another request has read on
                 await self._read(self._source)
             return self._names[place : place + _CHUNK]

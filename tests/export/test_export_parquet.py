@@ -228,6 +228,7 @@ async def test_progress_is_told(local: StorageManager, tmp_path: Path) -> None:
         ({"row_group_bytes": 0}, InvalidDataError, "row_group_bytes must be 1 to 1073741824, not 0"),
         ({"row_group_bytes": 2**30 + 1}, InvalidDataError, "row_group_bytes"),
         ({"url": "{tmp}/a*b"}, InvalidDataError, "are patterns to fsspec"),
+        ({"url": "memory://a*b"}, InvalidDataError, "are patterns to fsspec"),
         ({"url": "{tmp}/base"}, InvalidDataError, "it lies among the sessions"),
         ({"url": "file://{tmp}/link/out"}, InvalidDataError, "it lies among the sessions"),
         ({"url": "sm://exports"}, InvalidDataError, "it lies among the sessions"),

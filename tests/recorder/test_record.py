@@ -425,7 +425,19 @@ async def test_a_secret_is_in_no_error(base: Path) -> None:
         with pytest.raises(InvalidDataError, match=r"action_data\['\[redacted\]'\] cannot be stored") as caught:
             await recorder.step(Still(), {"hunter2": object()})
         assert "hunter2" not in str(caught.value)
-        assert caught.value.__suppress_context__
+        assert caught.value.__context__ is None
+
+
+async def test_a_redactor_that_fails_repeats_nothing(base: Path) -> None:
+    """As one may that has only ever seen whole steps."""
+    sm = StorageManager(local_base_path=base, redact=lambda step: step._replace(action={**step.action}))  # type: ignore[dict-item]
+    async with record(sm, "s") as recorder:
+        with pytest.raises(InvalidDataError, match="redact failed") as caught:
+            await recorder.step(Still(), {"hunter2": object()})
+    error: BaseException | None = caught.value
+    while error:
+        assert "hunter2" not in str(error)
+        error = error.__cause__ or error.__context__
 
 
 async def test_a_secret_is_nowhere(base: Path) -> None:

@@ -134,8 +134,19 @@ async def test_whoever_waits_for_a_listing_that_fails_is_told_so() -> None:
     place.error, place.asked = LocalStorageError("gone"), 1499
     many = listing(place)
     errors = await asyncio.gather(many.page("", "run-0500"), many.page("", "run-0500"), return_exceptions=True)
-    assert [str(error) for error in errors] == ["gone", "the sessions are not listed: gone"]
-    assert all(isinstance(error, StorageManagerError) for error in errors)
+    assert [str(error) for error in errors] == ["gone", "gone"]
+
+
+async def test_whoever_waits_for_somebody_who_leaves_is_told_so() -> None:
+    place = Place()
+    place.asked = 499
+    many = listing(place)
+    leaving, waiting = asyncio.ensure_future(many.page()), asyncio.ensure_future(many.page())
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(StorageManagerError, match="try again"):
+        await waiting
+    assert (await many.page()).sessions == ALL[:100]
 
 
 async def test_nothing_is_open_before_it_is_used(tmp_path: object) -> None:
