@@ -153,7 +153,7 @@ def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
         raise StorageManagerError(
             "a URL must not hold a password or '::', nor a file URL a host: use storage_options", operation="configure"
         )
-    if not {*"*?"}.isdisjoint(text) or "[" in parts.path:  # fsspec would delete in every place like it
+    if not {*"*?["}.isdisjoint(text):  # fsspec would delete in every place like it
         raise StorageManagerError("a URL of a place must not hold * ? or [, patterns to fsspec", operation="configure")
     return None
 

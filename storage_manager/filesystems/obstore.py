@@ -103,7 +103,8 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
         async with self._opening:
             opened = self._stores.get((bucket, patience)) or await open_store(self.s3fs, bucket, patience)
             self._stores[bucket, patience] = opened
-            self._is_compared &= self.s3fs._s3.meta.endpoint_url.startswith("http:")
+            self._endpoint = self.s3fs._s3.meta.endpoint_url
+            self._is_compared &= self._endpoint.startswith("http:")
         return opened
 
     async def _asked(self, operation: str, bucket: str, ask: Callable[[Any], Awaitable[Out]], patience: int = 1) -> Out:
@@ -114,7 +115,7 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
         except InvalidPathError:
             raise
         except FAILURES as error:
-            why = credentials.error or translated(error, operation, self.s3fs._s3.meta.endpoint_url)
+            why = credentials.error or translated(error, operation, self._endpoint)
         raise why
 
     async def _write_file(self, file: File) -> None:

@@ -55,6 +55,7 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
 
     retries = 1  # in the layer of s3fs
     session: Any
+    _s3: Any
     _lifespan: AsyncGenerator[None, None] | None = None
     _settling: asyncio.Lock | None = None
 
@@ -71,7 +72,7 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
             return client
 
     async def _close(self) -> None:
-        ended, self._lifespan = self._lifespan, None  # whoever goes on has a client made, and settled in, anew
+        ended, self._lifespan, self._s3 = self._lifespan, None, None  # whoever goes on has a client made anew
         if ended is not None:
             await ended.aclose()
 
