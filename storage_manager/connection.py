@@ -190,7 +190,7 @@ class Connection:
             expires_in: seconds, or a timedelta; up to seven days, as S3 allows ("Presigned URLs", Signature Version 4).
 
         Returns:
-            html_path, screenshot_path, action_data_path, metadata_path: presigned on S3; on local disk `file://...`.
+            html_path, screenshot_path, action_data_path, metadata_path: presigned on S3; on disk `file://`, for ever.
 
         Raises:
             InvalidIdError, InvalidDataError: refused before any I/O.

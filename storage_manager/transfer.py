@@ -50,10 +50,11 @@ async def copy_sessions(
     check_ids(session_ids, "copy")
     if concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, not {concurrency}")
-    named = None if session_ids is None else list(dict.fromkeys(session_ids))
+    given = None if session_ids is None else list(session_ids)
     with translating("copy", source.url_for()):
-        for session_id in named or ():
+        for session_id in given or ():
             source.url_for(session_id)
+        named = None if given is None else list(dict.fromkeys(given))
         _refuse_within(source, target)
         copying = Copying(source, target, named)
         return await _run(copying, concurrency, progress, await count_steps(source, named) if progress else None)

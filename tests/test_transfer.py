@@ -283,6 +283,11 @@ async def test_a_link_to_the_same_directory_is_the_same_place(tmp_path: Path) ->
         await copy_sessions(sm, StorageManager.from_url(f"{tmp_path}/b", redact=["x"]))
 
 
+async def test_what_is_no_id_is_refused(place: Any) -> None:
+    with pytest.raises(InvalidIdError, match="must be a str, not list"):
+        await copy_sessions(place("local"), place("local"), [["run-1"]])
+
+
 async def test_a_session_that_is_named_twice_is_copied_once(place: Any) -> None:
     source, target = place("local"), place("local")
     await fill(source)

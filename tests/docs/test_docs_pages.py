@@ -4,28 +4,19 @@ import ast
 import asyncio
 import doctest
 import importlib
-import inspect
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from places import MOTO_KEYS, managers_at
-from printed import DOCS, begun, blocks, text
+from printed import DOCS, blocks, run_each, text
 
 from storage_manager import StorageManager
 
 ROOT = Path(__file__).parent.parent.parent
 ON_BOTH = ["operations", *(f"howto/{path.stem}" for path in sorted((DOCS / "howto").glob("*.rst")))]
 SWITCH = "export SM_S3_BUCKET_NAME"  # where the tutorial goes to the bucket
-
-
-def run(page: str, source: str, names: dict[str, Any]) -> dict[str, Any]:
-    """All Python of a page, each block in a loop of its own."""
-    for code in blocks(source):
-        if inspect.isawaitable(result := begun(code, page, names)):
-            asyncio.run(result)  # type: ignore[arg-type]
-    return names
 
 
 @pytest.fixture
@@ -57,7 +48,7 @@ def test_code_runs(page: str, place: str, request: pytest.FixtureRequest, monkey
     source = text(page)
     if page == "howto/endpoints":
         source = at_moto(source, request.getfixturevalue("bucket"))
-    run(page, source, {})
+    run_each(page, blocks(source), {})
 
 
 def at_moto(source: str, bucket: dict[str, str]) -> str:
@@ -72,10 +63,10 @@ def test_the_tutorial_goes_from_the_laptop_to_the_bucket(
 ) -> None:
     laptop, switch, cloud = text("tutorial").partition(SWITCH)
     assert switch
-    run("tutorial", laptop, {})
+    run_each("tutorial", blocks(laptop), {})
     for name, value in bucket.items():
         monkeypatch.setenv(name, value)
-    names = run("tutorial", cloud, {})
+    names = run_each("tutorial", blocks(cloud), {})
     assert names["bucket"].get_storage_info()["s3_bucket"] == bucket["SM_S3_BUCKET_NAME"]
     assert names["links"]["screenshot_path"].startswith("http")
     assert asyncio.run(StorageManager().list_steps_for_session("harbour")) == ["step_000001", "step_000002"]
@@ -93,7 +84,8 @@ def test_code_can_be_pasted_into_the_interpreter(page: str) -> None:
 
 
 def test_the_endpoints_of_the_configuration_page(tmp_path: Path) -> None:
-    run("reference/configuration", text("reference/configuration").replace("/tmp/sessions", str(tmp_path / "s")), {})
+    source = text("reference/configuration").replace("/tmp/sessions", str(tmp_path / "s"))
+    run_each("reference/configuration", blocks(source), {})
 
 
 DOCTESTED = [page for page in sorted((DOCS / "reference").glob("*.rst")) if ">>> " in page.read_text(encoding="utf-8")]

@@ -1,12 +1,11 @@
 """docs/tools.rst: the code below each of its headings, and the sessions that it is about."""
 
-import ast
-import asyncio
-import inspect
 import re
 import textwrap
 from pathlib import Path
 from typing import Any
+
+from printed import run_each
 
 from storage_manager import Step, StepData
 from storage_manager.layout import COMPONENTS
@@ -32,10 +31,5 @@ def blocks() -> dict[str, list[str]]:
 
 def run(heading: str) -> dict[str, Any]:
     """Run all code below a heading, after what the page begins with; gives the names that it has left."""
-    names: dict[str, Any] = {"__name__": heading}
     page = blocks()
-    for code in page["Sessions in other tools"] + page[heading]:
-        result = eval(compile(code, f"docs/tools.rst, {heading}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
-        if inspect.isawaitable(result):
-            asyncio.run(result)  # type: ignore[arg-type]
-    return names
+    return run_each("tools", page["Sessions in other tools"] + page[heading], {"__name__": heading})
