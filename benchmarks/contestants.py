@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from benchmarks.steps import STEP, StepData, ahead, in_flight
+from benchmarks.steps import STEP, StepData, in_flight
 
 __all__ = ["READ_AHEAD", "Asynchronous", "Contestant", "Place", "Synchronous", "watched"]
 
@@ -176,7 +176,7 @@ class Asynchronous(Contestant):
 
     async def steps(self, session: str) -> AsyncGenerator[object, None]:
         """A session's steps in order."""
-        async for step in ahead(lambda step: self.get(session, step), await self.names(session), READ_AHEAD):
+        async for step in read_ahead(lambda step: self.get(session, step), await self.names(session), READ_AHEAD):
             yield step
 
 

@@ -14,12 +14,12 @@ __all__ = [
     "STEP",
     "STEP_BYTES",
     "StepData",
-    "ahead",
     "decode",
     "encode",
     "folders",
     "in_flight",
     "names",
+    "read_ahead",
 ]
 
 In = TypeVar("In")
@@ -80,7 +80,7 @@ async def in_flight(work: Callable[[In], Awaitable[object]], items: Iterable[In]
     await asyncio.gather(*(worker() for _ in range(count)))
 
 
-async def ahead(read: Callable[[In], Awaitable[Out]], items: Iterable[In], count: int) -> AsyncIterator[Out]:
+async def read_ahead(read: Callable[[In], Awaitable[Out]], items: Iterable[In], count: int) -> AsyncIterator[Out]:
     """The results in order, so many of them read ahead."""
     tasks: deque[asyncio.Future[Out]] = deque()
     for item in items:

@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 
+from storage_manager.backends import Backend, File, Place, hidden_name
 from storage_manager.config import Config, arguments_of
 from storage_manager.errors import InvalidDataError, InvalidIdError, StorageManagerError, translate, translating
-from storage_manager.filesystems import File, Place, hidden_name
 from storage_manager.layout import COMPONENTS, MANIFEST_FILENAME, Component, check_id, formats, join
 from storage_manager.redaction import Redactor, as_redactor
 
@@ -177,6 +178,14 @@ class Connection:
         with translating("open", self._place.root):
             return self._place.filesystem()
 
+    def backend(self) -> AbstractAsyncContextManager[Backend]:
+        """The same filesystem as a typed Backend, for one operation: `aclose` waits until the block ends.
+
+        Raises:
+            S3ConfigError, LocalStorageError, StorageManagerError: when the block begins, if it cannot be opened.
+        """
+        return self._place.using()
+
     async def get_share_links(
         self, session_id: str, step_id: str, expires_in: int | timedelta = 3600
     ) -> dict[str, str | None]:
@@ -201,9 +210,9 @@ class Connection:
         url = self._url("share", session_id, step_id)
         with translating("share", url):
             async with self._place.using() as filesystem:
-                there = {found.name async for page in filesystem._iter_files(url) for found in page}
+                there = {found.name async for page in filesystem.iter_files(url) for found in page}
                 links = {row.path_key: join(url, row.filename) for row in COMPONENTS if row.filename in there}
-                links = {key: await filesystem._link(path, seconds) for key, path in links.items()}
+                links = {key: await filesystem.link(path, seconds) for key, path in links.items()}
         return {row.path_key: links.get(row.path_key) for row in COMPONENTS}
 
     def _url(self, operation: str, session_id: str, *step_id: str) -> str:
@@ -225,16 +234,16 @@ class Connection:
         data = secrets.token_bytes(32)
         async with self._place.using() as filesystem:
             with translating("check", self._place.root):
-                await anext(filesystem._iter_names(self._place.root), None)
+                await anext(filesystem.iter_names(self._place.root), None)
             try:
                 with translating("check", probe):
-                    await filesystem._write_files([File(probe, data, "application/octet-stream")])
-                    [answer] = await filesystem._read_files([probe])
+                    await filesystem.write_files([File(probe, data, "application/octet-stream")])
+                    [answer] = await filesystem.read_files([probe])
                 if answer != data:
                     raise _probe_error(answer, probe)
             finally:
                 with translating("check", probe):
-                    await filesystem._remove_tree(os.path.dirname(probe))
+                    await filesystem.remove_tree(os.path.dirname(probe))
 
 
 def _seconds(expires_in: int | timedelta) -> int:

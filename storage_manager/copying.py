@@ -5,14 +5,14 @@ from contextlib import aclosing
 from hashlib import md5
 from typing import NamedTuple
 
+from storage_manager.aio import map_ahead
+from storage_manager.backends import File, FileInfo
+from storage_manager.backends.digests import md5_in
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
-from storage_manager.filesystems import File, Found
-from storage_manager.filesystems.digests import md5_in
 from storage_manager.inventory import files_by_step, read_stored
 from storage_manager.layout import BY_FILENAME, COMPONENTS, MANIFEST_FILENAME, is_id, join
 from storage_manager.redaction import Redactor, redacted
 from storage_manager.storage import StorageManager
-from storage_manager.tasks import ahead
 
 __all__ = ["Copying", "Task"]
 
@@ -26,8 +26,8 @@ class Task(NamedTuple):
 
     session_id: str
     step_id: str
-    source: Mapping[str, Found]
-    target: Mapping[str, Found]
+    source: Mapping[str, FileInfo]
+    target: Mapping[str, FileInfo]
 
 
 class Copying:
@@ -44,7 +44,7 @@ class Copying:
     async def tasks(self) -> AsyncIterator[Task]:
         """The steps of each session in order, then its end; sessions are listed ahead."""
         sessions = self.source.iter_sessions() if self.named is None else self.named
-        async with aclosing(ahead(self._list, sessions, 4)) as listings:
+        async with aclosing(map_ahead(self._list, sessions, 4)) as listings:
             async for tasks in listings:
                 for task in tasks:
                     yield task
@@ -105,16 +105,16 @@ class Copying:
         if missing:
             files = [File(join(target_url, name), data[name], _content_type(name, data[name])) for name in missing]
             with translating("copy", target_url):
-                await self.target.async_fs._write_files(files)
+                await self.target.async_fs.write_files(files)
         return bool(missing)
 
-    async def _has(self, url: str, data: bytes, found: Found | None) -> bool:
+    async def _has(self, url: str, data: bytes, found: FileInfo | None) -> bool:
         """True where the target has these bytes: its ETag is their MD5, or, as not all ETags are, it reads so."""
         if found is None or found.size != len(data):
             return False
         if md5_in(found.e_tag or "") == md5(data, usedforsecurity=False).hexdigest():
             return True
-        [there] = await self.target.async_fs._read_files([url])
+        [there] = await self.target.async_fs.read_files([url])
         return bool(there == data)
 
     def result(self) -> int:
@@ -134,7 +134,7 @@ class Copying:
         raise type(first)(why, operation="copy", url=first.url) from first
 
 
-def _is_known(source: Found, target: Found | None) -> bool:
+def _is_known(source: FileInfo, target: FileInfo | None) -> bool:
     """True where the listings alone tell that both have the same bytes."""
     digest = md5_in(source.e_tag or "")
     return bool(target and digest and target.size == source.size and md5_in(target.e_tag or "") == digest)

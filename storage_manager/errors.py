@@ -26,9 +26,9 @@ __all__ = [
     "S3ConfigError",
     "S3OperationError",
     "StorageManagerError",
-    "is_answer",
+    "came_from_service",
     "is_missing",
-    "may_pass",
+    "is_transient",
     "needing",
     "refusing",
     "translate",
@@ -149,7 +149,7 @@ def _names(error: BaseException) -> list[str]:
     return [name for name in (page, code, system) if name] + [cls.__name__ for cls in type(error).__mro__]
 
 
-def is_answer(error: BaseException) -> bool:
+def came_from_service(error: BaseException) -> bool:
     """True where an S3 service has said so."""
     return bool(_answer(error))
 
@@ -170,7 +170,7 @@ _PASSING = {
 }  # fmt: skip
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """True for a failure of the service or the connection, which another attempt may not meet: 5xx but 501, too."""
     status = _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     names = {*_names(error), str(status)}

@@ -13,12 +13,12 @@ from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, NonNegativeInt, ValidationError
 
-from storage_manager.errors import InvalidDataError, is_missing, may_pass, translate, translating
-from storage_manager.filesystems import File
+from storage_manager.aio import map_ahead, run_to_end
+from storage_manager.backends import File
+from storage_manager.errors import InvalidDataError, is_missing, is_transient, translate, translating
 from storage_manager.inventory import list_files, read_stored
 from storage_manager.layout import BY_FILENAME, MANIFEST_FILENAME, is_component, join
 from storage_manager.storage import StorageManager
-from storage_manager.tasks import ahead, settled
 
 __all__ = ["Problem", "seal_session", "sweep", "verify_session"]
 
@@ -82,7 +82,7 @@ async def seal_session(storage: StorageManager, session_id: str) -> str:
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         manifest = _Manifest(sealed_at=now, components=components).model_dump_json() + "\n"
         path = join(url, MANIFEST_FILENAME)
-        await storage.async_fs._write_files([File(path, manifest.encode(), "application/json")])
+        await storage.async_fs.write_files([File(path, manifest.encode(), "application/json")])
     return path
 
 
@@ -110,11 +110,11 @@ async def _looked_at(
     with ThreadPoolExecutor(1, "storage_manager") as thread:
 
         async def read(paths: Sequence[str]) -> Out:
-            answers = await storage.async_fs._read_files([join(url, path) for path in paths])
+            answers = await storage.async_fs.read_files([join(url, path) for path in paths])
             files = dict(zip(paths, answers, strict=True))
-            return await settled(asyncio.get_running_loop().run_in_executor(thread, look, url, files))
+            return await run_to_end(asyncio.get_running_loop().run_in_executor(thread, look, url, files))
 
-        async with aclosing(ahead(read, steps, _CONCURRENCY)) as looks:
+        async with aclosing(map_ahead(read, steps, _CONCURRENCY)) as looks:
             async for found in looks:
                 yield found
 
@@ -165,7 +165,7 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
 async def _unfinished(storage: StorageManager, url: str) -> list[str]:
     """Uploads that were begun; a session can be verified without the right to list them, which few are given."""
     try:
-        unfinished: list[str] = await storage.async_fs._unfinished(url)
+        unfinished: list[str] = await storage.async_fs.list_unfinished(url)
     except PermissionError as error:
         logger.warning("unfinished uploads to %s are not looked for (s3:ListBucketMultipartUploads): %s", url, error)
         return []
@@ -196,7 +196,7 @@ def _problems(sealed: Mapping[str, _Seal] | None, url: str, files: Mapping[str, 
 def _unread(url: str, error: Exception, *, is_sealed: bool) -> tuple[_Kind, str] | None:
     if is_missing(error):  # deleted meanwhile, where the manifest does not know it
         return ("missing", "the manifest lists it, and it is not there") if is_sealed else None
-    if may_pass(error):
+    if is_transient(error):
         raise translate(error, "verify", url)
     return "unreadable", str(translate(error, "verify", url))
 
@@ -233,5 +233,5 @@ async def sweep(storage: StorageManager, older_than: timedelta = timedelta(hours
         raise InvalidDataError(f"older_than is {older_than!r}: give an age that is not negative", operation="sweep")
     url = storage.url_for()
     with translating("sweep", url):
-        swept: int = await storage.async_fs._sweep(url, older_than.total_seconds())
+        swept: int = await storage.async_fs.sweep(url, older_than.total_seconds())
     return swept

@@ -6,11 +6,11 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import NamedTuple
 
+from storage_manager.aio import map_ahead
+from storage_manager.backends import FileInfo
 from storage_manager.errors import translate, translating
-from storage_manager.filesystems import Found
 from storage_manager.layout import check_ids, is_id
 from storage_manager.storage import StorageManager
-from storage_manager.tasks import ahead
 
 __all__ = ["Summary", "count_steps", "files_by_step", "list_files", "read_stored", "summarize"]
 
@@ -23,7 +23,7 @@ class Summary(NamedTuple):
     modified: datetime | None
 
 
-async def list_files(storage: StorageManager, session_id: str, step_id: str | None = None) -> AsyncIterator[Found]:
+async def list_files(storage: StorageManager, session_id: str, step_id: str | None = None) -> AsyncIterator[FileInfo]:
     """Every file of a session, with its name below the session (`step_000001/action.json`), size, time and ETag.
 
     Of one step, where it is given, with the name below the step. On S3 that is one LIST a thousand files. Nothing
@@ -35,19 +35,19 @@ async def list_files(storage: StorageManager, session_id: str, step_id: str | No
     """
     url = storage.url_for(session_id, step_id)
     with translating("list", url):
-        async with aclosing(storage.async_fs._iter_files(url)) as pages:
+        async with aclosing(storage.async_fs.iter_files(url)) as pages:
             async for page in pages:
                 for found in page:
                     yield found
 
 
-async def files_by_step(storage: StorageManager, session_id: str) -> Mapping[str, dict[str, Found]]:
+async def files_by_step(storage: StorageManager, session_id: str) -> Mapping[str, dict[str, FileInfo]]:
     """The files of a session by step id and name, for any step id; those of the session itself are below "".
 
     Raises:
         As list_files.
     """
-    steps: dict[str, dict[str, Found]] = defaultdict(dict)
+    steps: dict[str, dict[str, FileInfo]] = defaultdict(dict)
     async for found in list_files(storage, session_id):
         step_id, _, name = found.name.rpartition("/")
         steps[step_id][name] = found
@@ -79,7 +79,7 @@ async def count_steps(storage: StorageManager, session_ids: Iterable[str] | None
     """
     check_ids(session_ids, "list")
     sessions = storage.iter_sessions() if session_ids is None else session_ids
-    async with aclosing(ahead(storage.list_steps_for_session, sessions, 16)) as listings:
+    async with aclosing(map_ahead(storage.list_steps_for_session, sessions, 16)) as listings:
         return sum([len(steps) async for steps in listings])
 
 
@@ -92,7 +92,7 @@ async def read_stored(storage: StorageManager, urls: Sequence[str], operation: s
     Raises:
         S3OperationError, S3ConfigError, LocalStorageError: the first of them that is missing, or cannot be read.
     """
-    answers = await storage.async_fs._read_files(urls)
+    answers = await storage.async_fs.read_files(urls)
     for url, answer in zip(urls, answers, strict=True):
         if isinstance(answer, Exception):
             raise translate(answer, operation, url)

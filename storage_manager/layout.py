@@ -21,7 +21,7 @@ __all__ = [
     "METADATA_FILENAME",
     "SCREENSHOT_FILENAME",
     "Component",
-    "Format",
+    "ComponentSpec",
     "Step",
     "StepData",
     "check_id",
@@ -140,7 +140,7 @@ def join(root: str, *names: str) -> str:
     return "/".join((root, *names))
 
 
-class Format(NamedTuple):
+class ComponentSpec(NamedTuple):
     """One row of `COMPONENTS`: what a component is called, and how it is stored.
 
     `encode(value, keyword)` raises InvalidDataError; `decode(data)` raises ValueError where it is unreadable.
@@ -160,10 +160,14 @@ _HTML_TYPE, _JSON_TYPE = (lambda data: "text/html; charset=utf-8"), (lambda data
 
 # fmt: off
 COMPONENTS = (
-    Format("html", HTML_FILENAME, "html_content", "html_path", _HTML_TYPE, encode_html, bytes.decode),
-    Format("screenshot", SCREENSHOT_FILENAME, "screenshot_bytes", "screenshot_path", image_type, encode_bytes, bytes),
-    Format("action", ACTION_DATA_FILENAME, "action_data", "action_data_path", _JSON_TYPE, encode_json, decode_json),
-    Format("metadata", METADATA_FILENAME, "metadata", "metadata_path", _JSON_TYPE, encode_json, decode_json),
+    ComponentSpec("html", HTML_FILENAME, "html_content", "html_path",
+                  _HTML_TYPE, encode_html, bytes.decode),
+    ComponentSpec("screenshot", SCREENSHOT_FILENAME, "screenshot_bytes", "screenshot_path",
+                  image_type, encode_bytes, bytes),
+    ComponentSpec("action", ACTION_DATA_FILENAME, "action_data", "action_data_path",
+                  _JSON_TYPE, encode_json, decode_json),
+    ComponentSpec("metadata", METADATA_FILENAME, "metadata", "metadata_path",
+                  _JSON_TYPE, encode_json, decode_json),
 )
 # fmt: on
 BY_FILENAME = {row.filename: row for row in COMPONENTS}
@@ -175,7 +179,7 @@ def is_component(path: str) -> bool:
     return is_id(step_id) and filename in BY_FILENAME
 
 
-def formats(components: Sequence[Component]) -> list[Format]:
+def formats(components: Sequence[Component]) -> list[ComponentSpec]:
     """The rows of `COMPONENTS` for these names, in the table's order.
 
     Raises:

@@ -13,9 +13,9 @@ from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.spec import make_instance
 from fsspec.utils import tokenize
 
+from storage_manager.backends.base import STAGING_PREFIX
 from storage_manager.config import arguments_of
 from storage_manager.errors import InvalidDataError, InvalidIdError, StorageManagerError
-from storage_manager.filesystems.base import STAGING_PREFIX
 from storage_manager.layout import BY_FILENAME
 from storage_manager.storage import StorageManager
 

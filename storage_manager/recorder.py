@@ -16,13 +16,13 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
+from storage_manager.aio import run_to_end
 from storage_manager.capture import capture, check_page
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.integrity import seal_session
-from storage_manager.layout import Format, StepData, check_id, formats
+from storage_manager.layout import ComponentSpec, StepData, check_id, formats
 from storage_manager.redaction import refusal
 from storage_manager.storage import StorageManager
-from storage_manager.tasks import settled
 
 __all__ = ["Recorder", "record"]
 
@@ -170,10 +170,10 @@ class Recorder:
     async def _end(self) -> None:
         self._number = None
         try:
-            await settled(self._store_rest())
+            await run_to_end(self._store_rest())
         except asyncio.CancelledError:
             # the loop's own shutdown cancels every task, also the one that waits here for the rest
-            await settled(self._store_rest())
+            await run_to_end(self._store_rest())
             raise
 
     async def _seal(self) -> None:
@@ -182,7 +182,7 @@ class Recorder:
         elif self._has_steps:
             await seal_session(self._storage, self.session_id)
 
-    def _copy(self, row: Format, value: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    def _copy(self, row: ComponentSpec, value: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """A value as it will be read again; refused where it cannot be stored, without a secret."""
         try:
             return None if value is None else row.decode(row.encode(value, row.keyword))

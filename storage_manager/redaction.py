@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 from storage_manager.errors import InvalidDataError, refusing
-from storage_manager.layout import COMPONENTS, Format, StepData
+from storage_manager.layout import COMPONENTS, ComponentSpec, StepData
 
 __all__ = ["Redactor", "as_redactor", "redact_secrets", "redacted", "refusal"]
 
@@ -94,6 +94,6 @@ def refusal(redact: Redactor, why: str) -> InvalidDataError:
         return InvalidDataError(redact(StepData(html=why)).html or "the step cannot be stored")
 
 
-def _again(row: Format, value: object) -> Any:
+def _again(row: ComponentSpec, value: object) -> Any:
     with refusing(row.keyword, "what cannot be read cannot be redacted"):
         return row.decode(row.encode(value, row.keyword))

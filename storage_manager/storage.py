@@ -5,14 +5,15 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Seq
 from contextlib import aclosing
 from typing import Any
 
+from storage_manager.aio import map_ahead
+from storage_manager.backends import File
 from storage_manager.connection import Connection
-from storage_manager.errors import InvalidDataError, is_missing, translate, translating
-from storage_manager.filesystems import File
+from storage_manager.errors import InvalidDataError, StorageManagerError, is_missing, translate, translating
 from storage_manager.layout import (
     ALL_COMPONENTS,
     COMPONENTS,
     Component,
-    Format,
+    ComponentSpec,
     Step,
     StepData,
     check_ids,
@@ -21,7 +22,6 @@ from storage_manager.layout import (
     only_ids,
 )
 from storage_manager.redaction import redacted
-from storage_manager.tasks import ahead
 
 __all__ = ["StorageManager"]
 
@@ -72,7 +72,7 @@ class StorageManager(Connection):
         if files:
             with translating("store", url):
                 async with self._place.using() as filesystem:
-                    await filesystem._write_files(list(files.values()))
+                    await filesystem.write_files(list(files.values()))
         return {row.path_key: files[row].path if row in files else None for row in COMPONENTS}
 
     async def retrieve_step_data(
@@ -94,22 +94,36 @@ class StorageManager(Connection):
             S3OperationError, S3ConfigError, LocalStorageError: every component failed for another reason than
                 being missing (no such bucket, no access, no connection), or, if strict, one did.
         """
+        stored = await self.read_step(session_id, step_id, components=components)
+        failed = [answer for answer in stored.values() if isinstance(answer, StorageManagerError)]
+        if failed and (strict or len(failed) == len(stored)):
+            raise failed[0]
+        url = self.url_for(session_id, step_id)
+        return StepData(**{row.name: _decoded(row, url, stored[row.name], strict) for row in formats(list(stored))})
+
+    async def read_step(
+        self, session_id: str, step_id: str, *, components: Sequence[Component] = ALL_COMPONENTS
+    ) -> dict[Component, bytes | StorageManagerError | None]:
+        """Read components of a step as they are stored: for each its bytes, None if it is missing, or the error.
+
+        The errors are returned, not raised. Nothing is decoded and nothing is logged.
+
+        Parameters:
+            components: the names of those to read; the answer has them in the order of `layout.COMPONENTS`.
+
+        Raises:
+            InvalidIdError, InvalidDataError: refused before any I/O.
+            S3ConfigError, StorageManagerError: the backend cannot be opened.
+        """
         with translating("retrieve", self._place.root):
             url, rows = self._url("retrieve", session_id, step_id), formats(components)
             if not rows:
-                return StepData()
+                return {}
             paths = [join(url, row.filename) for row in rows]
-            async with self._place.using() as filesystem:
-                answers = await filesystem._read_files(paths)
-        failed = [
-            translate(answer, "retrieve", path)
-            for path, answer in zip(paths, answers, strict=True)
-            if isinstance(answer, Exception) and not is_missing(answer)
-        ]
-        if failed and (strict or len(failed) == len(rows)):
-            raise failed[0]
-        read = zip(rows, paths, answers, strict=True)
-        return StepData(**{row.name: _decoded(row, path, answer, strict) for row, path, answer in read})
+            async with self.backend() as backend:
+                answers = await backend.read_files(paths)
+        found = zip(rows, paths, answers, strict=True)
+        return {row.name: _stored(path, answer) for row, path, answer in found}
 
     async def list_sessions(self) -> list[str]:
         """The ids of all sessions, sorted by code point; names that are no ids are left out.
@@ -149,7 +163,7 @@ class StorageManager(Connection):
     async def _delete(self, url: str, *along: str) -> None:
         with translating("delete", url):
             async with self._place.using() as filesystem:
-                if not await filesystem._remove_tree(url, along):
+                if not await filesystem.remove_tree(url, along):
                     logger.info("nothing to delete at %s", url)
 
     async def iter_sessions(self) -> AsyncIterator[str]:
@@ -190,7 +204,7 @@ class StorageManager(Connection):
         async def read(ids: tuple[str, str]) -> Step:
             return Step(*ids, await self.retrieve_step_data(*ids, components=components, strict=strict))
 
-        async with aclosing(ahead(read, self._step_ids(session_ids), concurrency)) as steps:
+        async with aclosing(map_ahead(read, self._step_ids(session_ids), concurrency)) as steps:
             async for step in steps:
                 yield step
 
@@ -199,7 +213,7 @@ class StorageManager(Connection):
             return [(session_id, step_id) for step_id in await self.list_steps_for_session(session_id)]
 
         sessions = self.iter_sessions() if session_ids is None else session_ids
-        async with aclosing(ahead(listed, sessions, 4)) as listings:
+        async with aclosing(map_ahead(listed, sessions, 4)) as listings:
             async for steps in listings:
                 for ids in steps:
                     yield ids
@@ -221,25 +235,31 @@ class StorageManager(Connection):
                 raise InvalidDataError("store_steps takes Step(session_id, step_id, StepData(...))", operation="store")
             await self.store_step_data(step.session_id, step.step_id, *step.data)
 
-        return len([None async for _ in ahead(store, steps, concurrency)])
+        return len([None async for _ in map_ahead(store, steps, concurrency)])
 
     async def _pages(self, url: str) -> AsyncIterator[list[str]]:
         with translating("list", url):
             async with self._place.using() as filesystem:
-                async for page in filesystem._iter_names(url):
+                async for page in filesystem.iter_names(url):
                     yield only_ids(page)
 
 
-def _file(row: Format, step_url: str, value: object) -> File:
+def _file(row: ComponentSpec, step_url: str, value: object) -> File:
     data = row.encode(value, row.keyword)
     return File(join(step_url, row.filename), data, row.content_type(data))
 
 
-def _decoded(row: Format, url: str, answer: bytes | Exception, strict: bool) -> Any:
-    """The value of a component; None, with a warning, where it is missing or unreadable."""
-    if isinstance(answer, Exception):
-        reason = "it is missing" if is_missing(answer) else str(translate(answer, "retrieve", url))
-        logger.warning("no %s at %s: %s", row.name, url, reason)
+def _stored(url: str, answer: bytes | Exception) -> bytes | StorageManagerError | None:
+    if not isinstance(answer, Exception):
+        return answer
+    return None if is_missing(answer) else translate(answer, "retrieve", url)
+
+
+def _decoded(row: ComponentSpec, step_url: str, answer: bytes | StorageManagerError | None, strict: bool) -> Any:
+    """The value of a component; None, with a warning, if it is missing or unreadable."""
+    url = join(step_url, row.filename)
+    if not isinstance(answer, bytes):
+        logger.warning("no %s at %s: %s", row.name, url, answer or "it is missing")
         return None
     try:
         return row.decode(answer)

@@ -26,7 +26,7 @@ except ImportError as error:
     raise ImportError('storage_manager.testing: pip install "storage-manager[testing]"') from error
 
 from storage_manager.errors import InvalidDataError, InvalidIdError, StorageManagerError
-from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, Format, Step, StepData
+from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, ComponentSpec, Step, StepData
 from storage_manager.storage import StorageManager
 
 __all__ = ["StorageManagerTests"]
@@ -111,7 +111,7 @@ class StorageManagerTests:
         assert await storage.list_steps_for_session("s") == ["t"]
 
     @pytest.mark.parametrize("row", COMPONENTS, ids=lambda row: row.name)
-    async def test_one_component_leaves_the_others(self, storage: StorageManager, row: Format) -> None:
+    async def test_one_component_leaves_the_others(self, storage: StorageManager, row: ComponentSpec) -> None:
         await storage.store_step_data("s", "t", *OLD)
         changed: Any = {row.keyword: getattr(NEW, row.name)}
         paths = await storage.store_step_data("s", "t", **changed)

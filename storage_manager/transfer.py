@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
 
+from storage_manager.aio import Progress, map_ahead, run_to_end
 from storage_manager.copying import Copying
 from storage_manager.errors import InvalidDataError, translating
 from storage_manager.inventory import count_steps, list_files
 from storage_manager.layout import check_ids, is_component
 from storage_manager.overlap import lies_within
 from storage_manager.storage import StorageManager
-from storage_manager.tasks import Progress, ahead, settled
 
 __all__ = ["copy_sessions", "purge_sessions", "purging"]
 
@@ -70,7 +70,7 @@ def _refuse_within(source: StorageManager, target: StorageManager) -> None:
 
 
 async def _run(copying: Copying, concurrency: int, progress: Progress | None, total: int | None) -> int:
-    async with aclosing(ahead(copying.attempt, copying.tasks(), concurrency)) as attempts:
+    async with aclosing(map_ahead(copying.attempt, copying.tasks(), concurrency)) as attempts:
         async for task, outcome in attempts:
             await copying.settle(task, outcome)
             if progress and task.step_id:
@@ -123,14 +123,14 @@ async def purging(
         return session_id, is_session and all(found.modified and found.modified < until for found in files)
 
     with translating("purge", storage.url_for()):
-        async with aclosing(ahead(is_old, storage.iter_sessions(), 16)) as sessions:
+        async with aclosing(map_ahead(is_old, storage.iter_sessions(), 16)) as sessions:
             async for session_id, is_one in sessions:
                 if is_one and dry_run:
                     yield session_id
                 elif is_one and (await is_old(session_id))[1]:
                     deletion = asyncio.ensure_future(storage.delete_session(session_id))
                     try:
-                        await settled(deletion)
+                        await run_to_end(deletion)
                     except asyncio.CancelledError:  # it has come to its end all the same: first tell of it
                         if not deletion.cancelled() and not deletion.exception():
                             yield session_id

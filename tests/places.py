@@ -16,7 +16,7 @@ from moto.moto_server.werkzeug_app import create_backend_app
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 from storage_manager import StorageManager
-from storage_manager.filesystems.s3fs import S3FileSystem
+from storage_manager.backends.s3 import S3Backend
 
 REAL_ENDPOINT = os.environ.get("SM_TEST_S3_ENDPOINT")
 REAL_KEYS = {name: os.environ.get(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
@@ -77,7 +77,7 @@ def make_bucket(endpoint: str) -> str:
     name = f"sessions-{uuid.uuid4().hex}"
 
     async def create() -> None:
-        fs = S3FileSystem(asynchronous=True, endpoint_url=endpoint, client_kwargs={"region_name": "us-east-1"})
+        fs = S3Backend(asynchronous=True, endpoint_url=endpoint, client_kwargs={"region_name": "us-east-1"})
         await fs._call_s3("create_bucket", Bucket=name)
 
     asyncio.run(create())

@@ -1,4 +1,4 @@
-"""The picture of the package: which module is on which floor, what it imports, how large it is, what it says."""
+"""The picture of the package: which module is on which floor, what it imports, what it says."""
 
 import ast
 import importlib
@@ -18,9 +18,9 @@ ROOT = Path(storage_manager.__file__).parent
 
 # From the ground up. A module imports what is below, and of its own floor what does not import it.
 FLOORS = (
-    {"errors", "tasks"},
+    {"errors", "aio"},
     {"encoding", "layout", "config", "credentials", "redaction", "masking"},
-    {"filesystems"},
+    {"backends"},
     {"connection", "storage"},
     {"capture", "copying", "importers", "integrity", "inventory", "overlap", "protocol", "recorder", "testing"}
     | {"transfer"},
@@ -40,7 +40,6 @@ def name_of(path: Path) -> str:
 
 
 MODULES = {name_of(path): ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py"))}
-SOURCES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
 def floor_of(module: str) -> int:
@@ -97,11 +96,6 @@ def private_of_others(tree: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize("module", [module for module in MODULES if floor_of(module) in (4, 5)])
 def test_upper_floors_use_public_methods_of_the_manager(module: str) -> None:
     assert list(private_of_others(MODULES[module])) == []
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_modules_are_small(module: str) -> None:
-    assert len(SOURCES[module].read_text().splitlines()) <= 250
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

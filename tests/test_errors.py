@@ -26,7 +26,7 @@ from storage_manager import (
     S3OperationError,
     StorageManagerError,
 )
-from storage_manager.errors import _CONFIG_ERRORS, _REQUEST_ERRORS, is_missing, may_pass, translate, translating
+from storage_manager.errors import _CONFIG_ERRORS, _REQUEST_ERRORS, is_missing, is_transient, translate, translating
 
 
 def answered(code: str, cls: type[OSError] = OSError) -> OSError:
@@ -333,7 +333,7 @@ STAYING = [
 @pytest.mark.parametrize(("error", "passing"), [(e, True) for e in PASSING] + [(e, False) for e in STAYING], ids=repr)
 def test_what_another_attempt_may_not_meet(error: Exception, passing: bool) -> None:
     """5xx, SlowDown and 429 (S3 API reference, RFC 6585), connections and bodies; no other answer of the service."""
-    assert may_pass(error) is passing
+    assert is_transient(error) is passing
 
 
 def test_the_system_really_says_so(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from places import REAL_ENDPOINT, Make, needs_real_s3
 
 from storage_manager import InvalidDataError, LocalStorageError, S3OperationError, StorageManager
-from storage_manager.filesystems.base import STAGING_PREFIX, hidden_name
+from storage_manager.backends.base import STAGING_PREFIX, hidden_name
 from storage_manager.integrity import sweep
 
 NOW = timedelta(0)

@@ -13,8 +13,8 @@ from answers import XML, Answers, http
 from places import Make, Request
 
 from storage_manager import InvalidIdError, LocalStorageError, S3OperationError, StorageManager
-from storage_manager.filesystems import walk
-from storage_manager.filesystems.base import modified_in
+from storage_manager.backends import walk
+from storage_manager.backends.base import modified_in
 from storage_manager.integrity import verify_session
 from storage_manager.inventory import Summary, count_steps, list_files, summarize
 from storage_manager.transfer import copy_sessions, purge_sessions

@@ -14,9 +14,9 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from storage_manager import LocalStorageError, Step, StepData, StorageManager
-from storage_manager.filesystems.base import STAGING_PREFIX
-from storage_manager.filesystems.leftovers import _modified, sweep
-from storage_manager.filesystems.local import AsyncLocalFileSystem
+from storage_manager.backends.base import STAGING_PREFIX
+from storage_manager.backends.leftovers import _modified, sweep
+from storage_manager.backends.local import LocalBackend
 from storage_manager.integrity import seal_session
 
 DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
@@ -243,13 +243,13 @@ async def test_a_full_disk_keeps_the_old_and_leaves_nothing(
 ) -> None:
     await sm.store_step_data("s", "t", *DATA)
     before = files_below(base)
-    write = AsyncLocalFileSystem._write_whole
+    write = LocalBackend._write_whole
 
-    def fill(self: AsyncLocalFileSystem, path: str, data: bytes) -> None:
+    def fill(self: LocalBackend, path: str, data: bytes) -> None:
         write(self, path, data[:1])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
-    monkeypatch.setattr(AsyncLocalFileSystem, "_write_whole", fill)
+    monkeypatch.setattr(LocalBackend, "_write_whole", fill)
     for session in ("s", "new"):
         with pytest.raises(LocalStorageError, match="free some space"):
             await sm.store_step_data(session, "t", *NEW)
@@ -331,7 +331,7 @@ async def test_a_store_gives_up_when_the_step_vanishes_every_time(
     def vanish(*args: object) -> None:
         raise FileNotFoundError(errno.ENOENT, "gone again", "somewhere")
 
-    monkeypatch.setattr(AsyncLocalFileSystem, "_publish", vanish)
+    monkeypatch.setattr(LocalBackend, "_publish", vanish)
     with pytest.raises(LocalStorageError, match="gone again"):
         await sm.store_step_data("s", "t", "x")
 
@@ -374,7 +374,7 @@ async def test_a_staging_directory_that_is_published_meanwhile(sm: StorageManage
     """The sweep meets names that are gone when it looks at them."""
     await sm.check()
     fs = sm.async_fs
-    assert isinstance(fs, AsyncLocalFileSystem)
+    assert isinstance(fs, LocalBackend)
     (base / f"{STAGING_PREFIX}x").mkdir()
     with os.scandir(base) as entries:
         [entry] = entries
@@ -445,7 +445,7 @@ async def test_reads_that_wait_are_answered_when_it_is_closed(sm: StorageManager
     """Else whoever waits for them waits for ever."""
     ids = await sm.store_step_data("s", "t", *DATA)
     filesystem = sm.async_fs
-    reads = [asyncio.ensure_future(filesystem._read_files([str(ids["html_path"])])) for _ in range(40)]
+    reads = [asyncio.ensure_future(filesystem.read_files([str(ids["html_path"])])) for _ in range(40)]
     await asyncio.sleep(0)
     await sm.aclose()
     answers = await asyncio.wait_for(asyncio.gather(*reads), 30)

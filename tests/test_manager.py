@@ -109,7 +109,7 @@ async def test_check_reads_what_it_wrote(sm: StorageManager, answer: Any, monkey
     async def read(paths: list[str]) -> list[Any]:
         return [answer]
 
-    monkeypatch.setattr(sm.async_fs, "_read_files", read)
+    monkeypatch.setattr(sm.async_fs, "read_files", read)
     with pytest.raises(StorageManagerError, match=r"other bytes|not yours") as caught:
         await sm.check()
     assert caught.value.operation == "check"

@@ -22,9 +22,9 @@ from botocore.exceptions import CredentialRetrievalError
 from obstore.exceptions import GenericError
 
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager
-from storage_manager.errors import may_pass
-from storage_manager.filesystems import obstore, obstore_client
-from storage_manager.filesystems.obstore_errors import translated
+from storage_manager.backends import obstore, obstore_client
+from storage_manager.backends.obstore_errors import translated
+from storage_manager.errors import is_transient
 
 Make = Callable[..., StorageManager]
 DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
@@ -392,7 +392,7 @@ async def test_an_id_is_no_reason(answered_by: Answers, session: str) -> None:
 def test_other_words_of_obstore(text: str, names: str) -> None:
     error = translated(GenericError(text), "GetObject", "http://h")
     assert type(error).__name__.startswith(names)
-    assert may_pass(error) == ("HTTP" in text)
+    assert is_transient(error) == ("HTTP" in text)
     assert "secret" not in str(error)
 
 

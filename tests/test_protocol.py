@@ -27,7 +27,7 @@ from storage_manager import (
     StorageManager,
     StorageManagerError,
 )
-from storage_manager.filesystems import hidden_name
+from storage_manager.backends import hidden_name
 from storage_manager.protocol import SessionFileSystem
 
 METADATA = {"url": "http://é.test/", "viewport": [1024, 640]}

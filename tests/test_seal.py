@@ -12,8 +12,8 @@ import pytest
 from places import Make, Request
 
 from storage_manager import InvalidDataError, InvalidIdError, LocalStorageError, StorageManager, StorageManagerError
-from storage_manager.filesystems.obstore import ObstoreFileSystem
-from storage_manager.filesystems.s3fs import S3FileSystem
+from storage_manager.backends.obstore import ObstoreBackend
+from storage_manager.backends.s3 import S3Backend
 from storage_manager.integrity import seal_session
 
 
@@ -101,7 +101,7 @@ async def test_a_step_of_a_whole_page_of_files_is_deleted(moto: Make, monkeypatc
     """One DeleteObjects takes no more keys than S3 allows (moto takes more), and the manifest is one of them."""
     page = 20  # where S3 has a thousand
     for module in ("s3fs", "obstore"):
-        monkeypatch.setattr(f"storage_manager.filesystems.{module}.PAGE", page)
+        monkeypatch.setattr(f"storage_manager.backends.{module}.PAGE", page)
     counts: list[int] = []
 
     def counting(delete: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,7 +111,7 @@ async def test_a_step_of_a_whole_page_of_files_is_deleted(moto: Make, monkeypatc
 
         return counted
 
-    for kind in (S3FileSystem, ObstoreFileSystem):
+    for kind in (S3Backend, ObstoreBackend):
         monkeypatch.setattr(kind, "_delete_keys", counting(kind._delete_keys))
     async with moto() as sm:
         await sm.store_step_data("s", "t", "x")

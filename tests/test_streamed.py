@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from storage_manager.filesystems.local import AsyncLocalFileSystem
+from storage_manager.backends.local import LocalBackend
 
 
 @pytest.fixture
-async def fs(tmp_path: Path) -> AsyncIterator[AsyncLocalFileSystem]:
-    fs = AsyncLocalFileSystem(str(tmp_path), asynchronous=True)
+async def fs(tmp_path: Path) -> AsyncIterator[LocalBackend]:
+    fs = LocalBackend(str(tmp_path), asynchronous=True)
     yield fs
-    await fs._close()
+    await fs.close()
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "deep" / "file"
 
 
-async def test_a_reader_keeps_what_it_opened(fs: AsyncLocalFileSystem, path: Path) -> None:
+async def test_a_reader_keeps_what_it_opened(fs: LocalBackend, path: Path) -> None:
     await fs._pipe_file(str(path), b"0123456789")
     async with await fs.open_async(f"file://{path}") as file:
         assert await file.read(4) == b"0123"
@@ -35,7 +35,7 @@ async def test_a_reader_keeps_what_it_opened(fs: AsyncLocalFileSystem, path: Pat
         await file.read()
 
 
-async def test_what_is_written_appears_whole(fs: AsyncLocalFileSystem, path: Path) -> None:
+async def test_what_is_written_appears_whole(fs: LocalBackend, path: Path) -> None:
     """Also when it is more than a block, and where something was before."""
     for new in (b"a", b"b"):
         before = path.read_bytes() if path.exists() else None
@@ -48,7 +48,7 @@ async def test_what_is_written_appears_whole(fs: AsyncLocalFileSystem, path: Pat
     assert list(path.parent.parent.rglob("*")) == [path.parent, path]
 
 
-async def test_half_of_a_file_is_none(fs: AsyncLocalFileSystem, path: Path) -> None:
+async def test_half_of_a_file_is_none(fs: LocalBackend, path: Path) -> None:
     await fs._pipe_file(str(path), b"old")
     with pytest.raises(KeyError):
         async with await fs.open_async(str(path), "wb") as file:
@@ -57,7 +57,7 @@ async def test_half_of_a_file_is_none(fs: AsyncLocalFileSystem, path: Path) -> N
     assert path.read_bytes() == b"old"
 
 
-async def test_exclusive_is_decided_when_it_is_published(fs: AsyncLocalFileSystem, path: Path) -> None:
+async def test_exclusive_is_decided_when_it_is_published(fs: LocalBackend, path: Path) -> None:
     file = await fs.open_async(str(path), "xb")
     await file.write(b"late")
     await fs._pipe_file(str(path), b"first")
@@ -78,13 +78,13 @@ async def test_exclusive_is_decided_when_it_is_published(fs: AsyncLocalFileSyste
     ],
 )
 async def test_what_cannot_be_opened(
-    fs: AsyncLocalFileSystem, path: Path, options: dict[str, Any], error: type[Exception]
+    fs: LocalBackend, path: Path, options: dict[str, Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
         await fs.open_async(str(path), **options)
 
 
-async def test_a_file_that_nobody_closes_is_told(fs: AsyncLocalFileSystem, path: Path) -> None:
+async def test_a_file_that_nobody_closes_is_told(fs: LocalBackend, path: Path) -> None:
     """The garbage collector cannot await; a reader has nothing to lose."""
     await fs._pipe_file(str(path), b"old")
     reader, writer = await fs.open_async(str(path)), await fs.open_async(str(path), "wb")

@@ -19,7 +19,7 @@ from storage_manager import (
     StepData,
     StorageManager,
 )
-from storage_manager.filesystems import File
+from storage_manager.backends import File
 from storage_manager.integrity import seal_session, verify_session
 from storage_manager.inventory import list_files
 from storage_manager.transfer import copy_sessions, purge_sessions, purging
@@ -48,7 +48,7 @@ async def fill(sm: StorageManager) -> None:
     await sm.store_step_data("run-1", "step_2", metadata={})
     others = [("action.json", b'{ "a": 1.0 }'), ("observation.html", b"\xff")]
     files = [File(f"{sm.url_for('run-1', 'step_3')}/{name}", data, "text/plain") for name, data in others]
-    await sm.async_fs._write_files(files)
+    await sm.async_fs.write_files(files)
     await sm.store_step_data("run-2", "step_1", "<p>B</p>")
 
 
@@ -58,7 +58,7 @@ async def contents(sm: StorageManager) -> Mapping[str, bytes]:
     async for session_id in sm.iter_sessions():
         async for found in list_files(sm, session_id):
             url = f"{sm.url_for(session_id)}/{found.name}"
-            [files[f"{session_id}/{found.name}"]] = await sm.async_fs._read_files([url])
+            [files[f"{session_id}/{found.name}"]] = await sm.async_fs.read_files([url])
     return files
 
 
@@ -296,7 +296,7 @@ async def test_a_session_that_is_named_twice_is_copied_once(place: Any) -> None:
 
 async def test_a_manifest_without_steps_makes_no_session(place: Any) -> None:
     source, target = place("memory"), place("local")
-    await source.async_fs._write_files([File(f"{source.url_for('run-1')}/_manifest.json", b"{}", "text/plain")])
+    await source.async_fs.write_files([File(f"{source.url_for('run-1')}/_manifest.json", b"{}", "text/plain")])
     assert await copy_sessions(source, target) == 0
     assert await target.list_sessions() == []
 

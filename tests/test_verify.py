@@ -10,7 +10,7 @@ from answers import XML, Answers, http, listing
 from places import Make
 
 from storage_manager import InvalidIdError, S3OperationError, StorageManager
-from storage_manager.filesystems import File
+from storage_manager.backends import File
 from storage_manager.integrity import Problem, seal_session, verify_session
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -19,7 +19,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 async def put(sm: StorageManager, path: str, data: bytes) -> str:
     """Write a file of a session past the library's checks; returns its URL."""
     url = f"{sm.url_for('run-1')}/{path}"
-    await sm.async_fs._write_files([File(url, data, "text/plain")])
+    await sm.async_fs.write_files([File(url, data, "text/plain")])
     return url
 
 
@@ -159,13 +159,13 @@ async def test_a_component_deleted_meanwhile_is_no_problem(tmp_path: Path, monke
     sm = StorageManager(local_base_path=tmp_path)
     await sm.store_step_data("run-1", "step_1", "<p>", metadata={})
     fs = sm.async_fs
-    read = fs._read_files
+    read = fs.read_files
 
     async def late(paths: list[str]) -> Any:
         os.unlink(tmp_path / "run-1/step_1/observation.html")
         return await read(paths)
 
-    monkeypatch.setattr(fs, "_read_files", late)
+    monkeypatch.setattr(fs, "read_files", late)
     assert await verify_session(sm, "run-1") == []
 
 

@@ -14,6 +14,6 @@ def main() -> None:
         sys.stderr.write(f"storage-manager: the command line needs {' and '.join(missing)}: {install}\n")
         sys.exit(2)
     from storage_manager.cli.commands import cli
-    from storage_manager.cli.run import start
+    from storage_manager.cli.process import start
 
     sys.exit(start(cli))

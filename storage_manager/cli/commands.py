@@ -8,7 +8,7 @@ from storage_manager import __version__
 from storage_manager.cli.convert import export, import_, render, view
 from storage_manager.cli.look import check, info, ls, share, show
 from storage_manager.cli.move import cp, get, purge, put, rm
-from storage_manager.cli.run import BROKEN_PIPE, NAME
+from storage_manager.cli.process import BROKEN_PIPE, NAME
 from storage_manager.cli.trust import seal, verify
 
 __all__ = ["cli"]

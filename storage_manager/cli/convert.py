@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from storage_manager.cli.place import command, open_place, quiet_option, require_session, root_option
+from storage_manager.cli.process import Interrupted, run
 from storage_manager.cli.progress import Progress
-from storage_manager.cli.run import Interrupted, run
 from storage_manager.cli.text import count
 from storage_manager.config import arguments_of
 from storage_manager.inventory import count_steps

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from storage_manager.aio import map_ahead
 from storage_manager.cli.place import (
     command,
     found_at,
@@ -18,14 +19,13 @@ from storage_manager.cli.place import (
     require_session,
     root_option,
 )
-from storage_manager.cli.run import run
+from storage_manager.cli.process import run
 from storage_manager.cli.show import show
 from storage_manager.cli.text import as_json as line
 from storage_manager.cli.text import columns, count, duration, moment, size
 from storage_manager.inventory import files_by_step, summarize
 from storage_manager.layout import COMPONENTS
 from storage_manager.storage import StorageManager
-from storage_manager.tasks import ahead
 
 __all__ = ["check", "info", "ls", "share", "show"]
 
@@ -110,7 +110,7 @@ async def _sessions_long(storage: StorageManager, as_json: bool) -> None:
         steps, total, modified = await summarize(storage, session_id)
         return session_id, steps, total, moment(modified)
 
-    async with aclosing(ahead(look, storage.iter_sessions(), 16)) as rows:
+    async with aclosing(map_ahead(look, storage.iter_sessions(), 16)) as rows:
         async for session_id, steps, total, modified in rows:
             facts = {"steps": steps, "size": total, "modified": modified}
             text = f"{count(steps, 'step'):>12}  {size(total):>9}  {modified or '-':<20}  {session_id}"

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import click
 
 from storage_manager.cli.place import command, found_at, open_place, quiet_option, require_session, root_option
+from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
-from storage_manager.cli.run import run
 from storage_manager.cli.text import age, count, size
 from storage_manager.errors import InvalidDataError
 from storage_manager.inventory import list_files, summarize

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
+from storage_manager.backends import FileInfo
 from storage_manager.config import Config, arguments_of
 from storage_manager.errors import InvalidDataError, LocalStorageError
-from storage_manager.filesystems import Found
 from storage_manager.inventory import list_files
 from storage_manager.storage import StorageManager
 
@@ -87,7 +87,7 @@ async def require_session(storage: StorageManager, session_id: str) -> list[str]
     return steps
 
 
-async def found_at(storage: StorageManager, session_id: str, step_id: str) -> dict[str, Found]:
+async def found_at(storage: StorageManager, session_id: str, step_id: str) -> dict[str, FileInfo]:
     """The files of a step, by name, that has to be there.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from storage_manager.cli.run import Interrupted
+from storage_manager.cli.process import Interrupted
 from storage_manager.cli.text import count
 
 if TYPE_CHECKING:

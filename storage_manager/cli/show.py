@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import click
 
+from storage_manager.backends import FileInfo
 from storage_manager.cli.place import command, found_at, json_option, open_place, root_option
-from storage_manager.cli.run import run, shown
+from storage_manager.cli.process import run, shown
 from storage_manager.cli.text import as_json as line
 from storage_manager.cli.text import columns, moment, one_line, size
-from storage_manager.filesystems import Found
 from storage_manager.inventory import read_stored
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, Component, formats
 
@@ -25,7 +25,7 @@ _FIRST = {"url": "url", "title": "title", "time": "timestamp"}
 class _Part(NamedTuple):
     """A component that is there: what the listing says of it, and its URL."""
 
-    found: Found
+    found: FileInfo
     url: str
 
 

@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 import click
 
+from storage_manager.aio import map_ahead
 from storage_manager.cli.place import command, json_option, open_place, quiet_option, require_session, root_option
+from storage_manager.cli.process import run, shown
 from storage_manager.cli.progress import Progress
-from storage_manager.cli.run import run, shown
 from storage_manager.cli.text import as_json as line
 from storage_manager.cli.text import count
 from storage_manager.integrity import Problem, seal_session, verify_session
 from storage_manager.inventory import list_files
 from storage_manager.layout import MANIFEST_FILENAME, only_ids
 from storage_manager.storage import StorageManager
-from storage_manager.tasks import ahead
 
 __all__ = ["seal", "verify"]
 
@@ -104,7 +104,7 @@ async def _verify(root: str | None, session: str | None, as_json: bool, totals: 
         total = 1 if session is not None else sum([1 async for _ in storage.iter_sessions()])
         sessions = storage.iter_sessions() if session is None else [session]
         progress(0, total)
-        async with aclosing(ahead(lambda name: _verified(storage, name), sessions, 2)) as looks:
+        async with aclosing(map_ahead(lambda name: _verified(storage, name), sessions, 2)) as looks:
             async for look in looks:
                 totals.add(look)
                 for text in [look.line()] if as_json else map(_text, look.problems):

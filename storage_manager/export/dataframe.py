@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.asyn import get_loop, sync
 
 from storage_manager.errors import InvalidDataError, StorageManagerError, needing
-from storage_manager.export.steps import Row, read_each
+from storage_manager.export.rows import Row, read_each
 from storage_manager.export.table import arrow, schema, to_batch
 from storage_manager.layout import Component, Step, StepData
 from storage_manager.storage import StorageManager

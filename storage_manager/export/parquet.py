@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from storage_manager.aio import Progress
 from storage_manager.errors import InvalidDataError, translating
 from storage_manager.export.parquet_file import ParquetFile, index_batch, index_schema
-from storage_manager.export.run import BATCH_BYTES, run
-from storage_manager.export.steps import Row, read_rows
+from storage_manager.export.rows import Row, read_rows
 from storage_manager.export.table import schema, to_batch
 from storage_manager.export.target import Target, target_url
+from storage_manager.export.writing import BATCH_BYTES, run
 from storage_manager.layout import ALL_COMPONENTS, Component
 from storage_manager.storage import StorageManager
-from storage_manager.tasks import Progress
 
 __all__ = ["export_parquet"]
 

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from storage_manager.errors import needing
-from storage_manager.export.steps import Row
-from storage_manager.layout import Component, Format, formats, join
+from storage_manager.export.rows import Row
+from storage_manager.layout import Component, ComponentSpec, formats, join
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,11 +83,11 @@ def _columns(rows: Sequence[Row], root: str, components: Sequence[Component]) ->
         yield f"{component.name}_url", [_url(component, row, root) for row in rows]
 
 
-def _is_binary(component: Format) -> bool:
+def _is_binary(component: ComponentSpec) -> bool:
     return component.content_type(b"").startswith("image/")
 
 
-def _value(component: Format, row: Row) -> str | bytes | None:
+def _value(component: ComponentSpec, row: Row) -> str | bytes | None:
     """Text and bytes as they are, a mapping as the line of JSON that is stored."""
     value: Any = getattr(row.data, component.name)
     if isinstance(value, Mapping):
@@ -95,7 +95,7 @@ def _value(component: Format, row: Row) -> str | bytes | None:
     return value  # type: ignore[no-any-return]
 
 
-def _url(component: Format, row: Row, root: str) -> str | None:
+def _url(component: ComponentSpec, row: Row, root: str) -> str | None:
     if getattr(row.data, component.name) is None and component.name not in row.unreadable:
         return None
     return join(root, row.session_id, row.step_id, component.filename)

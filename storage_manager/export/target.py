@@ -18,9 +18,9 @@ from fsspec import AbstractFileSystem
 from fsspec.core import split_protocol, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from storage_manager.backends.base import STAGED, hidden_name
 from storage_manager.config import arguments_of
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
-from storage_manager.filesystems.base import STAGED, hidden_name
 from storage_manager.overlap import lies_within
 from storage_manager.storage import StorageManager
 

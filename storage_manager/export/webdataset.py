@@ -9,13 +9,13 @@ from contextlib import ExitStack
 from io import BytesIO
 from typing import Any
 
+from storage_manager.aio import Progress
 from storage_manager.errors import InvalidDataError, translating
-from storage_manager.export.run import run
-from storage_manager.export.steps import Row, read_rows
+from storage_manager.export.rows import Row, read_rows
 from storage_manager.export.target import Target, target_url
+from storage_manager.export.writing import run
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS
 from storage_manager.storage import StorageManager
-from storage_manager.tasks import Progress
 
 __all__ = ["export_webdataset"]
 

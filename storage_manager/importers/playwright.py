@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TypeVar
 
+from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.errors import InvalidDataError, InvalidIdError, LocalStorageError, StorageManagerError, translating
 from storage_manager.importers.archive import Archive
-from storage_manager.importers.steps import Steps
 from storage_manager.importers.trace import Context, actions_of
+from storage_manager.importers.trace_steps import Steps
 from storage_manager.layout import Step, StepData, check_id, is_id
 from storage_manager.storage import StorageManager
-from storage_manager.tasks import ahead, settled
 
 __all__ = ["import_playwright_trace"]
 
@@ -60,7 +60,7 @@ async def import_playwright_trace(
 
         async def work(function: Callable[[], T]) -> T:
             with _reading(name):
-                return await settled(asyncio.get_running_loop().run_in_executor(thread, function))
+                return await run_to_end(asyncio.get_running_loop().run_in_executor(thread, function))
 
         archive = await work(lambda: Archive(name))
         try:
@@ -78,7 +78,7 @@ async def _until_cancelled(reading: Awaitable[T], archive: Archive) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         archive.is_cancelled.set()
-        await settled(asyncio.gather(task, return_exceptions=True))
+        await run_to_end(asyncio.gather(task, return_exceptions=True))
         raise
 
 
@@ -123,7 +123,7 @@ async def _store(
             yield Step(session_id, begun[-1], await data(number))
 
     async def remove() -> None:
-        async for _ in ahead(lambda step_id: storage.delete_step(session_id, step_id), begun, _CONCURRENCY):
+        async for _ in map_ahead(lambda step_id: storage.delete_step(session_id, step_id), begun, _CONCURRENCY):
             pass
 
     try:
@@ -131,10 +131,10 @@ async def _store(
     except StorageManagerError as error:
         outcome = "what was stored of the session is deleted again"
         try:
-            await settled(remove())
+            await run_to_end(remove())
         except StorageManagerError as failure:
             outcome = f"what was stored of the session {session_id} could not be deleted: {failure}"
         raise type(error)(f"{error}; {outcome}", operation="import", url=error.url) from error
     except BaseException:
-        await settled(remove())
+        await run_to_end(remove())
         raise

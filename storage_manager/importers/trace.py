@@ -12,7 +12,7 @@ from typing import Any
 
 from storage_manager.importers.archive import refuse
 from storage_manager.importers.fields import Fields
-from storage_manager.importers.pages import Pages
+from storage_manager.importers.snapshots import Pages
 
 __all__ = ["KNOWN_VERSIONS", "MAX_ACTIONS", "Action", "Context", "actions_of"]
 

@@ -23,9 +23,9 @@ from storage_manager.layout import ALL_COMPONENTS, check_id, formats
 from storage_manager.storage import StorageManager
 from storage_manager.viewer.components import read
 from storage_manager.viewer.guard import STORED_POLICY, add_headers, checking_host, explaining
-from storage_manager.viewer.pages import asset, page
 from storage_manager.viewer.sessions import Listing
-from storage_manager.viewer.steps import changes_between, step_before
+from storage_manager.viewer.step_changes import changes_between, step_before
+from storage_manager.viewer.templating import asset, page
 
 __all__ = ["create_app", "serve"]
 

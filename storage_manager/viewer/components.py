@@ -16,7 +16,7 @@ async def read(storage: StorageManager, session_id: str, step_id: str, component
     """
     url = storage.url_for(session_id, step_id, component)
     with translating("retrieve", url):
-        [answer] = await storage.async_fs._read_files([url])
+        [answer] = await storage.async_fs.read_files([url])
         if not isinstance(answer, Exception):
             return bytes(answer)
         if not is_missing(answer):  # such as a bucket

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from storage_manager.errors import InvalidDataError, InvalidIdError, StorageManagerError
-from storage_manager.viewer.pages import page
+from storage_manager.viewer.templating import page
 
 __all__ = ["LOCAL_HOSTS", "OWN_POLICY", "STORED_POLICY", "add_headers", "checking_host", "explaining"]
 

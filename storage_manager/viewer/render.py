@@ -11,13 +11,13 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
-from storage_manager.layout import COMPONENTS, Format, formats
+from storage_manager.layout import COMPONENTS, ComponentSpec, formats
 from storage_manager.storage import StorageManager
-from storage_manager.tasks import ahead, settled
 from storage_manager.viewer.components import read
-from storage_manager.viewer.pages import asset, page
-from storage_manager.viewer.steps import changes_of
+from storage_manager.viewer.step_changes import changes_of
+from storage_manager.viewer.templating import asset, page
 
 __all__ = ["render_session"]
 
@@ -91,7 +91,7 @@ class _Read(NamedTuple):
     """One step: for each component its bytes, None, or why it cannot be read."""
 
     number: int
-    values: dict[Format, bytes | str | None]
+    values: dict[ComponentSpec, bytes | str | None]
 
 
 async def _blocks(storage: StorageManager, session_id: str, steps: Sequence[str]) -> AsyncGenerator[list[str], None]:
@@ -101,15 +101,15 @@ async def _blocks(storage: StorageManager, session_id: str, steps: Sequence[str]
         return _Read(number, await _values(storage, session_id, steps[number]))
 
     html: bytes | str | None = None
-    async with aclosing(ahead(load, range(len(steps)), CONCURRENCY)) as reads:
+    async with aclosing(map_ahead(load, range(len(steps)), CONCURRENCY)) as reads:
         async for step in reads:
             earlier, html = html, step.values[_HTML]
             since = steps[step.number - 1] if step.number else None
             yield await asyncio.to_thread(list, _elements(step, steps, since, earlier))
 
 
-async def _values(storage: StorageManager, session_id: str, step_id: str) -> dict[Format, bytes | str | None]:
-    values: dict[Format, bytes | str | None] = {}
+async def _values(storage: StorageManager, session_id: str, step_id: str) -> dict[ComponentSpec, bytes | str | None]:
+    values: dict[ComponentSpec, bytes | str | None] = {}
     failed: list[StorageManagerError] = []
     for row in COMPONENTS:
         try:
@@ -131,7 +131,7 @@ def _elements(step: _Read, steps: Sequence[str], since: str | None, earlier: byt
     yield _element(step.number, steps[step.number], "changes", _json(changes))
 
 
-def _content(row: Format, value: bytes | str) -> dict[str, str]:
+def _content(row: ComponentSpec, value: bytes | str) -> dict[str, str]:
     if isinstance(value, str):
         return {"text": _json(value), "kind": "error"}
     kind = row.content_type(value)
@@ -189,10 +189,10 @@ async def _write(target: Path, before: str, blocks: AsyncGenerator[list[str], No
     """All of it, in threads, each of which is awaited: a cancellation leaves nothing behind."""
     file = _File(target)
     try:
-        await settled(asyncio.to_thread(file.create, before))
+        await run_to_end(asyncio.to_thread(file.create, before))
         async with aclosing(blocks):
             async for block in blocks:
-                await settled(asyncio.to_thread(file.add, block))
-        await settled(asyncio.to_thread(file.publish, after))
+                await run_to_end(asyncio.to_thread(file.add, block))
+        await run_to_end(asyncio.to_thread(file.publish, after))
     finally:
-        await settled(asyncio.to_thread(file.remove))
+        await run_to_end(asyncio.to_thread(file.remove))

@@ -11,7 +11,7 @@ from shell import SAMPLE, lines, sm
 from traces import FIRST, action, header, write_zip
 
 from storage_manager import StorageManager
-from storage_manager.filesystems import File
+from storage_manager.backends import File
 from storage_manager.layout import COMPONENTS
 
 PLACES = ["local", pytest.param("obstore", marks=pytest.mark.no_cover)]
@@ -39,7 +39,7 @@ def s3_root(endpoint: str, engine: str, monkeypatch: pytest.MonkeyPatch) -> str:
 async def overwrite(root: str, name: str, data: bytes) -> None:
     """Other bytes in one component, as a broken disk would have it."""
     async with StorageManager.from_url(root) as storage:
-        await storage.async_fs._write_files([File(f"{root}/{name}", data, "text/plain")])
+        await storage.async_fs.write_files([File(f"{root}/{name}", data, "text/plain")])
 
 
 @pytest.mark.parametrize("root", ["local", pytest.param("s3fs", marks=pytest.mark.no_cover)], indirect=True)

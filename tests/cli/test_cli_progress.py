@@ -15,8 +15,8 @@ from shell import SAMPLE, has_colour, on_terminal, sm
 
 from storage_manager.cli import main, text
 from storage_manager.cli.commands import cli
+from storage_manager.cli.process import Interrupted, shown
 from storage_manager.cli.progress import Progress
-from storage_manager.cli.run import Interrupted, shown
 
 
 def test_a_bar_on_a_terminal(tmp_path: Any) -> None:

@@ -22,9 +22,9 @@ from typing import Any
 
 import whole
 
-import storage_manager.filesystems.local  # noqa: F401
+import storage_manager.backends.local  # noqa: F401
 from storage_manager import StorageManager
-from storage_manager.filesystems.base import STAGING_PREFIX
+from storage_manager.backends.base import STAGING_PREFIX
 from storage_manager.integrity import sweep
 
 BASE, ACKNOWLEDGED, FSYNC = sys.argv[1], sys.argv[2], sys.argv[3] == "fsync"

@@ -18,8 +18,8 @@ import whole
 from places import ENGINES, MOTO_KEYS, managers_at
 
 from storage_manager import Step, StorageManager
-from storage_manager.filesystems.base import STAGING_PREFIX
-from storage_manager.filesystems.s3fs import S3FileSystem
+from storage_manager.backends.base import STAGING_PREFIX
+from storage_manager.backends.s3 import S3Backend
 
 pytestmark = pytest.mark.no_cover
 
@@ -193,7 +193,7 @@ async def test_cancellation_of_a_big_component(place: Place, name: str) -> None:
 @pytest.mark.parametrize("place", ["s3fs"], indirect=True)
 async def test_cancellation_of_a_multipart_upload(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """No multipart upload is left, which nobody sees in a listing, and somebody pays."""
-    pipe_file = partialmethod(S3FileSystem._pipe_file, chunksize=5 * 2**20)
-    monkeypatch.setattr(S3FileSystem, "_pipe_file", pipe_file)
+    pipe_file = partialmethod(S3Backend._pipe_file, chunksize=5 * 2**20)
+    monkeypatch.setattr(S3Backend, "_pipe_file", pipe_file)
     big = [step("t0", number, 12_000_000).data for number in range(8)]
     await cancel_at_random(place, lambda number: place.sm.store_step_data("s", "t0", *big[number % len(big)]), 4)

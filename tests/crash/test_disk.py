@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-import storage_manager.filesystems.local  # noqa: F401  (nobody may not be allowed to read it)
+import storage_manager.backends.local  # noqa: F401  (nobody may not be allowed to read it)
 from storage_manager import LocalStorageError, StepData, StorageManager
-from storage_manager.filesystems.base import STAGING_PREFIX
+from storage_manager.backends.base import STAGING_PREFIX
 
 OLD = StepData("<p>old", b"\x89PNG old", {"is": "old"}, {"is": "old"})
 NEW = StepData("<p>new" * 10_000, b"\x89PNG new", {"is": "new"}, {"is": "new"})

@@ -18,7 +18,7 @@ import pytest
 import whole
 
 from storage_manager import Step, StorageManager
-from storage_manager.filesystems.base import STAGING_PREFIX
+from storage_manager.backends.base import STAGING_PREFIX
 from storage_manager.integrity import sweep
 
 pytestmark = pytest.mark.no_cover

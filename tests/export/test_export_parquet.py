@@ -110,7 +110,7 @@ async def test_any_target(local: StorageManager, tmp_path: Path, monkeypatch: py
 async def test_a_bucket_as_target(moto: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """From S3 to S3, twice, with listings that fsspec has cached meanwhile."""
     monkeypatch.setattr(parquet, "FILE_BYTES", 1)
-    monkeypatch.setattr("storage_manager.export.run.BATCH_ROWS", 4)
+    monkeypatch.setattr("storage_manager.export.writing.BATCH_ROWS", 4)
     sm = moto(s3_prefix="sessions")
     await fill(sm)
     url, options = sm.url_for().removesuffix("sessions") + "out", sm.storage_options
@@ -155,7 +155,7 @@ async def test_the_index_says_where_each_step_is_and_how_large(
     local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parquet, "FILE_BYTES", 10_000)
-    monkeypatch.setattr("storage_manager.export.run.BATCH_ROWS", 2)
+    monkeypatch.setattr("storage_manager.export.writing.BATCH_ROWS", 2)
     await fill(local)
     await export_parquet(local, f"{tmp_path}/out")
     files = sorted((tmp_path / "out").glob("steps-*"))
@@ -175,7 +175,7 @@ async def test_the_index_says_where_each_step_is_and_how_large(
 async def test_row_groups_are_as_large_as_asked_for(
     local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage_manager.export.run.BATCH_ROWS", 1)
+    monkeypatch.setattr("storage_manager.export.writing.BATCH_ROWS", 1)
     await small(local, 100)
     await export_parquet(local, f"{tmp_path}/out", row_group_bytes=5000)
     [file] = (tmp_path / "out").glob("steps-*")

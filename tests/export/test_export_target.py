@@ -38,7 +38,7 @@ def out(tmp_path: Path) -> Path:
 @pytest.fixture(params=[export_parquet, export_webdataset])
 def export(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Export:
     """Either export, in batches of two steps."""
-    monkeypatch.setattr("storage_manager.export.run.BATCH_ROWS", 2)
+    monkeypatch.setattr("storage_manager.export.writing.BATCH_ROWS", 2)
     return request.param  # type: ignore[no-any-return]
 
 
@@ -216,7 +216,7 @@ async def test_a_shorter_export_removes_what_is_left_of_a_longer_one(
 async def test_nobody_ever_sees_half_a_file(local: StorageManager, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread opens every file under a final name, while exports of changing length replace each other."""
     monkeypatch.setattr(parquet, "FILE_BYTES", 20_000)
-    monkeypatch.setattr("storage_manager.export.run.BATCH_ROWS", 20)
+    monkeypatch.setattr("storage_manager.export.writing.BATCH_ROWS", 20)
     await small(local, 200)
     await small(other := StorageManager(local_base_path=out.parent / "other"), 50)
     seen: list[int] = []

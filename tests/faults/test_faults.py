@@ -20,7 +20,7 @@ import pytest
 from proxy import FAULTS, Proxy
 
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager, StorageManagerError
-from storage_manager.layout import COMPONENTS, Format
+from storage_manager.layout import COMPONENTS, ComponentSpec
 
 pytestmark = pytest.mark.no_cover
 
@@ -139,7 +139,7 @@ async def test_a_fault_is_survived_or_reported(moto: Make, moto_url: str, fault:
 
 
 @pytest.mark.parametrize("row", COMPONENTS, ids=lambda row: row.name)
-async def test_no_component_fails_unheard(moto: Make, moto_url: str, row: Format) -> None:
+async def test_no_component_fails_unheard(moto: Make, moto_url: str, row: ComponentSpec) -> None:
     """Whichever of the four is refused, the store says so, and which; a strict retrieval likewise."""
     async with Proxy(moto_url, "403", times=inf, only=row.filename) as proxy, moto(s3_endpoint_url=proxy.url) as sm:
         for call in (sm.store_step_data("s", "t", *NEW), sm.retrieve_step_data("s", "t", strict=True)):

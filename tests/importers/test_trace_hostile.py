@@ -19,7 +19,7 @@ from storage_manager import InvalidDataError, LocalStorageError, StorageManager
 from storage_manager.importers import archive, pages, steps, trace
 from storage_manager.importers.archive import Archive
 from storage_manager.importers.playwright import _checked
-from storage_manager.importers.steps import Steps
+from storage_manager.importers.trace_steps import Steps
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""fsspec's own conformance suite, on `AsyncLocalFileSystem`: on its synchronous methods, and on its coroutines."""
+"""fsspec's own conformance suite, on `LocalBackend`: on its synchronous methods, and on its coroutines."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fsspec_suite import Suite
 
-from storage_manager.filesystems.local import AsyncLocalFileSystem
+from storage_manager.backends.local import LocalBackend
 
 
 class LocalSuite(Suite):
@@ -24,8 +24,8 @@ class TestSynchronous(LocalSuite):
     """The suite on the filesystem itself, as a synchronous program has it."""
 
     @pytest.fixture
-    def fs(self, fs_path: str) -> AsyncLocalFileSystem:
-        return AsyncLocalFileSystem(fs_path)
+    def fs(self, fs_path: str) -> LocalBackend:
+        return LocalBackend(fs_path)
 
 
 class DrivenFile:
@@ -52,7 +52,7 @@ class DrivenFile:
 class Driven:
     """The coroutines of a filesystem under the synchronous names, and nothing else: `ls` runs `_ls` to its end."""
 
-    def __init__(self, fs: AsyncLocalFileSystem, run: Callable[[Awaitable[Any]], Any]) -> None:
+    def __init__(self, fs: LocalBackend, run: Callable[[Awaitable[Any]], Any]) -> None:
         self._fs = fs
         self._run = run
 
@@ -70,7 +70,7 @@ class TestAsynchronous(LocalSuite):
     @pytest.fixture
     def fs(self, fs_path: str) -> Iterator[Driven]:
         loop = asyncio.new_event_loop()
-        fs = AsyncLocalFileSystem(fs_path, asynchronous=True)
+        fs = LocalBackend(fs_path, asynchronous=True)
         yield Driven(fs, loop.run_until_complete)
-        loop.run_until_complete(fs._close())
+        loop.run_until_complete(fs.close())
         loop.close()

@@ -1,4 +1,4 @@
-"""zarr's own conformance suite for stores, on `AsyncLocalFileSystem` behind its `FsspecStore`."""
+"""zarr's own conformance suite for stores, on `LocalBackend` behind its `FsspecStore`."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from zarr.core.buffer import Buffer, cpu  # noqa: E402
 from zarr.storage import FsspecStore  # noqa: E402
 from zarr.testing.store import StoreTests  # noqa: E402
 
-from storage_manager.filesystems.local import AsyncLocalFileSystem  # noqa: E402
+from storage_manager.backends.local import LocalBackend  # noqa: E402
 
 pytestmark = pytest.mark.no_cover
 
@@ -26,9 +26,9 @@ class TestFsspecStore(StoreTests[FsspecStore, cpu.Buffer]):
 
     @pytest.fixture
     async def store_kwargs(self, tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
-        fs = AsyncLocalFileSystem(str(tmp_path), asynchronous=True)
+        fs = LocalBackend(str(tmp_path), asynchronous=True)
         yield {"fs": fs, "path": f"{tmp_path}/store"}
-        await fs._close()
+        await fs.close()
 
     async def get(self, store: FsspecStore, key: str) -> Buffer:
         return self.buffer_cls.from_bytes(Path(store.path, key).read_bytes())
@@ -39,7 +39,7 @@ class TestFsspecStore(StoreTests[FsspecStore, cpu.Buffer]):
         path.write_bytes(value.to_bytes())
 
     def test_store_repr(self, store: FsspecStore) -> None:
-        assert repr(store) == f"<FsspecStore(AsyncLocalFileSystem, {store.path})>"
+        assert repr(store) == f"<FsspecStore(LocalBackend, {store.path})>"
 
     def test_store_supports_writes(self, store: FsspecStore) -> None:
         assert store.supports_writes

@@ -86,7 +86,7 @@ async def everything(manager: StorageManager, **kwargs: Any) -> list[Step]:
 async def files(manager: StorageManager) -> tuple[list[str], list[str]]:
     """The directories at the root and every file below it, hidden ones too, past the code under test."""
     fs, root = manager.async_fs, manager.url_for()
-    names = [name async for page in fs._iter_names(root) for name in page]
+    names = [name async for page in fs.iter_names(root) for name in page]
     bare = root.removeprefix("s3://")
     return names, sorted(path.removeprefix(bare) for path in await fs._find(root))
 

@@ -41,7 +41,7 @@ from storage_manager.transfer import copy_sessions, purge_sessions, purging
 from storage_manager.viewer import create_app, render_session, serve
 
 if TYPE_CHECKING:
-    from storage_manager.filesystems import Found
+    from storage_manager.backends import FileInfo
 
 Paths = dict[str, str | None]
 NAMES: tuple[str, ...] = (ACTION_DATA_FILENAME, HTML_FILENAME, METADATA_FILENAME, SCREENSHOT_FILENAME)
@@ -150,7 +150,7 @@ async def integrity(storage: StorageManager) -> None:
     assert_type(await sweep(storage, older_than=timedelta(minutes=5)), int)
     assert_type(await summarize(storage, "s"), Summary)
     assert_type(await count_steps(storage, ["s"]), int)
-    files: AsyncIterator[Found] = list_files(storage, "s")
+    files: AsyncIterator[FileInfo] = list_files(storage, "s")
     async for found in files:
         assert_type(found.name, str)
         assert_type(found.size, int)

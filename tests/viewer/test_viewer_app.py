@@ -17,7 +17,7 @@ from stored import BREAKING, HOSTILE, JPEG, PNG, store_small
 
 from storage_manager import StorageManager, StorageManagerError
 from storage_manager.viewer import create_app, serve
-from storage_manager.viewer.pages import _environment
+from storage_manager.viewer.templating import _environment
 
 Client = Callable[..., Awaitable[TestClient[Any, Any]]]
 HTML = {"Accept": "text/html"}

@@ -15,7 +15,7 @@ from stored import BREAKING, HOSTILE, PNG, store_small
 
 from storage_manager import InvalidDataError, InvalidIdError, LocalStorageError, StorageManager, StorageManagerError
 from storage_manager.viewer import render_session
-from storage_manager.viewer.pages import asset
+from storage_manager.viewer.templating import asset
 
 
 @pytest.fixture

@@ -26,15 +26,15 @@ from fsspec.asyn import AsyncFileSystem
 from obstore.exceptions import InvalidPathError
 from obstore.fsspec import FsspecStore
 
+from storage_manager.aio import run_to_end
+from storage_manager.backends.base import Backend, File, FileInfo, retrying
+from storage_manager.backends.digests import CHANGED, may_be_md5_of, md5_in
+from storage_manager.backends.obstore_client import Credentials, open_store
+from storage_manager.backends.obstore_errors import FAILURES, leaves_some, translated
+from storage_manager.backends.s3 import PAGE, REQUEST_FAILURES, S3Backend
 from storage_manager.errors import translating
-from storage_manager.filesystems.base import File, Found, LiteralFileSystem, retrying
-from storage_manager.filesystems.digests import CHANGED, may_be_md5_of, md5_in
-from storage_manager.filesystems.obstore_client import Credentials, open_store
-from storage_manager.filesystems.obstore_errors import FAILURES, leaves_some, translated
-from storage_manager.filesystems.s3fs import PAGE, REQUEST_FAILURES, S3FileSystem
-from storage_manager.tasks import settled
 
-__all__ = ["ObstoreFileSystem", "is_forked"]
+__all__ = ["ObstoreBackend", "is_forked"]
 
 MIB = 1 << 20
 Out = TypeVar("Out")
@@ -58,7 +58,7 @@ def is_forked() -> bool:
     return bool(_used_in) and os.getpid() not in _used_in
 
 
-class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
+class ObstoreBackend(Backend, FsspecStore):
     """`FsspecStore` for S3 that answers literally, for one event loop, and needs no closing.
 
     Parameters:
@@ -70,7 +70,7 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
 
     def __init__(self, options: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.s3fs = S3FileSystem(**options, **kwargs)
+        self.s3fs = S3Backend(**options, **kwargs)
         self._stores: dict[tuple[str, int], tuple[Any, Credentials]] = {}
         self._opening = asyncio.Lock()
         storage_class = self.s3fs.s3_additional_kwargs.get("StorageClass")
@@ -85,8 +85,8 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
     def _open(self, *args: Any, **kwargs: Any) -> Any:
         return self.s3fs._open(*args, **kwargs)
 
-    async def _close(self) -> None:
-        await self.s3fs._close()
+    async def close(self) -> None:
+        await self.s3fs.close()
 
     @property
     def _slots(self) -> asyncio.Semaphore:
@@ -99,17 +99,19 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
         bucket, _, key = path.removeprefix("s3://").partition("/")
         return bucket, key.rstrip("/")
 
-    async def _store(self, bucket: str, patience: int) -> tuple[Any, Credentials]:
+    async def _store(self, bucket: str, timeout_factor: int) -> tuple[Any, Credentials]:
         async with self._opening:
-            opened = self._stores.get((bucket, patience)) or await open_store(self.s3fs, bucket, patience)
-            self._stores[bucket, patience] = opened
+            opened = self._stores.get((bucket, timeout_factor)) or await open_store(self.s3fs, bucket, timeout_factor)
+            self._stores[bucket, timeout_factor] = opened
             self._endpoint = self.s3fs._s3.meta.endpoint_url
             self._is_compared &= self._endpoint.startswith("http:")
         return opened
 
-    async def _asked(self, operation: str, bucket: str, ask: Callable[[Any], Awaitable[Out]], patience: int = 1) -> Out:
+    async def _asked(
+        self, operation: str, bucket: str, ask: Callable[[Any], Awaitable[Out]], timeout_factor: int = 1
+    ) -> Out:
         """One attempt of one request."""
-        store, credentials = self._stores.get((bucket, patience)) or await self._store(bucket, patience)
+        store, credentials = self._stores.get((bucket, timeout_factor)) or await self._store(bucket, timeout_factor)
         try:
             return await ask(store)
         except InvalidPathError:
@@ -130,8 +132,8 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
             return await store.put_async(key, file.data, attributes=attributes, use_multipart=False)
 
         # a read timeout for each MiB: obstore's begins when the request does, not when it has been sent
-        patience = 1 << (len(file.data) // MIB).bit_length()
-        answer = await settled(self._asked("PutObject", bucket, put, patience))
+        timeout_factor = 1 << (len(file.data) // MIB).bit_length()
+        answer = await run_to_end(self._asked("PutObject", bucket, put, timeout_factor))
         e_tag = answer["e_tag"]
         # A service compares the body with its SHA-256 in the signature, if there is one; an ETag like no other's
         # may be that of a page that the request was sent on to.
@@ -166,7 +168,7 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
             raise OSError(errno.EBADMSG, CHANGED)
         self._is_compared = False
 
-    async def _iter_names(self, path: str) -> AsyncIterator[list[str]]:
+    async def iter_names(self, path: str) -> AsyncIterator[list[str]]:
         bucket, key = self._split_path(path)
 
         async def ask(store: Any) -> Any:
@@ -183,13 +185,13 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
         for start in range(0, len(names), PAGE):
             yield names[start : start + PAGE]
         if not names:
-            async for page in self.s3fs._iter_names(path):
+            async for page in self.s3fs.iter_names(path):
                 yield page
 
-    def _iter_files(self, path: str) -> AsyncIterator[list[Found]]:
-        return self.s3fs._iter_files(path)
+    def iter_files(self, path: str) -> AsyncIterator[list[FileInfo]]:
+        return self.s3fs.iter_files(path)
 
-    async def _remove_tree(self, path: str, along: Sequence[str] = ()) -> bool:
+    async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
         """Delete what obstore can name, a page at a time; then botocore the rest, if there is any, and the proof."""
         bucket, key = self._split_path(path)
         found = False
@@ -197,8 +199,10 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
             async with aclosing(self._key_pages(bucket, key)) as pages:
                 async for keys in pages:
                     found = True
-                    await self._delete_keys(bucket, [*(self._split_path(file)[1] for file in along), *keys][:PAGE])
-        return await self.s3fs._remove_tree(path, along) or found
+                    await self._delete_keys(
+                        bucket, [*(self._split_path(file)[1] for file in also_delete), *keys][:PAGE]
+                    )
+        return await self.s3fs.remove_tree(path, also_delete) or found
 
     async def _key_pages(self, bucket: str, key: str) -> AsyncGenerator[list[str], None]:
         """The keys below a directory, a LIST at a time; after a failure from the beginning."""
@@ -231,11 +235,11 @@ class ObstoreFileSystem(LiteralFileSystem, FsspecStore):
                     raise
 
         async with self._slots:
-            await retrying(lambda: settled(self._asked("DeleteObjects", bucket, ask)), REQUEST_FAILURES)
+            await retrying(lambda: run_to_end(self._asked("DeleteObjects", bucket, ask)), REQUEST_FAILURES)
 
 
 def _delegating(name: str) -> Callable[..., Any]:
-    async def call(self: ObstoreFileSystem, *args: Any, **kwargs: Any) -> Any:
+    async def call(self: ObstoreBackend, *args: Any, **kwargs: Any) -> Any:
         return await getattr(self.s3fs, name)(*args, **kwargs)
 
     return call
@@ -243,7 +247,7 @@ def _delegating(name: str) -> Callable[..., Any]:
 
 # What else fsspec has, and this library has no need of: as it is in s3fs, with its answers checked.
 for _name in (
-    "_checksum", "_cp_file", "_find", "_get_file", "_info", "_link", "_ls", "_mkdir", "_makedirs", "_pipe_file",
-    "_put_file", "_rm", "_rm_file", "_rmdir", "_sweep", "_touch", "_unfinished", "_url", "open_async",
+    "_checksum", "_cp_file", "_find", "_get_file", "_info", "_ls", "_mkdir", "_makedirs", "_pipe_file",
+    "_put_file", "_rm", "_rm_file", "_rmdir", "sweep", "_touch", "link", "list_unfinished", "_url", "open_async",
 ):  # fmt: skip
-    setattr(ObstoreFileSystem, _name, _delegating(_name))
+    setattr(ObstoreBackend, _name, _delegating(_name))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from storage_manager.tasks import ahead, settled
+from storage_manager.aio import map_ahead, run_to_end
 
 
 @pytest.mark.parametrize("cancellations", [1, 3])
@@ -24,7 +24,7 @@ async def test_work_has_ended_before_the_cancellation_comes_out(cancellations: i
         if fails:
             raise OSError("nobody hears this")
 
-    task = asyncio.ensure_future(settled(work()))
+    task = asyncio.ensure_future(run_to_end(work()))
     for _ in range(cancellations):
         await asyncio.sleep(0)
         task.cancel()
@@ -34,13 +34,13 @@ async def test_work_has_ended_before_the_cancellation_comes_out(cancellations: i
 
 
 async def test_results_and_errors_come_through() -> None:
-    assert await settled(asyncio.sleep(0, "result")) == "result"
+    assert await run_to_end(asyncio.sleep(0, "result")) == "result"
 
     async def fail() -> None:
         raise OSError("heard")
 
     with pytest.raises(OSError, match="heard"):
-        await settled(fail())
+        await run_to_end(fail())
 
 
 async def test_work_that_is_cancelled_itself() -> None:
@@ -52,7 +52,7 @@ async def test_work_that_is_cancelled_itself() -> None:
         started.set()
         await asyncio.sleep(60)
 
-    task = asyncio.ensure_future(settled(work()))
+    task = asyncio.ensure_future(run_to_end(work()))
     await started.wait()
     assert inner[0] is not None
     inner[0].cancel()
@@ -80,7 +80,7 @@ async def test_ahead_keeps_order_and_bound(concurrency: int) -> None:
         return number
 
     results = []
-    async for result in ahead(work, source(), concurrency):
+    async for result in map_ahead(work, source(), concurrency):
         assert taken <= len(results) + concurrency + 1
         results.append(result)
     assert results == list(range(20))
@@ -101,7 +101,7 @@ async def test_a_failure_leaves_none_behind() -> None:
 
     results = []
     with pytest.raises(OSError, match="two"):
-        async for result in ahead(work, range(100), 5):
+        async for result in map_ahead(work, range(100), 5):
             results.append(result)
     assert results == [0, 1]
     assert set(ended) >= {0, 1}
@@ -140,7 +140,7 @@ async def test_no_cancellation_overtakes_the_work(cancellations: int, fails: boo
         if fails:
             raise OSError("nobody hears this")
 
-    task = asyncio.ensure_future(settled(work()))
+    task = asyncio.ensure_future(run_to_end(work()))
     await turns(2)
     for _ in range(cancellations):
         task.cancel()
@@ -162,7 +162,7 @@ async def test_a_failure_is_heard_once(complaints: list[str]) -> None:
         raise failure
 
     with pytest.raises(OSError, match="heard") as caught:
-        await settled(work())
+        await run_to_end(work())
     assert caught.value is failure
 
 
@@ -176,7 +176,7 @@ async def test_a_timeout_waits_for_the_work(complaints: list[str]) -> None:
         ended = True
 
     with pytest.raises(asyncio.TimeoutError):
-        await asyncio.wait_for(settled(work()), 0.001)
+        await asyncio.wait_for(run_to_end(work()), 0.001)
     assert ended
 
 
@@ -185,7 +185,7 @@ async def test_work_that_cancels_itself_while_the_caller_is_cancelled(complaints
         await turns(5)
         raise asyncio.CancelledError
 
-    task = asyncio.ensure_future(settled(work()))
+    task = asyncio.ensure_future(run_to_end(work()))
     await turns(2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -204,7 +204,7 @@ async def test_the_work_is_not_told_of_the_cancellation() -> None:
             told = True
             raise
 
-    task = asyncio.ensure_future(settled(work()))
+    task = asyncio.ensure_future(run_to_end(work()))
     await turns(2)
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -246,7 +246,7 @@ async def test_the_bound_is_met_and_never_passed(kind: str, concurrency: int) ->
         await turns((number * 7) % 5)
         return -number
 
-    async for result in ahead(work, getattr(source, kind)(), concurrency):
+    async for result in map_ahead(work, getattr(source, kind)(), concurrency):
         assert result == -received
         most = max(most, source.taken - received)
         assert source.taken - received <= concurrency
@@ -270,12 +270,12 @@ async def test_they_really_run_at_once(kind: str) -> None:
         await asyncio.wait_for(everyone.wait(), 5)
         return number
 
-    assert [result async for result in ahead(work, getattr(Source(4), kind)(), 4)] == [0, 1, 2, 3]
+    assert [result async for result in map_ahead(work, getattr(Source(4), kind)(), 4)] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("items", [[], (), iter(()), {}])
 async def test_no_items_no_results(items: Any) -> None:
-    assert [result async for result in ahead(asyncio.sleep, items, 3)] == []
+    assert [result async for result in map_ahead(asyncio.sleep, items, 3)] == []
 
 
 class Worker:
@@ -302,7 +302,7 @@ class Worker:
 async def test_a_failing_item_cancels_and_awaits_the_others(complaints: list[str]) -> None:
     worker, source, results = Worker(bad=2, good=2), Source(100), []
     with pytest.raises(OSError, match="bad"):
-        async for result in ahead(worker, source.asynchronous(), 5):
+        async for result in map_ahead(worker, source.asynchronous(), 5):
             results.append(result)
     assert results == [0, 1]
     assert sorted(worker.ended) == sorted(worker.started)
@@ -323,7 +323,7 @@ async def test_a_failure_is_noticed_though_the_source_is_slow(complaints: list[s
             yield number
 
     with pytest.raises(OSError, match="item 0"):
-        async for _ in ahead(work, slow(), 16):
+        async for _ in map_ahead(work, slow(), 16):
             pass
     assert begun == [0]
 
@@ -333,7 +333,7 @@ async def test_several_failures_are_one_error(complaints: list[str]) -> None:
         raise OSError(f"item {number}")
 
     with pytest.raises(OSError, match="item 0"):
-        async for _ in ahead(work, range(10), 4):
+        async for _ in map_ahead(work, range(10), 4):
             pass
 
 
@@ -346,7 +346,7 @@ async def test_a_later_failure_does_not_hide_earlier_results(complaints: list[st
 
     results = []
     with pytest.raises(OSError, match="bad"):
-        async for result in ahead(work, range(10), 8):
+        async for result in map_ahead(work, range(10), 8):
             results.append(result)
     assert results == [0, 1, 2]
 
@@ -365,7 +365,7 @@ async def test_a_failing_source_leaves_none_behind(asynchronous: bool, complaint
             yield number
 
     with pytest.raises(OSError, match="the source has ended badly"):
-        async for _ in ahead(worker, asynchronously() if asynchronous else source(), 9):
+        async for _ in map_ahead(worker, asynchronously() if asynchronous else source(), 9):
             pass
     await turns(1)
     assert sorted(worker.ended) == sorted(worker.started)
@@ -381,7 +381,7 @@ async def test_a_function_that_fails_before_it_begins(complaints: list[str]) -> 
         return worker(number)
 
     with pytest.raises(OSError, match="no coroutine"):
-        async for _ in ahead(function, range(9), 5):
+        async for _ in map_ahead(function, range(9), 5):
             pass
     assert sorted(worker.ended) == sorted(worker.started)
     assert len(asyncio.all_tasks()) == 1
@@ -390,7 +390,7 @@ async def test_a_function_that_fails_before_it_begins(complaints: list[str]) -> 
 async def test_a_reader_that_leaves(complaints: list[str]) -> None:
     """ "When the reader leaves ... the others are cancelled and awaited"."""
     worker = Worker(good=1)
-    results = ahead(worker, range(100), 5)
+    results = map_ahead(worker, range(100), 5)
     assert await anext(results) == 0
     await turns(3)
     assert worker.started == [0, 1, 2, 3, 4]
@@ -402,7 +402,7 @@ async def test_a_reader_that_leaves(complaints: list[str]) -> None:
 
 async def test_a_reader_that_never_comes() -> None:
     source = Source(3)
-    results = ahead(Worker(), source.sync(), 2)
+    results = map_ahead(Worker(), source.sync(), 2)
     await results.aclose()  # type: ignore[attr-defined]
     assert source.taken == 0
 
@@ -417,7 +417,7 @@ async def test_a_cancelled_reader_leaves_none_behind(cancellations: int, complai
         ended.append(number)
 
     async def read() -> None:
-        async for _ in ahead(lambda number: settled(write(number)), range(50), 4):
+        async for _ in map_ahead(lambda number: run_to_end(write(number)), range(50), 4):
             pass
 
     task = asyncio.ensure_future(read())
@@ -439,7 +439,7 @@ async def test_a_source_is_closed_when_the_reader_leaves() -> None:
         return number
 
     source = Source(100)
-    results = ahead(asyncio.sleep, ahead(wait, source.asynchronous(), 3), 1)
+    results = map_ahead(asyncio.sleep, map_ahead(wait, source.asynchronous(), 3), 1)
     await anext(results)
     await results.aclose()  # type: ignore[attr-defined]
     left = len(asyncio.all_tasks()) - 1
@@ -466,4 +466,4 @@ async def test_a_source_that_cannot_be_closed() -> None:
     async def double(number: int) -> int:
         return 2 * number
 
-    assert [result async for result in ahead(double, Numbers(), 2)] == [0, 2, 4]
+    assert [result async for result in map_ahead(double, Numbers(), 2)] == [0, 2, 4]

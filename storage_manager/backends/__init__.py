@@ -12,12 +12,12 @@ from typing import Any
 
 import fsspec
 
+from storage_manager.backends.base import ATTEMPTS, Backend, File, FileInfo, hidden_name
 from storage_manager.config import Config, check_endpoint
 from storage_manager.credentials import check_credentials
 from storage_manager.errors import S3ConfigError, translating
-from storage_manager.filesystems.base import ATTEMPTS, File, Found, LiteralFileSystem, hidden_name
 
-__all__ = ["File", "Found", "Place", "hidden_name"]
+__all__ = ["Backend", "File", "FileInfo", "Place", "hidden_name"]
 
 # Seconds without progress, for each of three attempts: a dead address is reported in 15, a mute server in 48.
 CONNECT_TIMEOUT, READ_TIMEOUT = 4, 15
@@ -60,7 +60,7 @@ class Place:
         self._options = dict(storage_options or {})
         self._fsync = fsync
         self._max_concurrency = max_concurrency
-        self._opened: dict[AbstractEventLoop, LiteralFileSystem] = {}
+        self._opened: dict[AbstractEventLoop, Backend] = {}
         self._prepare()
 
     def _prepare(self) -> None:
@@ -81,7 +81,7 @@ class Place:
             why = f"s3_engine (SM_S3_ENGINE) is {engine}, which is not installed: {install}"
             raise S3ConfigError(why, operation="configure")
 
-    def filesystem(self) -> LiteralFileSystem:
+    def filesystem(self) -> Backend:
         """The filesystem of the running loop; opened on first use."""
         loop = get_running_loop()
         if loop not in self._opened:
@@ -94,45 +94,45 @@ class Place:
         return self._opened[loop]
 
     @asynccontextmanager
-    async def using(self) -> AsyncIterator[LiteralFileSystem]:
+    async def using(self) -> AsyncIterator[Backend]:
         """The filesystem of the running loop for one operation: it is not closed before that has ended."""
         filesystem = self.filesystem()
-        filesystem.users += 1
+        filesystem.active += 1
         try:
             yield filesystem
         finally:
-            filesystem.users -= 1
-            if filesystem.is_leaving and not filesystem.users:
-                await filesystem._close()
+            filesystem.active -= 1
+            if filesystem.closing and not filesystem.active:
+                await filesystem.close()
 
     async def close(self) -> None:
         """Close the filesystem of the running loop, if it has one; the last operation does it, if any is under way."""
         filesystem = self._opened.pop(get_running_loop(), None)
         if filesystem is not None:
-            filesystem.is_leaving = True
-            if not filesystem.users:
-                await filesystem._close()
+            filesystem.closing = True
+            if not filesystem.active:
+                await filesystem.close()
 
-    def _open(self) -> LiteralFileSystem:
+    def _open(self) -> Backend:
         if self.protocol == "s3":
             return self._open_s3(self._s3_options(attempts=1))  # it tries again itself
         if self.protocol == "file":
-            from storage_manager.filesystems.local import AsyncLocalFileSystem
+            from storage_manager.backends.local import LocalBackend
 
-            return AsyncLocalFileSystem(self.root, fsync=self._fsync, asynchronous=True, **self._options)
-        from storage_manager.filesystems.other import OtherFileSystem
+            return LocalBackend(self.root, fsync=self._fsync, asynchronous=True, **self._options)
+        from storage_manager.backends.other import OtherBackend
 
-        return OtherFileSystem(self.protocol, self._options, asynchronous=True)
+        return OtherBackend(self.protocol, self._options, asynchronous=True)
 
-    def _open_s3(self, options: dict[str, Any]) -> LiteralFileSystem:
+    def _open_s3(self, options: dict[str, Any]) -> Backend:
         if self._config.s3_engine == "obstore":
-            from storage_manager.filesystems.obstore import ObstoreFileSystem, is_forked
+            from storage_manager.backends.obstore import ObstoreBackend, is_forked
 
             if not is_forked():
-                return ObstoreFileSystem(options, asynchronous=True)
-        from storage_manager.filesystems.s3fs import S3FileSystem
+                return ObstoreBackend(options, asynchronous=True)
+        from storage_manager.backends.s3 import S3Backend
 
-        return S3FileSystem(asynchronous=True, **options)
+        return S3Backend(asynchronous=True, **options)
 
     def open_sync(self) -> fsspec.AbstractFileSystem:
         """fsspec's own synchronous filesystem for the same place, usable from any thread."""

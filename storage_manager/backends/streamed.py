@@ -12,7 +12,7 @@ class StreamedFile(AbstractAsyncStreamedFile):
     """Reads what was there when it was opened; what is written appears whole when it is closed, or never.
 
     Parameters:
-        fs: an `AsyncLocalFileSystem`.
+        fs: an `LocalBackend`.
         source: the open file to read, None for one to write.
         mode: of `pipe_file`: "create" leaves a file alone that is there.
     """

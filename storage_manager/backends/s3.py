@@ -20,23 +20,23 @@ import s3fs
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, InvalidProxiesConfigError
 from botocore.parsers import ResponseParserError
 
-from storage_manager.errors import translating
-from storage_manager.filesystems.base import (
+from storage_manager.aio import run_to_end
+from storage_manager.backends.base import (
     ATTEMPTS,
     STAGED,
     STAGING_PREFIX,
+    Backend,
     File,
-    Found,
-    LiteralFileSystem,
+    FileInfo,
     retrying,
     sorted_pages,
 )
-from storage_manager.filesystems.client import finding_credentials, lifespan, new_session, settle_in
-from storage_manager.filesystems.digests import check_digest
+from storage_manager.backends.client import finding_credentials, lifespan, new_session, settle_in
+from storage_manager.backends.digests import check_digest
+from storage_manager.errors import translating
 from storage_manager.layout import is_component, is_id
-from storage_manager.tasks import settled
 
-__all__ = ["PAGE", "REQUEST_FAILURES", "S3FileSystem"]
+__all__ = ["PAGE", "REQUEST_FAILURES", "S3Backend"]
 
 PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
 ROUNDS = 20  # of a deletion that meets less than a page: others go on writing there
@@ -50,7 +50,7 @@ REQUEST_FAILURES = (OSError, BotoCoreError, aiohttp.ClientError)  # what a reque
 _PROOFS = {"put_object": {"ETag"}, "get_object": {"ETag"}, "list_objects_v2": {"Name", "KeyCount"}}
 
 
-class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
+class S3Backend(Backend, s3fs.S3FileSystem):
     """`s3fs.S3FileSystem` that answers literally, for one event loop, and needs no closing."""
 
     retries = 1  # in the layer of s3fs
@@ -71,7 +71,7 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
                 await anext(self._lifespan)
             return client
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
         ended, self._lifespan, self._s3 = self._lifespan, None, None  # whoever goes on has a client made anew
         if ended is not None:
             await ended.aclose()
@@ -105,7 +105,7 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
     async def _put_whole(self, file: File) -> None:
         bucket, key, _ = self.split_path(file.path)
         body = {"Body": file.data, "ContentType": file.content_type}
-        check_digest(bucket, await settled(self._request("put_object", Bucket=bucket, Key=key, **body)), file.data)
+        check_digest(bucket, await run_to_end(self._request("put_object", Bucket=bucket, Key=key, **body)), file.data)
 
     async def _cat_file(
         self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **kwargs: Any
@@ -154,16 +154,16 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
                 raise OSError(errno.EPROTO, "what answered the LIST has more to name, and does not say how to go on")
             request["ContinuationToken"] = token
 
-    def _iter_names(self, path: str) -> AsyncIterator[list[str]]:
+    def iter_names(self, path: str) -> AsyncIterator[list[str]]:
         pages = self._pages(path, Delimiter="/")
         return sorted_pages([prefix[:-1].rpartition("/")[2] for prefix in prefixes] async for _, prefixes in pages)
 
-    async def _iter_files(self, path: str) -> AsyncIterator[list[Found]]:
+    async def iter_files(self, path: str) -> AsyncIterator[list[FileInfo]]:
         start = len(self._below(path)[1])
         async for rows, _ in self._pages(path):
-            yield [Found(row["Key"][start:], row["Size"], row["LastModified"], row.get("ETag")) for row in rows]
+            yield [FileInfo(row["Key"][start:], row["Size"], row["LastModified"], row.get("ETag")) for row in rows]
 
-    async def _link(self, path: str, seconds: int) -> str:
+    async def link(self, path: str, seconds: int) -> str:
         return str(await self._url(path, expires=seconds))
 
     async def _first_keys(self, path: str) -> list[str]:
@@ -174,14 +174,14 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
                     return [row["Key"] for row in found]
         return []
 
-    async def _remove_tree(self, path: str, along: Sequence[str] = ()) -> bool:
+    async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
         """List and delete the first thousand keys until none is listed: the last LIST is the proof."""
         before, stuck, unfilled = list[str](), 0, 0
         while keys := await self._first_keys(path):
             stuck = stuck + 1 if keys == before else 0
             unfilled += len(keys) < PAGE
             await asyncio.sleep(0.1 * stuck)
-            batch = [*(self.split_path(file)[1] for file in along), *keys][:PAGE]  # what is left is listed again
+            batch = [*(self.split_path(file)[1] for file in also_delete), *keys][:PAGE]  # what is left is listed again
             errors = await self._delete_keys(self.split_path(path)[0], batch)
             if stuck == ATTEMPTS - 1 or unfilled == ROUNDS:
                 left = OSError(errno.ENOTEMPTY, "still listed after its deletions", keys[0])
@@ -194,12 +194,12 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         request = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
 
         async def attempt() -> Any:
-            return await settled(self._request("delete_objects", Bucket=bucket, Delete=request))
+            return await run_to_end(self._request("delete_objects", Bucket=bucket, Delete=request))
 
         async with self._slots:
             return list((await retrying(attempt, REQUEST_FAILURES)).get("Errors", []))
 
-    async def _sweep(self, path: str, older_than: float) -> int:
+    async def sweep(self, path: str, older_than: float) -> int:
         """Probes, and uploads of components that were begun and not ended (s3fs makes those of large files)."""
         bucket, prefix = self._below(path)
         rows = self._rows("list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix + STAGING_PREFIX)
@@ -221,7 +221,7 @@ class S3FileSystem(LiteralFileSystem, s3fs.S3FileSystem):
         rows = [row async for row in self._rows("list_multipart_uploads", "Uploads", Bucket=bucket, Prefix=prefix)]
         return [(row["Key"].removeprefix(prefix), row) for row in rows]
 
-    async def _unfinished(self, path: str) -> list[str]:
+    async def list_unfinished(self, path: str) -> list[str]:
         return [f"{path}/{name}" for name, _ in await self._uploads(path) if is_component(name)]
 
     async def _rows(self, method: str, name: str, **request: Any) -> AsyncIterator[dict[str, Any]]:

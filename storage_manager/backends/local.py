@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 
 from fsspec.implementations.local import LocalFileSystem
 
-from storage_manager.filesystems.base import File, Found, LiteralFileSystem
-from storage_manager.filesystems.disk import WholeFileSystem
-from storage_manager.filesystems.leftovers import sweep
-from storage_manager.filesystems.streamed import StreamedFile
-from storage_manager.tasks import settled
+from storage_manager.aio import run_to_end
+from storage_manager.backends.base import Backend, File, FileInfo
+from storage_manager.backends.disk import DiskFileSystem
+from storage_manager.backends.leftovers import sweep
+from storage_manager.backends.streamed import StreamedFile
 
-__all__ = ["AsyncLocalFileSystem"]
+__all__ = ["LocalBackend"]
 
 PAGE = 1000  # names between two turns of the event loop
 TOGETHER = 8  # reads in a hop, and then steps that are decoded in one turn of the event loop
@@ -32,7 +32,7 @@ Out = TypeVar("Out")
 _Answer = asyncio.Future[Sequence[bytes | Exception]]
 
 
-class AsyncLocalFileSystem(LiteralFileSystem, WholeFileSystem):
+class LocalBackend(Backend, DiskFileSystem):
     """`LocalFileSystem` with its operations also as coroutines; the synchronous ones are fsspec's own.
 
     Parameters:
@@ -61,17 +61,17 @@ class AsyncLocalFileSystem(LiteralFileSystem, WholeFileSystem):
     async def _hop(self, function: Callable[..., Out], *args: Any, **kwargs: Any) -> Out:
         """Run it in the worker, to its end: also where the loop's own shutdown cancels whatever waits for it."""
         call = partial(function, *args, **kwargs)
-        return await settled(asyncio.get_running_loop().run_in_executor(self._workers, call))
+        return await run_to_end(asyncio.get_running_loop().run_in_executor(self._workers, call))
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
         while self._reads:  # those that wait for a worker are read all the same
             self._read_next()
         self._workers.shutdown(wait=False)
 
-    async def _write_files(self, files: Sequence[File]) -> None:
+    async def write_files(self, files: Sequence[File]) -> None:
         await self._hop(self.write_step, files)
 
-    async def _read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
+    async def read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
         """What comes while all workers are busy is read in a hop together: of small steps, 1.7 times as many a second.
 
         A read that goes on behind a cancellation changes nothing, so it is not waited for.
@@ -105,22 +105,22 @@ class AsyncLocalFileSystem(LiteralFileSystem, WholeFileSystem):
                 answer.set_result(hop.result()[number])
         self._read_next()
 
-    async def _iter_names(self, path: str) -> AsyncIterator[list[str]]:
+    async def iter_names(self, path: str) -> AsyncIterator[list[str]]:
         names = await self._hop(self.directories, path)
         for start in range(0, len(names), PAGE):
             yield names[start : start + PAGE]
             await asyncio.sleep(0)
 
-    async def _iter_files(self, path: str) -> AsyncIterator[list[Found]]:
+    async def iter_files(self, path: str) -> AsyncIterator[list[FileInfo]]:
         yield await self._hop(self.files, path)
 
-    async def _link(self, path: str, seconds: int) -> str:
+    async def link(self, path: str, seconds: int) -> str:
         return Path(path).as_uri()
 
-    async def _remove_tree(self, path: str, along: Sequence[str] = ()) -> bool:
-        return await self._hop(self.remove_whole, path, along)
+    async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
+        return await self._hop(self.remove_whole, path, also_delete)
 
-    async def _sweep(self, path: str, older_than: float) -> int:
+    async def sweep(self, path: str, older_than: float) -> int:
         return await self._hop(sweep, path, older_than)
 
     async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
@@ -145,7 +145,7 @@ def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *ar
 def _hopping(name: str) -> Callable[..., Any]:
     method = getattr(LocalFileSystem, name)
 
-    async def hop(self: AsyncLocalFileSystem, *args: Any, **kwargs: Any) -> Any:
+    async def hop(self: LocalBackend, *args: Any, **kwargs: Any) -> Any:
         return await self._hop(method, self, *args, **kwargs)
 
     return hop
@@ -156,4 +156,4 @@ for _name in (
     "cat_file", "cp_file", "created", "du", "exists", "find", "get_file", "glob", "info", "isdir", "isfile", "ls",
     "makedirs", "mkdir", "modified", "put_file", "rm", "rm_file", "rmdir", "touch",
 ):  # fmt: skip
-    setattr(AsyncLocalFileSystem, f"_{_name}", _hopping(_name))
+    setattr(LocalBackend, f"_{_name}", _hopping(_name))

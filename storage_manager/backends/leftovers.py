@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 
-from storage_manager.filesystems.base import STAGED, hidden_name
+from storage_manager.backends.base import STAGED, hidden_name
 
 __all__ = ["STALE_SECONDS", "sweep"]
 

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from typing import Any, Protocol, TypeVar
 
+from storage_manager.aio import Progress, map_ahead, run_to_end
 from storage_manager.errors import StorageManagerError, translating
-from storage_manager.export.steps import Row
+from storage_manager.export.rows import Row
 from storage_manager.export.target import Target
-from storage_manager.tasks import Progress, ahead, settled
 
 __all__ = ["BATCH_BYTES", "Sink", "run"]
 
@@ -52,7 +52,7 @@ async def run(
     with ThreadPoolExecutor(1, "storage_manager_export") as worker:
 
         async def hop(function: Callable[..., Out], *args: Any) -> Out:
-            return await settled(asyncio.get_running_loop().run_in_executor(worker, function, *args))
+            return await run_to_end(asyncio.get_running_loop().run_in_executor(worker, function, *args))
 
         try:
             done = await _write(rows, lambda batch: hop(_add, sink, batch), batch_bytes, progress)
@@ -72,7 +72,7 @@ async def _write(
 ) -> int:
     """Steps are read while others are written: two batches are under way, and a third is being filled."""
     done = 0
-    async with aclosing(_batches(rows, batch_bytes)) as batches, aclosing(ahead(add, batches, 2)) as written:
+    async with aclosing(_batches(rows, batch_bytes)) as batches, aclosing(map_ahead(add, batches, 2)) as written:
         async for count in written:
             done += count
             if progress:

@@ -20,7 +20,7 @@ from botocore.loaders import create_loader
 from botocore.utils import parse_timestamp
 
 from storage_manager.config import check_endpoint
-from storage_manager.errors import is_answer
+from storage_manager.errors import came_from_service
 
 __all__ = ["finding_credentials", "lifespan", "new_session", "settle_in"]
 
@@ -57,7 +57,7 @@ def finding_credentials() -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, PermissionError) as error:
-        if is_answer(error):
+        if came_from_service(error):
             raise
         raise CredentialRetrievalError(provider="what the AWS settings name", error_msg=str(error)) from error
 

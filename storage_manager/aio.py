@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from contextlib import suppress
 from typing import Any, TypeVar
 
-__all__ = ["Progress", "ahead", "settled"]
+__all__ = ["Progress", "map_ahead", "run_to_end"]
 
 Progress = Callable[[int, int | None], None]  # called with how many are done, and how many there are in all
 
@@ -14,7 +14,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-async def settled(work: Awaitable[Out]) -> Out:
+async def run_to_end(work: Awaitable[Out]) -> Out:
     """Await work to its end, also when the caller is cancelled meanwhile: nothing goes on behind its back.
 
     A write that has been sent cannot be called back. The cancellation goes through when the work has ended.
@@ -48,7 +48,7 @@ def _has_failed(task: "asyncio.Future[Any]") -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-async def ahead(
+async def map_ahead(
     function: Callable[[In], Awaitable[Out]], items: Iterable[In] | AsyncIterable[In], concurrency: int
 ) -> AsyncGenerator[Out, None]:
     """The results of a function for every item, in the order of the items, worked out ahead of the reader.

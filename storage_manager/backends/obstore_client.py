@@ -8,10 +8,10 @@ from botocore import UNSIGNED
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from obstore.store import S3Store
 
+from storage_manager.backends.client import finding_credentials
+from storage_manager.backends.obstore_errors import FAILURES
+from storage_manager.backends.s3 import S3Backend
 from storage_manager.errors import S3ConfigError
-from storage_manager.filesystems.client import finding_credentials
-from storage_manager.filesystems.obstore_errors import FAILURES
-from storage_manager.filesystems.s3fs import S3FileSystem
 
 __all__ = ["Credentials", "open_store"]
 
@@ -61,12 +61,12 @@ class Credentials:
         }
 
 
-async def open_store(configured: S3FileSystem, bucket: str, patience: int) -> tuple[S3Store, Credentials]:
+async def open_store(configured: S3Backend, bucket: str, timeout_factor: int) -> tuple[S3Store, Credentials]:
     """The store for a bucket, and what it takes its credentials from.
 
     Parameters:
         configured: whose client says endpoint, region, credentials, timeouts, proxy and certificates.
-        patience: by how much the read timeout is multiplied, as obstore's covers the sending too.
+        timeout_factor: by how much the read timeout is multiplied, as obstore's covers the sending too.
 
     Raises:
         S3ConfigError: something is configured that obstore cannot do.
@@ -86,7 +86,7 @@ async def open_store(configured: S3FileSystem, bucket: str, patience: int) -> tu
         **_NOT_FROM_ENVIRONMENT,
         **_request_options(configured),
     }
-    client_options = _client_options(client, url, patience)
+    client_options = _client_options(client, url, timeout_factor)
     signing: Any = {"credential_provider": credentials} if signs else {}
     retries: Any = {"max_retries": 0}  # the engine tries again itself
     try:
@@ -116,7 +116,7 @@ async def _url(client: Any, bucket: str) -> str:
     return str(url)
 
 
-def _request_options(configured: S3FileSystem) -> dict[str, Any]:
+def _request_options(configured: S3Backend) -> dict[str, Any]:
     given = {**configured.s3_additional_kwargs, **configured.req_kw}
     given.pop("StorageClass", None)  # an attribute of each object
     unknown = sorted(given.keys() - _REQUEST_OPTIONS.keys())
@@ -126,13 +126,13 @@ def _request_options(configured: S3FileSystem) -> dict[str, Any]:
     return {_REQUEST_OPTIONS[name]: value for name, value in given.items()}
 
 
-def _client_options(client: Any, url: str, patience: int) -> Any:
+def _client_options(client: Any, url: str, timeout_factor: int) -> Any:
     """Timeouts, connections, certificates and proxy, as botocore's client has them."""
     config, http = client.meta.config, client._endpoint.http_session
     return {
         "allow_http": url.startswith("http://"),
         "connect_timeout": _limit(config.connect_timeout),
-        "read_timeout": _limit(config.read_timeout, patience),
+        "read_timeout": _limit(config.read_timeout, timeout_factor),
         "timeout": _NO_LIMIT,
         "pool_max_idle_per_host": str(config.max_pool_connections),
         **_certificates(http._verify),

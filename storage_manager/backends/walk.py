@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
-from storage_manager.filesystems.base import Found
+from storage_manager.backends.base import FileInfo
 
 __all__ = ["files_below"]
 
 
-def files_below(path: str, name: str = "", *, follows_links: bool = True) -> Iterator[Found]:
+def files_below(path: str, name: str = "", *, follows_links: bool = True) -> Iterator[FileInfo]:
     """Every file, named from the directory on; sorted. What is deleted meanwhile is left out.
 
     A link to a directory counts as one in the directory itself (a step may be one), and as a file below.
@@ -29,6 +29,6 @@ def files_below(path: str, name: str = "", *, follows_links: bool = True) -> Ite
             continue
 
 
-def _found(entry: "os.DirEntry[str]", name: str) -> Found:
+def _found(entry: "os.DirEntry[str]", name: str) -> FileInfo:
     status = entry.stat(follow_symlinks=False)
-    return Found(name, status.st_size, datetime.fromtimestamp(status.st_mtime, timezone.utc))
+    return FileInfo(name, status.st_size, datetime.fromtimestamp(status.st_mtime, timezone.utc))

@@ -14,13 +14,13 @@ import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 
-from storage_manager.filesystems.base import LiteralFileSystem
-from storage_manager.tasks import settled
+from storage_manager.aio import run_to_end
+from storage_manager.backends.base import Backend
 
-__all__ = ["OtherFileSystem"]
+__all__ = ["OtherBackend"]
 
 
-class OtherFileSystem(LiteralFileSystem):
+class OtherBackend(Backend):
     """The filesystem that fsspec has for a protocol, with its operations as coroutines.
 
     Parameters:
@@ -42,7 +42,7 @@ class OtherFileSystem(LiteralFileSystem):
     async def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         if self.target.async_impl:
             return await getattr(self.target, f"_{name}")(*args, **kwargs)
-        return await settled(asyncio.to_thread(getattr(self.target, name), *args, **kwargs))
+        return await run_to_end(asyncio.to_thread(getattr(self.target, name), *args, **kwargs))
 
     async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         """Write a file, after its directory where the backend has directories and this one is missing."""
@@ -53,16 +53,16 @@ class OtherFileSystem(LiteralFileSystem):
             await self._call("makedirs", posixpath.dirname(path), exist_ok=True)
             await self._call("pipe_file", path, value, **kwargs)
 
-    async def _link(self, path: str, seconds: int) -> str:
+    async def link(self, path: str, seconds: int) -> str:
         if self.target.async_impl and hasattr(self.target, "_url"):
             return str(await self.target._url(path, expires=seconds))
         if type(self.target).sign is AbstractFileSystem.sign:
-            return str(await super()._link(path, seconds))
+            return str(await super().link(path, seconds))
         return str(await asyncio.to_thread(self.target.sign, path, expiration=seconds))
 
-    async def _remove_tree(self, path: str, along: Sequence[str] = ()) -> bool:
+    async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
         """As of an object store: with the last step its session is gone, though the backend keep directories."""
-        removed = await super()._remove_tree(path, along)
+        removed = await super().remove_tree(path, also_delete)
         with contextlib.suppress(OSError):
             session = posixpath.dirname(path)
             if removed and not await self._call("ls", session, detail=False):
@@ -71,7 +71,7 @@ class OtherFileSystem(LiteralFileSystem):
 
 
 def _delegating(name: str) -> Callable[..., Any]:
-    async def call(self: OtherFileSystem, *args: Any, **kwargs: Any) -> Any:
+    async def call(self: OtherBackend, *args: Any, **kwargs: Any) -> Any:
         return await self._call(name, *args, **kwargs)
 
     return call
@@ -80,4 +80,4 @@ def _delegating(name: str) -> Callable[..., Any]:
 for _name in (
     "cat_file", "cp_file", "find", "get_file", "info", "ls", "makedirs", "mkdir", "put_file", "rm", "rm_file",
 ):  # fmt: skip
-    setattr(OtherFileSystem, f"_{_name}", _delegating(_name))
+    setattr(OtherBackend, f"_{_name}", _delegating(_name))

@@ -18,16 +18,16 @@ from typing import Any, NamedTuple, TypeVar
 
 from fsspec.asyn import AsyncFileSystem
 
-from storage_manager.errors import may_pass, translating
-from storage_manager.tasks import settled
+from storage_manager.aio import run_to_end
+from storage_manager.errors import is_transient, translating
 
 __all__ = [
     "ATTEMPTS",
     "STAGED",
     "STAGING_PREFIX",
+    "Backend",
     "File",
-    "Found",
-    "LiteralFileSystem",
+    "FileInfo",
     "hidden_name",
     "modified_in",
     "retrying",
@@ -55,7 +55,7 @@ class File(NamedTuple):
     content_type: str
 
 
-class Found(NamedTuple):
+class FileInfo(NamedTuple):
     """One file that a listing names, below the directory that was listed; times in UTC."""
 
     name: str
@@ -64,16 +64,16 @@ class Found(NamedTuple):
     e_tag: str | None = None
 
 
-class LiteralFileSystem(AsyncFileSystem):
+class Backend(AsyncFileSystem):
     """These, made from fsspec's own methods: for S3, and for any backend that has no better way."""
 
     cachable = False
     max_in_flight = 32  # requests of one instance at a time
-    users = 0  # operations under way
-    is_leaving = False  # closed by the last of them
+    active = 0  # operations under way
+    closing = False  # closed by the last of them
     _semaphore: asyncio.Semaphore | None = None
 
-    async def _write_files(self, files: Sequence[File]) -> None:
+    async def write_files(self, files: Sequence[File]) -> None:
         """Write every file whole, all in one directory; when it raises, none is being written any more."""
         results = await self._each(self._write_file, files)
         for error in filter(None, results):
@@ -81,13 +81,13 @@ class LiteralFileSystem(AsyncFileSystem):
 
     async def _write_file(self, file: File) -> None:
         with translating("store", file.path):
-            await settled(self._pipe_file(file.path, file.data))
+            await run_to_end(self._pipe_file(file.path, file.data))
 
-    async def _read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
+    async def read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
         """For each path its bytes, or why they could not be read."""
         return await self._each(self._cat_file, paths)
 
-    async def _iter_names(self, path: str) -> AsyncIterator[list[str]]:
+    async def iter_names(self, path: str) -> AsyncIterator[list[str]]:
         """The names of the directories in a directory, page by page, sorted by code point; none if it is missing."""
         try:
             async with self._slots:
@@ -96,43 +96,43 @@ class LiteralFileSystem(AsyncFileSystem):
             return
         yield sorted(posixpath.basename(info["name"]) for info in infos if info["type"] == "directory")
 
-    async def _iter_files(self, path: str) -> AsyncIterator[list[Found]]:
+    async def iter_files(self, path: str) -> AsyncIterator[list[FileInfo]]:
         """What lies in a directory and below it, page by page; nothing if it is missing."""
         start = len(self._strip_protocol(path)) + 1
         async with self._slots:
             infos = await self._find(path, detail=True)
-        yield [Found(name[start:], info["size"], modified_in(info)) for name, info in sorted(infos.items())]
+        yield [FileInfo(name[start:], info["size"], modified_in(info)) for name, info in sorted(infos.items())]
 
-    async def _link(self, path: str, seconds: int) -> str:
+    async def link(self, path: str, seconds: int) -> str:
         """A link to a file that a browser opens, for so many seconds where the backend can bound it."""
         raise NotImplementedError("this backend has no links that a browser opens")
 
-    async def _remove_tree(self, path: str, along: Sequence[str] = ()) -> bool:
+    async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
         """Remove all that is below a directory, and prove it; False where nothing was there.
 
         The files `along` go, where they are, with it: what they say of it is then true no more.
         """
         try:
             async with self._slots:
-                await settled(self._rm(path, recursive=True))
+                await run_to_end(self._rm(path, recursive=True))
         except FileNotFoundError:
             return False
         for left in await self._find(path):
             raise OSError(errno.ENOTEMPTY, "still there after deletion", left)
-        for file in along:
+        for file in also_delete:
             with contextlib.suppress(FileNotFoundError):
-                await settled(self._rm_file(file))
+                await run_to_end(self._rm_file(file))
         return True
 
-    async def _unfinished(self, path: str) -> list[str]:
+    async def list_unfinished(self, path: str) -> list[str]:
         """The components below a directory of which an upload was begun and not ended, where a backend has those."""
         return []
 
-    async def _sweep(self, path: str, older_than: float) -> int:
+    async def sweep(self, path: str, older_than: float) -> int:
         """Remove from a root what killed writers left there, if it is older than this many seconds; how many."""
         return 0
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
         """Give back connections and threads; a closed filesystem is not used again."""
 
     async def _each(self, function: Callable[[In], Awaitable[Out]], items: Iterable[In]) -> list[Out | Exception]:
@@ -176,7 +176,7 @@ async def retrying(work: Callable[[], Awaitable[Out]], failures: tuple[type[Exce
         try:
             return await work()
         except failures as error:
-            if not may_pass(error):
+            if not is_transient(error):
                 raise
         await asyncio.sleep(random.uniform(0, 2**attempt))
     return await work()

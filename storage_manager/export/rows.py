@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
+from storage_manager.aio import map_ahead
 from storage_manager.errors import InvalidDataError, StorageManagerError
 from storage_manager.layout import Component, Step, StepData, formats
 from storage_manager.storage import StorageManager
-from storage_manager.tasks import ahead
 
 __all__ = ["Row", "read_each", "read_row", "read_rows"]
 
@@ -63,7 +63,7 @@ async def read_each(
     async def read(step: Step) -> Row:
         return await read_row(storage, step.session_id, step.step_id, components)
 
-    async with aclosing(ahead(read, steps, CONCURRENCY)) as rows:
+    async with aclosing(map_ahead(read, steps, CONCURRENCY)) as rows:
         async for row in rows:
             yield row
 

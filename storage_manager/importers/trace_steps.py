@@ -9,7 +9,7 @@ from html import unescape
 from typing import Any
 
 from storage_manager.importers.archive import Archive, refuse
-from storage_manager.importers.pages import Snapshot
+from storage_manager.importers.snapshots import Snapshot
 from storage_manager.importers.trace import PHASES, Action
 from storage_manager.layout import COMPONENTS, StepData
 

@@ -1,4 +1,4 @@
-"""Whole files on a local disk, synchronously: what `AsyncLocalFileSystem` has its worker do.
+"""Whole files on a local disk, synchronously: what `LocalBackend` has its worker do.
 
 What is written lies first in a hidden directory at the root and is then renamed, so that no reader, kill or full
 disk ever meets part of a file under its name, and a new step appears at once. As on an object store, a directory
@@ -15,17 +15,17 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from storage_manager.filesystems.base import File, Found, hidden_name
-from storage_manager.filesystems.leftovers import STALE_SECONDS, sweep
-from storage_manager.filesystems.walk import files_below
+from storage_manager.backends.base import File, FileInfo, hidden_name
+from storage_manager.backends.leftovers import STALE_SECONDS, sweep
+from storage_manager.backends.walk import files_below
 
-__all__ = ["WholeFileSystem"]
+__all__ = ["DiskFileSystem"]
 
 PATH_LIMIT = 4096  # bytes, the ending zero included (Linux, limits.h); a rename alone would not meet it
 RACES = 20  # how often work is begun anew because others were quicker
 
 
-class WholeFileSystem(LocalFileSystem):
+class DiskFileSystem(LocalFileSystem):
     """`LocalFileSystem` that writes steps and `pipe_file` whole; it stages at `root`, and `fsync` goes to the disk."""
 
     root = ""
@@ -165,9 +165,9 @@ class WholeFileSystem(LocalFileSystem):
             self._require_root()
         return results
 
-    def files(self, path: str) -> list[Found]:
+    def files(self, path: str) -> list[FileInfo]:
         """Every file in a directory and below it; none if it is missing."""
-        found: list[Found] = []
+        found: list[FileInfo] = []
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             found += files_below(path)
         self._require_root()  # also where it went while it was walked, and all in it seemed deleted
@@ -182,12 +182,12 @@ class WholeFileSystem(LocalFileSystem):
             self._require_root()
             return []
 
-    def remove_whole(self, path: str, along: Sequence[str] = ()) -> bool:
+    def remove_whole(self, path: str, also_delete: Sequence[str] = ()) -> bool:
         """Move a directory out of sight, and the files along with it; what cannot be removed comes back into sight."""
         session = os.path.dirname(path)
         self._refuse_link(session)
         try:
-            hidden = self._hide(path, along)
+            hidden = self._hide(path, also_delete)
         except (FileNotFoundError, NotADirectoryError):
             self._require_root()
             hidden = ""
@@ -196,12 +196,12 @@ class WholeFileSystem(LocalFileSystem):
             self._remove_hidden(hidden, path)
         return bool(hidden)
 
-    def _hide(self, path: str, along: Sequence[str]) -> str:
+    def _hide(self, path: str, also_delete: Sequence[str]) -> str:
         """The hidden name of what was a directory, or a link; a file of somebody else's is left alone."""
         mode = os.lstat(path).st_mode
         if not stat.S_ISDIR(mode) and not stat.S_ISLNK(mode):
             return ""
-        for file in along:
+        for file in also_delete:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(file)
         hidden = self._staging(path)
