@@ -134,7 +134,7 @@ def use(names: str) -> None:
                 function(storage)
             except (StorageManagerError, ImportError) as error:
                 assert name not in there, f"{name} is installed, and: {error}"
-                assert name == "playwright" or f'pip install "storage-manager[{name}]"' in str(error), error
+                assert name == "playwright" or f'pip install "agent-storage-manager[{name}]"' in str(error), error
             else:
                 assert name in there, f"{name} works without its extra"
     print("works:", names or "without extras")

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from benchmarks.steps import STEP, StepData, in_flight
+from benchmarks.steps import STEP, StepData, in_flight, read_ahead
 
 __all__ = ["READ_AHEAD", "Asynchronous", "Contestant", "Place", "Synchronous", "watched"]
 

@@ -97,7 +97,7 @@ async def browser() -> AsyncIterator[Any]:
     try:
         from playwright.async_api import Error, async_playwright  # noqa: PLC0415 (only this example needs it)
     except ImportError as error:
-        raise ExampleError('Playwright is missing: pip install "storage-manager[playwright]"') from error
+        raise ExampleError('Playwright is missing: pip install ".[playwright]"') from error
     async with async_playwright() as playwright:
         path, args = shutil.which("chromium"), ["--no-sandbox"]  # root has no sandbox; only the pages above are opened
         try:

@@ -27,6 +27,7 @@ __all__ = [
     "S3OperationError",
     "StorageManagerError",
     "came_from_service",
+    "how_to_install",
     "is_missing",
     "is_transient",
     "needing",
@@ -34,6 +35,15 @@ __all__ = [
     "translate",
     "translating",
 ]
+
+
+_DISTRIBUTION = "agent-storage-manager"  # on PyPI, `storage-manager` is another project
+_INSTALL = 'pip install "{0}[{1}]" (it is not on PyPI yet: run pip install ".[{1}]" in a clone)'
+
+
+def how_to_install(extra: str) -> str:
+    """Return the command that installs an extra of this package, for a message."""
+    return _INSTALL.format(_DISTRIBUTION, extra)
 
 
 class StorageManagerError(Exception):
@@ -228,8 +238,9 @@ def needing(package: str, extra: str, operation: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        install = f'pip install "storage-manager[{extra}]"'
-        raise StorageManagerError(f"{package} is not installed: {install}", operation=operation) from error
+        raise StorageManagerError(
+            f"{package} is not installed: {how_to_install(extra)}", operation=operation
+        ) from error
 
 
 @contextmanager

@@ -9,7 +9,7 @@
         def storage(self):
             return StorageManager.from_url(f"s3://my-bucket/{uuid.uuid4().hex}")
 
-It needs pytest and pytest-asyncio, in either of its modes: `pip install "storage-manager[testing]"`. Under `-W error`
+It needs pytest and pytest-asyncio, in either of its modes: the extra `testing`. Under `-W error`
 pytest-asyncio wants `asyncio_default_fixture_loop_scope = function` set.
 """
 
@@ -19,11 +19,15 @@ import pickle
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
+from storage_manager.errors import how_to_install
+
 try:
     import pytest
     import pytest_asyncio
 except ImportError as error:
-    raise ImportError('storage_manager.testing: pip install "storage-manager[testing]"') from error
+    raise ImportError(
+        f"storage_manager.testing needs pytest and pytest-asyncio: {how_to_install('testing')}"
+    ) from error
 
 from storage_manager.errors import InvalidDataError, InvalidIdError, StorageManagerError
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, ComponentSpec, Step, StepData

@@ -88,4 +88,4 @@ def test_without_the_fixture_it_says_what_is_missing() -> None:
 def test_without_pytest_it_says_what_to_install() -> None:
     code = "import sys; sys.modules['pytest'] = None; import storage_manager.testing"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert 'pip install "storage-manager[testing]"' in run.stderr
+    assert 'pip install "agent-storage-manager[testing]"' in run.stderr

@@ -45,7 +45,7 @@ async def html(sm: StorageManager) -> str | None:
 
 def test_what_is_not_installed_is_said_at_once(moto: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
-    with pytest.raises(S3ConfigError, match=r'not installed: pip install "storage-manager\[obstore\]"'):
+    with pytest.raises(S3ConfigError, match=r'not installed: pip install "agent-storage-manager\[obstore\]"'):
         moto()
     StorageManager(prefer_s3=False)  # which has no need of it
 

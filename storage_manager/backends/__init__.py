@@ -15,7 +15,7 @@ import fsspec
 from storage_manager.backends.base import ATTEMPTS, Backend, File, FileInfo, hidden_name
 from storage_manager.config import Config, check_endpoint
 from storage_manager.credentials import check_credentials
-from storage_manager.errors import S3ConfigError, translating
+from storage_manager.errors import S3ConfigError, how_to_install, translating
 
 __all__ = ["Backend", "File", "FileInfo", "Place", "hidden_name"]
 
@@ -77,8 +77,7 @@ class Place:
     def _check_engine(self) -> None:
         if find_spec(self._config.s3_engine) is None:
             engine = self._config.s3_engine
-            install = f'pip install "storage-manager[{engine}]"'
-            why = f"s3_engine (SM_S3_ENGINE) is {engine}, which is not installed: {install}"
+            why = f"s3_engine (SM_S3_ENGINE) is {engine}, which is not installed: {how_to_install(engine)}"
             raise S3ConfigError(why, operation="configure")
 
     def filesystem(self) -> Backend:

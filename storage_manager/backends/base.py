@@ -14,7 +14,7 @@ import re
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from fsspec.asyn import AsyncFileSystem
 
@@ -67,6 +67,7 @@ class FileInfo(NamedTuple):
 class Backend(AsyncFileSystem):
     """These, made from fsspec's own methods: for S3, and for any backend that has no better way."""
 
+    backoff_seconds: ClassVar[float] = 1.0  # the longest wait before the second attempt; it doubles
     cachable = False
     max_in_flight = 32  # requests of one instance at a time
     active = 0  # operations under way
@@ -178,7 +179,7 @@ async def retrying(work: Callable[[], Awaitable[Out]], failures: tuple[type[Exce
         except failures as error:
             if not is_transient(error):
                 raise
-        await asyncio.sleep(random.uniform(0, 2**attempt))
+        await asyncio.sleep(random.uniform(0, Backend.backoff_seconds * 2**attempt))
     return await work()
 
 

@@ -3,6 +3,8 @@
 import sys
 from importlib.util import find_spec
 
+from storage_manager.errors import how_to_install
+
 __all__ = ["main"]
 
 
@@ -10,8 +12,8 @@ def main() -> None:
     """Run the command that `sys.argv` names, and exit: 0 done, 1 problems found, 2 usage, 3 storage error."""
     missing = [name for name in ("click", "rich") if find_spec(name) is None]
     if missing:
-        install = 'pip install "storage-manager[cli]"'
-        sys.stderr.write(f"storage-manager: the command line needs {' and '.join(missing)}: {install}\n")
+        what = f"the command line needs {' and '.join(missing)}: {how_to_install('cli')}"
+        sys.stderr.write(f"storage-manager: {what}\n")
         sys.exit(2)
     from storage_manager.cli.commands import cli
     from storage_manager.cli.process import start

@@ -100,8 +100,9 @@ def test_a_bucket_that_is_not_there(moto_url: str, monkeypatch: pytest.MonkeyPat
 def test_without_its_packages(place: Path) -> None:
     code = "import sys; sys.modules['click'] = sys.modules['rich'] = None; from storage_manager.cli import main; main()"
     done = run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False)
-    install = 'storage-manager: the command line needs click and rich: pip install "storage-manager[cli]"\n'
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", install)
+    install = 'storage-manager: the command line needs click and rich: pip install "agent-storage-manager[cli]"'
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(install)
 
 
 def test_a_terminal_is_asked(place: Path) -> None:

@@ -263,7 +263,7 @@ async def test_without_pyarrow_it_says_what_to_install(
     local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(StorageManagerError, match=r'pip install "storage-manager\[parquet\]"'):
+    with pytest.raises(StorageManagerError, match=r'pip install "agent-storage-manager\[parquet\]"'):
         await export_parquet(local, f"{tmp_path}/out")
 
 

@@ -141,5 +141,5 @@ async def test_what_cannot_be_done_is_refused(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(InvalidDataError, match="no component is called 'htm'"):
         read_dask(sm, components=["htm"])  # type: ignore[list-item]
     monkeypatch.setitem(sys.modules, "dask.dataframe", None)
-    with pytest.raises(StorageManagerError, match=r"pip install \"storage-manager\[dask\]\""):
+    with pytest.raises(StorageManagerError, match=r"pip install \"agent-storage-manager\[dask\]\""):
         read_dask(sm)

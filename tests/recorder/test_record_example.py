@@ -42,7 +42,7 @@ def test_without_playwright_it_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "playwright.py").write_text("raise ImportError")
     done = run("--root", f"{tmp_path}/root", PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     assert done.returncode == 1
-    assert 'pip install "storage-manager[playwright]"' in done.stderr
+    assert 'pip install ".[playwright]"' in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -257,5 +257,5 @@ async def test_serving(local: StorageManager) -> None:
 async def test_without_jinja2(local: StorageManager, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
     _environment.cache_clear()
-    with pytest.raises(StorageManagerError, match=r'pip install "storage-manager\[viewer\]"'):
+    with pytest.raises(StorageManagerError, match=r'pip install "agent-storage-manager\[viewer\]"'):
         create_app(local)
