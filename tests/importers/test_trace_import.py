@@ -12,7 +12,7 @@ import pytest
 from traces import FIRST, FIRST_HTML, action, header, imported, write_zip
 
 from storage_manager import InvalidDataError, InvalidIdError, LocalStorageError, StepData, StorageManager
-from storage_manager.importers import archive, import_playwright_trace, playwright, steps
+from storage_manager.importers import archive, import_playwright_trace, playwright, trace_steps
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ async def test_where_storing_fails_what_was_stored_is_deleted(trace: Path, tmp_p
     sm = Failing(local_base_path=tmp_path / "base")
     await sm.store_step_data("other", "step_000001", "mine")
     with pytest.raises(
-        LocalStorageError, match="the disk is full; what was stored of the session is deleted"
+        LocalStorageError, match="the disk is full; the steps that had been stored were deleted"
     ) as caught:
         await import_playwright_trace(sm, trace)
     assert (caught.value.operation, caught.value.url) == ("import", "/there")
@@ -134,13 +134,13 @@ async def test_cancelled_while_it_reads_and_the_loop_goes_on(
 ) -> None:
     reading, ended = threading.Event(), threading.Event()
 
-    def slow(opened: archive.Archive) -> steps.Steps:
+    def slow(opened: archive.Archive) -> trace_steps.Steps:
         reading.set()
         time.sleep(0.3)
         ended.set()
         raise ValueError("nobody hears this")
 
-    monkeypatch.setattr(playwright, "_checked", slow)
+    monkeypatch.setattr(playwright, "_read_steps", slow)
     task = asyncio.create_task(import_playwright_trace(StorageManager(local_base_path=tmp_path / "base"), trace))
     await asyncio.to_thread(reading.wait)
     task.cancel()
@@ -172,10 +172,10 @@ async def test_no_file_is_left_open(trace: Path, tmp_path: Path) -> None:
 async def test_a_disk_that_fails(
     trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception], why: str
 ) -> None:
-    def fail(self: steps.Steps, index: int) -> StepData:
+    def fail(self: trace_steps.Steps, index: int) -> StepData:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(steps.Steps, "data", fail)
+    monkeypatch.setattr(trace_steps.Steps, "data", fail)
     sm = StorageManager(local_base_path=tmp_path / "base")
     with pytest.raises(kind, match=f"cannot import .*: {why}"):
         await import_playwright_trace(sm, trace)
