@@ -18,7 +18,12 @@ __all__ = ["LOCAL"]
 
 
 class Plain(Synchronous):
-    """`open`, `os.scandir`, `shutil.rmtree`; nothing can be quicker in Python."""
+    """The calls of `os` that a careful and fast program uses, `os.scandir` and `shutil.rmtree`. This is the limit.
+
+    Files are written by `os.open`, `os.write` and `os.close`, and read by `os.open`, `os.fstat` and `os.read`. To read
+    the four files of a step takes 0.09 ms of CPU this way, and 0.12 ms by `open(path, "rb")`, with or without
+    `buffering=0`: these call `lseek` too, and read once more to find the end of the file.
+    """
 
     name = "plain Python"
 
@@ -26,15 +31,10 @@ class Plain(Synchronous):
         folder = f"{self.root}/{session}/{step}"
         os.makedirs(folder, exist_ok=True)
         for filename, content in zip(FILENAMES, encode(data), strict=True):
-            with open(f"{folder}/{filename}", "wb") as file:
-                file.write(content)
+            _write_file(f"{folder}/{filename}", content)
 
     def fetch(self, session: str, step: str) -> StepData:
-        contents = []
-        for filename in FILENAMES:
-            with open(f"{self.root}/{session}/{step}/{filename}", "rb") as file:
-                contents.append(file.read())
-        return decode(contents)
+        return decode([_read_file(f"{self.root}/{session}/{step}/{filename}") for filename in FILENAMES])
 
     def names(self, *session: str) -> list[str]:
         with os.scandir("/".join((self.root, *session))) as entries:
@@ -50,9 +50,32 @@ class Plain(Synchronous):
     def fill(self, sessions: int, steps: int) -> int:
         for folder in folders(sessions, steps):
             os.makedirs(f"{self.root}/{folder}")
-            with open(f"{self.root}/{folder}/{FILENAMES[3]}", "wb") as file:
-                file.write(METADATA)
+            _write_file(f"{self.root}/{folder}/{FILENAMES[3]}", METADATA)
         return 0
+
+
+def _write_file(path: str, content: bytes) -> None:
+    """Write a file. One `os.write` may write only a part of the content, so it is repeated until all is written."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        written = os.write(descriptor, content)
+        while written < len(content):
+            written += os.write(descriptor, memoryview(content)[written:])
+    finally:
+        os.close(descriptor)
+
+
+def _read_file(path: str) -> bytes:
+    """Read a file. One `os.read` may return only a part of the content, so it is repeated until all is read."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        content = os.read(descriptor, size)
+        while len(content) < size and (more := os.read(descriptor, size - len(content))):
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
 
 
 class Fsspec(Synchronous):
