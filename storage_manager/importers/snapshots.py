@@ -25,7 +25,7 @@ _MAX_FRAMES = 10
 
 
 class Snapshot(NamedTuple):
-    """What one frame showed at one moment.
+    """The snapshot of one frame at one moment.
 
     `overrides` are the style sheets that scripts had changed, by URL. The value is the name of a member, or the number
     of snapshots to go back to find it.
