@@ -136,7 +136,7 @@ def _dots(work: _Work, names: Sequence[str], found: dict[tuple[str, str], Result
 def _page(body: Sequence[str], height: int) -> str:
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
     name = "The cost of storing browser steps, in multiples of the limit"
-    below = "Further left is better. 1× is the fastest that Python can be. The axis is logarithmic."
+    below = "Further left is better. 1× is the fastest possible in Python. The axis is logarithmic."
     ground = f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="6" class="ground"/>'
     texts = [_text(24, 36, name, "ink h1"), _text(24, 58, below, "dim")]
     parts = [

@@ -40,7 +40,7 @@ class Obstore(Asynchronous):
         self.obstore: Any = obstore
         client: Any = {"allow_http": True} if str(self.location.endpoint).startswith("http:") else {}
         if self.location.authority:
-            client["root_certificate"] = Path(self.location.authority).read_bytes()  # noqa: ASYNC240 - once, before any measurement
+            client["root_certificate"] = Path(self.location.authority).read_bytes()  # noqa: ASYNC240 - once
         keys: Any = {
             "access_key_id": os.environ["AWS_ACCESS_KEY_ID"],
             "secret_access_key": os.environ["AWS_SECRET_ACCESS_KEY"],

@@ -84,7 +84,7 @@ def _reset_peak() -> float | None:
     if not _CLEAR.exists():
         return None
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-        trim(0)  # otherwise memory kept by the allocator from earlier calls would hide the need of this call
+        trim(0)  # otherwise memory that the allocator kept from earlier calls would hide the need of this call
     _CLEAR.write_text("5")
     return _memory("VmRSS")
 

@@ -237,8 +237,10 @@ def write_markup(root: object, base: str) -> Markup:
 
 
 def _nodes(writer: _Writer, root: object) -> Iterator[tuple[Any, bool]]:
-    """Yield texts and references in order, and open and close the elements around them. There is no recursion, so the
-    depth of the tree has no limit."""
+    """Yield texts and references in order, and open and close the elements around them.
+
+    There is no recursion, so the depth of the tree has no limit.
+    """
     todo: list[tuple[Any, bool] | tuple[int, str, int]] = [(root, False)]
     while todo:
         item = todo.pop()

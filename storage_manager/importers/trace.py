@@ -22,7 +22,7 @@ from storage_manager.importers.snapshots import Snapshots
 __all__ = ["KNOWN_VERSIONS", "MAX_ACTIONS", "Action", "Context", "actions_of"]
 
 KNOWN_VERSIONS = range(3, 11)  # Playwright 1.31 writes 4, 1.46 writes 7, 1.65 writes 10
-# Far fewer than the six digits of step_000001 allow. A run of a whole day has a few thousand actions.
+# The six digits of step_000001 allow far more. A run of a whole day has a few thousand actions.
 MAX_ACTIONS = 100_000
 # Milliseconds. The screencast shows the effect of an action a little later: it takes at least 5 frames per second.
 _LATER = 500.0

@@ -108,7 +108,7 @@ def _end(action: Action) -> float:
 
 
 def _snapshot_of(action: Action) -> tuple[str, Snapshot | None]:
-    """Return the snapshot of the page after the action, or else during it, or else before it, and its phase."""
+    """Return the phase and the snapshot of the page: after the action, or else during it, or else before it."""
     shots = [(phase, action.context.snapshots.main_frame(action.moments[phase], action.page_id)) for phase in PHASES]
     return next(((phase, shot) for phase, shot in shots if shot), ("", None))
 
