@@ -56,7 +56,7 @@ def _plain_number(value: float, where: _KeyPath) -> float:
     if isinstance(value, float) and not math.isfinite(value):
         raise _refusal(where, f"{value} is not a JSON number (RFC 8259, section 6)")
     if isinstance(value, int) and not -MAX_JSON_INT < value < MAX_JSON_INT:
-        raise _refusal(where, "Python does not read back an integer of more than 4300 digits")
+        raise _refusal(where, "an integer of more than 4300 digits cannot be read back by Python")
     return value
 
 

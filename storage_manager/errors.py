@@ -92,7 +92,7 @@ _UNREACHABLE = "check s3_endpoint_url (SM_S3_ENDPOINT_URL), the network and the 
 _SLOW = (
     f"{_UNREACHABLE}; on a slow line lower max_concurrency, or raise read_timeout in storage_options['config_kwargs']"
 )
-_FILE_IN_THE_WAY = "a file has the name of a directory that is needed: move it, or choose another local_base_path"
+_FILE_IN_THE_WAY = "a file is in the way of a directory: move it, or choose another local_base_path"
 _NOT_S3 = "check s3_endpoint_url (SM_S3_ENDPOINT_URL): the server there does not speak S3"
 _WEB_PAGE = "a web page"  # botocore calls it a 500, whatever its status
 _NO_PERMISSION = "check who may read and write this path"

@@ -190,5 +190,5 @@ def formats(components: Sequence[Component]) -> list[ComponentSpec]:
         raise InvalidDataError(f"components is one name: give a list, [{components!r}]")
     unknown = [name for name in components if name not in ALL_COMPONENTS]
     if unknown:
-        raise InvalidDataError(f"there is no component {unknown[0]!r}: choose from {', '.join(ALL_COMPONENTS)}")
+        raise InvalidDataError(f"no component is called {unknown[0]!r}: choose from {', '.join(ALL_COMPONENTS)}")
     return [row for row in COMPONENTS if row.name in components]

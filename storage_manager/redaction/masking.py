@@ -27,7 +27,7 @@ class Masking:
         self._patterns = [re.compile(form) for secret in longest_first for form in _forms(secret)]
         self._mask = mask
         if self._text(mask * 2) != mask * 2:
-            why = f"the mask {mask!r} contains a secret: choose another, redact_secrets(secrets, mask=...)"
+            why = f"the mask {mask!r} contains a secret: give another, redact_secrets(secrets, mask=...)"
             raise InvalidDataError(why, operation="configure")
 
     def __call__(self, step: StepData) -> StepData:
