@@ -9,6 +9,7 @@ import os
 import uuid
 from collections.abc import Callable
 from functools import cache
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import boto3
@@ -36,6 +37,7 @@ class Request(NamedTuple):
     path: str
     query: str
     content_type: str
+    keys: int = 0  # that a DeleteObjects names
 
 
 class Recorder:
@@ -47,7 +49,12 @@ class Recorder:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         names = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "CONTENT_TYPE")
-        self.requests.append(Request(*(environ.get(name, "") for name in names)))
+        request = Request(*(environ.get(name, "") for name in names))
+        if request.method == "POST" and "delete" in request.query:
+            body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            environ["wsgi.input"] = BytesIO(body)
+            request = request._replace(keys=body.count(b"<Key>"))
+        self.requests.append(request)
         return self.app(environ, start_response)
 
 
