@@ -79,7 +79,9 @@ class Config(BaseModel):
         try:
             config = cls(**{**_environment(), **given})
         except ValidationError as error:
-            raise S3ConfigError(_explain(error, given), operation="configure") from error
+            is_local = any(fault["loc"] == ("local_base_path",) for fault in error.errors(include_url=False))
+            wrong = LocalStorageError if is_local else S3ConfigError
+            raise wrong(_explain(error, given), operation="configure") from error
         if config.require_s3 and not config.uses_s3:
             missing = "s3_bucket_name (SM_S3_BUCKET_NAME) is not set" if config.prefer_s3 else "prefer_s3 is false"
             raise S3ConfigError(f"require_s3 is set, but {missing}", operation="configure")
@@ -90,15 +92,12 @@ class Config(BaseModel):
     def _make_absolute(cls, value: object) -> str:
         path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else value
         if not isinstance(path, str) or not path or "\0" in path:
-            raise LocalStorageError("local_base_path must be the name of a directory", operation="configure")
+            raise ValueError("is not the name of a directory")
         if "://" in path:
-            raise LocalStorageError(
-                "local_base_path is a URL; use StorageManager.from_url(url) for it", operation="configure"
-            )
+            raise ValueError("is a URL: use StorageManager.from_url(url)")
         expanded = os.path.expanduser(path)
         if expanded.startswith("~"):
-            why = "local_base_path begins with ~, but there is no such home directory: set HOME, or give a full path"
-            raise LocalStorageError(why, operation="configure")
+            raise ValueError("begins with ~, but there is no such home directory: set HOME, or give a full path")
         with translating("open", path):
             return os.path.abspath(expanded)
 
@@ -361,7 +360,8 @@ def _profiles() -> set[str]:
 
 
 def _merge(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return their options over ours, also inside of options that are mappings themselves."""
+    """Return their options over ours, also inside of options that are mappings themselves. None is no mapping."""
+    theirs = {name: value for name, value in theirs.items() if value is not None or not _are_mappings(ours.get(name))}
     both = {name: _merge(ours[name], value) for name, value in theirs.items() if _are_mappings(ours.get(name), value)}
     return {**ours, **theirs, **both}
 

@@ -5,13 +5,12 @@ import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from storage_manager import InvalidIdError, LocalStorageError, S3OperationError, StorageManager
-from storage_manager.backends import walk
+from storage_manager.backends import disk
 from storage_manager.backends.base import modified_in
 from storage_manager.integrity import verify_session
 from storage_manager.inventory import Summary, count_steps, list_files, summarize
@@ -172,6 +171,6 @@ async def test_what_is_deleted_while_it_is_walked_is_left_out(tmp_path: Path, mo
             shutil.rmtree(tmp_path / "run-1/step_2")
         return scandir(path)
 
-    monkeypatch.setattr(walk, "os", SimpleNamespace(scandir=late))
+    monkeypatch.setattr(disk.os, "scandir", late)
     found = [file.name async for file in list_files(sm, "run-1")]
     assert found == ["step_1/metadata.json", "step_3/metadata.json"]

@@ -20,7 +20,17 @@ from fsspec.asyn import AsyncFileSystem
 from storage_manager.aio import run_to_end
 from storage_manager.errors import translating
 
-__all__ = ["STAGED", "STAGING_PREFIX", "Backend", "File", "FileInfo", "FsspecBackend", "hidden_name", "md5_in"]
+__all__ = [
+    "STAGED",
+    "STAGING_PREFIX",
+    "Backend",
+    "File",
+    "FileInfo",
+    "FsspecBackend",
+    "hidden_name",
+    "md5_in",
+    "modified_in",
+]
 
 STAGING_PREFIX = ".staging-"
 _MD5 = re.compile('"?([0-9a-f]{32})"?')
@@ -154,7 +164,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
         start = len(self._strip_protocol(path)) + 1
         async with self._slots:
             infos = await self._find(path, detail=True)
-        yield [FileInfo(name[start:], info["size"], _modified(info)) for name, info in sorted(infos.items())]
+        yield [FileInfo(name[start:], info["size"], modified_in(info)) for name, info in sorted(infos.items())]
 
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
         try:
@@ -201,7 +211,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
 _MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 
 
-def _modified(info: Mapping[str, Any]) -> datetime | None:
+def modified_in(info: Mapping[str, Any]) -> datetime | None:
     """Return when a file was last written, which fsspec's backends give as a datetime, its text, or in seconds."""
     value = next((info[name] for name in _MODIFIED if info.get(name) is not None), None)
     if isinstance(value, str):

@@ -83,7 +83,7 @@ def _call_no_other_region(params: dict[str, Any], **kwargs: Any) -> None:
 class HttpSession(AIOHTTPSession):
     """The HTTP session of a client: it follows no redirects, and its sockets close when it is collected."""
 
-    _certificates: ClassVar[Any] = None
+    shared_certificates: ClassVar[Any] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -101,9 +101,9 @@ class HttpSession(AIOHTTPSession):
         """Return the TLS contexts. Sessions with the default certificates share them: reading these takes 35 ms."""
         if proxy_url or self._verify is not True or self._cert_file or type(self) is not HttpSession:
             return super()._build_ssl_contexts(proxy_url)
-        if HttpSession._certificates is None:
-            HttpSession._certificates = super()._build_ssl_contexts(None)
-        return HttpSession._certificates
+        if HttpSession.shared_certificates is None:
+            HttpSession.shared_certificates = super()._build_ssl_contexts(None)
+        return HttpSession.shared_certificates
 
 
 class _NoRedirects:

@@ -254,16 +254,16 @@ async def _resolve(client: Any, bucket: str) -> tuple[str, Any]:
         found.update(url=params["url"], signer=request_signer, auth=str(context.get("auth_type")))
         return _NOTHING_SENT, {}
 
-    event = "before-call.s3.GetBucketRequestPayment"
+    event = "before-call.s3.ListParts"  # nothing else here uses this operation
     client.meta.events.register_first(event, answer)
     try:
         with finding_credentials():
-            await client.get_bucket_request_payment(Bucket=bucket)  # nothing else uses this operation
+            await client.list_parts(Bucket=bucket, Key="-", UploadId="-")
     finally:
         client.meta.events.unregister(event, answer)
     if "express" in found["auth"]:
         raise S3ConfigError("directory buckets need s3_engine='s3fs'", operation="open")
-    return found["url"].partition("?")[0].rstrip("/"), found["signer"]
+    return found["url"].partition("?")[0].removesuffix("/-"), found["signer"]
 
 
 class _NothingSent:

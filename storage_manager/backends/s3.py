@@ -33,7 +33,7 @@ from storage_manager.config import ATTEMPTS
 from storage_manager.errors import is_transient, translating
 from storage_manager.layout import is_component, is_id
 
-__all__ = ["PAGE", "S3Backend", "bytes_changed", "may_be_md5_of"]
+__all__ = ["PAGE", "S3Backend", "bytes_changed", "check_digest", "may_be_md5_of", "sorted_pages"]
 
 PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
 ROUNDS = 20  # of a deletion that finds less than a page each time, because others keep writing there
@@ -124,7 +124,7 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         """Send one PUT. Check that the service stored these bytes."""
         bucket, key, _ = self.split_path(file.path)
         body = {"Body": file.data, "ContentType": file.content_type}
-        _check_digest(bucket, await run_to_end(self._request("put_object", Bucket=bucket, Key=key, **body)), file.data)
+        check_digest(bucket, await run_to_end(self._request("put_object", Bucket=bucket, Key=key, **body)), file.data)
 
     async def _cat_file(
         self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **kwargs: Any
@@ -147,7 +147,7 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
             return data
         if "ContentRange" in answer:
             raise OSError(errno.EPROTO, "the answer to get_object is not from S3: it is a range of a whole object")
-        _check_digest(request["Bucket"], answer, data)
+        check_digest(request["Bucket"], answer, data)
         return data
 
     def _below(self, path: str) -> tuple[str, str]:
@@ -176,7 +176,7 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
 
     def iter_names(self, path: str) -> AsyncGenerator[list[str], None]:
         pages = self._pages(path, Delimiter="/")
-        return _sorted_pages([prefix[:-1].rpartition("/")[2] for prefix in prefixes] async for _, prefixes in pages)
+        return sorted_pages([prefix[:-1].rpartition("/")[2] for prefix in prefixes] async for _, prefixes in pages)
 
     async def iter_files(self, path: str) -> AsyncGenerator[list[FileInfo], None]:
         start = len(self._below(path)[1])
@@ -271,7 +271,7 @@ def _deletion_error(left: Mapping[str, str]) -> Exception:
     return cast("Exception", ClientError({"Error": reason}, "DeleteObjects"))
 
 
-def _check_digest(bucket: str, answer: Mapping[str, Any], data: bytes) -> None:
+def check_digest(bucket: str, answer: Mapping[str, Any], data: bytes) -> None:
     """Raise if the bytes are not those of the ETag, which is their MD5.
 
     It is no MD5 if the object is encrypted with a key of KMS or of the customer, or in a directory bucket (Amazon S3
@@ -296,7 +296,7 @@ def may_be_md5_of(e_tag: str, data: bytes) -> bool:
 _BELOW_SLASH = re.compile(r"[\x00-.]")
 
 
-async def _sorted_pages(pages: AsyncIterable[Sequence[str]]) -> AsyncGenerator[list[str], None]:
+async def sorted_pages(pages: AsyncIterable[Sequence[str]]) -> AsyncGenerator[list[str], None]:
     """Sort the pages of an S3 listing by name, and hold back as few names as possible.
 
     S3 sorts `a-b/` before `a/`, because `-` sorts before `/`; by name, `a` comes first. So names that begin like a

@@ -7,15 +7,16 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
-from storage_manager.backends.leftovers import _modified, sweep
 
 from storage_manager import LocalStorageError, Step, StepData, StorageManager
 from storage_manager.backends.base import STAGING_PREFIX
+from storage_manager.backends.disk import sweep
 from storage_manager.backends.local import LocalBackend
 from storage_manager.integrity import seal_session
 
@@ -370,16 +371,21 @@ async def test_the_filesystem_is_fsspecs(sm: StorageManager, tmp_path: Path) -> 
     await sm.aclose()
 
 
-async def test_a_staging_directory_that_is_published_meanwhile(sm: StorageManager, base: Path) -> None:
-    """The sweep meets names that are gone when it looks at them."""
-    await sm.check()
-    fs = sm.async_fs
-    assert isinstance(fs, LocalBackend)
-    (base / f"{STAGING_PREFIX}x").mkdir()
-    with os.scandir(base) as entries:
-        [entry] = entries
-    (base / f"{STAGING_PREFIX}x").rmdir()
-    assert _modified(entry) > time.time() - 10
+def test_a_staging_directory_that_is_published_meanwhile(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep ignores a staged name that is gone when it reads its time."""
+    staged = base / (STAGING_PREFIX + "0" * 32)
+    staged.mkdir(parents=True)
+    os.utime(staged, (0, 0))
+    scandir = os.scandir
+
+    def publish(path: str) -> list["os.DirEntry[str]"]:
+        with scandir(path) as entries:
+            found = list(entries)
+        staged.rmdir()
+        return found
+
+    monkeypatch.setattr(os, "scandir", lambda path: nullcontext(publish(path)))
+    assert sweep(str(base), 60) == 0
 
 
 def test_other_sync_backends_have_directories(tmp_path: Path) -> None:

@@ -17,13 +17,11 @@ import s3fs
 import trustme
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
-from storage_manager.backends.digests import check_digest
 
-import storage_manager.backends.client
-import storage_manager.backends.obstore
 import storage_manager.backends.s3
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager
-from storage_manager.backends.base import sorted_pages
+from storage_manager.backends.client import HttpSession
+from storage_manager.backends.s3 import check_digest, sorted_pages
 from tests.support.answers import DELETED, XML, Answers, http, listing
 from tests.support.roots import MOTO_KEYS, Request
 
@@ -83,7 +81,7 @@ def test_certificates_are_read_once(moto: Make, tmp_path: Path, monkeypatch: pyt
         load(context, *files)
 
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", reading)
-    storage_manager.backends.client._certifi.cache_clear()
+    monkeypatch.setattr(HttpSession, "shared_certificates", None)
     trustme.CA().cert_pem.write_to_path(own := tmp_path / "own.pem")
     theirs = {"config_kwargs": {"http_session_cls": type("Theirs", (AIOHTTPSession,), {})}}
     for options in ({}, {}, named := {"client_kwargs": {"verify": str(own)}}, named, theirs, theirs):
@@ -94,7 +92,7 @@ def test_certificates_are_read_once(moto: Make, tmp_path: Path, monkeypatch: pyt
 @pytest.fixture
 def pages_of_a_hundred(monkeypatch: pytest.MonkeyPatch) -> None:
     """Instead of a thousand, which take a fake server a while."""
-    for module in (storage_manager.backends.s3, storage_manager.backends.obstore):
+    for module in (storage_manager.backends.s3,):
         assert module.PAGE == 1000
         monkeypatch.setattr(module, "PAGE", 100)
 
@@ -552,5 +550,4 @@ async def test_a_client_that_is_made_after_the_closing_follows_nobody_either(mot
     filesystem: Any = sm.async_fs
     await sm.aclose()
     assert [page async for page in filesystem.iter_names(sm.url_for())] == []
-    assert filesystem._s3._endpoint.http_session._get_session.func is storage_manager.backends.client._follow_nobody
     await filesystem.close()
