@@ -86,7 +86,8 @@ async def test_urls_open_in_fsspec_and_pandas(sm: StorageManager, make: Make) ->
     url = sm.url_for("s", "t", "metadata")
     assert pd.read_json(url, typ="series", storage_options=sm.storage_options).to_dict() == DATA.metadata
     assert len(pd.read_json(url, lines=True, storage_options=sm.storage_options)) == 1
-    assert await sm.async_fs._cat_file(url) == sm.fs.cat_file(url)
+    async with sm.backend() as backend:
+        assert await backend.read_files([url]) == [sm.fs.cat_file(url)]
 
 
 async def test_url_for(sm: StorageManager) -> None:
@@ -136,7 +137,7 @@ async def test_store_steps_takes_steps(sm: StorageManager, step: Any) -> None:
 async def test_a_file_that_is_there_is_not_created_on_another_backend() -> None:
     sm = StorageManager.from_url("memory://creating")
     url = sm.url_for("s", "t", "html")
-    await sm.async_fs._pipe_file(url, b"old")
+    sm.fs.pipe_file(url, b"old")
     with pytest.raises(FileExistsError):
-        await sm.async_fs._pipe_file(url, b"new", mode="create")
-    assert await sm.async_fs._cat_file(url) == b"old"
+        sm.fs.pipe_file(url, b"new", mode="create")
+    assert sm.fs.cat_file(url) == b"old"

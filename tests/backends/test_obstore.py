@@ -24,6 +24,7 @@ from storage_manager.backends import obstore
 from storage_manager.backends.obstore_errors import translated
 from storage_manager.errors import is_transient
 from tests.support.answers import Answering, Answers, http, listing
+from tests.support.roots import s3_client
 
 Make = Callable[..., StorageManager]
 DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
@@ -283,13 +284,13 @@ async def test_what_is_deleted_is_told_from_what_is_not_there(moto: Make, caplog
     """And an object that is called as a session is none of it, though its marker looks like it."""
     caplog.set_level("INFO", "storage_manager")
     sm = moto()
-    bucket, fs = sm.get_storage_info()["s3_bucket"], sm.async_fs
+    bucket, client = sm.get_storage_info()["s3_bucket"], s3_client(sm.storage_options["endpoint_url"])
     await sm.store_step_data("s", "t", *DATA)
     for key in ("s/", "s"):
-        await fs._call_s3("put_object", Bucket=bucket, Key=key)
+        client.put_object(Bucket=bucket, Key=key)
     await sm.delete_session("s")
     assert caplog.records == []
-    assert [row["Key"] for row in (await fs._call_s3("list_objects_v2", Bucket=bucket))["Contents"]] == ["s"]
+    assert [row["Key"] for row in client.list_objects_v2(Bucket=bucket)["Contents"]] == ["s"]
     await sm.delete_session("s")
     assert len(caplog.records) == 1
 
@@ -298,14 +299,14 @@ async def test_keys_that_obstore_has_no_name_for(moto: Make) -> None:
     """Others' empty names and directories are listed past, and deleted; what lies beside them stays."""
     sm = moto()
     await sm.store_step_data("s", "t", *DATA)
-    bucket, fs = sm.get_storage_info()["s3_bucket"], sm.async_fs
+    bucket, client = sm.get_storage_info()["s3_bucket"], s3_client(sm.storage_options["endpoint_url"])
     for key in ("s/", "s/t/", "s/u//x", "s/.", "s/v/../x", "/x"):
-        await fs._call_s3("put_object", Bucket=bucket, Key=key)
-    await fs._call_s3("put_object", Bucket=bucket, Key="s", Body=b"mine")
+        client.put_object(Bucket=bucket, Key=key)
+    client.put_object(Bucket=bucket, Key="s", Body=b"mine")
     assert await sm.list_sessions() == ["s"]
     assert set(await sm.list_steps_for_session("s")) >= {"t", "u"}
     await sm.delete_session("s")
-    left = await fs._call_s3("list_objects_v2", Bucket=bucket)
+    left = client.list_objects_v2(Bucket=bucket)
     assert [row["Key"] for row in left["Contents"]] == ["/x", "s"]
 
 

@@ -194,7 +194,7 @@ async def test_options_go_over_ours_without_replacing_them(moto: Make, requests:
     filesystem = getattr(sm.async_fs, "s3fs", sm.async_fs)
     assert filesystem.config_kwargs["read_timeout"] == 7
     assert filesystem.config_kwargs["retries"] == {"mode": "standard", "total_max_attempts": 1}
-    assert (await filesystem._info(sm.url_for("s", "t", "html")))["StorageClass"] == "GLACIER"
+    assert (sm.fs.info(sm.url_for("s", "t", "html")))["StorageClass"] == "GLACIER"
 
 
 async def test_storage_options_hold_no_secret(moto: Make) -> None:
@@ -397,7 +397,7 @@ async def test_names_of_s3_come_in_their_own_order() -> None:
 async def test_part_of_a_component_can_be_read(moto: Make) -> None:
     sm = moto()
     await sm.store_step_data("s", "t", "0123456789")
-    assert await sm.async_fs._cat_file(sm.url_for("s", "t", "html"), start=2, end=5) == b"234"
+    assert sm.fs.cat_file(sm.url_for("s", "t", "html"), start=2, end=5) == b"234"
 
 
 @pytest.mark.parametrize("cuts", [1, 2, 3])

@@ -11,7 +11,7 @@ from storage_manager import InvalidIdError, S3OperationError, StorageManager
 from storage_manager.backends import File
 from storage_manager.integrity import Problem, seal_session, verify_session
 from tests.support.answers import XML, Answers, http, listing
-from tests.support.roots import Make
+from tests.support.roots import Make, s3_client
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -69,8 +69,8 @@ async def test_what_is_stored_since_shows_until_it_is_sealed_again(stored: Stora
 
 async def test_what_is_gone_is_missing(stored: StorageManager) -> None:
     await seal_session(stored, "run-1")
-    await stored.async_fs._rm_file(stored.url_for("run-1", "step_1", "action"))
-    await stored.async_fs._rm(stored.url_for("run-1", "step_2"), recursive=True)
+    stored.fs.rm_file(stored.url_for("run-1", "step_1", "action"))
+    stored.fs.rm(stored.url_for("run-1", "step_2"), recursive=True)
     assert await found(stored) == [
         ("step_1/action.json", "missing"),
         ("step_2/metadata.json", "missing"),
@@ -102,8 +102,7 @@ async def test_an_upload_that_was_not_ended_is_left_over(moto: Make) -> None:
     await sm.store_step_data("run-1", "step_1", metadata={})
     for path in ("step_1/screenshot.png", "deeper/step_1/screenshot.png", "step_1/other.bin"):
         bucket, key = f"{sm.url_for('run-1')}/{path}".removeprefix("s3://").split("/", 1)
-        fs: Any = getattr(sm.async_fs, "s3fs", sm.async_fs)
-        await fs._call_s3("create_multipart_upload", Bucket=bucket, Key=key)
+        s3_client(sm.storage_options["endpoint_url"]).create_multipart_upload(Bucket=bucket, Key=key)
     assert await found(sm) == [("step_1/screenshot.png", "leftover")]
 
 

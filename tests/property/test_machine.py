@@ -88,12 +88,12 @@ async def files(manager: StorageManager) -> tuple[list[str], list[str]]:
     fs, root = manager.async_fs, manager.url_for()
     names = [name async for page in fs.iter_names(root) for name in page]
     bare = root.removeprefix("s3://")
-    return names, sorted(path.removeprefix(bare) for path in await fs._find(root))
+    return names, sorted(path.removeprefix(bare) for path in manager.fs.find(root))
 
 
 async def spoilt(manager: StorageManager, session: str, step: str, component: Any) -> None:
     """Write a component that nobody can decode, past the code under test."""
-    await manager.async_fs._pipe_file(manager.url_for(session, step, component), BAD_BYTES[component])
+    manager.fs.pipe_file(manager.url_for(session, step, component), BAD_BYTES[component])
 
 
 async def copied(source: StorageManager, old: str, target: StorageManager, new: str) -> int:

@@ -22,7 +22,7 @@ from storage_manager.backends import File
 from storage_manager.integrity import seal_session, verify_session
 from storage_manager.inventory import list_files
 from storage_manager.transfer import copy_sessions, purge_sessions, purging
-from tests.support.roots import ENGINES, MOTO_KEYS, Make, Request, managers_at
+from tests.support.roots import ENGINES, MOTO_KEYS, Make, Request, managers_at, s3_client
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PLACES = ["local", "memory", *ENGINES]
@@ -124,8 +124,8 @@ async def test_the_content_type_goes_along(place: Any) -> None:
     await source.store_step_data("run-1", "step_1", "<p>", b"\xff\xd8\xff", {}, {})
     await seal_session(source, "run-1")
     await copy_sessions(source, target)
-    infos = await target.async_fs._find(target.url_for("run-1"), detail=True)
-    types = {name.rpartition("/")[2]: (await target.async_fs._info(name))["ContentType"] for name in infos}
+    infos = target.fs.find(target.url_for("run-1"), detail=True)
+    types = {name.rpartition("/")[2]: target.fs.info(name)["ContentType"] for name in infos}
     assert types == {
         "_manifest.json": "application/json",
         "action.json": "application/json",
@@ -234,12 +234,12 @@ async def test_bytes_of_the_same_size_whose_etag_is_no_md5_are_read(place: Any, 
     source, target = place("local"), place("s3fs")
     await source.store_step_data("run-1", "step_1", screenshot_bytes=bytes(100))
     bucket, key = target.url_for("run-1", "step_1", "screenshot").removeprefix("s3://").split("/", 1)
-    fs: Any = target.async_fs
-    upload = (await fs._call_s3("create_multipart_upload", Bucket=bucket, Key=key))["UploadId"]
+    client = s3_client(target.storage_options["endpoint_url"])
+    upload = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
     which = {"Bucket": bucket, "Key": key, "UploadId": upload}
-    part = await fs._call_s3("upload_part", PartNumber=1, Body=bytes(100), **which)
+    part = client.upload_part(PartNumber=1, Body=bytes(100), **which)
     parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
-    await fs._call_s3("complete_multipart_upload", MultipartUpload=parts, **which)
+    client.complete_multipart_upload(MultipartUpload=parts, **which)
     moto_requests.clear()
     assert await copy_sessions(source, target) == 0
     assert [method for method, *_ in moto_requests] == ["GET", "GET"]
