@@ -55,7 +55,7 @@ def store(sm: StorageManager, *ids: tuple[str, str]) -> None:
     assert asyncio.run(sm.store_steps(steps())) == len(ids)
 
 
-@pytest.fixture(params=["local", "bucket", "prefix"])
+@pytest.fixture(params=["local", pytest.param("bucket", marks=pytest.mark.thorough), "prefix"])
 def sm(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StorageManager:
     """A place with two sessions of two steps, which the variables name."""
     if request.param == "local":

@@ -8,10 +8,12 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,9 +112,20 @@ ENDINGS = {
         asyncio.run(main())
         """,
 }
+QUICK = ("dropped in its loop", "child out of the loop")  # S3 endings that the plain run tries too
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+def endings(*roots: Any) -> Iterator[Any]:
+    """Yield each ending at each root; most of those at S3 are thorough."""
+    for root, ending in product(roots, ENDINGS):
+        quick = root == "local" or (root == ("moto", "s3fs") and ending in QUICK)
+        yield pytest.param(root, ending, id=f"{root}-{ending}", marks=() if quick else pytest.mark.thorough)
+
+
+ROOTS: list[Any] = ["local", ("moto", "s3fs"), ("moto", "obstore")]
+
+
+@pytest.mark.parametrize(("make", "ending"), list(endings(*ROOTS)), indirect=["make"])
 def test_nothing_is_printed_at_exit(make: Make, ending: str) -> None:
     sm = make()
     info = sm.get_storage_info()
