@@ -74,9 +74,13 @@ def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
         def isatty(self) -> bool:
             return True
 
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "dumb")
-    assert Progress("copying", "copied")._bar is None
+    with Progress("copying", "copied", clock=Clock()) as progress:
+        for done in range(6):
+            progress(done, 20)
+    assert terminal.getvalue() == "copying: 4 of 20 steps, 0.6 steps/s, 24 s left\n"
 
 
 @pytest.mark.parametrize(
