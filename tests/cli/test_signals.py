@@ -41,6 +41,7 @@ def many(base: Path) -> Path:
 
 
 @pytest.mark.parametrize("engine", ["s3fs", "obstore"])
+@pytest.mark.thorough
 def test_interrupted_in_the_middle_and_run_again_no_byte_is_sent_twice(
     many: Path, engine: str, moto_server: tuple[str, Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
