@@ -16,7 +16,7 @@ from playwright.async_api import Browser, Error, Page
 from printed import run, text
 
 from storage_manager import StepData, StorageManager, StorageManagerError
-from storage_manager import capture as module
+from storage_manager.recorder import capture as module
 from storage_manager.recorder import record
 
 PAGE = "data:text/html,<!doctype html><title>Shop</title><p id=p>one</p>"
