@@ -264,7 +264,7 @@ async def test_cancelled_it_leaves_whole_components_and_goes_on_later(place: Any
 
 async def test_the_same_place_and_other_ids_are_refused(make: Make, tmp_path: Path) -> None:
     sm, other = make(), StorageManager.from_url(f"{tmp_path}/other")
-    with pytest.raises(InvalidDataError, match="the same place"):
+    with pytest.raises(InvalidDataError, match="the same root as the source"):
         await copy_sessions(sm, sm)
     with pytest.raises(InvalidIdError, match="give a list"):
         await copy_sessions(sm, other, "run-1")
@@ -279,7 +279,7 @@ async def test_a_link_to_the_same_directory_is_the_same_place(tmp_path: Path) ->
     """Or a target that redacts would rewrite the source."""
     sm = StorageManager.from_url(f"{tmp_path}/a")
     (tmp_path / "b").symlink_to(tmp_path / "a")
-    with pytest.raises(InvalidDataError, match="the same place"):
+    with pytest.raises(InvalidDataError, match="the same root as the source"):
         await copy_sessions(sm, StorageManager.from_url(f"{tmp_path}/b", redact=["x"]))
 
 
