@@ -75,8 +75,9 @@ async def seal_session(storage: StorageManager, session_id: str) -> str:
     The manifest is one line of JSON that ends in a newline: `{"version": 1, "sealed_at":
     "2026-01-31T12:00:00.000+00:00", "components": {"step_000001/observation.html": {"size": 12, "sha256": "..."},
     ...}}`, sorted by path. Size and SHA-256 (FIPS 180-4, in hexadecimal) are those of the bytes as they are stored.
-    The manifest lists the components of `layout.COMPONENTS` that exist, and no other files. Sealing again replaces it.
-    Deleting a step deletes it, so that the session is no longer sealed. It appears in no listing.
+    The manifest lists the components of `layout.COMPONENTS` that exist, and no other files. No listing shows the
+    manifest. Sealing again replaces it. Deleting a step also deletes the manifest, so that the session is no longer
+    sealed.
 
     Raises:
         InvalidIdError: the session id is not allowed. Raised before any I/O.

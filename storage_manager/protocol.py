@@ -235,6 +235,7 @@ class SessionFileSystem(AbstractFileSystem):
     # --- writing --------------------------------------------------------------------------------------
 
     def pipe(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Write bytes to one file, or to each file of a mapping from path to bytes."""
         return self.fs.pipe(self._join(path), *args, **kwargs)
 
     def pipe_file(self, path: str, *args: Any, **kwargs: Any) -> Any:
@@ -283,6 +284,7 @@ class SessionFileSystem(AbstractFileSystem):
         self.fs.rm(self._join(self._refuse_root(names)), *args, **kwargs)
 
     def rm_file(self, path: str, **kwargs: Any) -> Any:
+        """Delete a single file, not a directory."""
         return self.fs.rm_file(self._join(path), **kwargs)
 
     def rmdir(self, path: Any) -> None:

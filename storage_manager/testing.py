@@ -121,7 +121,8 @@ class StorageManagerTests:
         changed: Any = {spec.keyword: getattr(NEW, spec.name)}
         paths = await storage.store_step_data("s", "t", **changed)
         assert [key for key, path in paths.items() if path] == [spec.path_key]
-        assert await storage.retrieve_step_data("s", "t") == OLD._replace(**{spec.name: getattr(NEW, spec.name)})
+        expected = {other.name: getattr(NEW if other is spec else OLD, other.name) for other in COMPONENTS}
+        assert await storage.retrieve_step_data("s", "t") == StepData(**expected)
 
     async def test_a_missing_component_is_none_with_a_warning(
         self, storage: StorageManager, caplog: pytest.LogCaptureFixture
@@ -214,7 +215,8 @@ class StorageManagerTests:
     # --- many steps, concurrency, other managers ------------------------------------------------------
 
     async def test_many_steps_are_stored_and_read_in_order(self, storage: StorageManager) -> None:
-        steps = [Step(f"s-{i}", f"t{j}", OLD._replace(metadata={"at": [i, j]})) for i in range(3) for j in range(4)]
+        ids = [(i, j) for i in range(3) for j in range(4)]
+        steps = [Step(f"s-{i}", f"t{j}", StepData(*OLD[:3], {"at": [i, j]})) for i, j in ids]
         assert await storage.store_steps(steps, concurrency=5) == 12
         assert [step async for step in storage.iter_steps(concurrency=5)] == steps
         assert [step async for step in storage.iter_steps(["s-2", "no", "s-0"])] == steps[8:] + steps[:4]

@@ -23,7 +23,7 @@ _Reading = dict[str, Any]  # by name, the result of a call of the page, or the e
 
 
 class Capture(NamedTuple):
-    """What was captured. A part that could not be captured is None, and the metadata gives the reason."""
+    """The parts of a page. A part that could not be captured is None, and the metadata gives the reason."""
 
     html: str | None
     screenshot: bytes | None

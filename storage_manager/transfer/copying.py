@@ -1,4 +1,4 @@
-"""Copy sessions from one root to another, step by step. A second run continues where the first one stopped."""
+"""Copy sessions from one root to another, step by step. A second run copies only the files that differ."""
 
 import re
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -48,7 +48,7 @@ async def copy_sessions(
             the steps are counted beforehand.
 
     Returns:
-        The number of steps of which something was written.
+        The number of steps with at least one file that was written.
 
     Raises:
         InvalidIdError, InvalidDataError: an id is not allowed, or the target is the source or lies within it; raised

@@ -17,11 +17,11 @@ __all__ = ["purge_sessions", "purging"]
 async def purge_sessions(
     storage: StorageManager, older_than: datetime | timedelta, *, dry_run: bool = True
 ) -> list[str]:
-    """Delete the sessions in which no file was written since then. With `dry_run`, the default, only return their ids.
+    """Delete the sessions whose files are all older than a limit. With `dry_run`, the default, only return their ids.
 
-    Each session is checked again just before it is deleted, so one that is written to in the meantime stays. A
+    Each session is checked again just before it is deleted. If someone has written to it in the meantime, it stays. A
     directory without any component is not a session, and stays. A session also stays if the backend does not tell
-    the times of all its files.
+    when each of its files was last written.
 
     Parameters:
         older_than: a datetime with a time zone, or an age.
