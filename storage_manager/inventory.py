@@ -115,6 +115,4 @@ def renamed_error(error: StorageManagerError, operation: str) -> StorageManagerE
     read_step says "cannot retrieve <url>"; a user who called seal_session reads "cannot seal <url>" instead.
     """
     cause = error.__cause__
-    if isinstance(cause, Exception) and error.url is not None:
-        return translate(cause, operation, error.url)
-    return error
+    return translate(cause if isinstance(cause, Exception) else error, operation, error.url or "")

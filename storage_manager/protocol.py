@@ -67,6 +67,7 @@ class SessionFileSystem(AbstractFileSystem):
             raise TypeError("cannot use settings with a storage, which has its own: give one or the other")
         self.storage = _manager(settings) if storage is None else storage
         self.path = strip_protocol(self.storage.url_for())
+        _ = self.fs  # open it now, so that options that it cannot use raise an error here
 
     @property
     def fs(self) -> AbstractFileSystem:

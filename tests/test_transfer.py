@@ -446,3 +446,20 @@ async def test_a_target_among_the_sessions_of_the_source_is_refused(make: Make, 
     inside = StorageManager.from_url(f"{sm.url_for()}/run-1", s3_endpoint_url=sm.storage_options.get("endpoint_url"))
     with pytest.raises(InvalidDataError, match="lies among the sessions of"):
         await copy_sessions(sm, inside)
+
+
+async def test_a_component_that_is_deleted_after_it_was_listed_is_reported(
+    place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = StorageManager.from_url(f"{tmp_path}/a")
+    await source.store_step_data("run-1", "step_1", "<p>", metadata={})
+    read_step = source.read_step
+
+    async def late(*args: Any, **kwargs: Any) -> Any:
+        os.unlink(tmp_path / "a/run-1/step_1/observation.html")
+        return await read_step(*args, **kwargs)
+
+    monkeypatch.setattr(source, "read_step", late)
+    with pytest.raises(LocalStorageError, match=r"observation\.html.* deleted after it was listed") as caught:
+        await copy_sessions(source, place("local"))
+    assert caught.value.operation == "copy"
