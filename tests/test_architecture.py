@@ -22,8 +22,7 @@ FLOORS = (
     {"encoding", "layout", "config", "redaction"},
     {"backends"},
     {"storage"},
-    {"capture", "copying", "importers", "integrity", "inventory", "overlap", "protocol", "recorder", "testing"}
-    | {"transfer"},
+    {"importers", "integrity", "inventory", "overlap", "protocol", "recorder", "testing", "transfer"},
     {"cli", "export", "viewer"},
     {"", "__main__"},  # the package itself, and the process
 )
