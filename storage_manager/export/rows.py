@@ -20,7 +20,7 @@ _Answer = bytes | StorageManagerError | None
 
 
 class Row(NamedTuple):
-    """One step, and the names of its components that exist but cannot be read. Those are None in its data."""
+    """One step, and the names of its unreadable components: they exist, and are None in `data`."""
 
     session_id: str
     step_id: str

@@ -110,29 +110,27 @@ def _by_difflib(old: list[str], new: list[str], piece: Change) -> Iterator[Chang
 
 
 def _anchors(old: list[str], new: list[str], offset: int) -> list[tuple[int, int]]:
-    """Return the positions of lines that occur once in both pages: as many as have the same order in both.
-
-    This is the longest increasing subsequence of their positions in the new page.
-    """
+    """Return the positions of lines that occur once in both pages: as many as have the same order in both."""
     counts = (Counter(old), Counter(new))
     positions = {line: position for position, line in enumerate(new)}
     pairs = [(a, positions[line]) for a, line in enumerate(old) if counts[0][line] == counts[1][line] == 1]
-    ends: list[int] = []  # the smallest position at which a sequence of each length ends
-    last: list[int] = []  # the number of the pair that ends it
-    back: list[int] = []  # for each pair, the number of the pair before it in its sequence; -1 if there is none
-    for number, (_, position) in enumerate(pairs):
-        length = bisect_left(ends, position)
+    return [(a + offset, c + offset) for a, c in _longest_increasing(pairs)]
+
+
+def _longest_increasing(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the longest subsequence of the pairs in which the second numbers increase."""
+    ends: list[int] = []  # for each length, the smallest number that ends a sequence of that length
+    last: list[int] = []  # for each length, the index of the pair that ends it
+    back: list[int] = []  # for each pair, the index of the pair before it in its sequence; -1 if there is none
+    for index, (_, value) in enumerate(pairs):
+        length = bisect_left(ends, value)
         back.append(last[length - 1] if length else -1)
-        if length == len(ends):
-            ends.append(position)
-            last.append(number)
-        else:
-            ends[length], last[length] = position, number
-    chain: list[tuple[int, int]] = []
-    number = last[-1] if last else -1
-    while number >= 0:
-        chain.append((pairs[number][0] + offset, pairs[number][1] + offset))
-        number = back[number]
+        ends[length : length + 1], last[length : length + 1] = [value], [index]
+    chain = []
+    index = last[-1] if last else -1
+    while index >= 0:
+        chain.append(pairs[index])
+        index = back[index]
     return chain[::-1]
 
 
