@@ -14,8 +14,10 @@ from types import ModuleType
 
 import fsspec.asyn
 import pytest
-from answers import Answering, Answers
-from places import (
+
+from storage_manager import StorageManager
+from tests.support.answers import Answering, Answers
+from tests.support.roots import (
     ENGINES,
     MOTO_KEYS,
     REAL_ENDPOINT,
@@ -28,8 +30,6 @@ from places import (
     managers_at,
     needs_real_s3,
 )
-
-from storage_manager import StorageManager
 
 MEMORY = "/dev/shm"
 

@@ -6,10 +6,10 @@ import uuid
 from pathlib import Path
 
 import pytest
-from places import Make, needs_real_s3
 
 from storage_manager import StorageManager
 from storage_manager.testing import StorageManagerTests
+from tests.support.roots import Make, needs_real_s3
 
 
 class TestLocal(StorageManagerTests):

@@ -9,8 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from answers import XML, Answers, http
-from places import Make, Request
 
 from storage_manager import InvalidIdError, LocalStorageError, S3OperationError, StorageManager
 from storage_manager.backends import walk
@@ -18,6 +16,8 @@ from storage_manager.backends.base import modified_in
 from storage_manager.integrity import verify_session
 from storage_manager.inventory import Summary, count_steps, list_files, summarize
 from storage_manager.transfer import copy_sessions, purge_sessions
+from tests.support.answers import XML, Answers, http
+from tests.support.roots import Make, Request
 
 
 async def test_every_file_is_named_with_its_size_and_time(sm: StorageManager) -> None:

@@ -14,9 +14,7 @@ from typing import Any
 import fsspec
 import pandas as pd
 import pytest
-from answers import Answers, http
 from fsspec.core import url_to_fs
-from places import MOTO_KEYS, Make, Request, managers_at
 
 from storage_manager import (
     InvalidDataError,
@@ -29,6 +27,8 @@ from storage_manager import (
 )
 from storage_manager.backends import hidden_name
 from storage_manager.protocol import SessionFileSystem
+from tests.support.answers import Answers, http
+from tests.support.roots import MOTO_KEYS, Make, Request, managers_at
 
 METADATA = {"url": "http://é.test/", "viewport": [1024, 640]}
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import whole
-from places import ENGINES, MOTO_KEYS, managers_at
 
 from storage_manager import Step, StorageManager
 from storage_manager.backends.base import STAGING_PREFIX
 from storage_manager.backends.s3 import S3Backend
+from tests.support import whole
+from tests.support.roots import ENGINES, MOTO_KEYS, managers_at
 
 pytestmark = pytest.mark.no_cover
 

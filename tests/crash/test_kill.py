@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import whole
 
 from storage_manager import Step, StorageManager
 from storage_manager.backends.base import STAGING_PREFIX
 from storage_manager.integrity import sweep
+from tests.support import ROOT, whole
 
 pytestmark = pytest.mark.no_cover
 
@@ -45,10 +45,10 @@ def fsync() -> bool:
 
 @pytest.fixture
 def order(base: Path, acknowledged: Path, fsync: bool) -> Iterator[Order]:
-    """Sends a line to killed.py and gives its answer."""
-    command = [sys.executable, "-W", "error", Path(__file__).with_name("killed.py"), base, acknowledged]
+    """Send a line to killed_writers and return its answer."""
+    command = [sys.executable, "-W", "error", "-m", "tests.support.killed_writers", base, acknowledged]
     with subprocess.Popen(
-        [*command, "fsync" if fsync else ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, "fsync" if fsync else ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as process:
         assert process.stdin
         assert process.stdout

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import whole
 
 from storage_manager import Step, StorageManager
+from tests.support import ROOT, whole
 
 pytestmark = pytest.mark.no_cover
 
@@ -21,9 +21,9 @@ Make = Callable[..., StorageManager]
 
 
 def start(number: int, count: int, environment: dict[str, str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "error", str(Path(__file__).with_name("worker.py")), str(number), str(count)]
+    command = [sys.executable, "-W", "error", "-m", "tests.support.one_of_many", str(number), str(count)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, text=True, env={**os.environ, **environment}, **pipes)
+    return subprocess.Popen(command, text=True, cwd=ROOT, env={**os.environ, **environment}, **pipes)
 
 
 def run(processes: int, count: int, **environment: str) -> list[dict[str, Any]]:

@@ -2,11 +2,11 @@
 
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support import ROOT
+
 ANOTHER_PROJECT = re.compile(r"pip install\b[^`\n]*?(?<!agent-)\bstorage-manager\b")
 
 

@@ -17,10 +17,10 @@ from math import inf
 from typing import Any
 
 import pytest
-from proxy import FAULTS, Proxy
 
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager, StorageManagerError
 from storage_manager.layout import COMPONENTS, ComponentSpec
+from tests.support.proxy import FAULTS, Proxy
 
 pytestmark = pytest.mark.no_cover
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fsspec_suite import Suite
 
 from storage_manager.backends.local import LocalBackend
+from tests.support.fsspec_suite import Suite
 
 
 class LocalSuite(Suite):

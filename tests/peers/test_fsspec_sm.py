@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from fsspec_suite import Suite
-from places import MOTO_KEYS, managers_at
 
 from storage_manager.protocol import SessionFileSystem
+from tests.support.fsspec_suite import Suite
+from tests.support.roots import MOTO_KEYS, managers_at
 
 pytestmark = pytest.mark.no_cover
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from places import MOTO_KEYS, managers_at
 
 from storage_manager import StorageManager
+from tests.support.roots import MOTO_KEYS, managers_at
 
 # No deadline: a request to a server takes as long as the machine is busy.
 settings.register_profile("quick", deadline=None, max_examples=12, stateful_step_count=20)

@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from pages import Restless, Still
 
 from storage_manager import InvalidDataError
 from storage_manager import capture as module
 from storage_manager.capture import capture, check_page
+from tests.support.fake_pages import Restless, Still
 
 
 async def test_a_still_page_is_one_screenshot() -> None:

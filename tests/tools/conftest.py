@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page import HALF, recorded, run
-from places import MOTO_KEYS, managers_at
 
 from storage_manager import StorageManager
+from tests.support.roots import MOTO_KEYS, managers_at
+from tests.support.tools_page import HALF, recorded, run
 
 Snippets = Callable[[str], dict[str, Any]]
 

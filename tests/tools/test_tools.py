@@ -12,10 +12,10 @@ from typing import Any
 
 import fsspec
 import pytest
-from page import blocks, recorded, run
-from places import Request
 
 from storage_manager import StorageManager
+from tests.support.roots import Request
+from tests.support.tools_page import blocks, recorded, run
 
 pytestmark = pytest.mark.no_cover
 

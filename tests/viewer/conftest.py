@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from browsers import ARGUMENTS, launched
 from playwright.async_api import Browser, BrowserContext, async_playwright
-from stored import store_small
 
 from storage_manager import StorageManager
+from tests.support import ROOT
+from tests.support.browsers import ARGUMENTS, launched
+from tests.support.viewed import store_small
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "sessions" / "harbour-books"
+EXAMPLE = ROOT / "examples" / "sessions" / "harbour-books"
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The tests of storage_manager. Each test file is named for the module that it tests."""

@@ -1,0 +1,192 @@
+"""What a command refuses: its exit code, one line, no traceback, and nothing that was not there before."""
+
+import os
+import pty
+import sys
+from pathlib import Path
+from subprocess import PIPE, run
+
+import pytest
+
+from storage_manager import LocalStorageError, StorageManager
+from storage_manager.cli.commands import cli
+from tests.support.shell import LIMIT, SAMPLE, SM, Done, on_terminal, sm
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with nothing in it, in which commands are run."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_place_that_is_not_there_is_not_made(place: Path) -> None:
+    missing = f"storage-manager: there is no directory {place}/.storage_data: name the place with --root"
+    for command in (["ls"], ["verify"], ["show", "a", "b"], ["get", "a", "out"], ["cp", "nobody", "out"], ["rm", "a"]):
+        code, out, err = sm(*command)
+        assert (code, out) == (3, "")
+        assert err.startswith(missing.replace(".storage_data", "nobody") if command[0] == "cp" else missing)
+        assert err.count("\n") == 1
+    code, out, err = sm("info")
+    assert (code, err) == (0, "")
+    assert f"url                     {place}/.storage_data\n" in out
+    assert "exists                  False\n" in out
+    told = sm("check", "--root", "not/there/yet")
+    assert told == (0, f"{place}/not/there/yet is not there yet, and can be created, written, read and deleted\n", "")
+    assert list(place.iterdir()) == []
+    assert sm("info", "--root", "s3://some-bucket/x").out.startswith("url                     s3://some-bucket/x\n")
+    assert sm("info", "--root", "memory://x").out.startswith("url                     memory://x\n")
+
+
+def test_a_check_that_fails_creates_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(self: StorageManager) -> None:
+        raise LocalStorageError("full")
+
+    monkeypatch.setattr(StorageManager, "check", fail)
+    with pytest.raises(LocalStorageError, match="full"):
+        cli.main(["check", "--root", "not/there/yet"], standalone_mode=False, obj={})
+    assert list(place.iterdir()) == []
+
+
+def test_what_is_not_there(place: Path) -> None:
+    at = ("--root", SAMPLE)
+    url = f"{SAMPLE}/harbour-books"
+    assert sm("ls", "nobody", *at) == (3, "", f"storage-manager: there is no session {SAMPLE}/nobody\n")
+    assert sm("show", "harbour-books", "step_9", *at) == (3, "", f"storage-manager: there is no step {url}/step_9\n")
+    assert sm("rm", "harbour-books", "step_9", *at).code == 3
+    assert sm("verify", "-q", "nobody", *at) == (
+        1, f"missing    {SAMPLE}/nobody  there is no such session\n1 session (1 not sealed), 0 steps, 1 problem\n", ""
+    )  # fmt: skip
+    (place / "s/t").mkdir(parents=True)
+    (place / "s/t/action.json").write_text("{}")
+    code, _, err = sm("show", "s", "t", "--component", "html", "--root", place)
+    assert (code, "cannot retrieve" in err) == (3, True)
+
+
+def test_usage(place: Path) -> None:
+    assert sm().code == 2
+    assert sm("nothing").code == 2
+    assert sm("ls", "../x", "--root", SAMPLE).code == 2
+    assert sm("put", "nowhere").code == 2
+    assert "single step" in sm("put", SAMPLE / "harbour-books/step_000001").err
+    assert "is no duration" in sm("share", "a", "b", "--expires", "soon").err
+    assert "neither an age (12h, 30d, 2w) nor a date" in sm("purge", "--older-than", "long").err
+    assert "--output is for" in sm("show", "a", "b", "-o", "file").err
+
+
+def test_a_setting_that_cannot_be_used(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SM_S3_BUCKET_NAME", "some-bucket")
+    monkeypatch.setenv("SM_S3_ENGINE", "other")
+    code, out, err = sm("check")
+    assert (code, out) == (3, "")
+    assert err.startswith("storage-manager: the configuration cannot be used: s3_engine (SM_S3_ENGINE): ")
+    assert err.count("\n") == 1
+    code, _, err = sm("check", "--debug")
+    assert code == 3
+    assert "Traceback" in err
+    assert "S3ConfigError" in err
+    assert err.splitlines()[-1].startswith("storage-manager: the configuration cannot be used")
+
+
+def test_a_bucket_that_is_not_there(moto_url: str, monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("SM_S3_ENDPOINT_URL", moto_url)
+    code, out, err = sm("check", "--root", "s3://nobodys-bucket")
+    assert (code, out, err.count("\n")) == (3, "", 1)
+    assert "create the bucket, or correct s3_bucket_name (SM_S3_BUCKET_NAME)" in err
+
+
+def test_without_its_packages(place: Path) -> None:
+    code = "import sys; sys.modules['click'] = sys.modules['rich'] = None; from storage_manager.cli import main; main()"
+    done = run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False)
+    install = 'storage-manager: the command line needs click and rich: pip install "agent-storage-manager[cli]"'
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(install)
+
+
+def test_a_terminal_is_asked(place: Path) -> None:
+    sm("put", "-q", SAMPLE)
+    question = f"Delete {place}/.storage_data/harbour-books (4 steps, 285.3 kB)? [y/N]: "
+    done = on_terminal("rm", "harbour-books", typed=b"n\n")
+    assert (done.code, done.out, question in done.err) == (0, "", True)
+    done = on_terminal("rm", "harbour-books", typed=b"\x04")
+    assert (done.code, "storage-manager: interrupted" in done.err) == (130, True)
+    assert sm("ls").out == "harbour-books\n"
+    done = on_terminal("rm", "harbour-books", typed=b"y\n")
+    assert (done.code, done.out.startswith("deleted ")) == (0, True)
+    assert sm("ls").out == ""
+
+
+def test_a_screenshot_is_not_shown_to_a_terminal(place: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = ("show", "harbour-books", "step_000001", "--component", "screenshot", "--root", SAMPLE)
+    done = sm(*command, stdout=theirs, stderr=PIPE, capture_output=False)
+    os.close(theirs)
+    os.close(ours)
+    assert (done.code, "give -o FILE" in done.err) == (2, True)
+
+
+def test_a_reader_that_left_before_the_last_line(place: Path) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    assert sm("ls", "--root", SAMPLE, stdout=theirs, stderr=PIPE, capture_output=False) == (141, None, "")
+    os.close(theirs)
+
+
+def test_a_terminal_is_not_driven_by_a_page(place: Path) -> None:
+    step = place / "s/t"
+    step.mkdir(parents=True)
+    (step / "metadata.json").write_text('{"title": "a\\u001b[2J\\u009b2J\\nb"}')
+    done: Done = sm("show", "s", "t", "--root", place)
+    assert "title  a\\x1b[2J\\x9b2J b\n" in done.out
+    assert "\x1b" not in done.out
+    assert "\x9b" not in done.out
+
+
+def test_a_disk_that_is_full_is_said() -> None:
+    with open("/dev/full", "w") as full:
+        done = sm("ls", "--root", SAMPLE, stdout=full, stderr=PIPE, capture_output=False)
+    assert done.code == 3
+    assert done.err == "storage-manager: [Errno 28] No space left on device\n"
+
+
+def test_an_empty_place_is_not_the_default_one(place: Path) -> None:
+    assert sm("put", SAMPLE).code == 0
+    empty = ("--root", "")
+    for command in (["rm", "harbour-books", "--yes", *empty], ["purge", "--older-than", "0s", "--yes", *empty]):
+        code, out, err = sm(*command)
+        assert (code, out) == (2, "")
+        assert err.endswith("Error: the place is '': name one, or leave --root out\n")
+    for command in (["ls", *empty], ["cp", "", "copy"], ["cp", SAMPLE, " "], ["get", "harbour-books", ""]):
+        assert sm(*command).code == 2
+    assert [path.name for path in place.iterdir()] == [".storage_data"]
+    assert sm("ls").out == "harbour-books\n"
+
+
+def test_streams_that_are_closed(place: Path) -> None:
+    def shell(command: str) -> Done:
+        words = ["sh", "-c", f'"$@" {command}', "sh", *SM]
+        done = run(words, capture_output=True, check=False, text=True, timeout=LIMIT)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    assert sm("put", SAMPLE).code == 0
+    assert shell("ls >&-") == (0, "", "")
+    assert shell("ls <&-") == (0, "harbour-books\n", "")
+    code, out, err = shell("rm harbour-books <&-")
+    assert (code, out, "give --yes" in err, "Traceback" in err) == (2, "", True, False)
+
+
+def test_what_is_none_of_ours_is_not_deleted(place: Path) -> None:
+    """With a root one level too high, a project's sources look like a session."""
+    (place / "src/mod").mkdir(parents=True)
+    (place / "src/mod/a.py").touch()
+    for what in (["src"], ["src", "mod"]):
+        code, out, err = sm("rm", *what, "--yes", "--root", place)
+        assert (code, out, "none of ours, and nothing was deleted" in err) == (3, "", True)
+    assert (place / "src/mod/a.py").exists()
+
+
+def test_a_date_to_come_is_refused(place: Path) -> None:
+    code, _, err = sm("purge", "--older-than", "2999-01-01", "--root", SAMPLE)
+    assert (code, "is to come" in err) == (2, True)

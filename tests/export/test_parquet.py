@@ -1,0 +1,274 @@
+"""An export to Parquet holds what iter_steps gives, on each backend and at each target."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from storage_manager import InvalidDataError, InvalidIdError, StorageManager, StorageManagerError
+from storage_manager.export import export_parquet, parquet
+from storage_manager.layout import ALL_COMPONENTS, COMPONENTS
+from tests.support.exported import NASTY, as_steps, fill, rows_of, small
+from tests.support.roots import Make
+
+COLUMNS = [
+    *("session_id", "step_id", "html", "screenshot", "action", "metadata"),
+    *("html_url", "screenshot_url", "action_url", "metadata_url", "unreadable"),
+]
+
+
+async def test_the_rows_are_what_iter_steps_gives(
+    sm: StorageManager, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fill(sm)
+    with caplog.at_level(logging.WARNING, "storage_manager.export"):
+        count = await export_parquet(sm, f"{tmp_path}/out")
+    rows = rows_of(f"{tmp_path}/out")
+    assert as_steps(rows) == [step async for step in sm.iter_steps()]
+    assert len(rows) == count == 4 + len(NASTY) + 1
+    assert list(rows[0]) == COLUMNS
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("storage_manager.export")]
+    assert told == [f"3 components cannot be read, and are null in the export to {tmp_path}/out"]
+
+
+async def test_missing_and_unreadable_are_told_apart(sm: StorageManager, tmp_path: Path) -> None:
+    """Both are null; what is there keeps its URL, and is named."""
+    await fill(sm)
+    await export_parquet(sm, f"{tmp_path}/out")
+    rows = {row["step_id"]: row for row in rows_of(f"{tmp_path}/out")}
+    assert rows["step"]["unreadable"] == "html,action,metadata"
+    assert rows["step"]["html"] is None
+    assert rows["step"]["html_url"] == sm.url_for("unreadable", "step", "html")
+    assert rows["html-only"]["unreadable"] == ""
+    assert [rows["html-only"][f"{name}_url"] for name in ALL_COMPONENTS] == [
+        sm.url_for("nasty", "html-only", "html"), None, None, None
+    ]  # fmt: skip
+
+
+async def test_what_the_disk_refuses_is_unreadable(local: StorageManager, tmp_path: Path) -> None:
+    await local.store_step_data("s", "t", "x", metadata={})
+    (tmp_path / "base/s/t/action.json").mkdir()
+    await export_parquet(local, f"{tmp_path}/out")
+    [row] = rows_of(f"{tmp_path}/out")
+    assert (row["html"], row["action"], row["unreadable"]) == ("x", None, "action")
+
+
+async def test_the_only_component_that_is_asked_for_may_be_unreadable(local: StorageManager, tmp_path: Path) -> None:
+    await small(local, 2)
+    await local.store_step_data("s", "t", "x")
+    for step in ("0001", "t"):
+        (tmp_path / "base/s" / step / "action.json").unlink(missing_ok=True)
+        (tmp_path / "base/s" / step / "action.json").mkdir()
+    await export_parquet(local, f"{tmp_path}/out", components=["action"])
+    assert [(row["action"], row["unreadable"]) for row in rows_of(f"{tmp_path}/out")] == [
+        ('{"n":0}', ""), (None, "action"), (None, "action"),
+    ]  # fmt: skip
+
+
+async def test_a_directory_in_the_way_is_an_error_before_anything_is_replaced(
+    local: StorageManager, tmp_path: Path
+) -> None:
+    await small(local, 2)
+    await export_parquet(local, f"{tmp_path}/out")
+    (tmp_path / "out/index.parquet").unlink()
+    (tmp_path / "out/index.parquet").mkdir()
+    await small(local, 3)
+    with pytest.raises(StorageManagerError, match="a directory is in the way of a file"):
+        await export_parquet(local, f"{tmp_path}/out")
+    assert len(rows_of(f"{tmp_path}/out")) == 2
+
+
+async def test_a_step_of_which_nothing_can_be_read_fails_the_export(local: StorageManager, tmp_path: Path) -> None:
+    """Where every component fails, the place does: no rows of nulls are made of a disk that is gone."""
+    for row in COMPONENTS:
+        (tmp_path / "base/s/t" / row.filename).mkdir(parents=True)
+    with pytest.raises(StorageManagerError, match="EISDIR") as caught:
+        await export_parquet(local, f"{tmp_path}/out", components=["action"])
+    assert caught.value.operation == "export"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("url", ["out", "file://{tmp}/out", "{tmp}/out/", "memory://export-{tmp}/out"])
+async def test_any_target(local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    await fill(local)
+    monkeypatch.chdir(tmp_path)
+    await export_parquet(local, url.format(tmp=tmp_path))
+    fs, path = fsspec.url_to_fs(url.format(tmp=tmp_path))
+    rows = rows_of(path.rstrip("/"), fs)
+    assert as_steps(rows) == [step async for step in local.iter_steps()]
+    assert sorted(name.rpartition("/")[2] for name in fs.ls(path, detail=False)) == [
+        "index.parquet", "steps-00000.parquet"
+    ]  # fmt: skip
+    fs.rm(path, recursive=True)
+
+
+async def test_a_bucket_as_target(moto: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From S3 to S3, twice, with listings that fsspec has cached meanwhile."""
+    monkeypatch.setattr(parquet, "FILE_BYTES", 1)
+    monkeypatch.setattr("storage_manager.export.writing.BATCH_ROWS", 4)
+    sm = moto(s3_prefix="sessions")
+    await fill(sm)
+    url, options = sm.url_for().removesuffix("sessions") + "out", sm.storage_options
+    fs = fsspec.filesystem("s3", **options)
+    await export_parquet(sm, url, storage_options=options)
+    assert len(fs.ls(url)) == 4
+    await export_parquet(sm, url, ["nasty"], storage_options=options)
+    names = [name.rpartition("/")[2] for name in fs.find(url)]
+    assert names == ["index.parquet", "steps-00000.parquet", "steps-00001.parquet"]
+    assert as_steps(rows_of(url, fs)) == [step async for step in sm.iter_steps(["nasty"])]
+
+
+async def test_a_bucket_that_is_not_there_is_not_created(
+    local: StorageManager, moto: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await small(local, 1)
+    with pytest.raises(StorageManagerError, match="bucket") as caught:
+        await export_parquet(local, "s3://no-such-bucket/out", storage_options=moto().storage_options)
+    assert (caught.value.operation, caught.value.url) == ("export", "s3://no-such-bucket/out")
+    assert "no-such-bucket" not in moto().fs.ls("")
+
+
+@pytest.mark.parametrize("components", [["metadata"], ["screenshot", "html"], []])
+async def test_components_that_are_not_asked_for_have_no_columns(
+    local: StorageManager, tmp_path: Path, components: Any
+) -> None:
+    await fill(local)
+    await export_parquet(local, f"{tmp_path}/out", ["nasty"], components=components)
+    rows = rows_of(f"{tmp_path}/out")
+    wanted = ["session_id", "step_id", "unreadable", *components, *(f"{name}_url" for name in components)]
+    assert sorted(rows[0]) == sorted(wanted)
+    assert as_steps(rows) == [step async for step in local.iter_steps(["nasty"], components=components)]
+
+
+async def test_the_sessions_that_are_named_in_their_order(local: StorageManager, tmp_path: Path) -> None:
+    await fill(local)
+    await export_parquet(local, f"{tmp_path}/out", (name for name in ["other.session", "nasty"]))
+    assert [row["session_id"] for row in rows_of(f"{tmp_path}/out")] == ["other.session"] + ["nasty"] * 6
+
+
+async def test_the_index_says_where_each_step_is_and_how_large(
+    local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "FILE_BYTES", 10_000)
+    monkeypatch.setattr("storage_manager.export.writing.BATCH_ROWS", 2)
+    await fill(local)
+    await export_parquet(local, f"{tmp_path}/out")
+    files = sorted((tmp_path / "out").glob("steps-*"))
+    assert len(files) > 2
+    rows = [{**row, "file": file.name} for file in files for row in pq.read_table(file).to_pylist()]
+    for row in rows:
+        for name in ALL_COMPONENTS:
+            value = row.pop(name)
+            row[f"{name}_bytes"] = (
+                len(value.encode() if isinstance(value, str) else value) if value is not None else None
+            )
+    assert rows_of(f"{tmp_path}/out", name="index.parquet") == rows
+    metadata = pq.read_metadata(tmp_path / "out/index.parquet").metadata
+    assert (metadata[b"rows"], metadata[b"unreadable"]) == (b"12", b"3")
+
+
+async def test_row_groups_are_as_large_as_asked_for(
+    local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage_manager.export.writing.BATCH_ROWS", 1)
+    await small(local, 100)
+    await export_parquet(local, f"{tmp_path}/out", row_group_bytes=5000)
+    [file] = (tmp_path / "out").glob("steps-*")
+    groups = pq.read_metadata(file)
+    assert 2 < groups.num_row_groups < 20
+    assert groups.row_group(0).column(2).compression == "ZSTD"
+    await export_parquet(local, f"{tmp_path}/out", row_group_bytes=1)
+    assert pq.read_metadata(file).num_row_groups == 100
+
+
+async def test_no_steps(local: StorageManager, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    await small(local, 3)
+    assert await export_parquet(local, f"{tmp_path}/out") == 3
+    with caplog.at_level(logging.WARNING, "storage_manager.export"):
+        assert await export_parquet(local, f"{tmp_path}/out", []) == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        f"no steps are exported to {tmp_path}/out: there are none"
+    ]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.parquet", "steps-00000.parquet"]
+    steps, index = (pd.read_parquet(tmp_path / "out" / name) for name in ("steps-00000.parquet", "index.parquet"))
+    assert list(steps.columns) == COLUMNS
+    assert list(index.columns) == [
+        *("session_id", "step_id", "html_bytes", "screenshot_bytes", "action_bytes", "metadata_bytes"),
+        *(*COLUMNS[6:], "file"),
+    ]
+    assert len(steps) == len(index) == 0
+
+
+async def test_pandas_reads_the_directory(local: StorageManager, tmp_path: Path) -> None:
+    """The columns that both kinds of file have, from the files of steps."""
+    await small(local, 3)
+    await export_parquet(local, f"{tmp_path}/out")
+    frame = pd.concat(pd.read_parquet(path) for path in sorted((tmp_path / "out").glob("steps-*.parquet")))
+    assert list(frame["action"]) == ['{"n":0}', '{"n":1}', '{"n":2}']
+
+
+async def test_progress_is_told(local: StorageManager, tmp_path: Path) -> None:
+    await small(local, 600)
+    told: list[tuple[int, int | None]] = []
+    await export_parquet(local, f"{tmp_path}/out", progress=lambda *numbers: told.append(numbers))
+    assert told == [(256, None), (512, None), (600, None), (600, 600)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "match"),
+    [
+        ({"session_ids": "s"}, InvalidIdError, "give a list"),
+        ({"session_ids": ["a/b"]}, InvalidIdError, "it separates directories"),
+        ({"components": ["video"]}, InvalidDataError, "no component is called 'video'"),
+        ({"row_group_bytes": 0}, InvalidDataError, "row_group_bytes must be 1 to 1073741824, not 0"),
+        ({"row_group_bytes": 2**30 + 1}, InvalidDataError, "row_group_bytes"),
+        ({"url": "{tmp}/a*b"}, InvalidDataError, "are patterns to fsspec"),
+        ({"url": "memory://a*b"}, InvalidDataError, "are patterns to fsspec"),
+        ({"url": "{tmp}/base"}, InvalidDataError, "it lies among the sessions"),
+        ({"url": "file://{tmp}/link/out"}, InvalidDataError, "it lies among the sessions"),
+        ({"url": "sm://exports"}, InvalidDataError, "it lies among the sessions"),
+        ({"url": "dir::file://{tmp}/base"}, InvalidDataError, "'::' chains URLs"),
+        ({"url": ""}, InvalidDataError, "url must name a directory"),
+        ({"components": "html"}, InvalidDataError, r"give a list, \['html'\]"),
+        ({"url": "nonsense://x"}, StorageManagerError, "Protocol not known: nonsense"),
+    ],
+)
+async def test_bad_input_is_refused_and_nothing_written(
+    local: StorageManager, tmp_path: Path, wrong: dict[str, Any], kind: type[Exception], match: str
+) -> None:
+    await small(local, 1)
+    (tmp_path / "link").symlink_to(tmp_path / "base")
+    arguments = {"url": "{tmp}/out", **wrong}
+    arguments["url"] = arguments["url"].format(tmp=tmp_path)
+    with pytest.raises(kind, match=match) as caught:
+        await export_parquet(local, **arguments)
+    assert isinstance(caught.value, StorageManagerError)
+    assert caught.value.operation == "export"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "link"]
+
+
+async def test_a_target_among_the_sessions_of_a_bucket_is_refused(moto: Make, tmp_path: Path) -> None:
+    sm = moto(s3_prefix="p")
+    for url in (sm.url_for(), f"{sm.url_for()}/", f"{sm.url_for()}/out", sm.url_for().replace("s3:", "s3a:")):
+        with pytest.raises(InvalidDataError, match="it lies among the sessions"):
+            await export_parquet(sm, url)
+
+
+async def test_without_pyarrow_it_says_what_to_install(
+    local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(StorageManagerError, match=r'pip install "agent-storage-manager\[parquet\]"'):
+        await export_parquet(local, f"{tmp_path}/out")
+
+
+async def test_one_step_is_larger_than_a_row_group(local: StorageManager, tmp_path: Path) -> None:
+    await local.store_step_data("s", "t", "x" * 20_000_000, bytes(20_000_000))
+    await export_parquet(local, f"{tmp_path}/out", row_group_bytes=5000)
+    [row] = rows_of(f"{tmp_path}/out")
+    assert (len(row["html"]), row["screenshot"]) == (20_000_000, bytes(20_000_000))

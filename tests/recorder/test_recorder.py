@@ -1,0 +1,458 @@
+"""A recorder stores behind its agent, in order, and loses nothing in silence."""
+
+import asyncio
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage_manager import InvalidDataError, InvalidIdError, LocalStorageError, StorageManager, StorageManagerError
+from storage_manager import recorder as module
+from storage_manager.recorder import Recorder, record
+from tests.support.fake_pages import Still
+from tests.support.roots import Make
+
+CLICK = {"type": "click"}
+
+
+@pytest.fixture
+def base(local: StorageManager) -> Path:
+    """Where that place lies."""
+    return Path(local.url_for())
+
+
+@contextmanager
+def slow(sm: StorageManager) -> Iterator[Callable[[], None]]:
+    """A disk that does nothing before it is let go on."""
+    go_on = threading.Event()
+    sm.async_fs._workers.submit(go_on.wait)
+    try:
+        yield go_on.set
+    finally:
+        go_on.set()
+
+
+@contextmanager
+def gone(base: Path) -> Iterator[None]:
+    """A disk that is not there for a while."""
+    base.rename(base.with_name("away"))
+    try:
+        yield
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+        base.with_name("away").rename(base)
+
+
+async def stored(recorder: Recorder) -> None:
+    """Nothing waits any more."""
+    while recorder._storing and not recorder._storing.done():
+        await asyncio.wait([recorder._storing])
+
+
+def nothing_is_left() -> bool:
+    return asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_steps_are_stored_and_sealed(sm: StorageManager) -> None:
+    page = Still()
+    async with record(sm, "s") as recorder:
+        assert recorder.session_id == "s"
+        assert await recorder.step(page, CLICK, {"url": "mine", "note": 1}) == "step_000001"
+        assert await recorder.step(page) == "step_000002"
+    assert nothing_is_left()
+    first, second = [step.data async for step in sm.iter_steps(["s"], strict=True)]
+    assert (first.html, first.screenshot, first.action) == (page.html, b"\x89PNG1", CLICK)
+    assert first.metadata
+    assert (first.metadata["url"], first.metadata["note"], first.metadata["title"]) == ("mine", 1, "Still")
+    assert (second.screenshot, second.action) == (b"\x89PNG2", None)
+    manifest = json.loads(sm.fs.cat_file(f"{sm.url_for('s')}/_manifest.json"))
+    assert [name.partition("/")[0] for name in manifest["components"]] == ["step_000001"] * 4 + ["step_000002"] * 3
+
+
+async def test_a_session_goes_on(local: StorageManager) -> None:
+    for step_id in ("step_000007", "step_12", "step_0000123", "step_x00009", "other"):
+        await local.store_step_data("s", step_id, "x")
+    async with record(local, "s") as recorder:
+        assert await recorder.step(Still()) == "step_000008"
+    async with record(local, "s") as recorder:
+        assert await recorder.step(Still()) == "step_000009"
+
+
+async def test_a_session_of_other_digits_goes_on_with_them(local: StorageManager) -> None:
+    for step_id in ("step_008", "step_009", "other_1"):
+        await local.store_step_data("s", step_id, "x")
+    async with record(local, "s") as recorder:
+        assert await recorder.step(Still()) == "step_010"
+    await local.store_step_data("t", "step_9", "x")
+    async with record(local, "t") as recorder:
+        with pytest.raises(InvalidDataError, match="after which ids of 1 digits do not sort: record another"):
+            await recorder.step(Still())
+
+
+async def test_the_last_number_is_the_last(local: StorageManager) -> None:
+    await local.store_step_data("s", "step_999998", "x")
+    async with record(local, "s") as recorder:
+        assert await recorder.step(Still()) == "step_999999"
+        with pytest.raises(InvalidDataError, match="record another") as caught:
+            await recorder.step(Still())
+    assert caught.value.operation == "record"
+
+
+def test_an_id_is_refused_before_anything(local: StorageManager) -> None:
+    with pytest.raises(InvalidIdError, match="session_id") as caught:
+        record(local, "a/b")
+    assert caught.value.operation == "record"
+
+
+async def test_an_empty_block_is_no_session(local: StorageManager) -> None:
+    async with record(local, "s"):
+        pass
+    assert await local.list_sessions() == []
+
+
+async def test_a_block_that_adds_nothing_seals_what_is_there(local: StorageManager, base: Path) -> None:
+    await local.store_step_data("s", "t", "x")
+    async with record(local, "s"):
+        pass
+    assert (base / "s/_manifest.json").exists()
+
+
+async def test_a_step_outside_of_the_block_is_an_error(local: StorageManager) -> None:
+    recording = record(local, "s")
+    async with recording as recorder:
+        await recorder.step(Still())
+    with pytest.raises(InvalidDataError, match=r"inside of `async with record\(...\)`") as caught:
+        await recorder.step(Still())
+    assert caught.value.url == local.url_for("s")
+
+
+@pytest.mark.parametrize(
+    ("page", "action", "metadata", "match"),
+    [
+        (None, None, None, "no page"),
+        (Still(), {"a": {1}, "b": float("nan")}, None, r"action_data\['b'\]"),
+        (Still(), None, {"a": object()}, r"metadata\['a'\]"),
+        (Still(), [1], None, "action_data cannot be stored: a mapping"),
+    ],
+)
+async def test_what_cannot_be_stored_is_refused_at_once(
+    local: StorageManager, page: Still | None, action: Any, metadata: Any, match: str
+) -> None:
+    shots = page.shots if page else 0
+    async with record(local, "s") as recorder:
+        with pytest.raises(InvalidDataError, match=match) as caught:
+            await recorder.step(page, action, metadata)
+        assert caught.value.operation == "record"
+        assert await recorder.step(Still()) == "step_000001"
+    assert not page or page.shots == shots
+
+
+async def test_a_copy_is_taken_at_once(local: StorageManager) -> None:
+    page, action, metadata = Still(), {"type": "fill", "values": ["a"]}, {"tags": ["first"]}
+    async with record(local, "s") as recorder:
+        step = asyncio.ensure_future(recorder.step(page, action, metadata))
+        await asyncio.sleep(0)
+        action["values"].append("b")  # type: ignore[attr-defined]
+        metadata["tags"].clear()
+        await step
+    data = await local.retrieve_step_data("s", "step_000001")
+    assert data.action == {"type": "fill", "values": ["a"]}
+    assert data.metadata
+    assert data.metadata["tags"] == ["first"]
+
+
+async def test_storing_runs_behind_and_the_end_waits(local: StorageManager, base: Path) -> None:
+    with slow(local) as go_on:
+        recording = record(local, "s")
+        recorder = Recorder(local, "s", False)
+        recorder._number = 0  # its beginning lists the session, which this disk does not do either
+        recording._recorder = recorder  # type: ignore[attr-defined]
+        for number in range(1, 4):
+            assert await recorder.step(Still()) == f"step_{number:06d}"
+        assert not (base / "s").exists()
+        leaving = asyncio.ensure_future(recording.__aexit__(None, None, None))
+        await asyncio.wait([leaving], timeout=0.05)
+        assert not leaving.done()
+        go_on()
+        await leaving
+    assert len(await local.list_steps_for_session("s")) == 3
+    assert (base / "s/_manifest.json").exists()
+
+
+async def test_concurrent_steps_are_in_order(local: StorageManager) -> None:
+    """Also where the page of an earlier call takes longer to answer."""
+
+    class Slower(Still):
+        def __init__(self, turns: int) -> None:
+            super().__init__()
+            self.turns = turns
+
+        async def content(self) -> str:
+            for _ in range(self.turns):
+                await asyncio.sleep(0)
+            return self.html
+
+    async with record(local, "s") as recorder:
+        steps = [recorder.step(Slower(30 - number), {"number": number}) for number in range(1, 30)]
+        assert await asyncio.gather(*steps) == [f"step_{number:06d}" for number in range(1, 30)]
+    actions = [step.data.action async for step in local.iter_steps(["s"])]
+    assert actions == [{"number": number} for number in range(1, 30)]
+
+
+async def test_what_waits_is_bounded(local: StorageManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that finds no room waits for it; cancelled, it has used no number."""
+    monkeypatch.setattr(module, "BEHIND", 2)
+    async with record(local, "s") as recorder:
+        with slow(local):
+            await recorder.step(Still())
+            await recorder.step(Still())
+            third = asyncio.ensure_future(recorder.step(Still(), {"is": "third"}))
+            await asyncio.wait([third], timeout=0.05)
+            assert not third.done()
+            assert len(recorder._waiting) == 2
+            third.cancel()
+            await asyncio.wait([third])
+            assert third.cancelled()
+        assert await recorder.step(Still(), CLICK) == "step_000003"
+    assert (await local.retrieve_step_data("s", "step_000003")).action == CLICK
+
+
+async def test_a_step_that_waits_when_the_block_ends_is_told(
+    local: StorageManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEHIND", 1)
+    async with record(local, "s") as recorder:
+        with slow(local):
+            await recorder.step(Still())
+            late = asyncio.ensure_future(recorder.step(Still()))
+            await asyncio.wait([late], timeout=0.05)
+    with pytest.raises(InvalidDataError, match="not being recorded"):
+        await late
+    assert await local.list_steps_for_session("s") == ["step_000001"]
+
+
+async def test_the_next_step_tells_which_were_not_stored(
+    local: StorageManager, base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = Still()
+    async with record(local, "s") as recorder:
+        with gone(base):
+            await recorder.step(page)
+            await recorder.step(page)
+            await stored(recorder)
+        with pytest.raises(
+            LocalStorageError, match="not stored of the session s: step_000001, step_000002: "
+        ) as caught:
+            await recorder.step(page)
+        assert page.shots == 2
+        assert await recorder.step(page, CLICK) == "step_000003"
+    assert (caught.value.operation, caught.value.url) == ("record", local.url_for("s", "step_000001"))
+    assert isinstance(caught.value.__cause__, LocalStorageError)
+    assert await local.list_steps_for_session("s") == ["step_000003"]
+    assert not (base / "s/_manifest.json").exists()  # by which a session with two steps lost would be whole
+    assert "not sealed, as not all of its steps were stored" in caplog.text
+
+
+async def test_the_end_tells_which_were_not_stored_and_seals_nothing(local: StorageManager, base: Path) -> None:
+    with pytest.raises(LocalStorageError, match="step_000001: "):
+        async with record(local, "s") as recorder:
+            with gone(base):
+                await recorder.step(Still())
+                await stored(recorder)
+            with slow(local):
+                await recorder._put(module.StepData("after"))
+    assert nothing_is_left()
+    assert await local.list_steps_for_session("s") == ["step_000002"]
+    assert not (base / "s/_manifest.json").exists()
+
+
+async def test_a_bucket_that_is_gone_is_told(moto: Make) -> None:
+    sm = moto()
+    with pytest.raises(StorageManagerError, match=r"step_000001.*NoSuchBucket"):
+        async with sm, record(sm, "s") as recorder:
+            sm.fs.rmdir(sm.url_for().removeprefix("s3://"))
+            await asyncio.gather(recorder.step(Still()), recorder.step(Still()))
+
+
+async def test_the_agents_error_passes_and_all_is_stored(local: StorageManager, base: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with record(local, "s") as recorder:
+            await recorder.step(Still())
+            await recorder.step(Still())
+            raise ZeroDivisionError
+    assert len(await local.list_steps_for_session("s")) == 2
+    assert not (base / "s/_manifest.json").exists()
+
+
+async def end_with(error: type[BaseException], local: StorageManager, base: Path) -> None:
+    """A block whose only step is not stored, and that ends so."""
+    async with record(local, "s") as recorder:
+        with gone(base):
+            await recorder.step(Still())
+            await stored(recorder)
+        raise error
+
+
+async def test_an_error_of_storing_has_the_agents_as_context(local: StorageManager, base: Path) -> None:
+    with pytest.raises(LocalStorageError, match="step_000001") as caught:
+        await end_with(ZeroDivisionError, local, base)
+    assert isinstance(caught.value.__context__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, KeyboardInterrupt])
+async def test_a_cancellation_stays_one(local: StorageManager, base: Path, kind: type[BaseException]) -> None:
+    with pytest.raises(kind) as caught:
+        await end_with(kind, local, base)
+    assert isinstance(caught.value.__cause__, LocalStorageError)
+    assert not (base / "s").exists()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_cancelled_while_it_leaves_it_stores_all_the_same(local: StorageManager, base: Path, fails: bool) -> None:
+    causes: list[BaseException | None] = []
+    ready = asyncio.Event()
+
+    async def agent() -> None:
+        try:
+            async with record(local, "s") as recorder:
+                if fails:
+                    with gone(base):
+                        await recorder.step(Still())
+                        await stored(recorder)
+                await recorder._put(module.StepData("second"))
+                await recorder._put(module.StepData("third"))
+                ready.set()
+        except asyncio.CancelledError as error:
+            causes.append(error.__cause__)
+            raise
+
+    local.async_fs  # noqa: B018 (opened here)
+    running = asyncio.ensure_future(agent())
+    await ready.wait()
+    with slow(local) as go_on:
+        await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait([running], timeout=0.05)
+        assert not running.done()
+        go_on()
+        await asyncio.wait([running])
+    assert running.cancelled()
+    assert [isinstance(cause, LocalStorageError) for cause in causes] == [fails]
+    assert len(await local.list_steps_for_session("s")) == 2
+    assert not (base / "s/_manifest.json").exists()
+    assert nothing_is_left()
+
+
+async def test_a_loop_that_cancels_everything_loses_nothing(local: StorageManager) -> None:
+    async with record(local, "s") as recorder:
+        with slow(local):
+            for _ in range(3):
+                await recorder.step(Still())
+            assert recorder._storing
+            recorder._storing.cancel()
+            await asyncio.sleep(0)
+    assert len(await local.list_steps_for_session("s")) == 3
+
+
+async def test_a_loop_that_ends_while_the_block_ends_loses_nothing(local: StorageManager) -> None:
+    ready, held = asyncio.Event(), ExitStack()
+
+    async def agent() -> None:
+        async with record(local, "s") as recorder:
+            go_on.append(held.enter_context(slow(local)))
+            for _ in range(4):
+                await recorder.step(Still())
+            ready.set()
+
+    go_on: list[Callable[[], None]] = []
+    running = asyncio.ensure_future(agent())
+    with held:
+        await ready.wait()
+        await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:  # as asyncio.run does it
+            task.cancel()
+        await asyncio.sleep(0)
+        go_on[0]()
+        await asyncio.wait([running])
+    assert running.cancelled()
+    assert len(await local.list_steps_for_session("s")) == 4
+
+
+async def test_nothing_captured_and_nothing_done_is_an_error(local: StorageManager) -> None:
+    asked = 0
+
+    class Gone(Still):
+        async def content(self) -> str:
+            nonlocal asked
+            asked += 1
+            raise RuntimeError("The page has been closed.")
+
+        screenshot = content  # type: ignore[assignment]
+
+        def is_closed(self) -> bool:
+            return True
+
+    async with record(local, "s") as recorder:
+        with pytest.raises(StorageManagerError, match=r"page has been closed \(record a page that is open") as caught:
+            await recorder.step(Gone(), None, {"note": 1})
+        assert caught.value.operation == "record"
+        assert asked == 2  # once, and once for the screenshot: it says itself that it is closed
+        assert await recorder.step(Gone(), CLICK, {"note": 1}) == "step_000001"
+    data = await local.retrieve_step_data("s", "step_000001")
+    assert data.action == CLICK
+    assert data.metadata
+    assert data.metadata["note"] == 1
+    assert data.metadata["not_captured"] == dict.fromkeys(("html", "screenshot"), "The page has been closed.")
+
+
+async def test_a_secret_is_in_no_error(base: Path) -> None:
+    sm = StorageManager(local_base_path=base, redact=["hunter2"])
+
+    class Gone(Still):
+        async def content(self) -> str:
+            raise RuntimeError("no page at https://a.test/?q=hunter2")
+
+        screenshot = content  # type: ignore[assignment]
+
+    async with record(sm, "s") as recorder:
+        with pytest.raises(StorageManagerError, match=r"q=\[redacted\]"):
+            await recorder.step(Gone())
+        with pytest.raises(InvalidDataError, match=r"action_data\['\[redacted\]'\] cannot be stored") as caught:
+            await recorder.step(Still(), {"hunter2": object()})
+        assert "hunter2" not in str(caught.value)
+        assert caught.value.__context__ is None
+
+
+async def test_a_redactor_that_fails_repeats_nothing(base: Path) -> None:
+    """As one may that has only ever seen whole steps."""
+    sm = StorageManager(local_base_path=base, redact=lambda step: step._replace(action={**step.action}))  # type: ignore[dict-item]
+    async with record(sm, "s") as recorder:
+        with pytest.raises(InvalidDataError, match="redact failed") as caught:
+            await recorder.step(Still(), {"hunter2": object()})
+    error: BaseException | None = caught.value
+    while error:
+        assert "hunter2" not in str(error)
+        error = error.__cause__ or error.__context__
+
+
+async def test_a_secret_is_nowhere(base: Path) -> None:
+    secret = "hunter2 & <co>"
+    sm = StorageManager(local_base_path=base, redact=[secret])
+    page = Still()
+    page.html, page.url = "<p>hunter2 &amp; &lt;co&gt;</p>", "https://example.com/?q=hunter2+%26+%3Cco%3E"
+
+    async def title() -> str:
+        raise RuntimeError(f"no title for {secret}")
+
+    page.title = title  # type: ignore[method-assign]
+    async with record(sm, "s") as recorder:
+        await recorder.step(page, {"value": secret}, {"note": secret})
+    stored = {path.name: path.read_bytes() for path in base.rglob("*") if path.is_file()}
+    assert len(stored) == 5
+    assert not any(b"hunter2" in data for data in stored.values())
+    assert sum(data.count(b"[redacted]") for data in stored.values()) == 5

@@ -1,0 +1,43 @@
+"""The Python of the documentation, as it is printed."""
+
+import ast
+import asyncio
+import inspect
+import re
+import textwrap
+from collections.abc import Iterable
+from typing import Any
+
+from tests.support import ROOT
+
+DOCS = ROOT / "docs"
+BLOCK = re.compile(r"^( *)\.\. code-block:: python\n\n((?:\1 {3,}.*\n|\n)+)", re.MULTILINE)
+
+
+def text(page: str) -> str:
+    return (DOCS / f"{page}.rst").read_text(encoding="utf-8")
+
+
+def blocks(source: str) -> list[str]:
+    return [textwrap.dedent(code) for _, code in BLOCK.findall(source)]
+
+
+def begun(code: str, page: str, names: dict[str, Any]) -> Any:
+    """What has to be awaited of a block, which leaves its names behind; as `python -m asyncio` takes it."""
+    return eval(compile(code, f"docs/{page}.rst", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+
+
+def run_each(page: str, codes: Iterable[str], names: dict[str, Any]) -> dict[str, Any]:
+    """Some of a page's Python, each block in a loop of its own; gives the names that it has left."""
+    for code in codes:
+        if inspect.isawaitable(result := begun(code, page, names)):
+            asyncio.run(result)  # type: ignore[arg-type]
+    return names
+
+
+async def run(page: str, source: str, names: dict[str, Any]) -> dict[str, Any]:
+    """All Python of a page, in this loop; gives the names that it has left."""
+    for code in blocks(source):
+        if inspect.isawaitable(result := begun(code, page, names)):
+            await result
+    return names

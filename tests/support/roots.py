@@ -1,0 +1,84 @@
+"""The places that the suite runs on: local disk, S3 through moto, and any real endpoint that is named.
+
+SM_TEST_S3_ENDPOINT, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, adds a real S3 server;
+`eval "$(python3 tests/support/ceph_s3.py start DIR)"` starts one. No test touches the user's own AWS configuration.
+"""
+
+import _thread
+import asyncio
+import os
+import uuid
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+from moto.moto_server.werkzeug_app import create_backend_app
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+
+from storage_manager import StorageManager
+from storage_manager.backends.s3 import S3Backend
+
+REAL_ENDPOINT = os.environ.get("SM_TEST_S3_ENDPOINT")
+REAL_KEYS = {name: os.environ.get(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+MOTO_KEYS = {"AWS_ACCESS_KEY_ID": "testkey", "AWS_SECRET_ACCESS_KEY": "testsecret"}
+needs_real_s3 = pytest.mark.skipif(
+    not REAL_ENDPOINT, reason='eval "$(python3 tests/support/ceph_s3.py start DIR)" starts a server'
+)
+ENGINES = ("s3fs", "obstore")
+
+Make = Callable[..., StorageManager]
+
+
+class Request(NamedTuple):
+    """One request as the server saw it."""
+
+    method: str
+    path: str
+    query: str
+    content_type: str
+
+
+class Recorder:
+    """The fake S3 server, writing down every request that reaches it."""
+
+    def __init__(self) -> None:
+        self.app = create_backend_app("s3")
+        self.requests: list[Request] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        names = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "CONTENT_TYPE")
+        self.requests.append(Request(*(environ.get(name, "") for name in names)))
+        return self.app(environ, start_response)
+
+
+class Continuing(WSGIRequestHandler):
+    """Answers `Expect: 100-continue` at once, which every PUT of botocore asks for."""
+
+    protocol_version = "HTTP/1.1"
+
+
+class Server(ThreadedWSGIServer):
+    """A thread for each connection, of which `threading` does not know: coverage would watch it, for a tenth of all."""
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        _thread.start_new_thread(self.process_request_thread, (request, client_address))
+
+
+def managers_at(endpoint: str, monkeypatch: pytest.MonkeyPatch, **keys: str) -> Make:
+    """Managers for one new bucket there; the engine is that of SM_S3_ENGINE."""
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    bucket = make_bucket(endpoint)
+    return lambda **kwargs: StorageManager(**{"s3_bucket_name": bucket, "s3_endpoint_url": endpoint, **kwargs})
+
+
+def make_bucket(endpoint: str) -> str:
+    """A new bucket, through s3fs; the keys are in the environment."""
+    name = f"sessions-{uuid.uuid4().hex}"
+
+    async def create() -> None:
+        fs = S3Backend(asynchronous=True, endpoint_url=endpoint, client_kwargs={"region_name": "us-east-1"})
+        await fs._call_s3("create_bucket", Bucket=name)
+
+    asyncio.run(create())
+    return name

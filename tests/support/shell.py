@@ -1,0 +1,66 @@
+"""The command line as a user has it: real processes, with their exit codes and output."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from tests.support import ROOT
+
+SM = [sys.executable, "-W", "error", "-m", "storage_manager"]
+SAMPLE = ROOT / "examples/sessions"
+LIMIT = 50  # seconds, for what should take one
+
+
+class Done(NamedTuple):
+    """What a process left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+def sm(*args: object, **kwargs: Any) -> Done:
+    """Run a command; stdin is no terminal."""
+    options = {"stdin": subprocess.DEVNULL, "capture_output": True, "timeout": LIMIT, "text": True, **kwargs}
+    done = subprocess.run([*SM, *map(str, args)], check=False, **options)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def on_terminal(*args: object, typed: bytes = b"", **env: str) -> Done:
+    """Run a command whose stdin and stderr are a terminal; what it shows there is `err`."""
+    ours, theirs = pty.openpty()
+    os.write(ours, typed)
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **env}
+    with subprocess.Popen(
+        [*SM, *map(str, args)], stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, env=env
+    ) as process:
+        os.close(theirs)
+        shown = _until_closed(ours)
+        assert process.stdout
+        out = process.stdout.read().decode()
+    os.close(ours)
+    return Done(process.returncode, out, shown.decode())
+
+
+def _until_closed(terminal: int) -> bytes:
+    shown = b""
+    while True:
+        try:
+            shown += os.read(terminal, 65536)
+        except OSError:  # how Linux says that the other side is closed
+            return shown
+
+
+def has_colour(text: str) -> bool:
+    """True where an escape sets a colour (ECMA-48, SGR 30 to 49 and 90 to 107)."""
+    numbers = [int(n) for escape in re.findall(r"\x1b\[([0-9;]*)m", text) for n in escape.split(";") if n]
+    return any(30 <= number < 50 or 90 <= number < 108 for number in numbers)
+
+
+def lines(text: str) -> Sequence[str]:
+    """Its lines, with runs of blanks as one."""
+    return [" ".join(line.split()) for line in text.splitlines()]
