@@ -16,6 +16,7 @@ import fsspec.asyn
 import pytest
 
 from storage_manager import StorageManager
+from storage_manager.backends.base import Backend
 from tests.support.answers import Answering, Answers
 from tests.support.roots import (
     ENGINES,
@@ -34,18 +35,32 @@ from tests.support.roots import (
 MEMORY = "/dev/shm"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--thorough`."""
+    parser.addoption("--thorough", action="store_true", help="Also run the tests that are marked thorough.")
+
+
 def pytest_configure() -> None:
-    """The thread of fsspec stays for good: it starts here, where coverage watches what starts."""
+    """Start the thread of fsspec here, because it never ends: coverage then watches what it runs."""
     fsspec.asyn.get_loop()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out thorough tests, unless `--thorough`, `-m` or a test's own id asks for them."""
+    if config.option.thorough or config.option.markexpr or any("::" in argument for argument in config.args):
+        return
+    thorough = [item for item in items if item.get_closest_marker("thorough")]
+    config.hook.pytest_deselected(items=thorough)
+    items[:] = [item for item in items if not item.get_closest_marker("thorough")]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Coverage does not watch a test that is marked `no_cover`, nor its processes: it takes a third of their time.
+    """Switch coverage off during a thorough test, also in its processes: it takes a third of the time.
 
-    So are those marked that do again, at other moments or with other data, what tests that are watched do.
+    The other tests cover every branch without it.
     """
-    if item.get_closest_marker("no_cover") is None:
+    if item.get_closest_marker("thorough") is None:
         return (yield)
     trace, threads = sys.gettrace(), threading.gettrace()
     with pytest.MonkeyPatch.context() as patch:
@@ -58,6 +73,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         finally:
             sys.settrace(trace)
             threading.settrace(threads)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry at once. test_base.py tests the real waits."""
+    monkeypatch.setattr(Backend, "backoff_seconds", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +175,7 @@ def local(tmp_path: Path) -> StorageManager:
 
 
 _S3 = [pytest.param(("moto", name), id=f"moto-{name}") for name in ENGINES]
-_AGAIN = (needs_real_s3, pytest.mark.no_cover)
+_AGAIN = (needs_real_s3, pytest.mark.thorough)
 _REAL_S3 = [pytest.param(("real", name), id=f"real-{name}", marks=_AGAIN) for name in ENGINES]
 
 

@@ -31,7 +31,7 @@ class TestMoto(StorageManagerTests):
 
 
 @needs_real_s3
-@pytest.mark.no_cover
+@pytest.mark.thorough
 class TestRealS3(StorageManagerTests):
     @pytest.fixture
     def storage(self, real_s3: Make) -> StorageManager:

@@ -14,7 +14,7 @@ from tests.support.roots import MOTO_KEYS, make_bucket
 from tests.support.shell import SAMPLE, lines, sm
 from tests.support.traces import FIRST, action, header, write_zip
 
-PLACES = ["local", pytest.param("obstore", marks=pytest.mark.no_cover)]
+PLACES = ["local", pytest.param("obstore", marks=pytest.mark.thorough)]
 STEP = SAMPLE / "harbour-books/step_000001"
 FILES = {row.name: row.filename for row in COMPONENTS}
 SIZE = sum(file.stat().st_size for file in SAMPLE.glob("*/*/*"))
@@ -42,7 +42,7 @@ async def overwrite(root: str, name: str, data: bytes) -> None:
         await storage.async_fs.write_files([File(f"{root}/{name}", data, "text/plain")])
 
 
-@pytest.mark.parametrize("root", ["local", pytest.param("s3fs", marks=pytest.mark.no_cover)], indirect=True)
+@pytest.mark.parametrize("root", ["local", pytest.param("s3fs", marks=pytest.mark.thorough)], indirect=True)
 async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     at = ("--root", root)
     step = f"{root}/harbour-books/step_000001"

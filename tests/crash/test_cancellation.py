@@ -21,7 +21,7 @@ from storage_manager.backends.s3 import S3Backend
 from tests.support import whole
 from tests.support.roots import ENGINES, MOTO_KEYS, managers_at
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.thorough
 
 POINTS = 8  # for each operation on each backend
 CHANGING = {"PUT", "POST", "DELETE"}

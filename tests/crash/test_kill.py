@@ -21,7 +21,7 @@ from storage_manager.backends.base import STAGING_PREFIX
 from storage_manager.integrity import sweep
 from tests.support import ROOT, whole
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.thorough
 
 ROUNDS = int(os.environ.get("SM_TEST_CRASH_ROUNDS", "100"))
 MOST = 12  # stores that return before the kill: half of those that a writer does

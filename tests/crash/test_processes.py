@@ -15,7 +15,7 @@ import pytest
 from storage_manager import Step, StorageManager
 from tests.support import ROOT, whole
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.thorough
 
 Make = Callable[..., StorageManager]
 

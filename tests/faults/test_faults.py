@@ -22,7 +22,7 @@ from storage_manager import S3ConfigError, S3OperationError, StepData, StorageMa
 from storage_manager.layout import COMPONENTS, ComponentSpec
 from tests.support.proxy import FAULTS, Proxy
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.thorough
 
 Make = Callable[..., StorageManager]
 

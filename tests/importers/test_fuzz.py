@@ -27,7 +27,7 @@ from tests.support.traces import (
     write_zip,
 )
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.thorough
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 

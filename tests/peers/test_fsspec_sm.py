@@ -8,7 +8,7 @@ from storage_manager.protocol import SessionFileSystem
 from tests.support.fsspec_suite import Suite
 from tests.support.roots import MOTO_KEYS, managers_at
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.thorough
 
 
 class SessionSuite(Suite):

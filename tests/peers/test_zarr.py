@@ -15,7 +15,7 @@ from zarr.testing.store import StoreTests  # noqa: E402
 
 from storage_manager.backends.local import LocalBackend  # noqa: E402
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.thorough
 
 
 class TestFsspecStore(StoreTests[FsspecStore, cpu.Buffer]):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from storage_manager import StepData
 from storage_manager.redaction import redact_secrets
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.thorough
 
 MASK = "[redacted]"
 ENCODINGS: list[Callable[[str], str]] = [

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from storage_manager import InvalidIdError, Step, StepData, StorageManager
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.thorough
 
 # None names a directory that exists outside of the place: a check that is broken fails here, and harms nothing.
 HOSTILE = [

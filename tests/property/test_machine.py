@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from storage_manager import LocalStorageError, S3OperationError, Step, StepData, StorageManager, StorageManagerError
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.thorough
 
 PROPERTY = settings.get_profile("property")
 At = Callable[[str], StorageManager]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from storage_manager import StepData, StorageManager
 from storage_manager.layout import COMPONENTS
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.thorough
 
 PROPERTY = settings(
     settings.get_profile("property"),

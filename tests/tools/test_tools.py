@@ -17,7 +17,7 @@ from storage_manager import StorageManager
 from tests.support.roots import Request
 from tests.support.tools_page import blocks, recorded, run
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.thorough
 
 Snippets = Callable[[str], dict[str, Any]]
 Rows = list[dict[str, Any]]

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Page
 from storage_manager import StorageManager
 from storage_manager.viewer import render_session, serve
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.thorough
 
 AXE = os.environ.get("SM_TEST_AXE")
 RUN = """async () => (await axe.run(document, { iframes: false })).violations

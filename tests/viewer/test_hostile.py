@@ -26,7 +26,7 @@ from tests.support.hostile_pages import (
 )
 from tests.support.trap import Trap, trap
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.thorough
 
 # What the tests count on: which frames have loaded, and what the viewer's own page is like.
 PREPARE = """() => {
