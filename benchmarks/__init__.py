@@ -1,1 +1,1 @@
-"""What the library costs beside its peers: same work, same machine, interleaved. `python -m benchmarks -h`."""
+"""Compare the cost of this library with others: same work, same machine, in turns. `python -m benchmarks -h`."""

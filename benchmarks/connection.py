@@ -1,4 +1,4 @@
-"""HTTP/1.1 as the endpoint of the benchmarks speaks it, with or without TLS below: requests in, answers out."""
+"""Read HTTP/1.1 requests and send answers, for the endpoint of the benchmarks, with or without TLS."""
 
 import asyncio
 import math
@@ -9,11 +9,11 @@ from urllib.parse import parse_qsl, unquote
 
 __all__ = ["Answer", "Connection", "Request"]
 
-_END = b"\r\n0\r\n\r\n"  # of a body in chunks, behind the line before it
+_END = b"\r\n0\r\n\r\n"  # the end of the last line and of a chunked body
 
 
 class Request(NamedTuple):
-    """One request, decoded."""
+    """One decoded request."""
 
     method: str
     bucket: str
@@ -24,7 +24,7 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One answer; a HEAD is told the length of the body, and gets none."""
+    """One answer. For a HEAD, only the length of the body is sent."""
 
     status: str = "200 OK"
     body: bytes = b""
@@ -33,32 +33,32 @@ class Answer(NamedTuple):
 
 
 class Service(Protocol):
-    """What answers requests, after so many seconds."""
+    """An object that answers requests; the answer is sent after `latency` seconds."""
 
     latency: float
 
     def answer(self, request: Request) -> Answer:
-        """What it says."""
+        """Return the answer to a request."""
 
 
 class Connection(asyncio.Protocol):
-    """HTTP/1.1 for one client: a request at a time, as S3's clients do not pipeline."""
+    """The connection of one client. It handles one request at a time, because S3 clients do not pipeline."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
         self.parts: list[bytes] = []
-        self.missing = 0.0  # bytes until the request under way is complete; infinite for a body in chunks
-        self.tail = b""  # the last bytes of the request under way
+        self.missing = 0.0  # bytes until the current request is complete; infinite for a chunked body
+        self.tail = b""  # the last bytes of the current request
         self.head: tuple[str, str, dict[bytes, bytes]] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where answers go."""
+        """Remember the transport, which sends the answers."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.set_write_buffer_limits(high=1 << 22)
 
     def data_received(self, data: bytes) -> None:
-        """Collect a request; answer it when its last byte is here."""
+        """Collect the bytes of a request, and answer it when its last byte has arrived."""
         if self.head is None:
             self.parts.append(data)
             data = self._begin(b"".join(self.parts))
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
             self._end(b"".join(self.parts))
 
     def _begin(self, data: bytes) -> bytes:
-        """Read the head if all of it is there; what is left belongs to the body."""
+        """Read the head if it is complete. Return the remaining bytes, which belong to the body."""
         end = data.find(b"\r\n\r\n")
         if end < 0:
             self.parts = [data]
@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
         method, target, _ = first.decode("latin-1").split(" ")
         self.head, self.tail = (method, target, headers), b"\r\n"
-        # botocore sends a checksum behind the body, and so chunks, where TLS lets it leave the body unsigned
+        # Over TLS, botocore does not sign the body. It sends a checksum after it instead, and therefore uses chunks.
         self.missing = math.inf if b"transfer-encoding" in headers else int(headers.get(b"content-length", 0))
         if b"expect" in headers:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -120,7 +120,10 @@ def _decoded(method: str, target: str, headers: dict[bytes, bytes], body: bytes)
 
 
 def _unchunked(body: bytes) -> bytes:
-    """The content of a body in chunks, HTTP's or `aws-chunked`: a size in hex, so many bytes, until a size of 0."""
+    """Return the content of a chunked body, in the encoding of HTTP or `aws-chunked`.
+
+    Each chunk is its size in hexadecimal digits and then its bytes. A chunk of size 0 ends the body.
+    """
     parts: list[bytes] = []
     start = 0
     while True:

@@ -1,7 +1,7 @@
-"""What every contestant does, so that all do the same work; each is the good user of one library.
+"""The operations of every contestant, so that all do the same work. Each contestant uses one library, and uses it well.
 
-A contestant lives in a process of its own and has one root. Its methods block; those of an asynchronous library
-run on one event loop, which `watched` watches.
+A contestant lives in a process of its own and has one root. Its methods block. An asynchronous library runs on one
+event loop, and `watch_loop` measures how long the loop stalls.
 """
 
 import asyncio
@@ -13,76 +13,76 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from benchmarks.steps import STEP, StepData, in_flight, read_ahead
 
-__all__ = ["READ_AHEAD", "Asynchronous", "Contestant", "Place", "Synchronous", "watched"]
+__all__ = ["READ_AHEAD", "Asynchronous", "Contestant", "Location", "Synchronous", "watch_loop"]
 
-READ_AHEAD = 16  # steps, in iterations
+READ_AHEAD = 16  # steps that an iteration reads ahead
 BUCKET = "benchmark"
-IDLE = 0.5  # seconds at most for which an idle loop is watched, for comparison
+IDLE = 0.5  # an idle loop is watched for at most this many seconds, for comparison
 
 Out = TypeVar("Out")
 
 
-class Place(NamedTuple):
-    """Where the work is done: a directory, or an S3 endpoint, with the credentials that the environment has."""
+class Location(NamedTuple):
+    """A directory, or an S3 endpoint whose credentials are in the environment. All work is done there."""
 
     directory: str
     endpoint: str | None = None
     bucket: str = BUCKET
-    authority: str | None = None  # the file that certifies the endpoint; None where the system's do, or without TLS
+    authority: str | None = None  # the CA file of the endpoint; None without TLS, or to use the CAs of the system
 
 
 class Contestant(ABC):
-    """One library, used well; `root` is a directory, or a prefix in the bucket."""
+    """One library, used well. `root` is a directory, or a prefix in the bucket."""
 
     name: ClassVar[str]
-    stall = 0.0  # seconds, of the last call that was watched
+    stall = 0.0  # seconds that the loop stalled in the last call that was watched
 
-    def __init__(self, place: Place, root: str) -> None:
-        self.place = place
+    def __init__(self, location: Location, root: str) -> None:
+        self.location = location
         self.root = root
 
-    def open(self) -> None:  # noqa: B027 - most need none
-        """Connect; not measured."""
+    def open(self) -> None:  # noqa: B027 - most contestants need no connection
+        """Connect. This is not measured."""
 
     @abstractmethod
     def store(self, session: str, steps: Sequence[str], count: int) -> int:
-        """Store steps, so many in flight; how many."""
+        """Store steps, `count` in flight. Return how many were stored."""
 
     @abstractmethod
     def retrieve(self, session: str, steps: Sequence[str], count: int) -> int:
-        """Retrieve and decode steps, so many in flight; how many."""
+        """Retrieve and decode steps, `count` in flight. Return how many were retrieved."""
 
     @abstractmethod
     def fetch(self, session: str, step: str) -> StepData:
-        """One step, for comparison."""
+        """Return one step, to compare it with what was stored."""
 
     @abstractmethod
     def list_sessions(self) -> int:
-        """The ids of all sessions, sorted, as a list; how many."""
+        """List the ids of all sessions, sorted. Return how many there are."""
 
     @abstractmethod
     def list_steps(self, session: str) -> int:
-        """The ids of a session's steps, sorted, as a list; how many."""
+        """List the ids of a session's steps, sorted. Return how many there are."""
 
     @abstractmethod
     def delete(self, session: str) -> int:
-        """Delete a session with all that is in it; 0."""
+        """Delete a session with everything in it. Return 0."""
 
     @abstractmethod
     def iterate(self, session: str) -> int:
-        """Retrieve a session's steps in order, holding only so many in memory; how many."""
+        """Retrieve a session's steps in order, with only READ_AHEAD in memory. Return how many were retrieved."""
 
     def count(self, session: str) -> int:
-        """How many steps a session has that may not be there; only the limits are asked to."""
+        """Return how many steps a session has; 0 if it does not exist. Only the limit needs this."""
         raise NotImplementedError
 
     def fill(self, sessions: int, steps: int) -> int:
-        """Store the metadata alone of so many sessions of so many steps; only the limits are asked to."""
+        """Store only metadata: `sessions` sessions of `steps` steps each. Return 0. Only the limit needs this."""
         raise NotImplementedError
 
 
 class Synchronous(Contestant):
-    """A library that blocks: one step after the other, whatever the number in flight."""
+    """A library that blocks. It handles one step after the other, and ignores the number in flight."""
 
     @abstractmethod
     def put(self, session: str, step: str, data: StepData) -> None:
@@ -90,7 +90,7 @@ class Synchronous(Contestant):
 
     @abstractmethod
     def names(self, *session: str) -> list[str]:
-        """The sorted names of the directories in the root or in a session."""
+        """Return the sorted names of the directories in the root or in a session."""
 
     def store(self, session: str, steps: Sequence[str], count: int) -> int:
         for step in steps:
@@ -111,7 +111,7 @@ class Synchronous(Contestant):
 
 
 class Asynchronous(Contestant):
-    """A library for asyncio, or one that blocks and is used from asyncio through threads."""
+    """A library for asyncio, or a library that blocks and is used from asyncio through threads."""
 
     loop: ClassVar[asyncio.AbstractEventLoop | None] = None
     watching = False
@@ -126,17 +126,17 @@ class Asynchronous(Contestant):
 
     @abstractmethod
     async def names(self, *session: str) -> list[str]:
-        """The sorted names of the directories in the root or in a session."""
+        """Return the sorted names of the directories in the root or in a session."""
 
     @abstractmethod
     async def remove(self, session: str) -> None:
         """Delete a session."""
 
     async def connect(self) -> None:
-        """What needs the running loop."""
+        """Connect, if this needs the running loop."""
 
     def run(self, work: Coroutine[Any, Any, Out]) -> Out:
-        """To its end, on the one loop of this process."""
+        """Run the coroutine to its end, on the one loop of this process."""
         loop = Asynchronous.loop = Asynchronous.loop or asyncio.new_event_loop()
         if not self.watching:
             return loop.run_until_complete(work)
@@ -175,13 +175,13 @@ class Asynchronous(Contestant):
             return len([None async for _ in steps])
 
     async def steps(self, session: str) -> AsyncGenerator[object, None]:
-        """A session's steps in order."""
+        """Yield a session's steps in order."""
         async for step in read_ahead(lambda step: self.get(session, step), await self.names(session), READ_AHEAD):
             yield step
 
 
-async def watched(work: Coroutine[Any, Any, Out]) -> tuple[Out, float]:
-    """What the work gives, and the longest time, in seconds, for which the loop did not come round meanwhile."""
+async def watch_loop(work: Coroutine[Any, Any, Out]) -> tuple[Out, float]:
+    """Return the result of the work, and the longest time, in seconds, that the event loop was blocked meanwhile."""
     task, longest, before = asyncio.ensure_future(work), 0.0, time.perf_counter()
     while not task.done():
         await asyncio.sleep(0)
@@ -192,6 +192,6 @@ async def watched(work: Coroutine[Any, Any, Out]) -> tuple[Out, float]:
 
 async def _stall_above_idle(work: Coroutine[Any, Any, Out]) -> tuple[Out, float]:
     start = time.perf_counter()
-    result, longest = await watched(work)
-    _, idle = await watched(asyncio.sleep(min(IDLE, time.perf_counter() - start)))
+    result, longest = await watch_loop(work)
+    _, idle = await watch_loop(asyncio.sleep(min(IDLE, time.perf_counter() - start)))
     return result, max(0.0, longest - idle)

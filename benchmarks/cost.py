@@ -1,7 +1,7 @@
-"""What a hundred million steps take and cost on S3, from the requests that were counted and the times measured.
+"""Compute time and cost of a hundred million steps on S3, from the counted requests and the measured times.
 
-List prices of S3 Standard in us-east-1 and us-west-2, https://aws.amazon.com/s3/pricing/, as of 2026-11: without
-volume discounts, taxes and traffic out of the region. Check them before you rely on them.
+The prices are list prices of S3 Standard in us-east-1 and us-west-2, https://aws.amazon.com/s3/pricing/, as of 2026-11.
+They are without volume discounts, taxes and traffic out of the region. Check them before you rely on them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,20 +15,20 @@ __all__ = ["PRICES", "Cost", "costs", "storage_cost"]
 
 STEPS = 100_000_000
 PER_SESSION = 250  # steps
-# Dollars for a request. DELETE is free; that DeleteObjects, a POST, is billed as one is our reading.
+# Dollars for a request. DELETE is free. We assume that DeleteObjects, which is a POST, is billed like DELETE.
 PRICES: Mapping[str, float] = {"PUT": 5e-6, "LIST": 5e-6, "GET": 0.4e-6, "HEAD": 0.4e-6, "DeleteObjects": 0.0}
-MONTH = 0.023  # dollars for keeping a GB, of 10^9 bytes, for a month; the first 50 TB
+MONTH = 0.023  # dollars to keep a GB (10^9 bytes) for a month; the price of the first 50 TB
 LATENCY = 0.02  # seconds for a request
 
 
 class Cost(NamedTuple):
-    """One operation on every one of the steps, by one process."""
+    """One operation on all of the steps, by one process."""
 
     title: str
     contestant: str
     requests: Mapping[str, float]
     dollars: float
-    hours: float  # as the rows with latency take; else the time without it, and the latency of each request
+    hours: float  # measured with latency, or else the time without it plus the latency of each request
     cpu_hours: float
 
 
@@ -41,7 +41,7 @@ _ROWS = {
 
 
 def costs(results: Sequence[Result]) -> list[Cost]:
-    """For each contestant and operation whose requests were counted."""
+    """Return the cost for each contestant and each operation whose requests were counted."""
     known = [result for result in results if result.row.name in _ROWS and result.requests is not None]
     return [_cost(result) for name in _ROWS for result in known if result.row.name == name]
 
@@ -59,10 +59,13 @@ def _cost(result: Result) -> Cost:
 
 
 def _steps(result: Result) -> int:
-    """How many steps one call is for. (Listing is measured with a thousand in one LIST: its time is an upper bound.)"""
+    """Return the number of steps that one call handles.
+
+    Listing is measured with a thousand steps in one LIST, so its time is an upper bound.
+    """
     return PER_SESSION if result.row.method in ("list_steps", "delete") else result.row.returns
 
 
 def storage_cost() -> float:
-    """Dollars a month for keeping all steps."""
+    """Return the dollars per month to keep all steps."""
     return STEPS * STEP_BYTES / 1e9 * MONTH

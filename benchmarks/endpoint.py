@@ -1,13 +1,14 @@
-"""An S3 endpoint in memory, fast enough that its clients are what is measured: `python -m benchmarks.endpoint`.
+"""Run an S3 endpoint in memory: `python -m benchmarks.endpoint`. It is fast, so that the clients are measured.
 
-It answers what the contestants ask (PUT, GET, HEAD, DELETE, LIST, DeleteObjects, create bucket), believes every
-signature, and counts; on a second port it does so over TLS. It has every bucket that is named, and ends with Ctrl-C, or
-when its standard input does (in the background that is at once: `sleep 3600 | python -m benchmarks.endpoint &`). Below
-`/-/` it is controlled:
+It answers the requests of the contestants (PUT, GET, HEAD, DELETE, LIST, DeleteObjects, create bucket) and counts
+them. It accepts every signature, and every bucket exists. A second port does the same over TLS.
 
-    GET /-/requests                    how many requests it answered, by kind, as JSON
-    GET /-/latency?ms=20               from now on it waits so long before each answer
-    GET /-/fill?bucket=b&prefix=p&sessions=1000&steps=1    that many steps, of metadata alone, without a request
+It ends on Ctrl-C, or when its standard input ends. In the background, standard input ends at once;
+`sleep 3600 | python -m benchmarks.endpoint &` prevents this. URLs below `/-/` control it:
+
+    GET /-/requests                    return the number of answered requests, by kind, as JSON
+    GET /-/latency?ms=20               from now on, wait this long before each answer
+    GET /-/fill?bucket=b&prefix=p&sessions=1000&steps=1    add this many steps, with only metadata, without requests
 """
 
 import argparse
@@ -34,7 +35,7 @@ from benchmarks.steps import FILENAMES, METADATA, folders
 __all__ = ["main"]
 
 _KEY = re.compile(rb"<Key>(.*?)</Key>", re.DOTALL)
-_INTERNED = 256  # bodies that are kept once, however many objects have them
+_INTERNED = 256  # different bodies that are kept only once, even if many objects have them
 
 
 class Server:
@@ -47,7 +48,7 @@ class Server:
         self._bodies: dict[bytes, tuple[bytes, str]] = {}
 
     def answer(self, request: Request) -> Answer:
-        """What S3 would say."""
+        """Answer as S3 would."""
         if request.bucket == "-":
             return self._control(request)
         kind = self._kind(request)
@@ -73,7 +74,10 @@ class Server:
         return Answer(headers=f'ETag: "{etag}"\r\n')
 
     def _interned(self, body: bytes) -> tuple[bytes, str]:
-        """The same bytes once, with their MD5: many gigabytes of equal steps fit, and cost one digest."""
+        """Return an equal body that is kept already, and its MD5.
+
+        So many gigabytes of equal steps fit into memory, and cost one digest.
+        """
         if body not in self._bodies:
             while len(self._bodies) >= _INTERNED:
                 del self._bodies[next(iter(self._bodies))]
@@ -147,7 +151,7 @@ def _error(status: str, code: str) -> Answer:
 
 
 def certify(directory: str) -> tuple[ssl.SSLContext, str]:
-    """A server's TLS with a new certificate of this machine, and the file with that of the authority that issued it."""
+    """Return a TLS context with a new certificate for this machine, and the path of the certificate of its issuer."""
     authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
     path = os.path.join(directory, "authority.pem")
@@ -156,11 +160,11 @@ def certify(directory: str) -> tuple[ssl.SSLContext, str]:
 
 
 async def serve(host: str, port: int) -> None:
-    """Serve until standard input ends; print the address, that with TLS, and the file of TLS's authority, in lines."""
+    """Serve until standard input ends. Print three lines: the URL, the URL with TLS, and the path of the CA file."""
     loop, ended, connect = asyncio.get_running_loop(), asyncio.Event(), partial(Connection, Server())
 
     def wait_for_end() -> None:
-        while os.read(sys.stdin.fileno(), 1 << 12):  # sys.stdin.read() would hold up the end of the interpreter
+        while os.read(sys.stdin.fileno(), 1 << 12):  # sys.stdin.read() would delay the exit of the interpreter
             pass
         loop.call_soon_threadsafe(ended.set)
 
@@ -175,10 +179,10 @@ async def serve(host: str, port: int) -> None:
 
 
 def main() -> None:
-    """The command line of the endpoint."""
+    """Run the command line of the endpoint."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 selects a free one")
     options = parser.parse_args()
     with suppress(KeyboardInterrupt):
         asyncio.run(serve(options.host, options.port))

@@ -1,4 +1,4 @@
-"""How fast an export is, and what memory it takes: `python -m benchmarks.export`, in about a minute."""
+"""Measure the speed and the memory of exports: `python -m benchmarks.export`. It takes about a minute."""
 
 import asyncio
 import multiprocessing
@@ -19,7 +19,7 @@ MEMORY = "/dev/shm"
 
 
 class Work(NamedTuple):
-    """So many steps, with HTML and a screenshot of so many bytes."""
+    """An amount of steps, with the bytes of the HTML and of the screenshot of each."""
 
     name: str
     steps: int
@@ -28,7 +28,7 @@ class Work(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Wall time and CPU in seconds, and the peak of resident memory in MB, of a process that does nothing else."""
+    """The cost of a process that only exports: wall time and CPU in seconds, and peak resident memory in MB."""
 
     seconds: float
     cpu: float
@@ -39,14 +39,17 @@ WORK = (Work("10,000 steps of 2 kB", 10_000, 1_200, 500), Work("2,000 steps of 3
 
 
 def _peak() -> int:
-    """The peak of this process in MB; `ru_maxrss` is that of the process which started it, where that had more."""
+    """Return the peak memory of this process in MB.
+
+    `ru_maxrss` is not used, because it has the memory of the parent process if the parent used more.
+    """
     with open("/proc/self/status", encoding="ascii") as status:  # proc(5)
         [kilobytes] = [line.split()[1] for line in status if line.startswith("VmHWM:")]
     return int(kilobytes) * 1024 // 10**6
 
 
 def steps(work: Work) -> Iterator[Step]:
-    """Pages of words, which can be compressed, and screenshots of noise, which cannot."""
+    """Yield steps with pages of words, which compress well, and screenshots of noise, which do not."""
     source = random.Random(1)
     words = [f"<li>{source.randrange(10**6)}</li>" for _ in range(1000)]
     for number in range(work.steps):
@@ -57,18 +60,18 @@ def steps(work: Work) -> Iterator[Step]:
 
 
 async def read(storage: StorageManager, url: str) -> None:
-    """What any export takes at least: iter_steps, with nothing done."""
+    """Only read all steps by iter_steps. Every export takes at least this long."""
     async for _ in storage.iter_steps():
         pass
 
 
 async def to_parquet(storage: StorageManager, url: str) -> None:
-    """As it comes."""
+    """Export to Parquet with default settings."""
     await export_parquet(storage, url)
 
 
 async def to_webdataset(storage: StorageManager, url: str) -> None:
-    """As it comes."""
+    """Export to WebDataset with default settings."""
     await export_webdataset(storage, url)
 
 
@@ -76,7 +79,7 @@ EXPORTS = {"iter_steps alone": read, "export_parquet": to_parquet, "export_webda
 
 
 def measure(name: str, root: str, url: str) -> Cost:
-    """In this process; what it imported already does not count as time."""
+    """Measure an export in this process. The time of earlier imports does not count."""
     start, cpu = time.perf_counter(), time.process_time()
     asyncio.run(EXPORTS[name](StorageManager(local_base_path=root), url))
     peak = _peak()
@@ -84,8 +87,8 @@ def measure(name: str, root: str, url: str) -> Cost:
 
 
 def by_workers(count: int, root: str, url: str) -> float:
-    """Seconds that so many Dask workers of one thread take for the same export; starting them does not count."""
-    from dask.distributed import Client  # noqa: PLC0415 (its memory is not that of an export)
+    """Return the seconds that `count` Dask workers of one thread take for the same export, without their start."""
+    from dask.distributed import Client  # noqa: PLC0415 (its memory must not count for the exports)
 
     with Client(n_workers=count, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as client:
         client.run(import_module, "storage_manager.export.dataframe")
@@ -96,14 +99,15 @@ def by_workers(count: int, root: str, url: str) -> float:
 
 
 def print_scaling(work: Work, root: str) -> None:
-    """Print how much less time two workers take than one: the medians of five rounds, in turns."""
+    """Print how much faster two workers are than one. The times are medians of five rounds, in turns."""
     rounds = [[by_workers(count, root, f"{root} by {count}") for count in (1, 2)] for _ in range(5)]
     one, two = (statistics.median(times) for times in zip(*rounds, strict=True))
-    print(f"{work.name:22}  read_dask: {work.steps / one:,.0f} steps/s by one worker, {one / two:.2f} times by two")
+    rate = work.steps / one
+    print(f"{work.name:22}  read_dask: {rate:,.0f} steps/s by one worker, {one / two:.2f} times as many by two")
 
 
 def main() -> None:
-    """Print a row for each export of each work."""
+    """Print a row for each export of each amount of work."""
     with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as scratch:
         for work in WORK:
             root = f"{scratch}/{work.name}"

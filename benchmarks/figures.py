@@ -1,4 +1,4 @@
-"""The figures that are shown: ratios to a limit, from round to round, and whether they reach their targets."""
+"""Compute the figures of the report: ratios to a limit, round by round, and if they reach their targets."""
 
 import statistics
 from collections.abc import Sequence
@@ -10,25 +10,25 @@ __all__ = ["TARGETS", "Figure", "Target", "figures", "median", "ratio", "wrong_r
 
 
 class Target(NamedTuple):
-    """One figure, and how much it may be at most."""
+    """The highest value that a figure may have."""
 
     title: str
     row: str
     contestant: str
-    versus: str  # the limit; "" for a quantity that is no ratio
+    versus: str  # the contestant to compare with; "" if the quantity is not a ratio
     quantity: str  # "cpu" or "wall": a ratio; "stall": ms; "peak": MB
     at_most: float
 
 
 class Figure(NamedTuple):
-    """A target and what was reached."""
+    """A target and the value that was reached."""
 
     target: Target
     reached: float
 
     @property
     def is_met(self) -> bool:
-        """To the two decimals that are shown."""
+        """Return whether the target is met, to the two decimals that are shown."""
         return round(self.reached, 2) <= self.target.at_most
 
 
@@ -51,24 +51,24 @@ TARGETS = (
     Target("S3, engine obstore: list 10,000 sessions", "s3-list-sessions", *OBSTORE, "cpu", 2),
     Target("S3, engine obstore: delete 1,000 objects", "s3-delete-250", *OBSTORE, "cpu", 2),
     Target("S3: iterate 2,000 steps, memory", "s3-iterate-2000", "ours on obstore", "", "peak", 60),
-    Target("import storage_manager", "import", "ours", "fsspec, pydantic_settings", "cpu", 1.15),
+    Target("import storage_manager", "import", "ours", "fsspec, pydantic", "cpu", 1.15),
 )
 
 
 def median(values: Sequence[float | None]) -> float | None:
-    """The median of what is known; None where nothing is."""
+    """Return the median of the values that are known, or None if there are none."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
 
 
 def ratio(result: Result, limit: Result, quantity: str) -> float:
-    """The median of the ratios of each round: what slows both for a while does not count."""
+    """Return the median of the ratios of each round. If something slows both for a while, it does not count."""
     pairs = zip(result.readings, limit.readings, strict=True)
     return float(statistics.median(getattr(one, quantity) / getattr(other, quantity) for one, other in pairs))
 
 
 def figures(results: Sequence[Result]) -> list[Figure]:
-    """The targets whose rows were measured."""
+    """Return the figures of all targets whose rows were measured."""
     found = {(result.row.name, result.contestant): result for result in results}
     reached = ((target, _reached(target, found)) for target in TARGETS)
     return [Figure(target, value) for target, value in reached if value is not None]
@@ -85,7 +85,10 @@ def _reached(target: Target, found: dict[tuple[str, str], Result]) -> float | No
 
 
 def wrong_requests(results: Sequence[Result]) -> list[str]:
-    """Where ours made other requests than it promises to; these alone fail a run: no machine changes them."""
+    """Describe each case in which ours sent other requests than it promises.
+
+    Only these fail a run, because requests do not depend on the machine.
+    """
     ours = [result for result in results if result.contestant.startswith("ours") and result.requests is not None]
     return [
         f"{result.contestant}: {result.row.title}: {dict(result.requests or {})} instead of {dict(result.row.requests)}"

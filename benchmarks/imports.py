@@ -1,4 +1,4 @@
-"""What `import storage_manager` costs beside the imports that it cannot do without, in fresh interpreters."""
+"""Compare `import storage_manager` with the imports that it needs, in fresh interpreters."""
 
 import resource
 import subprocess
@@ -12,11 +12,11 @@ from benchmarks.worker import Reading
 __all__ = ["IMPORTS", "measure_imports"]
 
 IMPORTS = Row("import", "import in a fresh interpreter", "import", "", (), 0)
-_STATEMENTS = {"fsspec, pydantic_settings": "import fsspec, pydantic_settings", "ours": "import storage_manager"}
+_STATEMENTS = {"fsspec, pydantic": "import fsspec, pydantic", "ours": "import storage_manager"}
 
 
 def measure_imports(rounds: int) -> list[Result]:
-    """Both, one after the other in every round; the first round, which fills the caches of the disk, is left out."""
+    """Measure both in every round. The first round is not counted, because it fills the caches of the disk."""
     readings: dict[str, list[Reading]] = {name: [] for name in _STATEMENTS}
     for _ in range(rounds + 1):
         for name, statement in _STATEMENTS.items():

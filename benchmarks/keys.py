@@ -1,4 +1,4 @@
-"""The keys of one bucket in order, and the pages that a LIST names of them, also where there are millions."""
+"""Keep the keys of one bucket in order, and list them in pages, even if there are millions."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -9,11 +9,11 @@ from sortedcontainers import SortedDict
 
 __all__ = ["Keys", "Stored", "list_page"]
 
-Keys = SortedDict  # of key: Stored
+Keys = SortedDict  # maps each key to a Stored
 
 
 class Stored(NamedTuple):
-    """One object as it is answered: its bytes, and the headers that belong to them."""
+    """One object: its bytes and the headers that are sent with them."""
 
     body: bytes
     etag: str
@@ -24,11 +24,11 @@ class Stored(NamedTuple):
 class _Page(NamedTuple):
     rows: list[str]
     prefixes: list[str]
-    token: str | None  # where the next page begins; None on the last
+    token: str | None  # the start of the next page; None on the last page
 
 
 def _entries(keys: Any, prefix: str, delimiter: str, start: str, inclusive: bool) -> Iterator[tuple[str, bool]]:
-    """Keys and common prefixes (True) in order; past a common prefix by bisection, not by counting through it."""
+    """Yield keys (False) and common prefixes (True) in order. Skip a common prefix by bisection, not key by key."""
     while True:
         for key in keys.irange(start, inclusive=(inclusive, True)):
             if not key.startswith(prefix):
@@ -45,12 +45,12 @@ def _entries(keys: Any, prefix: str, delimiter: str, start: str, inclusive: bool
 
 
 def _past(prefix: str) -> str:
-    """The least key that is behind all that begin with a prefix."""
+    """Return the smallest string that sorts after all keys with this prefix."""
     return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
 def _begin(prefix: str, query: Mapping[str, str]) -> tuple[str, bool]:
-    """Where a LIST begins, and whether that key is part of it."""
+    """Return the key at which a LIST begins, and whether the LIST includes that key."""
     token = query.get("continuation-token", "")
     if token.startswith("p"):
         return _past(token[1:]), True
@@ -83,7 +83,7 @@ def _row(name: str, stored: Stored) -> str:
 
 
 def list_page(bucket: str, keys: Any, query: Mapping[str, str]) -> str:
-    """The XML that answers a LIST, of version 2 or 1."""
+    """Return the XML answer of a LIST, in version 2 or 1 of the API."""
     encode = quote if query.get("encoding-type") == "url" else escape
     page = _page(keys, query, encode)
     more = "" if page.token is None else _more(page.token, "list-type" in query, encode)

@@ -1,4 +1,8 @@
-"""The contestants on local disk: plain synchronous Python, which is the limit, fsspec's two, aiofiles, and ours."""
+"""The contestants on local disk.
+
+Plain synchronous Python is the limit, to which the others are compared. They are two file systems of fsspec, aiofiles,
+and this library.
+"""
 
 import asyncio
 import os
@@ -11,14 +15,19 @@ import aiofiles.os
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.local import LocalFileSystem
 
-from benchmarks.contestants import READ_AHEAD, Asynchronous, Place, Synchronous
+from benchmarks.contestants import READ_AHEAD, Asynchronous, Location, Synchronous
 from benchmarks.steps import FILENAMES, METADATA, StepData, decode, encode, folders
 
 __all__ = ["LOCAL"]
 
 
 class Plain(Synchronous):
-    """`open`, `os.scandir`, `shutil.rmtree`; nothing can be quicker in Python."""
+    """The calls of `os` that a careful and fast program uses, `os.scandir` and `shutil.rmtree`. This is the limit.
+
+    Files are written by `os.open`, `os.write` and `os.close`, and read by `os.open`, `os.fstat` and `os.read`. To read
+    the four files of a step takes 0.09 ms of CPU this way, and 0.12 ms by `open(path, "rb")`, with or without
+    `buffering=0`: these call `lseek` too, and read once more to find the end of the file.
+    """
 
     name = "plain Python"
 
@@ -26,15 +35,10 @@ class Plain(Synchronous):
         folder = f"{self.root}/{session}/{step}"
         os.makedirs(folder, exist_ok=True)
         for filename, content in zip(FILENAMES, encode(data), strict=True):
-            with open(f"{folder}/{filename}", "wb") as file:
-                file.write(content)
+            _write_file(f"{folder}/{filename}", content)
 
     def fetch(self, session: str, step: str) -> StepData:
-        contents = []
-        for filename in FILENAMES:
-            with open(f"{self.root}/{session}/{step}/{filename}", "rb") as file:
-                contents.append(file.read())
-        return decode(contents)
+        return decode([_read_file(f"{self.root}/{session}/{step}/{filename}") for filename in FILENAMES])
 
     def names(self, *session: str) -> list[str]:
         with os.scandir("/".join((self.root, *session))) as entries:
@@ -50,18 +54,41 @@ class Plain(Synchronous):
     def fill(self, sessions: int, steps: int) -> int:
         for folder in folders(sessions, steps):
             os.makedirs(f"{self.root}/{folder}")
-            with open(f"{self.root}/{folder}/{FILENAMES[3]}", "wb") as file:
-                file.write(METADATA)
+            _write_file(f"{self.root}/{folder}/{FILENAMES[3]}", METADATA)
         return 0
 
 
+def _write_file(path: str, content: bytes) -> None:
+    """Write a file. One `os.write` may write only a part of the content, so it is repeated until all is written."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        written = os.write(descriptor, content)
+        while written < len(content):
+            written += os.write(descriptor, memoryview(content)[written:])
+    finally:
+        os.close(descriptor)
+
+
+def _read_file(path: str) -> bytes:
+    """Read a file. One `os.read` may return only a part of the content, so it is repeated until all is read."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        content = os.read(descriptor, size)
+        while len(content) < size and (more := os.read(descriptor, size - len(content))):
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
+
+
 class Fsspec(Synchronous):
-    """fsspec's synchronous file system."""
+    """The synchronous local file system of fsspec."""
 
     name = "fsspec LocalFileSystem"
 
-    def __init__(self, place: Place, root: str) -> None:
-        super().__init__(place, root)
+    def __init__(self, location: Location, root: str) -> None:
+        super().__init__(location, root)
         self.files = LocalFileSystem()
 
     def put(self, session: str, step: str, data: StepData) -> None:
@@ -82,12 +109,12 @@ class Fsspec(Synchronous):
 
 
 class Wrapped(Asynchronous):
-    """The same through fsspec's own wrapper for asyncio, each call in a thread."""
+    """The local file system of fsspec in fsspec's own wrapper for asyncio, which runs each call in a thread."""
 
     name = "fsspec AsyncFileSystemWrapper"
 
-    def __init__(self, place: Place, root: str) -> None:
-        super().__init__(place, root)
+    def __init__(self, location: Location, root: str) -> None:
+        super().__init__(location, root)
         self.files: Any = AsyncFileSystemWrapper(LocalFileSystem(), asynchronous=True)
 
     async def put(self, session: str, step: str, data: StepData) -> None:
@@ -108,7 +135,7 @@ class Wrapped(Asynchronous):
 
 
 class Aiofiles(Asynchronous):
-    """aiofiles, each call in a thread."""
+    """aiofiles, which runs each call in a thread."""
 
     name = "aiofiles"
 
@@ -116,11 +143,11 @@ class Aiofiles(Asynchronous):
         folder = f"{self.root}/{session}/{step}"
         await aiofiles.os.makedirs(folder, exist_ok=True)
         pairs = zip(FILENAMES, encode(data), strict=True)
-        await asyncio.gather(*(_write(f"{folder}/{filename}", content) for filename, content in pairs))
+        await asyncio.gather(*(_write_async(f"{folder}/{filename}", content) for filename, content in pairs))
 
     async def get(self, session: str, step: str) -> StepData:
         paths = [f"{self.root}/{session}/{step}/{filename}" for filename in FILENAMES]
-        return decode(await asyncio.gather(*map(_read, paths)))
+        return decode(await asyncio.gather(*map(_read_async, paths)))
 
     async def names(self, *session: str) -> list[str]:
         with await aiofiles.os.scandir("/".join((self.root, *session))) as entries:
@@ -130,15 +157,15 @@ class Aiofiles(Asynchronous):
         await _rmtree(f"{self.root}/{session}")
 
 
-_rmtree = aiofiles.os.wrap(shutil.rmtree)  # aiofiles has none; this is how it makes its own
+_rmtree = aiofiles.os.wrap(shutil.rmtree)  # aiofiles has no rmtree; it makes its own functions in this way
 
 
-async def _write(path: str, content: bytes) -> None:
+async def _write_async(path: str, content: bytes) -> None:
     async with aiofiles.open(path, "wb") as file:
         await file.write(content)
 
 
-async def _read(path: str) -> bytes:
+async def _read_async(path: str) -> bytes:
     async with aiofiles.open(path, "rb") as file:
         return await file.read()
 
@@ -148,16 +175,16 @@ def _directories(infos: list[dict[str, Any]]) -> list[str]:
 
 
 class Ours(Asynchronous):
-    """This library, from its public class."""
+    """This library, through its public class."""
 
     name = "ours"
 
     def options(self) -> dict[str, Any]:
-        """The arguments of the manager."""
+        """Return the arguments for StorageManager."""
         return {"local_base_path": self.root, "prefer_s3": False}
 
     async def connect(self) -> None:
-        from storage_manager import StorageManager  # noqa: PLC0415 - its import is not the peers' memory
+        from storage_manager import StorageManager  # noqa: PLC0415 - its memory must not count for the others
 
         self.storage = StorageManager(**self.options())
 
@@ -181,12 +208,12 @@ class Ours(Asynchronous):
             yield step
 
     async def metadata(self, session: str) -> int:
-        """The metadata alone of a session's steps; how many."""
+        """Read only the metadata of a session's steps. Return how many steps have metadata."""
         steps = self.storage.iter_steps([session], components=["metadata"], concurrency=READ_AHEAD)
         return len([None async for step in steps if step.data.metadata])
 
     def iterate_metadata(self, session: str) -> int:
-        """The same, blocking."""
+        """Do the same, and block until it is done."""
         return self.run(self.metadata(session))
 
 

@@ -1,4 +1,4 @@
-"""The driver: one worker process for each contestant, one of them at work at a time, in turns."""
+"""The driver: each contestant has a worker process, and the workers work one at a time, in turns."""
 
 import json
 import os
@@ -12,42 +12,43 @@ from contextlib import ExitStack, closing, contextmanager
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
-from benchmarks.contestants import Contestant, Place
+from benchmarks.contestants import Contestant, Location
 from benchmarks.rows import Row
 from benchmarks.steps import STEP
-from benchmarks.worker import Failure, Reading, work
+from benchmarks.worker import Failure, Reading, serve
 
 __all__ = ["MALLOC", "BenchmarkError", "Crew", "Endpoint", "Result", "Worker", "endpoint"]
 
-# Reads of 250 kB vary tenfold with the state of the allocator, which these two hold still.
+# The time of a read of 250 kB varies tenfold with the state of the allocator. These settings keep that state constant.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "268435456"}
-DEADLINE = 600  # seconds, for one call
+DEADLINE = 600  # seconds for one call
 
 
 class BenchmarkError(Exception):
-    """A contestant failed, or did other work than the others."""
+    """A contestant failed, or its work differed from that of the others."""
 
 
 class Worker:
-    """A contestant in its process; it ends when its connection is closed."""
+    """A contestant in its own process, which ends when the connection is closed."""
 
-    def __init__(self, classes: tuple[type[Contestant], ...], name: str, place: Place, cpu: int | None) -> None:
-        context = get_context("spawn")  # a process that has nothing of ours but its environment
+    def __init__(self, classes: tuple[type[Contestant], ...], name: str, location: Location, cpu: int | None) -> None:
+        context = get_context("spawn")  # the process inherits only the environment
         self.name = name
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, classes, name, place, cpu), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, classes, name, location, cpu), daemon=True)
         self.process.start()
         theirs.close()
 
     def call(self, root: str, method: str, *arguments: Any, watched: str = "") -> Reading:
-        """One call, measured.
+        """Call a method of the contestant, and return the measurement.
 
         Raises:
-            BenchmarkError: it raised, and its traceback is here; or it did not end within ten minutes.
+            BenchmarkError: the method raised, and the message has its traceback; or it did not end within ten minutes.
         """
         self.connection.send((watched, root, method, arguments))
         try:
-            answer = self.connection.recv() if self.connection.poll(DEADLINE) else Failure("it does not end")
+            is_ready = self.connection.poll(DEADLINE)
+            answer = self.connection.recv() if is_ready else Failure(f"the call did not end within {DEADLINE} s")
         except EOFError:
             answer = Failure("its process ended")
         if isinstance(answer, Failure):
@@ -65,16 +66,16 @@ class Worker:
 
 
 class Endpoint:
-    """An S3 endpoint: ours, which counts and waits as it is told, or another, which does neither."""
+    """An S3 endpoint. Our own counts requests and can delay its answers; another one can do neither."""
 
     def __init__(self, url: str | None, controlled: bool, tls: str | None = None, authority: str | None = None) -> None:
         self.url = url
         self.controlled = controlled
-        self.tls = tls  # the URL of the same over TLS
-        self.authority = authority  # the file that certifies it
+        self.tls = tls  # the URL of the same endpoint over TLS
+        self.authority = authority  # the CA file of its certificate
 
     def control(self, path: str) -> Counter[str]:
-        """Tell ours something; the requests that it answered so far, by kind."""
+        """Send a command to our own endpoint. Return the requests that it has answered so far, by kind."""
         if not self.controlled:
             return Counter()
         with urllib.request.urlopen(f"{self.url}/-/{path}", timeout=DEADLINE) as answer:
@@ -83,13 +84,13 @@ class Endpoint:
 
 @contextmanager
 def endpoint(url: str | None) -> Iterator[Endpoint]:
-    """The endpoint at a URL; None: ours, in a process that ends with the context."""
+    """Yield the endpoint at a URL. None starts our own, in a process that ends with the context."""
     if url is not None:
         yield Endpoint(url, controlled=False)
         return
     command = [sys.executable, "-m", "benchmarks.endpoint"]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes, start_new_session=True) as process:  # where no Ctrl-C reaches it
+    with subprocess.Popen(command, **pipes, start_new_session=True) as process:  # Ctrl-C must not reach it
         assert process.stdout is not None
         url, tls, authority = (process.stdout.readline().strip() for _ in range(3))
         yield Endpoint(url, controlled=True, tls=tls, authority=authority)
@@ -97,29 +98,29 @@ def endpoint(url: str | None) -> Iterator[Endpoint]:
 
 
 class Result(NamedTuple):
-    """What one contestant needed for one row, round by round."""
+    """The measurements of one contestant for one row, round by round."""
 
     row: Row
     contestant: str
     readings: Sequence[Reading]
-    watched: Sequence[Reading]  # of rounds for memory and stalls alone, as watching them costs time
-    requests: Mapping[str, int] | None  # of one round; None where nobody counted
+    watched: Sequence[Reading]  # from rounds that only measure memory and stalls, because that costs time
+    requests: Mapping[str, int] | None  # of one round; None if nobody counted
 
 
 class Crew:
-    """The contestants of one place; the first of them is the limit, which also makes and removes what is needed."""
+    """The workers of all contestants on one storage. The first is the limit, which also makes and removes the data."""
 
     def __init__(
-        self, classes: tuple[type[Contestant], ...], place: Place, server: Endpoint, leave_out: Sequence[str] = ()
+        self, classes: tuple[type[Contestant], ...], location: Location, server: Endpoint, leave_out: Sequence[str] = ()
     ) -> None:
-        self.server, self.place, self.classes = server, place, classes
-        self.base = place.directory if place.endpoint is None else "run-" + os.path.basename(place.directory)
-        # one CPU: between two of them the hop to a thread alone can be slower than the work
-        cpu = max(os.sched_getaffinity(0)) if place.endpoint is None and hasattr(os, "sched_getaffinity") else None
-        self.made: set[str] = set()
+        self.server, self.location, self.classes = server, location, classes
+        self.base = location.directory if location.endpoint is None else "run-" + os.path.basename(location.directory)
+        # Local contestants share one CPU, because a hop to a thread on another CPU can take longer than the work.
+        cpu = max(os.sched_getaffinity(0)) if location.endpoint is None and hasattr(os, "sched_getaffinity") else None
+        self.prepared: set[str] = set()
         with ExitStack() as opened:
             chosen = [one.name for one in classes if one.name not in leave_out]
-            self.workers = {name: Worker(classes, name, place, cpu) for name in chosen}
+            self.workers = {name: Worker(classes, name, location, cpu) for name in chosen}
             for worker in self.workers.values():
                 opened.callback(worker.close)
             self.verify()
@@ -128,14 +129,14 @@ class Crew:
 
     @property
     def limit(self) -> Worker:
-        """The contestant that nothing can beat."""
+        """The contestant to which the others are compared, because nothing should be faster."""
         return next(iter(self.workers.values()))
 
     def verify(self) -> None:
-        """Each stores what the limit can read, and reads what the limit stored.
+        """Check that the limit can read what each contestant stores, and the reverse.
 
         Raises:
-            BenchmarkError: one does not, or does not start.
+            BenchmarkError: a contestant fails this check, or does not start.
         """
         root = f"{self.base}/verified"
         self.limit.call(root, "store", "limit", ["t"], 1)
@@ -143,19 +144,19 @@ class Crew:
             worker.call(root, "store", f"s{number}", ["t"], 1)
             for reader, session in ((self.limit, f"s{number}"), (worker, "limit")):
                 if tuple(reader.call(root, "fetch", session, "t").value) != tuple(STEP):
-                    raise BenchmarkError(f"{worker.name}: {reader.name} reads another step than was stored")
+                    raise BenchmarkError(f"{worker.name}: {reader.name} reads a step that differs from the stored one")
 
     def measure(self, row: Row, rounds: int) -> list[Result]:
-        """The readings of every contestant, one after the other in every round, each time another one first."""
+        """Measure every contestant. They work one after the other, and each round begins with a different one."""
         names = [name for name in self.workers if name in (row.only or self.workers)]
         self.server.control(f"latency?ms={row.latency}")
-        self._make_once(row)
+        self._prepare_once(row)
         watched: dict[str, list[Reading]] = {name: [] for name in names}
         readings: dict[str, list[Reading]] = {name: [] for name in names}
         requests: dict[str, Mapping[str, int] | None] = {}
-        for _ in range(row.watched):  # which also open connections and fill caches
+        for _ in range(row.watched):  # these rounds also open connections and fill caches
             for name in self._turns(names):
-                # apart, as pages that the allocator has to ask for again would stall the loop, too
+                # Memory and stalls need separate calls, because allocating the memory anew stalls the loop too.
                 peak, stall = (self._round(row, name, what)[0] for what in ("peak", "stall"))
                 watched[name].append(peak._replace(stall=stall.stall))
         for _ in range(rounds):
@@ -170,49 +171,49 @@ class Crew:
         start = self.turn % len(names)
         return names[start:] + names[:start]
 
-    def _make_once(self, row: Row) -> None:
-        if row.shared and row.shared not in self.made:
-            self._make(f"{self.base}/{row.shared}", *row.made)
-            self.made.add(row.shared)
+    def _prepare_once(self, row: Row) -> None:
+        if row.shared and row.shared not in self.prepared:
+            self._prepare(f"{self.base}/{row.shared}", *row.setup)
+            self.prepared.add(row.shared)
 
-    def _make(self, root: str, method: str, *arguments: Any) -> None:
-        if method == "fill" and self.place.endpoint and self.server.controlled:
-            sessions, steps = arguments  # a hundred thousand of them would take minutes by requests
-            query = f"bucket={self.place.bucket}&prefix={root}&sessions={sessions}&steps={steps}"
+    def _prepare(self, root: str, method: str, *arguments: Any) -> None:
+        if method == "fill" and self.location.endpoint and self.server.controlled:
+            sessions, steps = arguments  # a hundred thousand requests would take minutes
+            query = f"bucket={self.location.bucket}&prefix={root}&sessions={sessions}&steps={steps}"
             self.server.control(f"fill?{query}")
         else:
             self.limit.call(root, method, *arguments)
 
     def _round(self, row: Row, name: str, watched: str) -> tuple[Reading, Mapping[str, int] | None]:
         root = f"{self.base}/{row.shared or name.replace(' ', '-')}"
-        if row.made and not row.shared:
-            self._make(root, *row.made)
+        if row.setup and not row.shared:
+            self._prepare(root, *row.setup)
         before = self.server.control("requests")
         reading = self.workers[name].call(root, row.method, *row.arguments, watched=watched)
         requests = self.server.control("requests") - before
         if reading.value != row.returns:
-            raise BenchmarkError(f"{name}: {row.title}: {reading.value} instead of {row.returns}")
+            raise BenchmarkError(f"{name}: {row.title}: the result is {reading.value} instead of {row.returns}")
         if row.method == "delete":
             self._prove_deleted(root, name, *row.arguments)
-        if row.dropped:
-            self.limit.call(root, "delete", row.dropped)
-        return reading, requests if self.server.controlled and row.place != "local" else None
+        if row.delete_after:
+            self.limit.call(root, "delete", row.delete_after)
+        return reading, requests if self.server.controlled and row.storage != "local" else None
 
     def _prove_deleted(self, root: str, name: str, session: str) -> None:
         if left := self.limit.call(root, "count", session).value:
             raise BenchmarkError(f"{name}: {left} steps are left after deletion")
 
     def close(self) -> None:
-        """End all processes, and leave nothing at an endpoint that is not ours: it may be paid for."""
+        """End all processes, and delete all data from an endpoint that is not ours, because it may cost money."""
         self._opened.close()
-        if self.place.endpoint and not self.server.controlled:
-            with closing(Worker(self.classes, self.classes[0].name, self.place, None)) as cleaner:
+        if self.location.endpoint and not self.server.controlled:
+            with closing(Worker(self.classes, self.classes[0].name, self.location, None)) as cleaner:
                 cleaner.call(self.base, "delete", "")
 
 
 @contextmanager
 def working_directory(parent: str | None) -> Iterator[str]:
-    """A new directory that is removed again; on /dev/shm if there is one, as a disk adds its own noise."""
-    where = parent or ("/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
-    with tempfile.TemporaryDirectory(prefix="benchmarks-", dir=where) as directory:
+    """Yield a temporary directory. It is on /dev/shm if possible, because times on a disk vary more."""
+    parent = parent or ("/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+    with tempfile.TemporaryDirectory(prefix="benchmarks-", dir=parent) as directory:
         yield directory

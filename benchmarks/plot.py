@@ -1,4 +1,4 @@
-"""The headline ratios as an SVG that needs nothing: no font, no script; it follows the reader's light or dark theme."""
+"""Draw the main ratios as an SVG without fonts or scripts, which follows the light or dark theme of the reader."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from benchmarks.measure import Result
 __all__ = ["to_svg"]
 
 WIDTH, LEFT, RIGHT, TOP, LINE = 860, 250, 96, 112, 34
-FIRST, LAST = 0.8, 64.0  # times the limit, at both ends of the axis
+FIRST, LAST = 0.8, 64.0  # the ends of the axis, in multiples of the limit
 
 
 class _Work(NamedTuple):
@@ -35,7 +35,7 @@ _S3 = (
 )
 _GROUPS = (("Local disk, against plain synchronous Python", _LOCAL), ("S3, against bare obstore", _S3))
 
-# Colours by class; the ground belongs to the picture, so that it is legible whatever lies behind it.
+# Each CSS class has a colour. The picture has its own background, so it is readable on any page.
 _STYLE = """
 .ground{fill:#ffffff;stroke:#d0d7de}.ink{fill:#1f2328}.dim{fill:#59636e}.grid{stroke:#d8dee4}.limit{stroke:#59636e}
 .ours{fill:#0969da}.ours2{fill:#54aeff}.a{fill:#bc4c00}.b{fill:#8250df}.c{fill:#1a7f37}
@@ -45,7 +45,7 @@ _STYLE = """
 text{font-family:-apple-system,BlinkMacSystemFont,"Segoe UI",Helvetica,Arial,sans-serif;font-size:13px}
 .h1{font-size:18px;font-weight:600}.h2{font-weight:600}
 """
-# Contestant: class and shape, so that colour is not all that tells them apart.
+# The CSS class and the shape of each contestant. The shapes are for readers who cannot tell the colours apart.
 _MARKS = {
     "ours": ("ours", "circle"),
     "fsspec LocalFileSystem": ("a", "square"),
@@ -60,7 +60,7 @@ _MARKS = {
 
 
 def _x(value: float) -> float:
-    """Where a ratio lies, on a logarithmic axis."""
+    """Return the position of a ratio on a logarithmic axis."""
     share = math.log(min(max(value, FIRST), LAST) / FIRST) / math.log(LAST / FIRST)
     return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
@@ -82,7 +82,7 @@ def _mark(x: float, y: float, name: str) -> str:
 
 
 def to_svg(results: Sequence[Result]) -> str:
-    """The picture; "" where none of its rows was measured."""
+    """Return the picture, or "" if none of its rows was measured."""
     found = {(result.row.name, result.contestant): result for result in results}
     body: list[str] = []
     y = TOP - 20
@@ -124,7 +124,8 @@ def _dots(work: _Work, names: Sequence[str], found: dict[tuple[str, str], Result
     title = f"{work.title} ({'CPU' if work.quantity == 'cpu' else 'time'})"
     yield _text(LEFT - 24, y + 5, title, "ink", "end")
     values = {name: ratio(found[work.row, name], limit, work.quantity) for name in names if (work.row, name) in found}
-    for name, value in sorted(values.items(), key=lambda pair: pair[0].startswith("ours")):  # ours above the others
+    # Ours comes last, so it is drawn on top of the others.
+    for name, value in sorted(values.items(), key=lambda pair: pair[0].startswith("ours")):
         label = f"<title>{escape(name)}: {value:.2f} times the limit</title>"
         yield f"<g>{label}{_mark(_x(value), y, name)}</g>"
     ours = next((value for name, value in values.items() if name.startswith("ours")), None)
@@ -134,8 +135,8 @@ def _dots(work: _Work, names: Sequence[str], found: dict[tuple[str, str], Result
 
 def _page(body: Sequence[str], height: int) -> str:
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-    name = "What storing browser steps costs, in multiples of the limit"
-    below = "Further left is better; 1× is the quickest that Python can do; the axis is logarithmic."
+    name = "The cost of storing browser steps, in multiples of the limit"
+    below = "Further left is better. 1× is the fastest possible in Python. The axis is logarithmic."
     ground = f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="6" class="ground"/>'
     texts = [_text(24, 36, name, "ink h1"), _text(24, 58, below, "dim")]
     parts = [

@@ -1,4 +1,4 @@
-"""The results as RST, for people, and as JSON, with every round, for programs."""
+"""Write the results as RST for people, and as JSON with every round for programs."""
 
 import json
 import os
@@ -17,17 +17,18 @@ from benchmarks.measure import MALLOC, Result
 
 __all__ = ["conditions", "to_json", "to_rst"]
 
-_PACKAGES = ("storage-manager", "fsspec", "aiofiles", "obstore", "s3fs", "aiobotocore", "boto3", "cloudpathlib")
+_PACKAGES = ("agent-storage-manager", "fsspec", "aiofiles", "obstore", "s3fs", "aiobotocore", "boto3", "cloudpathlib")
 _HOW = """\
-Medians of the rounds. CPU is that of the whole process, user and system (getrusage). "x limit" is the median of the
-ratios of each round to the first contestant of the group. Memory is the peak above that before the work, and a stall
-how long the event loop did not come round, above an idle one; both are of rounds of their own. Requests are counted
-at the endpoint. Each contestant is a process of its own; they work one at a time, in turns, and local ones on one CPU.
+All values are medians of the rounds. "CPU" is the user and system time of the whole process (getrusage). The first
+contestant of a group is the limit. "x limit" is the ratio to it: the median of the ratios of all rounds. "peak" is the
+highest resident memory during the work, minus the memory before it. "stall" is the longest time that the event loop was
+blocked, minus that of an idle loop. Both come from separate rounds. Requests are counted at the endpoint. Each
+contestant has its own process. The processes work one at a time, in turns; those of local contestants share one CPU.
 """
 
 
 def conditions(directory: str, endpoint: str) -> dict[str, str]:
-    """The machine and the versions."""
+    """Describe the machine, the versions and the settings."""
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{os.cpu_count()} x {_processor()}, {platform.system()} {platform.release()}",
@@ -55,22 +56,22 @@ def _version(name: str) -> str:
 
 
 def _file_system(directory: str) -> str:
-    """Which kind of file system a directory lies on, and where that is mounted."""
+    """Return the type of the file system that holds a directory, and its mount point."""
     try:
         mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
     except OSError:
         return directory
     inside = [
-        (where, kind) for where, kind in mounts if os.path.join(directory, "").startswith(os.path.join(where, ""))
+        (point, kind) for point, kind in mounts if os.path.join(directory, "").startswith(os.path.join(point, ""))
     ]
-    where, kind = max(inside, key=lambda mount: len(mount[0]))
-    return f"{kind} at {where}"
+    point, kind = max(inside, key=lambda mount: len(mount[0]))
+    return f"{kind} at {point}"
 
 
 def to_rst(
     results: Sequence[Result], scaling: Sequence[Result], about: Mapping[str, str], is_timed: bool = True
 ) -> str:
-    """All tables that were measured, as text that is read as it is; without targets and costs if no time counts."""
+    """Return all measured tables as readable text. Targets and costs are left out if `is_timed` is False."""
     reached, all_costs = (figures(results), costs(results)) if is_timed else ([], [])
     parts = ["\n".join(f":{name}: {value}" for name, value in about.items()) + "\n"]
     if reached:
@@ -78,7 +79,11 @@ def to_rst(
     if results:
         parts += [_title("All measurements"), _HOW, _measurements(results)]
     if scaling:
-        parts += [_title("Scaling"), "Steps of metadata alone; one file or object each.\n", _measurements(scaling)]
+        parts += [
+            _title("Scaling"),
+            "Each step has only metadata, which is one file or object.\n",
+            _measurements(scaling),
+        ]
     if all_costs:
         parts += [_title(f"{STEPS:,} steps on S3"), _costs(results)]
     return "\n".join(parts)
@@ -114,9 +119,9 @@ def _measurement(result: Result, limit: Result) -> tuple[str, ...]:
         return _number(median([getattr(reading, quantity) for reading in result.readings]), factor)
 
     memory, stall = (median([getattr(one, name) for one in result.watched]) for name in ("peak", "stall"))
-    is_limited = not limit.contestant.startswith("ours")  # some of the scaling has ours alone
+    is_limited = not limit.contestant.startswith("ours")  # some scaling rows have only ours
     ratios = (f"{ratio(result, limit, quantity):.2f}" if is_limited else "--" for quantity in ("wall", "cpu"))
-    work = f"{'local' if result.row.place == 'local' else 'S3'}: {result.row.title}"
+    work = f"{'local' if result.row.storage == 'local' else 'S3'}: {result.row.title}"
     requests = requests_in_words(result.requests)
     return (
         work,
@@ -135,7 +140,7 @@ def _number(value: float | None, factor: float = 1.0) -> str:
 
 
 def requests_in_words(requests: Mapping[str, float] | None) -> str:
-    """`4 PUT, 1 LIST`."""
+    """Return the requests as text, for example `4 PUT, 1 LIST`."""
     return ", ".join(f"{count:,.0f} {kind}" for kind, count in sorted((requests or {}).items())) or "--"
 
 
@@ -146,11 +151,11 @@ def _costs(results: Sequence[Result]) -> str:
          f"{cost.cpu_hours:,.0f}")
         for cost in costs(results)
     ]  # fmt: skip
-    return f"{table(head, rows)}\nKeeping them costs {storage_cost():,.0f} dollars a month.\n"
+    return f"{table(head, rows)}\nKeeping them costs {storage_cost():,.0f} dollars per month.\n"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A simple table of RST."""
+    """Return a simple RST table."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     line = "  ".join("=" * width for width in widths)
     texts = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (head, *rows)]
@@ -158,7 +163,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def to_json(results: Sequence[Result], scaling: Sequence[Result], about: Mapping[str, str]) -> str:
-    """The same, with the readings of every round; seconds and MB."""
+    """Return the same as JSON, with the readings of every round, in seconds and MB."""
     targets = [
         {**figure.target._asdict(), "reached": figure.reached, "met": figure.is_met} for figure in figures(results)
     ]
@@ -175,6 +180,6 @@ def to_json(results: Sequence[Result], scaling: Sequence[Result], about: Mapping
 def _as_dict(result: Result) -> dict[str, Any]:
     rounds = {name: [getattr(one, name) for one in result.readings] for name in ("wall", "cpu")}
     watched = {name: [getattr(one, name) for one in result.watched] for name in ("peak", "stall")}
-    row = {"name": result.row.name, "title": result.row.title, "place": result.row.place}
+    row = {"name": result.row.name, "title": result.row.title, "place": result.row.storage}
     requests = None if result.requests is None else dict(result.requests)
     return {**row, "contestant": result.contestant, **rounds, **watched, "requests": requests}

@@ -1,6 +1,8 @@
-"""The contestants on S3: bare obstore, which is the limit, stock s3fs, boto3, cloudpathlib, and ours on two engines.
+"""The contestants on S3.
 
-Each is as it comes, apart from endpoint, its certificate and region; credentials are those of the environment.
+Bare obstore is the limit, to which the others are compared. They are s3fs, boto3, cloudpathlib, and this library with
+its two engines. Each has its default settings, except for the endpoint, its certificate and the region. The credentials
+come from the environment.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import local
-from benchmarks.contestants import Asynchronous, Place
+from benchmarks.contestants import Asynchronous, Location
 from benchmarks.steps import CONTENT_TYPES, FILENAMES, METADATA, StepData, decode, encode, folders, in_flight
 
 __all__ = ["S3", "TLS"]
@@ -21,30 +23,30 @@ THREADS = 32
 REGION = "us-east-1"
 
 
-def _verified(place: Place) -> dict[str, Any]:
-    """How botocore is told who certifies the endpoint."""
-    return {"verify": place.authority} if place.authority else {}
+def _verified(location: Location) -> dict[str, Any]:
+    """Return the option that tells botocore the CA file of the endpoint."""
+    return {"verify": location.authority} if location.authority else {}
 
 
 class Obstore(Asynchronous):
-    """obstore with nothing around it; the quickest client of S3 that Python has."""
+    """obstore alone, which is the fastest S3 client for Python. This is the limit."""
 
     name = "obstore"
 
     async def connect(self) -> None:
-        import obstore  # noqa: PLC0415 - a worker loads its own library only
+        import obstore  # noqa: PLC0415 - a worker loads only its own library
         from obstore.store import S3Store  # noqa: PLC0415
 
         self.obstore: Any = obstore
-        client: Any = {"allow_http": True} if str(self.place.endpoint).startswith("http:") else {}
-        if self.place.authority:
-            client["root_certificate"] = Path(self.place.authority).read_bytes()  # noqa: ASYNC240 - once, before all
+        client: Any = {"allow_http": True} if str(self.location.endpoint).startswith("http:") else {}
+        if self.location.authority:
+            client["root_certificate"] = Path(self.location.authority).read_bytes()  # noqa: ASYNC240 - once
         keys: Any = {
             "access_key_id": os.environ["AWS_ACCESS_KEY_ID"],
             "secret_access_key": os.environ["AWS_SECRET_ACCESS_KEY"],
         }
-        where: Any = {"endpoint": self.place.endpoint, "region": REGION, "virtual_hosted_style_request": False}
-        self.bucket = S3Store(self.place.bucket, client_options=client, **where, **keys)
+        address: Any = {"endpoint": self.location.endpoint, "region": REGION, "virtual_hosted_style_request": False}
+        self.bucket = S3Store(self.location.bucket, client_options=client, **address, **keys)
 
     async def put(self, session: str, step: str, data: StepData) -> None:
         rows = zip(FILENAMES, encode(data), CONTENT_TYPES, strict=True)
@@ -88,9 +90,9 @@ class StockS3fs(Asynchronous):
     async def connect(self) -> None:
         import s3fs  # noqa: PLC0415
 
-        client = {"region_name": REGION, **_verified(self.place)}
-        self.files = s3fs.S3FileSystem(asynchronous=True, endpoint_url=self.place.endpoint, client_kwargs=client)
-        self.base = f"{self.place.bucket}/{self.root}"
+        client = {"region_name": REGION, **_verified(self.location)}
+        self.files = s3fs.S3FileSystem(asynchronous=True, endpoint_url=self.location.endpoint, client_kwargs=client)
+        self.base = f"{self.location.bucket}/{self.root}"
 
     async def put(self, session: str, step: str, data: StepData) -> None:
         rows = zip(FILENAMES, encode(data), strict=True)
@@ -102,7 +104,7 @@ class StockS3fs(Asynchronous):
         return decode(await asyncio.gather(*map(self.files._cat_file, paths)))
 
     async def names(self, *session: str) -> list[str]:
-        # without refresh it would answer from its cache, and not see what others stored
+        # Without refresh it would answer from its cache, and miss the sessions of other contestants.
         paths = await self.files._ls("/".join((self.base, *session)), detail=False, refresh=True)
         return sorted(path.rpartition("/")[2] for path in paths)
 
@@ -112,7 +114,7 @@ class StockS3fs(Asynchronous):
 
 
 class _Threaded(Asynchronous):
-    """A blocking library in threads."""
+    """A blocking library, used through threads."""
 
     async def connect(self) -> None:
         self.threads = ThreadPoolExecutor(THREADS)
@@ -143,7 +145,7 @@ class _Threaded(Asynchronous):
 
 
 class Boto3(_Threaded):
-    """One client of boto3, with a connection for each thread."""
+    """A boto3 client with one connection per thread."""
 
     name = "boto3 in threads"
 
@@ -153,17 +155,17 @@ class Boto3(_Threaded):
 
         await super().connect()
         config = Config(max_pool_connections=THREADS)
-        self.client = boto3.client("s3", endpoint_url=self.place.endpoint, region_name=REGION, config=config)
+        self.client = boto3.client("s3", endpoint_url=self.location.endpoint, region_name=REGION, config=config)
 
     def write(self, key: str, content: bytes, content_type: str) -> None:
-        self.client.put_object(Bucket=self.place.bucket, Key=key, Body=content, ContentType=content_type)
+        self.client.put_object(Bucket=self.location.bucket, Key=key, Body=content, ContentType=content_type)
 
     def read(self, key: str) -> bytes:
-        return bytes(self.client.get_object(Bucket=self.place.bucket, Key=key)["Body"].read())
+        return bytes(self.client.get_object(Bucket=self.location.bucket, Key=key)["Body"].read())
 
     def _pages(self, prefix: str, **more: str) -> Iterable[dict[str, Any]]:
         pages = self.client.get_paginator("list_objects_v2")
-        return pages.paginate(Bucket=self.place.bucket, Prefix=prefix + "/", **more)  # type: ignore[no-any-return]
+        return pages.paginate(Bucket=self.location.bucket, Prefix=prefix + "/", **more)  # type: ignore[no-any-return]
 
     def list_names(self, prefix: str) -> list[str]:
         pages = self._pages(prefix, Delimiter="/")
@@ -173,13 +175,13 @@ class Boto3(_Threaded):
     def remove_all(self, prefix: str) -> None:
         for page in self._pages(prefix):
             keys = [{"Key": row["Key"]} for row in page.get("Contents", ())]
-            answer = self.client.delete_objects(Bucket=self.place.bucket, Delete={"Objects": keys, "Quiet": True})
+            answer = self.client.delete_objects(Bucket=self.location.bucket, Delete={"Objects": keys, "Quiet": True})
             if "Errors" in answer:
                 raise OSError(str(answer["Errors"][0]))
 
 
 class Cloudpathlib(_Threaded):
-    """cloudpathlib; a cached file is dropped when it is closed, else a second read would be none."""
+    """cloudpathlib. It drops a cached file when the file is closed, or else a second read would send no request."""
 
     name = "cloudpathlib in threads"
 
@@ -189,20 +191,20 @@ class Cloudpathlib(_Threaded):
         from cloudpathlib.enums import FileCacheMode  # noqa: PLC0415
 
         await super().connect()
-        cache = tempfile.mkdtemp(prefix="cache-", dir=self.place.directory)
+        cache = tempfile.mkdtemp(prefix="cache-", dir=self.location.directory)
         session = boto3.Session(region_name=REGION)
         self.client = S3Client(
-            endpoint_url=self.place.endpoint,
+            endpoint_url=self.location.endpoint,
             boto3_session=session,
             local_cache_dir=cache,
             file_cache_mode=FileCacheMode.close_file,
         )
 
     def _path(self, key: str) -> Any:
-        return self.client.CloudPath(f"s3://{self.place.bucket}/{key}")
+        return self.client.CloudPath(f"s3://{self.location.bucket}/{key}")
 
     def write(self, key: str, content: bytes, content_type: str) -> None:
-        self._path(key).write_bytes(content)  # its own guess of the content type is from the suffix
+        self._path(key).write_bytes(content)  # cloudpathlib guesses the content type from the suffix
 
     def read(self, key: str) -> bytes:
         return bytes(self._path(key).read_bytes())
@@ -215,19 +217,23 @@ class Cloudpathlib(_Threaded):
 
 
 class OursOnS3fs(local.Ours):
-    """This library on its engine "s3fs"."""
+    """This library with its engine "s3fs"."""
 
     name = "ours on s3fs"
     engine = "s3fs"
 
     def options(self) -> dict[str, Any]:
-        where = {"s3_bucket_name": self.place.bucket, "s3_prefix": self.root, "s3_endpoint_url": self.place.endpoint}
-        verified = {"storage_options": {"client_kwargs": _verified(self.place)}} if self.place.authority else {}
-        return {**where, "s3_region_name": REGION, "s3_engine": self.engine, **verified}
+        settings = {
+            "s3_bucket_name": self.location.bucket,
+            "s3_prefix": self.root,
+            "s3_endpoint_url": self.location.endpoint,
+        }
+        verified = {"storage_options": {"client_kwargs": _verified(self.location)}} if self.location.authority else {}
+        return {**settings, "s3_region_name": REGION, "s3_engine": self.engine, **verified}
 
 
 class OursOnObstore(OursOnS3fs):
-    """This library on its engine "obstore"."""
+    """This library with its engine "obstore"."""
 
     name = "ours on obstore"
     engine = "obstore"

@@ -1,4 +1,4 @@
-"""The step that is stored everywhere, and how many of them are kept in flight."""
+"""The step that every contestant stores, and helpers that keep several steps in flight."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ Out = TypeVar("Out")
 
 
 class StepData(NamedTuple):
-    """What a step is to its user."""
+    """A step as a user of the library sees it."""
 
     html: str
     screenshot: bytes
@@ -37,20 +37,21 @@ class StepData(NamedTuple):
 
 FILENAMES = ("observation.html", "screenshot.png", "action.json", "metadata.json")
 CONTENT_TYPES = ("text/html; charset=utf-8", "image/png", "application/json", "application/json")
-SMALL = {"text": "x" * 280}  # 300 B as JSON
-# 120 kB of HTML; 250 kB that nothing compresses and that are a PNG by their head, the same in every process
+SMALL = {"text": "x" * 280}  # 300 bytes as JSON
+# 120 kB of HTML, and 250 kB of random bytes, which do not compress, with the signature of a PNG. The seed makes them
+# equal in every process.
 _PNG = b"\x89PNG\r\n\x1a\n" + random.Random(0).randbytes(249_992)
 STEP = StepData("<p>text</p>\n" * 10_000, _PNG, SMALL, SMALL)
 
 
 def encode(step: StepData) -> tuple[bytes, bytes, bytes, bytes]:
-    """The four files of a step, as the library lays them out."""
+    """Return the four files of a step, in the layout of the library."""
     action, metadata = (json.dumps(value).encode() + b"\n" for value in step[2:])
     return step.html.encode(), step.screenshot, action, metadata
 
 
 def decode(files: Sequence[bytes]) -> StepData:
-    """The step again."""
+    """Return the step from its four files."""
     html, screenshot, action, metadata = files
     return StepData(html.decode(), screenshot, json.loads(action), json.loads(metadata))
 
@@ -60,17 +61,17 @@ STEP_BYTES = sum(map(len, encode(STEP)))
 
 
 def names(prefix: str, count: int) -> list[str]:
-    """So many ids in order."""
+    """Return `count` ids in order."""
     return [f"{prefix}{number:06}" for number in range(count)]
 
 
 def folders(sessions: int, steps: int) -> Iterator[str]:
-    """`session/step` for so many sessions of so many steps."""
+    """Yield `session/step` for each step of each session."""
     return (f"{session}/{step}" for session in names("s", sessions) for step in names("t", steps))
 
 
 async def in_flight(work: Callable[[In], Awaitable[object]], items: Iterable[In], count: int) -> None:
-    """The work for every item, so many at a time."""
+    """Do the work for every item, `count` at a time."""
     waiting = iter(items)
 
     async def worker() -> None:
@@ -81,7 +82,7 @@ async def in_flight(work: Callable[[In], Awaitable[object]], items: Iterable[In]
 
 
 async def read_ahead(read: Callable[[In], Awaitable[Out]], items: Iterable[In], count: int) -> AsyncIterator[Out]:
-    """The results in order, so many of them read ahead."""
+    """Yield the results in order, and read `count` of them ahead."""
     tasks: deque[asyncio.Future[Out]] = deque()
     for item in items:
         tasks.append(asyncio.ensure_future(read(item)))

@@ -1,4 +1,4 @@
-"""One contestant in a process of its own, which measures what it does: so its CPU and memory are nobody else's."""
+"""Run one contestant in a process of its own, and measure it there, so CPU and memory are of this contestant alone."""
 
 import ctypes
 import gc
@@ -13,21 +13,21 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.contestants import Asynchronous, Contestant, Place
+from benchmarks.contestants import Asynchronous, Contestant, Location
 
-__all__ = ["Failure", "Reading", "work"]
+__all__ = ["Failure", "Reading", "serve"]
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Reading(NamedTuple):
-    """What one call cost; None where this system does not tell."""
+    """The cost of one call. A value is None if this system does not report it, or if it was not watched."""
 
     wall: float  # seconds
     cpu: float  # seconds of the whole process, user and system (getrusage)
-    peak: float | None  # MB of resident memory above that before the call; only where it was watched
-    stall: float | None  # seconds for which the loop did not come round, above an idle one; the same
-    value: Any  # what the call returned
+    peak: float | None  # MB of resident memory, more than before the call
+    stall: float | None  # seconds that the event loop was blocked, more than an idle loop
+    value: Any  # the return value of the call
 
 
 class Failure(NamedTuple):
@@ -36,11 +36,11 @@ class Failure(NamedTuple):
     text: str
 
 
-def work(
-    connection: Connection, classes: tuple[type[Contestant], ...], name: str, place: Place, cpu: int | None
+def serve(
+    connection: Connection, classes: tuple[type[Contestant], ...], name: str, location: Location, cpu: int | None
 ) -> None:
-    """Answer (watched, root, method, arguments) with a Reading or a Failure, until the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's, which then closes the connection
+    """Answer each (watched, root, method, arguments) with a Reading or a Failure, until the connection is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver handles Ctrl-C, and closes the connection
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
     contestant = next(one for one in classes if one.name == name)
@@ -49,15 +49,15 @@ def work(
         try:
             watching, root, method, arguments = connection.recv()
         except (EOFError, ConnectionError):
-            os._exit(0)  # what a library does at exit, or prints then, is not measured
+            os._exit(0)  # skips what libraries do or print at exit, because it is not measured
         try:
             if root not in opened:
-                opened[root] = contestant(place, root)
+                opened[root] = contestant(location, root)
                 opened[root].open()
             answer: Reading | Failure = _measured(opened[root], watching, method, arguments)
-        except Exception:  # noqa: BLE001 - whatever it is, the driver reports it and ends
+        except Exception:  # noqa: BLE001 - the driver reports any exception and ends
             answer = Failure(traceback.format_exc())
-        with suppress(ConnectionError):  # then the next recv says that nobody is there
+        with suppress(ConnectionError):  # if the driver is gone, the next recv says so
             connection.send(answer)
 
 
@@ -80,11 +80,11 @@ def _cpu() -> float:
 
 
 def _reset_peak() -> float | None:
-    """The kB that are resident now, from which the kernel counts the peak anew; None without Linux's /proc."""
+    """Reset the kernel's peak of resident memory. Return the current memory in kB, or None without Linux's /proc."""
     if not _CLEAR.exists():
         return None
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-        trim(0)  # else what the allocator kept from earlier calls would hide what this one needs
+        trim(0)  # otherwise memory that the allocator kept from earlier calls would hide the need of this call
     _CLEAR.write_text("5")
     return _memory("VmRSS")
 

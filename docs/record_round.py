@@ -1,9 +1,9 @@
-"""Records docs/round.txt: a newcomer's round with the command line, in a real tmux, against moto.
+"""Record docs/round.txt: a newcomer's first session with the command line, in a real tmux, against moto.
 
     pip install -e '.[test]' && python docs/record_round.py [FILE]
 
-It needs tmux, and runs in a directory of its own, /tmp/demo, which must not be there yet. What is shown is what the
-terminal showed, and no more: only the port of moto is written as 9000, and that of the viewer as 8000.
+The script needs tmux. It works in the directory /tmp/demo, which must not exist yet and is deleted at the end. The file
+contains the terminal's text unchanged, except for two ports: moto's is written as 9000, and the viewer's as 8000.
 """
 
 import logging
@@ -25,9 +25,9 @@ REPOSITORY = Path(__file__).parents[1]
 DEMO = Path("/tmp/demo")
 WIDTH, HEIGHT = 108, 400
 KEYS = {"AWS_ACCESS_KEY_ID": "testkey", "AWS_SECRET_ACCESS_KEY": "testsecret"}
-LIMIT = 60  # seconds that a command may take
+LIMIT = 60  # seconds for one command
 
-# What is typed; a lonely C-c ends the viewer. {port} is moto's.
+# The commands that are typed. C-c is the key that stops the viewer; {port} is moto's port.
 ROUND = [
     "ls sessions/harbour-books",
     "storage-manager put sessions",
@@ -54,7 +54,7 @@ ROUND = [
 
 
 class Terminal:
-    """A tmux of its own, in which a shell runs."""
+    """A shell in a tmux server of its own."""
 
     def __init__(self, env: dict[str, str]) -> None:
         self._tmux = ["tmux", "-L", f"demo-{uuid.uuid4().hex}", "-f", "/dev/null"]
@@ -68,38 +68,38 @@ class Terminal:
         ).stdout
 
     def text(self) -> str:
-        """What is on the screen; lines that it wrapped are whole."""
+        """Return the text on the screen, with wrapped lines joined."""
         return self._run("capture-pane", "-p", "-J", "-t", "demo").rstrip()
 
-    def wait(self, is_there: Callable[[str], bool]) -> str:
-        """The screen, when it shows what is waited for."""
+    def wait(self, is_ready: Callable[[str], bool]) -> str:
+        """Wait until `is_ready` is true of the text on the screen, and return the text."""
         until = time.monotonic() + LIMIT
         while time.monotonic() < until:
             text = self.text()
-            if is_there(text):
+            if is_ready(text):
                 return text
             time.sleep(0.05)
         raise TimeoutError(self.text())
 
     def type(self, command: str) -> None:
-        """Type a command, and wait until the next prompt; the viewer's has none."""
+        """Type a command, and wait for the next prompt, or for the viewer's URL: the viewer shows no prompt."""
         prompts = len(re.findall(r"^\$", self.text(), re.MULTILINE))
         if command != "C-c":
             self._run("send-keys", "-t", "demo", "-l", command)
         self._run("send-keys", "-t", "demo", *(["C-c"] if command == "C-c" else ["Enter"]))
         if " view " in command:
-            self.wait(lambda text: "Ctrl-C ends it" in text)
+            self.wait(lambda text: "press Ctrl-C to stop" in text)
         else:
             self.wait(lambda text: len(re.findall(r"^\$", text, re.MULTILINE)) > prompts and text.endswith("$"))
 
     def close(self) -> None:
-        """End the shell, and the server of this tmux."""
+        """End the shell and its tmux server."""
         self._run("kill-server")
 
 
 @contextmanager
 def moto() -> Iterator[int]:
-    """The port of an S3 with the bucket `archive`."""
+    """Run moto with the bucket `archive`, and yield its port."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server.start()
@@ -113,7 +113,7 @@ def moto() -> Iterator[int]:
 
 
 def environment(scratch: Path) -> dict[str, str]:
-    """Nothing of the user's own: a home in the demo, and `storage-manager` of this Python."""
+    """Return environment variables without the user's own: HOME is /tmp/demo, `storage-manager` uses this Python."""
     command = scratch / "storage-manager"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m storage_manager "$@"\n')
     command.chmod(0o700)
@@ -122,7 +122,7 @@ def environment(scratch: Path) -> dict[str, str]:
 
 
 def record() -> str:
-    """The round, as the terminal showed it."""
+    """Type all commands, and return the text of the terminal."""
     os.environ.update(KEYS)
     scratch = DEMO / ".bin"
     scratch.mkdir()
@@ -143,7 +143,7 @@ def record() -> str:
 
 
 def main() -> None:
-    """Record it, and leave nothing of it but the file."""
+    """Write the recording to its file, and delete /tmp/demo."""
     target = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("round.txt"))
     DEMO.mkdir()
     try:

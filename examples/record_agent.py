@@ -1,11 +1,12 @@
-"""Records a browser agent: a real Chromium goes through a small library on localhost, and every step is stored.
+"""Record a browser agent: a real Chromium visits the site of a small library on localhost, and every step is stored.
 
-    python examples/record_agent.py                      stored where SM_* variables say, else in ./.storage_data
-    python examples/record_agent.py --root s3://bucket   stored at this URL
-    python examples/record_agent.py --session my-run     under this name; one that is there already goes on
+    python examples/record_agent.py                      store where SM_* variables say, or else in ./.storage_data
+    python examples/record_agent.py --root s3://bucket   store below this URL
+    python examples/record_agent.py --session my-run     use this session id; an existing session is continued
 
-The agent searches, asks for a book with a form, reads on in a second tab and downloads a list. Needs Playwright
-and a browser; says how to install what is missing. Exit codes: 0 all is stored and sealed; 1 it is not, and why.
+The agent searches, requests a book with a form, opens a book in a second tab and downloads a list. The example needs
+Playwright and a browser, and says how to install them. Exit codes: 0 the session is stored and sealed; 1 it is not, and
+stderr says why.
 """
 
 import argparse
@@ -35,18 +36,18 @@ Act = Callable[[Any], Awaitable[Any]]
 
 
 class ExampleError(Exception):
-    """What the user is told instead of a traceback."""
+    """An error whose message is shown to the user without a traceback."""
 
 
 def html(title: str, body: str) -> web.Response:
-    """A page of the library."""
+    """Return a page of the library."""
     style = "<style>body { font: 18px sans-serif; margin: 2em } li { margin: .5em }</style>"
     text = f"<!doctype html><html lang=en><title>{escape(title)}</title>{style}<h1>{escape(title)}</h1>{body}"
     return web.Response(text=text, content_type="text/html")
 
 
 async def search(request: web.Request) -> web.Response:
-    """The books whose title has the words that were looked for; all of them at first."""
+    """Show the books whose title contains the search text; without a search text, show all books."""
     words = request.query.get("q", "")
     found = [title for title in BOOKS if words.lower() in title.lower()]
     rows = "".join(f"<li><a href='/book?title={escape(t)}' target=_blank>{escape(t)}</a>" for t in found)
@@ -56,13 +57,13 @@ async def search(request: web.Request) -> web.Response:
 
 
 async def book(request: web.Request) -> web.Response:
-    """One book."""
+    """Show one book."""
     title = request.query.get("title", "")
     return html(title, f"<p>{escape(BOOKS.get(title, 'We do not have it.'))}")
 
 
 async def ask(request: web.Request) -> web.Response:
-    """A form, and what was sent with it."""
+    """Show a form, or the text that was sent with it."""
     sent = await request.post()
     if sent:
         return html("Thank you", f"<p id=thanks>We look for {escape(str(sent['title']))}. <a href=/>Back</a>")
@@ -71,14 +72,14 @@ async def ask(request: web.Request) -> web.Response:
 
 
 async def titles(request: web.Request) -> web.Response:
-    """A download."""
+    """Send the list of titles as a download."""
     headers = {"Content-Disposition": "attachment; filename=list.csv"}
     return web.Response(text="\n".join(["title", *BOOKS]), content_type="text/csv", headers=headers)
 
 
 @asynccontextmanager
 async def served() -> AsyncIterator[str]:
-    """The library, at its URL."""
+    """Serve the library, and yield its URL."""
     app = web.Application()
     app.add_routes([web.get("/", search), web.get("/book", book), web.get("/list.csv", titles)])
     app.add_routes([web.get("/ask", ask), web.post("/ask", ask)])
@@ -93,18 +94,19 @@ async def served() -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def browser() -> AsyncIterator[Any]:
-    """A browser: the system's Chromium, else Playwright's own."""
+    """Yield a browser: the Chromium of the system, or else the one of Playwright."""
     try:
         from playwright.async_api import Error, async_playwright  # noqa: PLC0415 (only this example needs it)
     except ImportError as error:
         raise ExampleError('Playwright is missing: pip install ".[playwright]"') from error
     async with async_playwright() as playwright:
-        path, args = shutil.which("chromium"), ["--no-sandbox"]  # root has no sandbox; only the pages above are opened
+        path = shutil.which("chromium")
+        args = ["--no-sandbox"]  # Chromium has no sandbox for root, and only the pages above are opened
         try:
             launched = await playwright.chromium.launch(executable_path=path, args=args)
         except Error as error:
             install = "apt-get install chromium, or python -m playwright install chromium"
-            raise ExampleError(f"no browser can be started: {install}\n{error}") from error
+            raise ExampleError(f"cannot start a browser: {install}\n{error}") from error
         try:
             yield launched
         finally:
@@ -112,14 +114,14 @@ async def browser() -> AsyncIterator[Any]:
 
 
 class Agent:
-    """Acts on pages, and records what they show after each action."""
+    """Acts on pages, and records each page after the action."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.costs: list[float] = []
 
     async def do(self, page: Any, act: Act, action: Mapping[str, Any], **metadata: object) -> Any:
-        """Act on the page, and record the step; gives what acting gave."""
+        """Act on the page, record the step, and return the result of the action."""
         outcome = await act(page)
         started = time.perf_counter()
         step_id = await self.recorder.step(page, action, metadata)
@@ -129,7 +131,7 @@ class Agent:
 
 
 async def go_through(agent: Agent, context: Any, site: str) -> None:
-    """All that the agent does."""
+    """Do everything that the agent does, in order."""
     page = await context.new_page()
     await agent.do(page, lambda page: page.goto(site), {"type": "goto", "url": site})
     fill = {"type": "fill", "selector": "[name=q]", "value": "the"}
@@ -154,7 +156,7 @@ async def go_through(agent: Agent, context: Any, site: str) -> None:
 
 
 async def run(storage: StorageManager, session_id: str) -> None:
-    """Serve, drive, record; then say what is there."""
+    """Serve the site, run the agent, record it, and print what was stored."""
     print(f"recording {storage.url_for(session_id)}")
     async with served() as site, browser() as launched:
         context = await launched.new_context(viewport={"width": 1280, "height": 720})
@@ -163,14 +165,16 @@ async def run(storage: StorageManager, session_id: str) -> None:
             await go_through(agent, context, site)
     steps = await storage.list_steps_for_session(session_id)
     print(f"stored and sealed: {len(steps)} steps, {steps[0]} to {steps[-1]}")
-    print(f"a step cost the agent {median(agent.costs):.0f} ms, {max(agent.costs):.0f} ms at the most")
+    print(f"a step cost the agent {median(agent.costs):.0f} ms (median), at most {max(agent.costs):.0f} ms")
 
 
 def main() -> None:
-    """Run, and explain what went wrong."""
+    """Run, and print an error without a traceback."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", metavar="URL", help="where to store it: s3://bucket/prefix, file:///data, ...")
-    parser.add_argument("--session", metavar="ID", help="default: the time, agent-20260131T120000Z")
+    parser.add_argument("--root", metavar="URL", help="URL to store below: s3://bucket/prefix, file:///data, ...")
+    parser.add_argument(
+        "--session", metavar="ID", help="session id (default: from the time, for example agent-20260131T120000Z)"
+    )
     arguments = parser.parse_args()
     session_id = arguments.session or f"agent-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
     try:

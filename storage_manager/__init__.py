@@ -21,7 +21,7 @@ from storage_manager.layout import (
     Step,
     StepData,
 )
-from storage_manager.storage import StorageManager
+from storage_manager.storage import Options, StorageManager
 
 __version__ = "0.1.0"
 
@@ -36,6 +36,7 @@ __all__ = [
     "InvalidDataError",
     "InvalidIdError",
     "LocalStorageError",
+    "Options",
     "S3ConfigError",
     "S3OperationError",
     "Step",

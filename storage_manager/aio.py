@@ -1,4 +1,4 @@
-"""Two ways of awaiting that asyncio leaves to its users, and how far whoever waits is told to be."""
+"""Two asyncio helpers: run a task to its end despite cancellation; map ahead of the reader."""
 
 import asyncio
 from collections import deque
@@ -8,16 +8,17 @@ from typing import Any, TypeVar
 
 __all__ = ["Progress", "map_ahead", "run_to_end"]
 
-Progress = Callable[[int, int | None], None]  # called with how many are done, and how many there are in all
+Progress = Callable[[int, int | None], None]  # called with the number of items done, and of all items if it is known
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
 async def run_to_end(work: Awaitable[Out]) -> Out:
-    """Await work to its end, also when the caller is cancelled meanwhile: nothing goes on behind its back.
+    """Await work to its end, even if the caller is cancelled meanwhile.
 
-    A write that has been sent cannot be called back. The cancellation goes through when the work has ended.
+    A write that has been sent cannot be called back, so it must not continue behind the caller's back. The
+    cancellation is raised when the work has ended.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -27,11 +28,11 @@ async def run_to_end(work: Awaitable[Out]) -> Out:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # retrieved: the caller has left, and asyncio need not report it
+            task.exception()  # mark it as retrieved: the caller is gone, so asyncio need not report it
         raise
 
 
-async def _each(items: Iterable[In] | AsyncIterable[In]) -> AsyncGenerator[In, None]:
+async def _iterate(items: Iterable[In] | AsyncIterable[In]) -> AsyncGenerator[In, None]:
     if isinstance(items, AsyncIterable):
         try:
             async for item in items:
@@ -51,19 +52,18 @@ def _has_failed(task: "asyncio.Future[Any]") -> bool:
 async def map_ahead(
     function: Callable[[In], Awaitable[Out]], items: Iterable[In] | AsyncIterable[In], concurrency: int
 ) -> AsyncGenerator[Out, None]:
-    """The results of a function for every item, in the order of the items, worked out ahead of the reader.
+    """Call a function for every item ahead of the reader, and yield the results in the order of the items.
 
-    No more than `concurrency` items are taken before their results are, and none is begun after one has failed. When
-    the reader leaves, or an item fails, the others are cancelled and awaited, and the source is closed: nothing is
-    left behind.
+    At most `concurrency` items are under way. After a failure no further item is taken. If the reader leaves or an
+    item fails, the other calls are cancelled and awaited, and the source is closed.
 
     Raises:
-        ValueError: a concurrency below 1; nothing is taken.
+        ValueError: concurrency is below 1. No item is taken.
     """
     if concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, not {concurrency}")
     tasks: deque[asyncio.Future[Out]] = deque()
-    source = _each(items)
+    source = _iterate(items)
     try:
         async for item in source:
             if any(map(_has_failed, tasks)):

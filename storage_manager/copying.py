@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from storage_manager.aio import map_ahead
 from storage_manager.backends import File, FileInfo
-from storage_manager.backends.digests import md5_in
+from storage_manager.backends.base import md5_in
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.inventory import files_by_step, read_stored
 from storage_manager.layout import BY_FILENAME, COMPONENTS, MANIFEST_FILENAME, is_id, join

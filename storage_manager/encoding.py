@@ -1,7 +1,6 @@
-"""How the value of a component becomes bytes and is read back, equal; what would not be is refused.
+"""Encode the value of a component as bytes, and decode it again. A value that would not be equal again is refused.
 
-JSON is UTF-8, one line ending in a newline, so that each file is JSON (RFC 8259) and JSON Lines (jsonlines.org) at
-once.
+JSON is UTF-8, one line that ends in a newline, so that each file is JSON (RFC 8259) and JSON Lines (jsonlines.org).
 """
 
 import math
@@ -22,8 +21,7 @@ __all__ = [
     "image_type",
 ]
 
-# jiter, which reads the JSON again, stops at 201 levels; a reader with less (serde_json: 128) is the user's choice.
-MAX_JSON_DEPTH = 200
+MAX_JSON_DEPTH = 200  # levels; jiter, which reads the JSON again, stops at 201
 MAX_JSON_INT = 10**4300  # Python reads no more digits (sys.int_info.default_max_str_digits)
 
 _KeyPath = tuple[str | int, ...]  # the keyword of the component, then the keys and indices that lead to a value
@@ -56,9 +54,9 @@ def _plain_text(value: str, where: _KeyPath) -> str:
 
 def _plain_number(value: float, where: _KeyPath) -> float:
     if isinstance(value, float) and not math.isfinite(value):
-        raise _refusal(where, f"{value} is no JSON number (RFC 8259, section 6)")
+        raise _refusal(where, f"{value} is not a JSON number (RFC 8259, section 6)")
     if isinstance(value, int) and not -MAX_JSON_INT < value < MAX_JSON_INT:
-        raise _refusal(where, "an integer of more than 4300 digits is not read back by Python")
+        raise _refusal(where, "an integer of more than 4300 digits cannot be read back by Python")
     return value
 
 
@@ -69,13 +67,13 @@ def _plain_key(key: object, where: _KeyPath) -> str:
 
 
 def _plain_other(value: object, where: _KeyPath) -> Any:
-    """What is not one of JSON's types, as pydantic encodes it (datetime, UUID, Path, Enum, dataclass, model)."""
+    """Return a value of another type as pydantic encodes it (datetime, UUID, Path, Enum, dataclass, model)."""
     with refusing(_show(where), f"{type(value).__module__}.{type(value).__qualname__} has no JSON form"):
         return _plain(to_jsonable_python(value), where)
 
 
 def _plain(value: object, where: _KeyPath) -> Any:
-    """The value in JSON's own types, equal to it; or refused, naming where it is."""
+    """Return an equal value of JSON's own types, or refuse it with an error that names its position."""
     if len(where) > MAX_JSON_DEPTH + 1:  # the path begins with the keyword
         raise _refusal(where, f"nested deeper than {MAX_JSON_DEPTH} levels, or in itself")
     if value is None or isinstance(value, bool):
@@ -92,7 +90,7 @@ def _plain(value: object, where: _KeyPath) -> Any:
 
 
 def encode_json(value: object, keyword: str) -> bytes:
-    """The bytes of a mapping; InvalidDataError says where it holds what JSON cannot."""
+    """Return a mapping as JSON. InvalidDataError names the key of a value that JSON cannot hold."""
     with refusing(keyword, "it cannot be read"):
         plain = _plain(value, (keyword,))
     if not isinstance(plain, dict):
@@ -104,31 +102,31 @@ _OVERFLOW = re.compile(rb"\d{2}[eE]|[eE]\+?\d{3}|\d{300}")
 
 
 def decode_json(data: bytes) -> dict[str, Any]:
-    """The mapping that the bytes hold; ValueError where they hold none."""
+    """Return the mapping in the bytes. ValueError if they hold no JSON object."""
     value = from_json(data, allow_inf_nan=False)
     if _OVERFLOW.search(data):
-        _plain(value, ("JSON",))  # jiter reads a number beyond float as infinity
+        _plain(value, ("JSON",))  # jiter reads a number that is too large for a float as infinity
     if not isinstance(value, dict):
         raise ValueError(f"a JSON object is expected, not {type(value).__name__}")
     return value
 
 
 def encode_bytes(value: object, keyword: str) -> bytes:
-    """The bytes as they are."""
+    """Return bytes unchanged."""
     if not isinstance(value, (bytes, bytearray, memoryview)):
         raise _refusal((keyword,), f"bytes are needed, not {type(value).__name__}")
     return bytes(value)
 
 
 def encode_html(value: object, keyword: str) -> bytes:
-    """Text as UTF-8; bytes as they are."""
+    """Return text as UTF-8, and bytes unchanged."""
     if isinstance(value, str):
         return _utf8(value, (keyword,))
     return encode_bytes(value, keyword)
 
 
 def image_type(data: bytes) -> str:
-    """JPEG or WebP where the bytes say so, else PNG."""
+    """Return the content type of an image: JPEG or WebP if its first bytes say so, else PNG."""
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else "image/png"

@@ -1,23 +1,23 @@
-"""Every error that the library raises, and the one place where other libraries' errors become ours.
+"""Every error that the library raises, and the one place that turns other libraries' errors into these.
 
     Exception
-    └── StorageManagerError            base; also raised itself for backends other than S3 and local disk
+    └── StorageManagerError            base class; raised itself for backends other than S3 and local disk
         ├── S3ConfigError              S3 cannot be used as it is configured
-        ├── S3OperationError           S3 refused or did not answer
+        ├── S3OperationError           S3 refused a request or did not answer
         ├── LocalStorageError          the local disk refused
         ├── InvalidIdError             (also ValueError) a session or step id, refused before any I/O
-        └── InvalidDataError           (also ValueError) a component, refused before any I/O
+        └── InvalidDataError           (also ValueError) a component or argument, refused before any I/O
 
-Nothing is imported here: S3 errors are recognised by the code that the service answered (Amazon
-S3 API reference, "Error responses") and by the names of their classes, so that
-botocore and aiohttp stay unloaded until S3 is used.
+This module imports no other library. It recognises S3 errors by the code in the service's answer (Amazon S3 API
+reference, "Error responses") and by the names of their classes, so that botocore and aiohttp stay unloaded
+until S3 is used.
 """
 
 import errno
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = [
     "InvalidDataError",
@@ -26,6 +26,7 @@ __all__ = [
     "S3ConfigError",
     "S3OperationError",
     "StorageManagerError",
+    "attempt",
     "came_from_service",
     "how_to_install",
     "is_missing",
@@ -36,23 +37,24 @@ __all__ = [
     "translating",
 ]
 
+Out = TypeVar("Out")
 
-_DISTRIBUTION = "agent-storage-manager"  # on PyPI, `storage-manager` is another project
-_INSTALL = 'pip install "{0}[{1}]" (it is not on PyPI yet: run pip install ".[{1}]" in a clone)'
+# On PyPI, `storage-manager` is another project.
+_INSTALL = 'pip install "agent-storage-manager[{0}]" (it is not on PyPI yet: run pip install ".[{0}]" in a clone)'
 
 
 def how_to_install(extra: str) -> str:
     """Return the command that installs an extra of this package, for a message."""
-    return _INSTALL.format(_DISTRIBUTION, extra)
+    return _INSTALL.format(extra)
 
 
 class StorageManagerError(Exception):
-    """Says what failed, on which URL, why, and what to do; `__cause__` is the error behind it.
+    """Base class of the library's errors: what failed, on which URL, why, and what to do. `__cause__` is the original.
 
     Attributes:
         operation: "store", "retrieve", "list", "delete", "share", "check", "record", "seal", "verify", "sweep",
-            "copy", "purge", "import", "export", "view", "open" or "configure"; None where unknown.
-        url: the URL that failed, never a credential; None for what was refused before any I/O.
+            "copy", "purge", "import", "export", "view", "open" or "configure"; None if unknown.
+        url: the URL that failed, never with a credential; None if the argument was refused before any I/O.
     """
 
     def __init__(self, message: str, *, operation: str | None = None, url: str | None = None) -> None:
@@ -62,7 +64,7 @@ class StorageManagerError(Exception):
 
 
 class S3ConfigError(StorageManagerError):
-    """S3 cannot be used as it is configured: bucket name, endpoint, region, engine, profile, credentials."""
+    """S3 cannot be used as it is configured: bucket name, endpoint, region, engine, profile or credentials."""
 
 
 class S3OperationError(StorageManagerError):
@@ -70,15 +72,15 @@ class S3OperationError(StorageManagerError):
 
 
 class LocalStorageError(StorageManagerError):
-    """The local disk refused: full, read-only, no permission, not a directory, gone."""
+    """The local disk refused: it is full or read-only, a permission is missing, or the directory is gone."""
 
 
 class InvalidIdError(StorageManagerError, ValueError):
-    """A session or step id that is not allowed; refused before any I/O, alike on every backend."""
+    """A session or step id is not allowed. It is refused before any I/O, on every backend alike."""
 
 
 class InvalidDataError(StorageManagerError, ValueError):
-    """A component that cannot be stored faithfully, or an argument that cannot be used; refused before any I/O."""
+    """A component cannot be stored faithfully, or an argument cannot be used. It is refused before any I/O."""
 
 
 _ATTEMPTS_FAILED = "try again later: the service kept failing after three attempts"
@@ -91,11 +93,11 @@ _SLOW = (
     f"{_UNREACHABLE}; on a slow line lower max_concurrency, or raise read_timeout in storage_options['config_kwargs']"
 )
 _FILE_IN_THE_WAY = "a file is in the way of a directory: move it, or choose another local_base_path"
-_NOT_S3 = "check s3_endpoint_url (SM_S3_ENDPOINT_URL): what answers there does not speak S3"
-_WEB_PAGE = "a web page"  # which botocore calls a 500, whatever its status
-_NO_RIGHT = "check who may read and write this path"
+_NOT_S3 = "check s3_endpoint_url (SM_S3_ENDPOINT_URL): the server there does not speak S3"
+_WEB_PAGE = "a web page"  # botocore calls it a 500, whatever its status
+_NO_PERMISSION = "check who may read and write this path"
 
-# What to do, by S3 error code or HTTP status, class name, or errno name.
+# The advice for an error, by S3 error code or HTTP status, class name, or errno name.
 _ADVICE = {
     "NoSuchBucket": "create the bucket, or correct s3_bucket_name (SM_S3_BUCKET_NAME)",
     **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "403"), _NO_ACCESS),
@@ -114,16 +116,16 @@ _ADVICE = {
     **dict.fromkeys(("EPROTO", "302", "303", "308", "404", _WEB_PAGE), _NOT_S3),
     "ENOSPC": "free some space on the disk",
     "EDQUOT": "free some of the disk quota",
-    "EACCES": _NO_RIGHT,
-    "EPERM": _NO_RIGHT,
+    "EACCES": _NO_PERMISSION,
+    "EPERM": _NO_PERMISSION,
     "EROFS": "the file system is mounted read-only: choose another local_base_path",
     "ENOTDIR": _FILE_IN_THE_WAY,
     "EEXIST": _FILE_IN_THE_WAY,
     "ENOENT": "the directory is gone: create it again, or mount its disk",
 }
 
-# What is raised before a request is sent: by botocore (a service's answer is its ClientError, which is no
-# BotoCoreError), by obstore, for a package that is missing, for an argument that a client does not know.
+# Errors that are raised before a request is sent: by botocore (a service's answer is a ClientError, which is no
+# BotoCoreError), by obstore, for a missing package, or for an argument that a client does not have.
 _CONFIG_ERRORS = {
     "BotoCoreError", "UnauthenticatedError", "UnknownConfigurationKeyError", "ImportError", "TypeError",
 }  # fmt: skip
@@ -134,9 +136,19 @@ _REQUEST_ERRORS = {
     "UnseekableStreamError", "CapacityNotAvailableError", "PaginationError", "WaiterError",
 }  # fmt: skip
 
+# Errors that the same request may not meet again (Amazon S3 API reference, "Error responses": retry on 5xx and
+# SlowDown; RFC 6585: retry on 429).
+_TRANSIENT = {
+    "OperationAborted", "RequestTimeout", "SlowDown", "BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch",
+    "408", "429",
+    "HTTPClientError", "ConnectionError", "TimeoutError", "ClientConnectionError", "ClientPayloadError",
+    "IncompleteReadError", "ResponseParserError", "ChecksumError", "FlexibleChecksumError", "CapacityNotAvailableError",
+    "EPROTO", "EBADMSG",
+}  # fmt: skip
 
-def _answer(error: BaseException | None) -> Mapping[str, Any]:
-    """What an S3 service answered, from the error or from those behind it; else nothing."""
+
+def _response(error: BaseException | None) -> Mapping[str, Any]:
+    """Return the response of an S3 service that the error or one of its causes carries, else an empty mapping."""
     while error is not None:
         response = getattr(error, "response", None)
         if isinstance(response, dict) and response.get("Error"):
@@ -146,45 +158,34 @@ def _answer(error: BaseException | None) -> Mapping[str, Any]:
 
 
 def _service_code(error: BaseException) -> str:
-    return str(_answer(error).get("Error", {}).get("Code") or "")
+    return str(_response(error).get("Error", {}).get("Code") or "")
 
 
 def _names(error: BaseException) -> list[str]:
-    """What the error may be called in the tables, the most telling name first."""
+    """Return the names under which the tables above may know the error, the most specific first."""
     number = getattr(error, "errno", None)
     code = _service_code(error)
-    headers = _answer(error).get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    headers = _response(error).get("ResponseMetadata", {}).get("HTTPHeaders", {})
     page = _WEB_PAGE if "text/html" in headers.get("content-type", "") else ""
     system = "" if code else errno.errorcode.get(number, "") if isinstance(number, int) else ""
     return [name for name in (page, code, system) if name] + [cls.__name__ for cls in type(error).__mro__]
 
 
 def came_from_service(error: BaseException) -> bool:
-    """True where an S3 service has said so."""
-    return bool(_answer(error))
+    """Return True if the error carries a response from an S3 service."""
+    return bool(_response(error))
 
 
 def is_missing(error: BaseException) -> bool:
-    """True where the error says that this one file is not there: not that its bucket is not, or no access."""
+    """Return True if the error says that this one file does not exist, not that its bucket does not."""
     return isinstance(error, FileNotFoundError) and _service_code(error) in ("", "NoSuchKey", "NoSuchVersion")
 
 
-# What a service says, or a connection does, that the same request may not meet again (Amazon S3 API reference,
-# "Error responses": retry on 5xx and SlowDown; RFC 6585: on 429).
-_PASSING = {
-    "OperationAborted", "RequestTimeout", "SlowDown", "BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch",
-    "408", "429",
-    "HTTPClientError", "ConnectionError", "TimeoutError", "ClientConnectionError", "ClientPayloadError",
-    "IncompleteReadError", "ResponseParserError", "ChecksumError", "FlexibleChecksumError", "CapacityNotAvailableError",
-    "EPROTO", "EBADMSG",
-}  # fmt: skip
-
-
 def is_transient(error: BaseException) -> bool:
-    """True for a failure of the service or the connection, which another attempt may not meet: 5xx but 501, too."""
-    status = _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    """Return True if another attempt may succeed: the connection failed, or the service answered 5xx (but not 501)."""
+    status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     names = {*_names(error), str(status)}
-    return not _PASSING.isdisjoint(names) or any(re.fullmatch(r"5(?!01)\d\d", name) for name in names)
+    return not _TRANSIENT.isdisjoint(names) or any(re.fullmatch(r"5(?!01)\d\d", name) for name in names)
 
 
 def _error_class(url: str, names: list[str]) -> type[StorageManagerError]:
@@ -195,29 +196,37 @@ def _error_class(url: str, names: list[str]) -> type[StorageManagerError]:
 
 
 def translate(error: Exception, operation: str, url: str) -> StorageManagerError:
-    """Our error for any other: what failed, on which URL, why, what to do. Chained."""
+    """Return the library's error for any other: what failed, on which URL, why, what to do. It is chained."""
     if isinstance(error, StorageManagerError):
         return error
     names = _names(error)
-    said = str(error)
-    reason = said if said not in ("", "None") else type(error).__name__  # some services give a code and no words
+    text = str(error)
+    reason = text if text not in ("", "None") else type(error).__name__  # some services send a code without a message
     reason = reason if names[0] in reason else f"{names[0]}: {reason}"
     cls = _error_class(url, names)
-    # what can be done is known of S3 and local disk
+    # the table has advice for S3 and local disk only
     advice = cls is not StorageManagerError and next((_ADVICE[name] for name in names if name in _ADVICE), None)
     message = f"cannot {operation} {url}: {reason.rstrip('.')}" + (f" ({advice})" if advice else "")
-    ours = cls(message, operation=operation, url=url)
-    ours.__cause__ = error
-    return ours
+    translated = cls(message, operation=operation, url=url)
+    translated.__cause__ = error
+    return translated
+
+
+def attempt(call: Callable[[], Out]) -> Out | Exception:
+    """Call a function; return its result, or the error that it raised."""
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 - the caller raises it
+        return error
 
 
 @contextmanager
 def translating(operation: str, url: str) -> Iterator[None]:
-    """Let no error through but ours: chained, with `operation` and `url`.
+    """Raise every error of the block as a StorageManagerError with this operation and URL, chained.
 
     Raises:
-        StorageManagerError: the one that `translate` names; one that is ours already passes, and learns which
-            operation the user had called.
+        StorageManagerError: the class that `translate` chooses. A StorageManagerError of the block passes, and
+            gets the name of the operation that the user called.
     """
     try:
         yield
@@ -230,7 +239,7 @@ def translating(operation: str, url: str) -> Iterator[None]:
 
 @contextmanager
 def needing(package: str, extra: str, operation: str) -> Iterator[None]:
-    """Let an import of what an extra brings say how to install it, where it is not; chained.
+    """Raise an ImportError of the block as an error that says which extra to install; chained.
 
     Raises:
         StorageManagerError: the package is not installed.
@@ -238,17 +247,16 @@ def needing(package: str, extra: str, operation: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise StorageManagerError(
-            f"{package} is not installed: {how_to_install(extra)}", operation=operation
-        ) from error
+        message = f"{package} is not installed: {how_to_install(extra)}"
+        raise StorageManagerError(message, operation=operation) from error
 
 
 @contextmanager
 def refusing(what: str, why: str) -> Iterator[None]:
-    """Let what a value raises of itself, while it is looked at, come out as InvalidDataError; chained.
+    """Raise any error of the block as InvalidDataError, for code that reads a user's value; chained.
 
     Raises:
-        InvalidDataError: `what` cannot be stored, for `why` with the error's own words.
+        InvalidDataError: `what` cannot be stored, because of `why` and the text of the error.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""How a session lies in storage: ids, the table of components, URLs.
+"""The layout of the data: ids, the table of components, and URLs.
 
-A path is always `f"{root}/{session}/{step}/{file}"`. `COMPONENTS` is the one table from which storing, retrieving and
-everything above follow.
+A path is always `f"{root}/{session}/{step}/{file}"`. `COMPONENTS` is the one table of the components: storing,
+retrieving, exporting and viewing follow from it.
 """
 
 import re
@@ -37,7 +37,7 @@ HTML_FILENAME = "observation.html"
 SCREENSHOT_FILENAME = "screenshot.png"
 ACTION_DATA_FILENAME = "action.json"
 METADATA_FILENAME = "metadata.json"
-MANIFEST_FILENAME = "_manifest.json"  # of a sealed session, beside its steps; no id, so that no listing shows it
+MANIFEST_FILENAME = "_manifest.json"  # only in a sealed session; it is not a valid id, so no listing shows it
 
 Component = Literal["html", "screenshot", "action", "metadata"]
 ALL_COMPONENTS: tuple[Component, ...] = get_args(Component)
@@ -53,7 +53,7 @@ class StepData(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step of one session, with its data."""
+    """One step of a session, with its data."""
 
     session_id: str
     step_id: str
@@ -72,14 +72,14 @@ _WHY_FOREIGN = {
 
 
 def is_id(name: str) -> bool:
-    """True for a name that may be a session or a step id; listings leave out every other."""
+    """Return True if the name may be a session or a step id. Listings leave out every other name."""
     return _ID.fullmatch(name) is not None
 
 
 def only_ids(names: list[str]) -> list[str]:
-    """Those of the names that are ids, in their order; no name holds a slash.
+    """Return the names that are valid ids, in their order. No name may hold a slash.
 
-    As a rule all are: a page is looked at as one text, six times as fast as name by name.
+    Usually all names are valid, so one pattern first tests all of them together: six times as fast as one by one.
     """
     text = "/".join(names) + "/"
     if _SHAPES.fullmatch(text) and "::" not in text and "./" not in text:
@@ -88,7 +88,7 @@ def only_ids(names: list[str]) -> list[str]:
 
 
 def _fault(value: str) -> str:
-    """Which rule an id breaks, and why there is one."""
+    """Return which rule an id breaks, and the reason for the rule."""
     foreign = _FOREIGN.search(value)
     if not value:
         return "it is empty"
@@ -96,54 +96,55 @@ def _fault(value: str) -> str:
         why = _WHY_FOREIGN.get(foreign[0], "only A-Z a-z 0-9 _ . : = @ + , ~ - mean the same everywhere")
         return f"{foreign[0]!r} at position {foreign.start()} is not allowed: {why}"
     if len(value) > 128:
-        return f"it has {len(value)} characters, and 128 are allowed: file names and S3 keys are bounded"
+        return f"it has {len(value)} characters, and 128 are allowed: file names and S3 keys have limits"
     if "::" in value:
         return f"'::' at position {value.index('::')} is not allowed: fsspec chains URLs with it"
     if value.endswith("."):
-        return "'.' at its end is not allowed: some file systems drop it"
-    return f"{value[0]!r} at position 0 is not allowed: such names are hidden, or the library's own"
+        return "'.' at its end is not allowed: some file systems remove it"
+    return f"{value[0]!r} at position 0 is not allowed: such names are hidden, or belong to the library"
 
 
 def check_id(value: object, what: str) -> str:
-    """The id as it came, or refused before any I/O: letters, digits and `_ . : = @ + , ~ -`.
+    """Return the id unchanged, or refuse it before any I/O.
 
-    It begins with a letter or digit, has at most 128 characters, no `::` and no `.` at its end: what
-    fsspec, S3, file systems, dask, pyarrow and Spark all take literally (hidden names, globs, URL chains).
+    An id has 1 to 128 letters, digits and `_ . : = @ + , ~ -`. It begins with a letter or digit, has no `::`, and does
+    not end in `.`. Such names are literal to fsspec, S3, file systems, dask, pyarrow and Spark: they are no hidden
+    names, globs or chains of URLs.
 
     Parameters:
         value: a session or step id.
         what: "session_id" or "step_id", for the message.
 
     Raises:
-        InvalidIdError: names the character, its position and why it is not allowed.
+        InvalidIdError: names the character, its position and the reason.
     """
     if not isinstance(value, str):
         raise InvalidIdError(f"{what} must be a str, not {type(value).__name__}")
     if not is_id(value):
         shown = value if len(value) <= 40 else value[:40] + "…"
         raise InvalidIdError(f"{what} {shown!r} cannot be used: {_fault(value)}")
-    return str.__str__(value)  # an Enum's own str() is another text
+    return str.__str__(value)  # str() of an Enum would be its name
 
 
 def check_ids(session_ids: object, operation: str) -> None:
-    """Refuse one id where many are asked for: it would be taken for an id a letter.
+    """Refuse a single id if a list is needed: iterating over it would give one id per letter.
 
     Raises:
-        InvalidIdError: in the name of the operation.
+        InvalidIdError: `session_ids` is a str. Its `operation` is the one given.
     """
     if isinstance(session_ids, str):
         raise InvalidIdError("session_ids is one id: give a list of ids", operation=operation)
 
 
 def join(root: str, *names: str) -> str:
-    """The one way to name a thing: the root, then session, step and file, with a slash between them."""
+    """Return the URL of something below the root: session, step and file, with a slash between them."""
     return "/".join((root, *names))
 
 
 class ComponentSpec(NamedTuple):
-    """One row of `COMPONENTS`: what a component is called, and how it is stored.
+    """One row of `COMPONENTS`: the names of a component, and how it is stored.
 
-    `encode(value, keyword)` raises InvalidDataError; `decode(data)` raises ValueError where it is unreadable.
+    `encode(value, keyword)` raises InvalidDataError. `decode(data)` raises ValueError if the data cannot be read.
     """
 
     name: Component
@@ -155,7 +156,7 @@ class ComponentSpec(NamedTuple):
     decode: Callable[[bytes], Any]
 
 
-# What a browser is told; for a screenshot it depends on the bytes.
+# The content types; that of a screenshot depends on its bytes.
 _HTML_TYPE, _JSON_TYPE = (lambda data: "text/html; charset=utf-8"), (lambda data: "application/json")
 
 # fmt: off
@@ -174,16 +175,16 @@ BY_FILENAME = {row.filename: row for row in COMPONENTS}
 
 
 def is_component(path: str) -> bool:
-    """True for the path of a component below its session: `step_000001/action.json`."""
+    """Return True if the path, relative to a session, is that of a component: `step_000001/action.json`."""
     step_id, _, filename = path.rpartition("/")
     return is_id(step_id) and filename in BY_FILENAME
 
 
 def formats(components: Sequence[Component]) -> list[ComponentSpec]:
-    """The rows of `COMPONENTS` for these names, in the table's order.
+    """Return the rows of `COMPONENTS` with these names, in the order of the table.
 
     Raises:
-        InvalidDataError: one of them is no component.
+        InvalidDataError: one of the names is not that of a component.
     """
     if isinstance(components, str):
         raise InvalidDataError(f"components is one name: give a list, [{components!r}]")

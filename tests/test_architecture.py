@@ -19,16 +19,16 @@ ROOT = Path(storage_manager.__file__).parent
 # From the ground up. A module imports what is below, and of its own floor what does not import it.
 FLOORS = (
     {"errors", "aio"},
-    {"encoding", "layout", "config", "credentials", "redaction", "masking"},
+    {"encoding", "layout", "config", "redaction"},
     {"backends"},
-    {"connection", "storage"},
+    {"storage"},
     {"capture", "copying", "importers", "integrity", "inventory", "overlap", "protocol", "recorder", "testing"}
     | {"transfer"},
     {"cli", "export", "viewer"},
     {"", "__main__"},  # the package itself, and the process
 )
 # What the core may import when it is imported; anything else, only inside of what needs it.
-GROUND = {"fsspec", "pydantic", "pydantic_core", "pydantic_settings", "typing_extensions", "storage_manager"}
+GROUND = {"fsspec", "pydantic", "pydantic_core", "typing_extensions", "storage_manager"}
 HEAVY = {"aiohttp", "aiobotocore", "botocore", "click", "dask", "jinja2", "obstore", "pandas", "playwright", "pyarrow"}
 HEAVY |= {"pytest", "rich", "s3fs"}
 

@@ -9,10 +9,10 @@ import pytest
 from botocore.exceptions import ProfileNotFound
 from botocore.session import Session
 from pydantic import ValidationError
+from storage_manager.credentials import check_credentials
 
 from storage_manager import LocalStorageError, S3ConfigError, StorageManager, StorageManagerError
 from storage_manager.config import Config, arguments_of
-from storage_manager.credentials import check_credentials
 
 SETTINGS = {
     # argument: (variable, default, in the variable, its value, as an argument)

@@ -1,41 +1,29 @@
-"""What the library asks of a filesystem: a few literal things, each one call.
+"""The interface that the library needs of a filesystem, and its default implementation for any fsspec backend.
 
-Literal: a path is a name, never a pattern. Every filesystem here is an fsspec `AsyncFileSystem`, so that any
-other method of fsspec is there too; these exist because fsspec's own expand globs, stop at the first
-error while the siblings run on, or have no pages.
+Paths are literal: a path is a name, never a pattern. fsspec's own methods expand globs, stop at the first error while
+the other calls continue, and have no pages.
 """
 
 import asyncio
 import contextlib
 import errno
 import posixpath
-import random
 import re
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from abc import ABC, ABCMeta, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.aio import run_to_end
-from storage_manager.errors import is_transient, translating
+from storage_manager.errors import translating
 
-__all__ = [
-    "ATTEMPTS",
-    "STAGED",
-    "STAGING_PREFIX",
-    "Backend",
-    "File",
-    "FileInfo",
-    "hidden_name",
-    "modified_in",
-    "retrying",
-    "sorted_pages",
-]
+__all__ = ["STAGED", "STAGING_PREFIX", "Backend", "File", "FileInfo", "FsspecBackend", "hidden_name", "md5_in"]
 
-ATTEMPTS = 3  # how often anything is tried before it is reported
 STAGING_PREFIX = ".staging-"
+_MD5 = re.compile('"?([0-9a-f]{32})"?')
 STAGED = re.compile(re.escape(STAGING_PREFIX) + "[0-9a-f]{32}")
 
 In = TypeVar("In")
@@ -43,12 +31,18 @@ Out = TypeVar("Out")
 
 
 def hidden_name() -> str:
-    """A new name for what is not to be seen: no listing shows it, no id is like it, and `sweep` finds it again."""
+    """Return a new name for a staged file: no listing shows it, no id is like it, and `sweep` finds it again."""
     return STAGING_PREFIX + uuid.uuid4().hex
 
 
+def md5_in(e_tag: str) -> str | None:
+    """Return the MD5 in hexadecimal that an S3 ETag looks like; None if it does not."""
+    digest = _MD5.fullmatch(e_tag.lower())
+    return digest and digest[1]
+
+
 class File(NamedTuple):
-    """One file to write: where, what, and the content type under which a browser would open it."""
+    """A file to write. `content_type` is what S3 tells a browser that opens it."""
 
     path: str
     data: bytes
@@ -56,27 +50,88 @@ class File(NamedTuple):
 
 
 class FileInfo(NamedTuple):
-    """One file that a listing names, below the directory that was listed; times in UTC."""
+    """A file in a listing. `name` is relative to the directory that was listed, `size` is in bytes, times are UTC."""
 
     name: str
     size: int
     modified: datetime | None
     e_tag: str | None = None
 
+    @property
+    def md5(self) -> str | None:
+        """The MD5 in hexadecimal that the ETag looks like; None if it does not."""
+        return md5_in(self.e_tag or "")
 
-class Backend(AsyncFileSystem):
-    """These, made from fsspec's own methods: for S3, and for any backend that has no better way."""
 
-    backoff_seconds: ClassVar[float] = 1.0  # the longest wait before the second attempt; it doubles
+class Backend(ABC):
+    """A filesystem as the library needs it. Every backend is also an fsspec `AsyncFileSystem`.
+
+    A backend belongs to one event loop and one process. Subclass `FsspecBackend`, which implements all of this for any
+    fsspec filesystem, and override the methods that your filesystem does better.
+    """
+
+    max_in_flight = 32  # requests at a time
+    backoff_seconds = 1.0  # the longest pause before the second attempt of a request; it doubles
+
+    @abstractmethod
+    async def write_files(self, files: Sequence[File]) -> None:
+        """Write every file whole. All are in one directory. If this raises, no file is being written any more."""
+
+    @abstractmethod
+    async def read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
+        """Return for each path its bytes, or the error that reading it raised."""
+
+    @abstractmethod
+    def iter_names(self, path: str) -> AsyncGenerator[list[str], None]:
+        """Yield the names of the subdirectories of a directory, sorted by code point, in pages.
+
+        A missing directory has none.
+        """
+
+    @abstractmethod
+    def iter_files(self, path: str) -> AsyncGenerator[list[FileInfo], None]:
+        """Yield the files in a directory and below it, in pages. A missing directory has none."""
+
+    @abstractmethod
+    async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
+        """Delete all files below a directory, and prove it with a listing.
+
+        Parameters:
+            also_delete: files that are deleted with it, if the directory was there.
+
+        Returns:
+            False if there was nothing to delete.
+        """
+
+    @abstractmethod
+    async def link(self, path: str, seconds: int) -> str:
+        """Return a link to a file that a browser can open, valid for that many seconds if the backend can limit it."""
+
+    @abstractmethod
+    async def list_unfinished(self, path: str) -> list[str]:
+        """Return the paths of components below a directory whose upload was begun and has not ended."""
+
+    @abstractmethod
+    async def sweep(self, path: str, older_than: float) -> int:
+        """Delete what killed writers left at a root, if it is older than that many seconds. Return how many items."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release connections and threads. It may be called again."""
+
+
+class _BackendMeta(ABCMeta, type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec has no types
+    """The metaclass of ABC together with that of fsspec."""
+
+
+class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
+    """The default implementation: it works for any fsspec filesystem through fsspec's own methods."""
+
     cachable = False
-    max_in_flight = 32  # requests of one instance at a time
-    active = 0  # operations under way
-    closing = False  # closed by the last of them
     _semaphore: asyncio.Semaphore | None = None
 
     async def write_files(self, files: Sequence[File]) -> None:
-        """Write every file whole, all in one directory; when it raises, none is being written any more."""
-        results = await self._each(self._write_file, files)
+        results = await self._map(self._write_file, files)
         for error in filter(None, results):
             raise error
 
@@ -85,11 +140,9 @@ class Backend(AsyncFileSystem):
             await run_to_end(self._pipe_file(file.path, file.data))
 
     async def read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
-        """For each path its bytes, or why they could not be read."""
-        return await self._each(self._cat_file, paths)
+        return await self._map(self._cat_file, paths)
 
-    async def iter_names(self, path: str) -> AsyncIterator[list[str]]:
-        """The names of the directories in a directory, page by page, sorted by code point; none if it is missing."""
+    async def iter_names(self, path: str) -> AsyncGenerator[list[str], None]:
         try:
             async with self._slots:
                 infos = await self._ls(path, detail=True)
@@ -97,22 +150,13 @@ class Backend(AsyncFileSystem):
             return
         yield sorted(posixpath.basename(info["name"]) for info in infos if info["type"] == "directory")
 
-    async def iter_files(self, path: str) -> AsyncIterator[list[FileInfo]]:
-        """What lies in a directory and below it, page by page; nothing if it is missing."""
+    async def iter_files(self, path: str) -> AsyncGenerator[list[FileInfo], None]:
         start = len(self._strip_protocol(path)) + 1
         async with self._slots:
             infos = await self._find(path, detail=True)
-        yield [FileInfo(name[start:], info["size"], modified_in(info)) for name, info in sorted(infos.items())]
-
-    async def link(self, path: str, seconds: int) -> str:
-        """A link to a file that a browser opens, for so many seconds where the backend can bound it."""
-        raise NotImplementedError("this backend has no links that a browser opens")
+        yield [FileInfo(name[start:], info["size"], _modified(info)) for name, info in sorted(infos.items())]
 
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """Remove all that is below a directory, and prove it; False where nothing was there.
-
-        The files `along` go, where they are, with it: what they say of it is then true no more.
-        """
         try:
             async with self._slots:
                 await run_to_end(self._rm(path, recursive=True))
@@ -125,19 +169,20 @@ class Backend(AsyncFileSystem):
                 await run_to_end(self._rm_file(file))
         return True
 
+    async def link(self, path: str, seconds: int) -> str:
+        raise NotImplementedError("this backend has no links that a browser can open")
+
     async def list_unfinished(self, path: str) -> list[str]:
-        """The components below a directory of which an upload was begun and not ended, where a backend has those."""
         return []
 
     async def sweep(self, path: str, older_than: float) -> int:
-        """Remove from a root what killed writers left there, if it is older than this many seconds; how many."""
         return 0
 
     async def close(self) -> None:
-        """Give back connections and threads; a closed filesystem is not used again."""
+        pass
 
-    async def _each(self, function: Callable[[In], Awaitable[Out]], items: Iterable[In]) -> list[Out | Exception]:
-        """The results, or errors, of a function for every item, within the bound on requests in flight."""
+    async def _map(self, function: Callable[[In], Awaitable[Out]], items: Iterable[In]) -> list[Out | Exception]:
+        """Call a function for every item, at most `max_in_flight` at a time; return the results or errors in order."""
 
         async def bounded(item: In) -> Out:
             async with self._slots:
@@ -152,12 +197,12 @@ class Backend(AsyncFileSystem):
         return self._semaphore
 
 
-# By which names fsspec's backends say when a file was last written, the best first.
+# The keys under which fsspec's backends tell when a file was last written, the best first.
 _MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 
 
-def modified_in(info: Mapping[str, Any]) -> datetime | None:
-    """When a file was last written, of what a backend of fsspec tells of it: a datetime, its text, or seconds."""
+def _modified(info: Mapping[str, Any]) -> datetime | None:
+    """Return when a file was last written, which fsspec's backends give as a datetime, its text, or in seconds."""
     value = next((info[name] for name in _MODIFIED if info.get(name) is not None), None)
     if isinstance(value, str):
         value = datetime.fromisoformat(value.replace("Z", "+00:00"))
@@ -166,44 +211,3 @@ def modified_in(info: Mapping[str, Any]) -> datetime | None:
     if not isinstance(value, datetime):
         return None
     return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
-
-
-async def retrying(work: Callable[[], Awaitable[Out]], failures: tuple[type[Exception], ...]) -> Out:
-    """What the work gives, in three attempts where it fails with what may pass.
-
-    Between them it waits up to 1 and 2 seconds at random ("full jitter", as botocore's `standard` mode does).
-    """
-    for attempt in range(ATTEMPTS - 1):
-        try:
-            return await work()
-        except failures as error:
-            if not is_transient(error):
-                raise
-        await asyncio.sleep(random.uniform(0, Backend.backoff_seconds * 2**attempt))
-    return await work()
-
-
-_BELOW_SLASH = re.compile(r"[\x00-.]")
-
-
-async def sorted_pages(pages: AsyncIterable[Sequence[str]]) -> AsyncIterator[list[str]]:
-    """Pages of names in the order of S3 again in the order of the names, holding back only what they must.
-
-    S3 sorts `a-b/` before `a/`, because `-` sorts before `/`; the names sort the other way round. So names
-    that begin like a shorter one that may still come (`run-1`, `run-2`: `run`) wait until the listing has
-    passed it; memory is bounded by their number, and by a page for all others.
-    """
-    held: list[str] = []
-    bound = ""
-    async for page in pages:
-        ready: list[str] = []
-        for name in page:
-            if name + "/" > bound:
-                ready += sorted(held)
-                below = _BELOW_SLASH.search(name)
-                held, bound = [], name[: below.start() if below else None] + "/"
-            held.append(name)
-        if ready:
-            yield ready
-    if held:
-        yield sorted(held)

@@ -1,15 +1,16 @@
-"""An aiobotocore client of one event loop: made cheaply, bounded in its waits, and closed without being told."""
+"""An aiobotocore client for one event loop: it is created quickly, all its waits are bounded, and it closes itself."""
 
+import asyncio
 import contextlib
 import os
 import socket
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 from aiobotocore.httpsession import AIOHTTPSession
@@ -22,13 +23,13 @@ from botocore.utils import parse_timestamp
 from storage_manager.config import check_endpoint
 from storage_manager.errors import came_from_service
 
-__all__ = ["finding_credentials", "lifespan", "new_session", "settle_in"]
+__all__ = ["HttpSession", "finding_credentials", "http_session_class", "lifespan", "new_session", "prepare"]
 
 
 def new_session(**options: Any) -> AioSession:
-    """A session of aiobotocore for any number of loops to have one each: a client costs 9 ms, and not 60 to 160.
+    """Return a session of aiobotocore, from which any number of loops can create a client in 9 ms, not in 60 to 160.
 
-    All share one copy of botocore's service models, which are JSON of some megabytes and do not change.
+    All sessions share one copy of botocore's service models: some megabytes of JSON that do not change.
     """
     session = AioSession(**options)
     session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
@@ -40,7 +41,7 @@ _loader = cache(create_loader)
 
 
 def _timestamp(value: Any) -> datetime:
-    """As botocore reads it, but a header's date (RFC 9110, 5.6.7) ten times as fast: every GET has one."""
+    """Parse a time as botocore does, but parse the date of a header (RFC 9110, 5.6.7), as every GET has, 10x faster."""
     if isinstance(value, str) and value.endswith(" GMT"):
         return parsedate_to_datetime(value)
     other: datetime = parse_timestamp(value)
@@ -49,100 +50,115 @@ def _timestamp(value: Any) -> datetime:
 
 @contextlib.contextmanager
 def finding_credentials() -> Iterator[None]:
-    """What is not there before a service answers is no object, but what AWS settings name: a token's file, a program.
+    """Report a missing credentials file as CredentialRetrievalError, not as a missing object.
 
     Raises:
-        CredentialRetrievalError: chained.
+        CredentialRetrievalError: a file or program that the AWS settings name is missing; chained.
     """
     try:
         yield
     except (FileNotFoundError, PermissionError) as error:
         if came_from_service(error):
             raise
-        raise CredentialRetrievalError(provider="what the AWS settings name", error_msg=str(error)) from error
+        raise CredentialRetrievalError(provider="a file in the AWS settings", error_msg=str(error)) from error
 
 
-def settle_in(owner: object, client: Any) -> None:
-    """Bound every wait of a new client, let it follow nobody, and close with its owner what its loop leaves open.
+def prepare(client: Any) -> None:
+    """Check the endpoint of a new client, and give it no waits without a timeout and no other regions.
 
     Raises:
-        S3ConfigError: the endpoint that botocore found is none, or holds a password.
+        S3ConfigError: the endpoint that botocore found is malformed, or holds a password.
     """
-    check_endpoint(client.meta.endpoint_url, "")  # a profile's, or that of the variables where this was unpickled
-    # aiohttp waits for "100 Continue" without a timeout, and a server that is mute never says it
+    check_endpoint(client.meta.endpoint_url)  # it may come from a profile
+    # aiohttp waits for "100 Continue" without a timeout, and a silent server never sends it
     client.meta.events.unregister("before-call.s3", add_expect_header)
     client.meta.events.register("before-call.s3", _call_no_other_region)
-    http = client._endpoint.http_session
-    http._connector_args.setdefault("socket_factory", partial(_socket, client.meta.config.read_timeout))
-    http._get_session = partial(_follow_nobody, http._get_session)
-    # a class of the user's own (http_session_cls) may trust otherwise
-    if type(http) is AIOHTTPSession and http._verify is True and not http._cert_file and hasattr(http, _BUILD):
-        setattr(http, _BUILD, partial(_contexts, getattr(http, _BUILD)))
-    weakref.finalize(owner, _abandon, http._sessions, os.getpid())
 
 
 def _call_no_other_region(params: dict[str, Any], **kwargs: Any) -> None:
-    """Have botocore take a redirect for what it is, a wrong region: it would ask the bucket, a hundred times."""
+    """Let botocore report a redirect as a wrong region. It would ask for the bucket's region, a hundred times."""
     params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
-async def _follow_nobody(get_session: Callable[..., Any], *args: Any) -> aiohttp.ClientSession:
-    """A session that answers a redirect as it came; aiohttp would send data and session token to any other host."""
-    session: aiohttp.ClientSession = await get_session(*args)
-    if "_request" not in vars(session):
-        object.__setattr__(session, "_request", partial(session._request, allow_redirects=False))
-    return session
+class HttpSession(AIOHTTPSession):
+    """The HTTP session of a client: it follows no redirects, and its sockets close when it is collected."""
+
+    _certificates: ClassVar[Any] = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connector_args.setdefault("socket_factory", partial(_socket, self._timeout.sock_read))
+
+    async def __aenter__(self) -> "HttpSession":
+        await super().__aenter__()
+        weakref.finalize(self, _abandon, self._sessions, asyncio.get_running_loop(), os.getpid())
+        return self
+
+    async def _get_session(self, proxy_url: str | None) -> "_NoRedirects":
+        return _NoRedirects(await super()._get_session(proxy_url))
+
+    def _build_ssl_contexts(self, proxy_url: str | None) -> Any:
+        """Return the TLS contexts. Sessions with the default certificates share them: reading these takes 35 ms."""
+        if proxy_url or self._verify is not True or self._cert_file or type(self) is not HttpSession:
+            return super()._build_ssl_contexts(proxy_url)
+        if HttpSession._certificates is None:
+            HttpSession._certificates = super()._build_ssl_contexts(None)
+        return HttpSession._certificates
 
 
-_BUILD = "_build_ssl_contexts"  # aiobotocore before 3.10 has no such method
+class _NoRedirects:
+    """An aiohttp session that returns a redirect as an answer. Followed, it would send data and token to any host."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.request = partial(session.request, allow_redirects=False)
 
 
-def _contexts(build: Callable[..., Any], proxy_url: str | None) -> Any:
-    """Those of TLS: where there is no proxy, the ones that all clients share."""
-    return build(proxy_url) if proxy_url else _certifi()
+def http_session_class(config: Mapping[str, Any]) -> type[Any]:
+    """Return the class of HTTP sessions for a client's configuration. It extends the user's own class, if any."""
+    own: type[Any] = config.get("http_session_cls", HttpSession)
+    if not isinstance(own, type) or not issubclass(own, AIOHTTPSession) or issubclass(own, HttpSession):
+        return own
+    return HttpSession if own is AIOHTTPSession else type(own.__name__, (HttpSession, own), {})
 
 
-@cache
-def _certifi() -> Any:
-    """Those that trust what certifi names, made once: reading it takes 35 ms."""
-    return AIOHTTPSession()._build_ssl_contexts(None)
-
-
-def _socket(timeout: float, address: tuple[Any, ...]) -> socket.socket:
-    """A socket whose peer must take what is sent within the timeout; aiohttp itself waits for that without end."""
+def _socket(timeout: float | None, address: tuple[Any, ...]) -> socket.socket:
+    """Return a socket whose peer must accept data within the timeout, for which aiohttp would wait without end."""
     new = socket.socket(*address[:3])
-    with contextlib.suppress(AttributeError):  # Linux alone has it (tcp(7))
-        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout * 1000))
+    if timeout is not None:
+        with contextlib.suppress(AttributeError):  # only Linux has it (tcp(7))
+            new.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout * 1000))
     return new
 
 
 async def lifespan(client: contextlib.AbstractAsyncContextManager[Any]) -> AsyncGenerator[None, None]:
-    """Suspended while the client is in use: asyncio closes such generators before it closes their loop."""
+    """Keep a client open until this generator is closed. asyncio closes it before it closes the loop."""
     try:
         yield
     finally:
         await client.__aexit__(None, None, None)
 
 
-def _abandon(sessions: dict[Any, aiohttp.ClientSession], pid: int) -> None:
-    """Close what a loop left open that was closed without its generators, or that ran before a fork.
+def _abandon(sessions: dict[Any, aiohttp.ClientSession], loop: asyncio.AbstractEventLoop, pid: int) -> None:
+    """Close the connections of a loop that was closed without its generators, or that ran before a fork.
 
-    Such a loop closes nothing any more, so the sockets are closed beneath it; a forked child closes only its
-    own copies of them. aiohttp and asyncio would warn of each otherwise, when they are collected.
+    Such a loop can close nothing any more, so the sockets are closed directly. A forked child closes only its own
+    copies of them. Otherwise aiohttp and asyncio would warn of each connection when it is collected.
     """
+    at_exit = not threading.main_thread().is_alive()
+    if loop.is_running() and os.getpid() == pid and not at_exit:
+        return
     for session in sessions.values():
         connector = session.connector
-        at_exit = not threading.main_thread().is_alive()
-        if connector is None or (connector._loop.is_running() and os.getpid() == pid and not at_exit):
+        if connector is None:
             continue
         session.detach()
         for connections in connector._conns.values():
             for protocol, _ in connections:
-                _close_beneath(protocol.transport)
+                _close_socket(protocol.transport)
         connector._conns.clear()
 
 
-def _close_beneath(transport: Any) -> None:
-    with contextlib.suppress(AttributeError):  # a loop other than asyncio's own: its transports do not warn
+def _close_socket(transport: Any) -> None:
+    with contextlib.suppress(AttributeError):  # the transports of other loops than asyncio's do not warn
         transport._sock.close()
         transport._sock = None

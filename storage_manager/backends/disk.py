@@ -1,8 +1,8 @@
-"""Whole files on a local disk, synchronously: what `LocalBackend` has its worker do.
+"""Whole files on a local disk. Everything here is synchronous: `LocalBackend` calls it in a worker thread.
 
-What is written lies first in a hidden directory at the root and is then renamed, so that no reader, kill or full
-disk ever meets part of a file under its name, and a new step appears at once. As on an object store, a directory
-below the root is there only as long as something is in it.
+Files are first written in a hidden directory at the root, which is then renamed. So no reader, kill or full disk leaves
+part of a file under its name, and a new step appears at once. As on an object store, a directory below the root
+exists only while there is something in it.
 """
 
 import contextlib
@@ -10,36 +10,42 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from storage_manager.backends.base import File, FileInfo, hidden_name
-from storage_manager.backends.leftovers import STALE_SECONDS, sweep
-from storage_manager.backends.walk import files_below
+from storage_manager.backends.base import STAGED, File, FileInfo, hidden_name
 
-__all__ = ["DiskFileSystem"]
+__all__ = ["DiskFileSystem", "sweep"]
 
-PATH_LIMIT = 4096  # bytes, the ending zero included (Linux, limits.h); a rename alone would not meet it
-RACES = 20  # how often work is begun anew because others were quicker
+PATH_LIMIT = 4096  # bytes, with the final zero byte (Linux, limits.h); a rename alone would not reach the limit
+RACES = 20  # attempts of work that another process undid
+STALE_SECONDS = 3600  # a writer needs seconds, so a staged file that is an hour old was left by a kill
 
 
 class DiskFileSystem(LocalFileSystem):
-    """`LocalFileSystem` that writes steps and `pipe_file` whole; it stages at `root`, and `fsync` goes to the disk."""
+    """`LocalFileSystem` that writes steps and `pipe_file` whole.
+
+    Attributes:
+        root: the directory at which writes are staged.
+        fsync: True to flush files and directories to the disk before they are published.
+    """
 
     root = ""
     fsync = False
     _swept = False
 
     def _staging(self, directory: str) -> str:
-        """A new hidden name on the same disk: at the root, where no listing, glob or deletion of a session meets it."""
+        """Return a new hidden path on the same disk: at the root, where no listing or deletion of a session sees it."""
         base = self.root if self.root and directory.startswith(f"{self.root}/") else directory
         return f"{base}/{hidden_name()}"
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
-        """Write a file whole: under its name, a reader meets the old bytes or all of the new ones."""
-        if self._intrans:  # nothing is written before its end
+        """Write a file whole: a reader gets the old bytes or all of the new ones."""
+        if self._intrans:  # a transaction writes nothing before its end
             super().pipe_file(path, value, mode, **kwargs)
         else:
             self._pipe_whole(self._strip_protocol(path), value, os.link if mode == "create" else os.replace)
@@ -61,7 +67,7 @@ class DiskFileSystem(LocalFileSystem):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # half the system calls of open()
         try:
             rest = memoryview(data).cast("B")
-            while rest:  # a write may end early, as where the disk is nearly full
+            while rest:  # a write may be partial, for example if the disk is nearly full
                 rest = rest[os.write(descriptor, rest) :]
             if self.fsync:
                 os.fsync(descriptor)
@@ -77,7 +83,7 @@ class DiskFileSystem(LocalFileSystem):
                 os.close(descriptor)
 
     def write_step(self, files: Sequence[File]) -> None:
-        """Write the files of one step; where a deletion meanwhile took its directory away, begin anew."""
+        """Write the files of one step. Begin again if a deletion removes its directory meanwhile."""
         step = os.path.dirname(files[0].path)
         for directory in (os.path.dirname(step), step):
             self._refuse_link(directory)
@@ -85,7 +91,7 @@ class DiskFileSystem(LocalFileSystem):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), step)
         if not self._swept:
             self._swept = True
-            with contextlib.suppress(OSError):  # housekeeping fails no store
+            with contextlib.suppress(OSError):  # a failed cleanup is no failed store
                 sweep(self.root, STALE_SECONDS)
         races = RACES
         while True:
@@ -110,7 +116,7 @@ class DiskFileSystem(LocalFileSystem):
                 shutil.rmtree(staged, ignore_errors=True)
 
     def _publish(self, staged: str, step: str, names: Iterable[str]) -> None:
-        """One rename where the step is new, else one for each file."""
+        """Rename the directory to be the step; if the step exists, move the files into it one after another."""
         try:
             self._rename_step(staged, step)
         except OSError as error:
@@ -131,7 +137,7 @@ class DiskFileSystem(LocalFileSystem):
         self._sync(os.path.dirname(step))
 
     def _rename_session(self, staged: str, step: str) -> bool:
-        """Publish a new session with the step in it, so that no kill leaves an empty one; False if it is not new."""
+        """Publish a new session with the step in it, so that a kill leaves no empty session. False if it exists."""
         session, name = os.path.split(step)
         outer = self._staging(step)
         os.mkdir(outer)
@@ -154,27 +160,27 @@ class DiskFileSystem(LocalFileSystem):
             raise OSError(errno.ELOOP, "a symbolic link: nothing is written or deleted through one", directory)
 
     def _require_root(self) -> None:
-        """A directory that is gone, such as a disk that is not mounted, is no empty one."""
+        """Raise if the root is gone: for example, its disk is not mounted. It is not taken for an empty one."""
         if not os.path.isdir(self.root):
             raise FileNotFoundError(errno.ENOENT, "the base directory is gone", self.root)
 
     def read_all(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
-        """For each path its bytes, or why they could not be read."""
+        """Return for each path its bytes, or the error that reading it raised."""
         results = [_read_whole(path) for path in paths]
         if any(isinstance(result, FileNotFoundError) for result in results):
             self._require_root()
         return results
 
     def files(self, path: str) -> list[FileInfo]:
-        """Every file in a directory and below it; none if it is missing."""
+        """Return every file in a directory and below it; none if the directory is missing."""
         found: list[FileInfo] = []
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            found += files_below(path)
-        self._require_root()  # also where it went while it was walked, and all in it seemed deleted
+            found += _files_below(path)
+        self._require_root()  # it may have gone during the walk, so that all files seemed deleted
         return found
 
     def directories(self, path: str) -> list[str]:
-        """The names of the directories in one, sorted; none if it is missing."""
+        """Return the sorted names of the subdirectories of a directory; none if it is missing."""
         try:
             with os.scandir(path) as entries:
                 return sorted(entry.name for entry in entries if _is_directory(entry))
@@ -183,7 +189,7 @@ class DiskFileSystem(LocalFileSystem):
             return []
 
     def remove_whole(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """Move a directory out of sight, and the files along with it; what cannot be removed comes back into sight."""
+        """Rename the directory to a hidden name and delete it; on failure rename it back. False if it is missing."""
         session = os.path.dirname(path)
         self._refuse_link(session)
         try:
@@ -191,13 +197,13 @@ class DiskFileSystem(LocalFileSystem):
         except (FileNotFoundError, NotADirectoryError):
             self._require_root()
             hidden = ""
-        self._prune(session)  # also where a kill came between the two
+        self._remove_if_empty(session)  # also after a kill that came between the two
         if hidden:
             self._remove_hidden(hidden, path)
         return bool(hidden)
 
     def _hide(self, path: str, also_delete: Sequence[str]) -> str:
-        """The hidden name of what was a directory, or a link; a file of somebody else's is left alone."""
+        """Rename a directory or link, and return its hidden name. Leave a regular file alone: it is not ours."""
         mode = os.lstat(path).st_mode
         if not stat.S_ISDIR(mode) and not stat.S_ISLNK(mode):
             return ""
@@ -214,7 +220,7 @@ class DiskFileSystem(LocalFileSystem):
             try:
                 (os.unlink if os.path.islink(hidden) else shutil.rmtree)(hidden)
             except OSError as error:
-                # a write that had found the directory before it was moved may still arrive in it
+                # a writer that opened the directory before the rename may still create a file in it
                 races -= 1
                 if error.errno in (errno.ENOTEMPTY, errno.ENOENT) and races:
                     continue
@@ -223,28 +229,93 @@ class DiskFileSystem(LocalFileSystem):
                     os.rename(hidden, path)
                 raise
 
-    def _prune(self, session: str) -> None:
+    def _remove_if_empty(self, session: str) -> None:
         if session != self.root:
-            with contextlib.suppress(OSError):  # not empty, or gone already
+            with contextlib.suppress(OSError):  # it is not empty, or gone already
                 os.rmdir(session)
 
 
 def _is_directory(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle, or to where nobody may look
+    except OSError:  # a circular link, or a target that may not be read
         return False
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for its writer, and the worker with it
 
 
 def _read_whole(path: str) -> bytes | OSError:
     try:
-        with open(path, "rb", buffering=0, opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would block until a writer opens it
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 return OSError(errno.EINVAL, "not a regular file", path)
-            return file.read()
+            return _read_open(descriptor, status.st_size)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         return error
+
+
+def _read_open(descriptor: int, size: int) -> bytes:
+    data = os.read(descriptor, size + 1)  # one system call, and one byte more to see that the file ends there
+    if len(data) == size:
+        return data
+    pieces = [data]  # the file has another size by now, or it is larger than one read
+    while piece := os.read(descriptor, max(size, 1 << 20)):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _files_below(path: str, name: str = "", *, follows_links: bool = True) -> Iterator[FileInfo]:
+    """Yield every file below a directory, sorted, with its name relative to it. Skip those that are deleted meanwhile.
+
+    A link to a directory in the directory itself counts as a directory, because a step may be one; below, as a file.
+
+    Raises:
+        OSError: the directory is missing, or the disk refuses one below it, which fsspec's own `find` would skip.
+    """
+    with os.scandir(path) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        try:
+            if entry.is_dir(follow_symlinks=follows_links):
+                yield from _files_below(entry.path, f"{name}{entry.name}/", follows_links=False)
+            else:
+                yield _file_info(entry, f"{name}{entry.name}")
+        except FileNotFoundError:
+            continue
+
+
+def _file_info(entry: "os.DirEntry[str]", name: str) -> FileInfo:
+    status = entry.stat(follow_symlinks=False)
+    return FileInfo(name, status.st_size, datetime.fromtimestamp(status.st_mtime, timezone.utc))
+
+
+def sweep(root: str, older_than: float) -> int:
+    """Remove the staged files at a root that are older than this many seconds; return how many."""
+    limit = time.time() - older_than
+    with os.scandir(root) as entries:
+        staged = [entry for entry in entries if STAGED.fullmatch(entry.name)]
+    return sum(_remove_staged(entry) for entry in staged if _modified(entry) < limit)
+
+
+def _remove_staged(entry: "os.DirEntry[str]") -> bool:
+    """Remove a staged file or directory. False if another process removed it first.
+
+    Rename it first: a writer that still uses it then finds it gone, and begins again. Without the rename, the writer
+    could publish it while half of it is removed.
+    """
+    renamed = os.path.join(os.path.dirname(entry.path), hidden_name())
+    try:
+        os.rename(entry.path, renamed)
+        (shutil.rmtree if entry.is_dir(follow_symlinks=False) else os.unlink)(renamed)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _modified(entry: "os.DirEntry[str]") -> float:
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime
+    except FileNotFoundError:  # it was published meanwhile
+        return time.time()

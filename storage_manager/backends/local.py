@@ -1,44 +1,51 @@
-"""Local disk for asyncio: every batch is one hop to one worker thread.
+"""Local disk for asyncio: a batch of reads or writes is one hop to one worker thread.
 
-fsspec's `AsyncFileSystemWrapper` is not used: in 2026.9.0 `open(path, "wb")` on it returns and writes no file, and
+fsspec's `AsyncFileSystemWrapper` is not used: in 2026.9.0 `open(path, "wb")` on it returns without writing a file, and
 each of its calls is a hop of its own.
 """
 
 import asyncio
 import errno
 import os
+import warnings
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from fsspec.asyn import AbstractAsyncStreamedFile
 from fsspec.implementations.local import LocalFileSystem
 
 from storage_manager.aio import run_to_end
-from storage_manager.backends.base import Backend, File, FileInfo
-from storage_manager.backends.disk import DiskFileSystem
-from storage_manager.backends.leftovers import sweep
-from storage_manager.backends.streamed import StreamedFile
+from storage_manager.backends.base import File, FileInfo, FsspecBackend
+from storage_manager.backends.disk import DiskFileSystem, sweep
+from storage_manager.errors import attempt
 
 __all__ = ["LocalBackend"]
 
 PAGE = 1000  # names between two turns of the event loop
-TOGETHER = 8  # reads in a hop, and then steps that are decoded in one turn of the event loop
+TOGETHER = 8  # jobs per hop, and so the number of steps that are decoded in one turn of the event loop
 
 Out = TypeVar("Out")
-_Answer = asyncio.Future[Sequence[bytes | Exception]]
 
 
-class LocalBackend(Backend, DiskFileSystem):
+class _Job(NamedTuple):
+    """Work that waits for a worker. Its caller awaits `result`."""
+
+    work: Callable[[], Any]
+    result: "asyncio.Future[Any]"
+
+
+class LocalBackend(FsspecBackend, DiskFileSystem):
     """`LocalFileSystem` with its operations also as coroutines; the synchronous ones are fsspec's own.
 
     Parameters:
-        root: the directory at which writes are staged; without one, and outside of it, that of the file itself.
-        fsync: True to have files and directories on the disk before they are published; 13 to 70 times slower.
-        max_workers: threads; one is best on a local disk, a network disk may want more.
+        root: the directory at which writes are staged. A file outside of it is staged in its own directory.
+        fsync: True to flush files and directories to the disk before they are published: 13 to 70 times slower.
+        max_workers: threads; one is best on a local disk, a network disk may need more.
     """
 
     mirror_sync_methods = False
@@ -51,109 +58,218 @@ class LocalBackend(Backend, DiskFileSystem):
         self.fsync = fsync
         self._workers = ThreadPoolExecutor(max_workers, "storage_manager")
         self._max_workers = self._idle = max_workers
-        self._reads: deque[tuple[Sequence[str], _Answer]] = deque()
+        self._jobs: deque[_Job] = deque()
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
-        """Also of a list of paths, which `_get` of every asynchronous filesystem hands over."""
+        """Accept a list of paths too, which `_get` of every asynchronous filesystem passes."""
         return [cls._strip_protocol(one) for one in path] if isinstance(path, list) else super()._strip_protocol(path)
 
-    async def _hop(self, function: Callable[..., Out], *args: Any, **kwargs: Any) -> Out:
-        """Run it in the worker, to its end: also where the loop's own shutdown cancels whatever waits for it."""
+    async def write_files(self, files: Sequence[File]) -> None:
+        """Write a step in one hop. Steps that wait while all workers are busy share the next hop.
+
+        A write is not abandoned if its caller is cancelled: the cancellation waits for it.
+        """
+        await run_to_end(self._enqueue(partial(self.write_step, files)))
+
+    async def read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
+        """Read files in one hop. Reads that wait while all workers are busy share the next hop.
+
+        That reads 1.7 times as many small steps per second. A cancelled read is abandoned, because it changes nothing.
+        """
+        results: Sequence[bytes | Exception] = await self._enqueue(partial(self.read_all, paths))
+        return results
+
+    def _enqueue(self, work: Callable[[], Any]) -> "asyncio.Future[Any]":
+        job = _Job(work, asyncio.get_running_loop().create_future())
+        self._jobs.append(job)
+        if self._idle > 0:
+            self._start_jobs()
+        return job.result
+
+    def _start_jobs(self) -> None:
+        """Give the next jobs to a worker, as many as its share of those that wait."""
+        count = min(TOGETHER, -(-len(self._jobs) // self._max_workers))
+        jobs: list[_Job] = []
+        while self._jobs and len(jobs) < count:
+            job = self._jobs.popleft()
+            if not job.result.done():
+                jobs.append(job)
+        if jobs:
+            self._idle -= 1
+            loop = asyncio.get_running_loop()
+            hop = self._workers.submit(lambda: [attempt(job.work) for job in jobs])
+            hop.add_done_callback(lambda hop: _call_in(loop, self._finish_jobs, jobs, hop))
+
+    def _finish_jobs(self, jobs: list[_Job], hop: "Future[list[Any]]") -> None:
+        self._idle += 1
+        for job, outcome in zip(jobs, hop.result(), strict=True):
+            if job.result.done():
+                continue
+            if isinstance(outcome, Exception):
+                job.result.set_exception(outcome)
+            else:
+                job.result.set_result(outcome)
+        self._start_jobs()
+
+    async def run_in_worker(self, function: Callable[..., Out], *args: Any, **kwargs: Any) -> Out:
+        """Call a function in the worker, to its end even if the shutdown of the loop cancels its caller."""
         call = partial(function, *args, **kwargs)
         return await run_to_end(asyncio.get_running_loop().run_in_executor(self._workers, call))
 
     async def close(self) -> None:
-        while self._reads:  # those that wait for a worker are read all the same
-            self._read_next()
+        while self._jobs:  # jobs that wait for a worker are done all the same
+            self._start_jobs()
         self._workers.shutdown(wait=False)
 
-    async def write_files(self, files: Sequence[File]) -> None:
-        await self._hop(self.write_step, files)
-
-    async def read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
-        """What comes while all workers are busy is read in a hop together: of small steps, 1.7 times as many a second.
-
-        A read that goes on behind a cancellation changes nothing, so it is not waited for.
-        """
-        answer: _Answer = asyncio.get_running_loop().create_future()
-        self._reads.append((paths, answer))
-        if self._idle > 0:
-            self._read_next()
-        return await answer
-
-    def _read_next(self) -> None:
-        count = min(TOGETHER, -(-len(self._reads) // self._max_workers))
-        reads: list[tuple[Sequence[str], _Answer]] = []
-        while self._reads and len(reads) < count:
-            read = self._reads.popleft()
-            if not read[1].done():
-                reads.append(read)
-        if reads:
-            self._idle -= 1
-            loop, batch = asyncio.get_running_loop(), [paths for paths, _ in reads]
-            hop = self._workers.submit(lambda: [self.read_all(paths) for paths in batch])
-            hop.add_done_callback(lambda hop: _in_loop(loop, self._have_read, [answer for _, answer in reads], hop))
-
-    def _have_read(self, answers: "list[_Answer]", hop: "Future[list[Sequence[bytes | Exception]]]") -> None:
-        self._idle += 1
-        error = hop.exception()
-        for number, answer in enumerate(answers):
-            if error and not answer.done():
-                answer.set_exception(error)
-            elif not answer.done():
-                answer.set_result(hop.result()[number])
-        self._read_next()
-
-    async def iter_names(self, path: str) -> AsyncIterator[list[str]]:
-        names = await self._hop(self.directories, path)
+    async def iter_names(self, path: str) -> AsyncGenerator[list[str], None]:
+        names = await self.run_in_worker(self.directories, path)
         for start in range(0, len(names), PAGE):
             yield names[start : start + PAGE]
             await asyncio.sleep(0)
 
-    async def iter_files(self, path: str) -> AsyncIterator[list[FileInfo]]:
-        yield await self._hop(self.files, path)
+    async def iter_files(self, path: str) -> AsyncGenerator[list[FileInfo], None]:
+        yield await self.run_in_worker(self.files, path)
 
     async def link(self, path: str, seconds: int) -> str:
         return Path(path).as_uri()
 
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        return await self._hop(self.remove_whole, path, also_delete)
+        return await self.run_in_worker(self.remove_whole, path, also_delete)
 
     async def sweep(self, path: str, older_than: float) -> int:
-        return await self._hop(sweep, path, older_than)
+        return await self.run_in_worker(sweep, path, older_than)
+
+    # fsspec's asynchronous methods: each runs the synchronous one in the worker
+
+    async def _call(self, method: Callable[..., Out], *args: Any, **kwargs: Any) -> Out:
+        return await self.run_in_worker(method, self, *args, **kwargs)
+
+    async def _cat_file(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        return await self._call(LocalFileSystem.cat_file, path, *args, **kwargs)
 
     async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
-        await self._hop(self.pipe_file, path, value, mode)
+        await self.run_in_worker(self.pipe_file, path, value, mode)
 
-    async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> StreamedFile:
-        """A file to `await file.read()` or, with "wb" or "xb", to `await file.write(data)`, whole when it is closed."""
+    async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        await self._call(LocalFileSystem.cp_file, path1, path2, **kwargs)
+
+    async def _get_file(self, path1: str, path2: Any, **kwargs: Any) -> Any:
+        return await self._call(LocalFileSystem.get_file, path1, path2, **kwargs)
+
+    async def _put_file(self, path1: str, path2: str, **kwargs: Any) -> Any:
+        return await self._call(LocalFileSystem.put_file, path1, path2, **kwargs)
+
+    async def _rm(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        await self._call(LocalFileSystem.rm, path, *args, **kwargs)
+
+    async def _rm_file(self, path: str, **kwargs: Any) -> None:
+        await self._call(LocalFileSystem.rm_file, path, **kwargs)
+
+    async def _rmdir(self, path: str) -> None:
+        await self._call(LocalFileSystem.rmdir, path)
+
+    async def _mkdir(self, path: str, *args: Any, **kwargs: Any) -> None:
+        await self._call(LocalFileSystem.mkdir, path, *args, **kwargs)
+
+    async def _makedirs(self, path: str, *args: Any, **kwargs: Any) -> None:
+        await self._call(LocalFileSystem.makedirs, path, *args, **kwargs)
+
+    async def _touch(self, path: str, *args: Any, **kwargs: Any) -> None:
+        await self._call(LocalFileSystem.touch, path, *args, **kwargs)
+
+    async def _info(self, path: Any, **kwargs: Any) -> Any:
+        return await self._call(LocalFileSystem.info, path, **kwargs)
+
+    async def _ls(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        return await self._call(LocalFileSystem.ls, path, *args, **kwargs)
+
+    async def _find(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        return await self._call(LocalFileSystem.find, path, *args, **kwargs)
+
+    async def _glob(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        return await self._call(LocalFileSystem.glob, path, *args, **kwargs)
+
+    async def _du(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        return await self._call(LocalFileSystem.du, path, *args, **kwargs)
+
+    async def _exists(self, path: str, **kwargs: Any) -> bool:
+        return bool(await self._call(LocalFileSystem.exists, path, **kwargs))
+
+    async def _isdir(self, path: str) -> bool:
+        return bool(await self._call(LocalFileSystem.isdir, path))
+
+    async def _isfile(self, path: str) -> bool:
+        return bool(await self._call(LocalFileSystem.isfile, path))
+
+    async def _created(self, path: str) -> Any:
+        return await self._call(LocalFileSystem.created, path)
+
+    async def _modified(self, path: str) -> Any:
+        return await self._call(LocalFileSystem.modified, path)
+
+    async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> "_StreamedFile":
+        """Return a file to `await file.read()`, or to `await file.write(data)` with "wb" or "xb".
+
+        A written file appears whole when it is closed.
+        """
         if mode not in ("rb", "wb", "xb") or kwargs.get("compression"):
-            await super().open_async(path, mode, **kwargs)  # which refuses
+            await super().open_async(path, mode, **kwargs)  # raises
         path = self._strip_protocol(path)
         if mode == "xb" and await self._exists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        source = await self._hop(self._open, path, "rb") if mode == "rb" else None
-        return StreamedFile(self, path, source, "create" if mode == "xb" else "overwrite")
+        source = await self.run_in_worker(self._open, path, "rb") if mode == "rb" else None
+        return _StreamedFile(self, path, source, "create" if mode == "xb" else "overwrite")
 
 
-def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: Any) -> None:
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: Any) -> None:
+    with suppress(RuntimeError):  # the loop is closed, so nobody waits any more
         loop.call_soon_threadsafe(function, *args)
 
 
-def _hopping(name: str) -> Callable[..., Any]:
-    method = getattr(LocalFileSystem, name)
-
-    async def hop(self: LocalBackend, *args: Any, **kwargs: Any) -> Any:
-        return await self._hop(method, self, *args, **kwargs)
-
-    return hop
+def _read_range(file: Any, start: int, end: int) -> bytes:
+    file.seek(start)
+    return bytes(file.read(end - start))
 
 
-# What fsspec's asynchronous methods build on, each the synchronous one in the worker.
-for _name in (
-    "cat_file", "cp_file", "created", "du", "exists", "find", "get_file", "glob", "info", "isdir", "isfile", "ls",
-    "makedirs", "mkdir", "modified", "put_file", "rm", "rm_file", "rmdir", "touch",
-):  # fmt: skip
-    setattr(LocalBackend, f"_{_name}", _hopping(_name))
+class _StreamedFile(AbstractAsyncStreamedFile):
+    """Reads the file as it was when it was opened. A written file appears whole when it is closed, or never.
+
+    Parameters:
+        source: the open file to read; None to write one.
+        mode: of `pipe_file`; "create" does not replace an existing file.
+    """
+
+    def __init__(self, fs: LocalBackend, path: str, source: Any = None, mode: str = "overwrite") -> None:
+        reading = {"mode": "rb", "size": source.size, "cache_type": "none"} if source else {"mode": "wb"}
+        super().__init__(fs, path, **reading)
+        self._source = source
+        self._pipe_mode = mode
+
+    async def _fetch_range(self, start: int, end: int) -> bytes:
+        fs: LocalBackend = self.fs
+        return await fs.run_in_worker(_read_range, self._source, start, end)
+
+    async def _upload_chunk(self, final: bool = False) -> bool:
+        if final:
+            await self.fs._pipe_file(self.path, self.buffer.getvalue(), self._pipe_mode)
+        return final  # False keeps the buffer
+
+    async def close(self) -> None:
+        """Close the file, and write it if it was opened for writing."""
+        try:
+            await super().close()
+        finally:
+            self.closed = True
+            if self._source:
+                self._source.close()
+
+    async def __aexit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind and not self._source:
+            self.closed = True  # half a file is not written
+        await self.close()
+
+    def __del__(self) -> None:
+        if not self.closed and not self._source:
+            message = f"{self.path!r} was never closed and so not written"
+            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)

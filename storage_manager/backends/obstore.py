@@ -1,13 +1,8 @@
 """S3 through obstore, whose client is written in Rust: a small part of the CPU of s3fs (extra `obstore`).
 
-Through obstore goes what is asked for often: a PUT and a GET of a component, the names in a directory, the bulk
-deletion. An s3fs filesystem of the same options is kept beside it for what botocore knows better: which endpoint
-serves a bucket, which credentials there are and when they end, the exact keys of whatever else lies in a tree (to
-obstore `a//b` is none, and `a/` is `a`), an upload that was begun and not ended.
-
-What obstore (0.12) cannot be told otherwise: a directory's names come after its last LIST, as a whole (its issue 494);
-an XML document that is no LIST reads as an empty and last page, so that a deletion is proved by botocore, and a listing
-of nothing asked again; a server that always has one page more is listed for ever; a GET follows redirects.
+Only the PUT and the GET of a whole object go through obstore. Listing, deleting, signing and sweeping are inherited
+from `S3Backend`. botocore's client also says which endpoint serves a bucket, which credentials there are and when
+they end, and which certificates and proxy to use.
 """
 
 import asyncio
@@ -17,22 +12,24 @@ import os
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
-from functools import partial
+from collections.abc import Awaitable, Mapping
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any, TypeVar
 
-from fsspec.asyn import AsyncFileSystem
+from botocore import UNSIGNED
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.httpsession import ProxyConfiguration
+from botocore.utils import get_environ_proxies
 from obstore.exceptions import InvalidPathError
-from obstore.fsspec import FsspecStore
+from obstore.store import S3Store
 
 from storage_manager.aio import run_to_end
-from storage_manager.backends.base import Backend, File, FileInfo, retrying
-from storage_manager.backends.digests import CHANGED, may_be_md5_of, md5_in
-from storage_manager.backends.obstore_client import Credentials, open_store
-from storage_manager.backends.obstore_errors import FAILURES, leaves_some, translated
-from storage_manager.backends.s3 import PAGE, REQUEST_FAILURES, S3Backend
-from storage_manager.errors import translating
+from storage_manager.backends.base import File, md5_in
+from storage_manager.backends.client import finding_credentials
+from storage_manager.backends.obstore_errors import FAILURES, translated
+from storage_manager.backends.s3 import S3Backend, bytes_changed, may_be_md5_of
+from storage_manager.errors import S3ConfigError
 
 __all__ = ["ObstoreBackend", "is_forked"]
 
@@ -40,12 +37,27 @@ MIB = 1 << 20
 Out = TypeVar("Out")
 _used_in: set[int] = set()  # the processes in which obstore has threads
 
+# object_store asks again for credentials that end in five minutes; botocore's last ten minutes or longer.
+_KEPT = timedelta(minutes=10)
+_NO_LIMIT = timedelta(days=365)  # for a request as a whole; obstore's default is 30 seconds, whatever its size
+# The options that s3fs sends with every request, as obstore calls them.
+_REQUEST_OPTIONS = {
+    "RequestPayer": "request_payer",
+    "ServerSideEncryption": "server_side_encryption",
+    "SSEKMSKeyId": "sse_kms_key_id",
+    "BucketKeyEnabled": "sse_bucket_key_enabled",
+}
+# obstore would take these from AWS_* variables that botocore does not have. A PUT is signed with its SHA-256.
+_NOT_FROM_ENVIRONMENT = {"unsigned_payload": False, "s3_express": False, "request_payer": False}
+# If botocore uses no proxy, none is used. Without these options, obstore would read HTTP_PROXY and ALL_PROXY itself.
+_NO_PROXY = {"proxy_url": "http://localhost", "proxy_excludes": "0.0.0.0/0,::/0,*"}
 
-def _let_threads_leave() -> None:
-    """Wait, at the end of the process, until no thread of obstore is in Python: it would abort the process.
 
-    A thread that has delivered a result may still be on its way out, and Python ends such threads by unwinding them,
-    which Rust does not allow.
+def _wait_for_threads() -> None:
+    """Wait, at the end of the process, until no thread of obstore runs Python code, which would abort the process.
+
+    A thread that has delivered a result may still be on its way out. Python ends such threads by unwinding them, which
+    Rust does not allow.
     """
     known = {thread.ident for thread in threading.enumerate()}
     until = time.monotonic() + 1
@@ -54,200 +66,236 @@ def _let_threads_leave() -> None:
 
 
 def is_forked() -> bool:
-    """True in a child of a process that has used obstore: its threads are not there, and every call would hang."""
+    """Return True in a child of a process that has used obstore: its threads are missing, so every call would hang."""
     return bool(_used_in) and os.getpid() not in _used_in
 
 
-class ObstoreBackend(Backend, FsspecStore):
-    """`FsspecStore` for S3 that answers literally, for one event loop, and needs no closing.
+class ObstoreBackend(S3Backend):
+    """`S3Backend` that stores and reads whole objects through obstore. It takes the same keywords."""
 
-    Parameters:
-        options: as `s3fs.S3FileSystem` takes them.
-    """
+    _compares_e_tags = True  # when reading; not over TLS (RFC 8446, 5.2), nor if the service's ETags are no MD5
 
-    protocol = "s3"
-    _is_compared = True  # what is read, with its ETag: not over TLS (RFC 8446, 5.2), nor where that is no MD5
-
-    def __init__(self, options: Mapping[str, Any], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.s3fs = S3Backend(**options, **kwargs)
-        self._stores: dict[tuple[str, int], tuple[Any, Credentials]] = {}
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._stores: dict[tuple[str, int], _Store] = {}
         self._opening = asyncio.Lock()
-        storage_class = self.s3fs.s3_additional_kwargs.get("StorageClass")
+        storage_class = self.s3_additional_kwargs.get("StorageClass")
         self._attributes = {"Storage-Class": storage_class} if storage_class else {}
         if os.getpid() not in _used_in:
             _used_in.add(os.getpid())
-            atexit.register(_let_threads_leave)
+            atexit.register(_wait_for_threads)
 
-    # FsspecStore's own would go, past every option, to a store that it makes of AWS_* variables
-    _cat_ranges = AsyncFileSystem._cat_ranges
+    async def _put_whole(self, file: File) -> None:
+        bucket, key, _ = self.split_path(file.path)
+        attributes = {"Content-Type": file.content_type, **self._attributes}
+        # one read timeout for each MiB, because obstore's timeout includes the time to send
+        factor = 1 << (len(file.data) // MIB).bit_length()
+        store = await self._store(bucket, factor)
+        put = store.client.put_async(key, file.data, attributes=attributes, use_multipart=False)
+        e_tag = (await run_to_end(store.answer("PutObject", put)))["e_tag"] or ""
+        # The service compares a signed body with its SHA-256. An ETag that is no MD5 may come from a redirect's page.
+        is_proved = may_be_md5_of(e_tag, file.data) if self.anon else md5_in(e_tag)
+        if self._compares_e_tags and not is_proved:
+            await self._compare_again(bucket, key, file.data)
 
-    def _open(self, *args: Any, **kwargs: Any) -> Any:
-        return self.s3fs._open(*args, **kwargs)
-
-    async def close(self) -> None:
-        await self.s3fs.close()
-
-    @property
-    def _slots(self) -> asyncio.Semaphore:
-        """One bound for the requests of both."""
-        self.s3fs.max_in_flight = self.max_in_flight
-        return self.s3fs._slots
-
-    def _split_path(self, path: str) -> tuple[str, str]:
-        """Bucket and key, literally: to a parser of URLs, `#` would end the key."""
-        bucket, _, key = path.removeprefix("s3://").partition("/")
-        return bucket, key.rstrip("/")
-
-    async def _store(self, bucket: str, timeout_factor: int) -> tuple[Any, Credentials]:
-        async with self._opening:
-            opened = self._stores.get((bucket, timeout_factor)) or await open_store(self.s3fs, bucket, timeout_factor)
-            self._stores[bucket, timeout_factor] = opened
-            self._endpoint = self.s3fs._s3.meta.endpoint_url
-            self._is_compared &= self._endpoint.startswith("http:")
-        return opened
-
-    async def _asked(
-        self, operation: str, bucket: str, ask: Callable[[Any], Awaitable[Out]], timeout_factor: int = 1
-    ) -> Out:
-        """One attempt of one request."""
-        store, credentials = self._stores.get((bucket, timeout_factor)) or await self._store(bucket, timeout_factor)
+    async def _get_whole(self, **request: Any) -> bytes:
+        bucket, key = request["Bucket"], request["Key"]
+        if len(request) > 2:  # a range or a version
+            return await super()._get_whole(**request)
+        store = await self._store(bucket)
         try:
-            return await ask(store)
+            meta, data = await store.answer("GetObject", _get(store.client, key))
+        except InvalidPathError:  # obstore has no names such as `a//b`
+            return await super()._get_whole(**request)
+        if meta["e_tag"] is None:
+            raise OSError(errno.EPROTO, "the answer to GetObject is not from S3: it has no ETag")
+        if self._compares_e_tags and not may_be_md5_of(meta["e_tag"], data):
+            await self._compare_again(bucket, key, data)
+        return data
+
+    async def _compare_again(self, bucket: str, key: str, data: bytes) -> None:
+        """Read again through s3fs and raise if the bytes differ; if they are equal, stop comparing ETags.
+
+        The ETags of this service are then no MD5, for example because of encryption with a key of KMS.
+        """
+        if await super()._get_whole(Bucket=bucket, Key=key) != data:
+            raise bytes_changed()
+        self._compares_e_tags = False
+
+    async def _store(self, bucket: str, timeout_factor: int = 1) -> "_Store":
+        if (bucket, timeout_factor) not in self._stores:
+            async with self._opening:
+                if (bucket, timeout_factor) not in self._stores:
+                    self._stores[bucket, timeout_factor] = await self._open_store(bucket, timeout_factor)
+        return self._stores[bucket, timeout_factor]
+
+    async def _open_store(self, bucket: str, timeout_factor: int) -> "_Store":
+        """Return a store for a bucket, configured like botocore's client.
+
+        Parameters:
+            timeout_factor: multiplies the read timeout.
+
+        Raises:
+            S3ConfigError: a setting that obstore does not support.
+        """
+        with finding_credentials():
+            client = await self.set_session()
+        _refuse_unsupported(client.meta.config)
+        url, signer = await _resolve(client, bucket)
+        self._compares_e_tags &= client.meta.endpoint_url.startswith("http:")
+        signs = client.meta.config.signature_version is not UNSIGNED
+        credentials = _Credentials(signer, client.meta.region_name)
+        options: dict[str, Any] = {
+            "endpoint": url,
+            "aws_endpoint_url_s3": url,  # otherwise the variable of this name has priority
+            "virtual_hosted_style_request": True,  # the URL names the bucket, in the host or in the path
+            "region": client.meta.region_name,
+            "skip_signature": not signs,
+            **_NOT_FROM_ENVIRONMENT,
+            **self._request_options(),
+            "client_options": self._client_options(client.meta, url, timeout_factor),
+            "retry_config": {"max_retries": 0},  # the backend itself tries again
+            "credential_provider": credentials if signs else None,
+        }
+        try:
+            store = S3Store(bucket, **options)
+        except FAILURES as error:
+            # not quoted and not chained: it may name a proxy with its password
+            why = f"obstore refuses these storage_options ({type(error).__name__}): check the proxy and certificates"
+            raise S3ConfigError(why, operation="open") from None
+        return _Store(store, credentials, client.meta.endpoint_url)
+
+    def _request_options(self) -> dict[str, Any]:
+        given = {**self.s3_additional_kwargs, **self.req_kw}
+        given.pop("StorageClass", None)  # an attribute of each object
+        unknown = sorted(given.keys() - _REQUEST_OPTIONS.keys())
+        if unknown:
+            why = f"the obstore engine does not support storage_options['s3_additional_kwargs'][{unknown[0]!r}]"
+            raise S3ConfigError(f"{why}: use s3_engine='s3fs'", operation="open")
+        return {_REQUEST_OPTIONS[name]: value for name, value in given.items()}
+
+    def _client_options(self, client_meta: Any, url: str, timeout_factor: int) -> dict[str, Any]:
+        """Return timeouts, connections, certificates and proxy as botocore's client has them."""
+        config = client_meta.config
+        verify = self.client_kwargs.get("verify")
+        verify = self.session.get_config_variable("ca_bundle") if verify is None else verify
+        proxies = get_environ_proxies(client_meta.endpoint_url) if config.proxies is None else config.proxies
+        proxy = ProxyConfiguration(proxies).proxy_url_for(url)
+        return {
+            "allow_http": url.startswith("http://"),
+            "connect_timeout": _limit(config.connect_timeout),
+            "read_timeout": _limit(config.read_timeout, timeout_factor),
+            "timeout": _NO_LIMIT,
+            "pool_max_idle_per_host": str(config.max_pool_connections),
+            **_certificates(verify),
+            **({"proxy_url": proxy} if proxy else _NO_PROXY),
+        }
+
+
+class _Store:
+    """A client of obstore for one bucket, with its credentials and the endpoint that error messages name."""
+
+    def __init__(self, client: S3Store, credentials: "_Credentials", endpoint: str) -> None:
+        self.client, self._credentials, self._endpoint = client, credentials, endpoint
+
+    async def answer(self, operation: str, request: Awaitable[Out]) -> Out:
+        """Await a request; raise its failure as the errors of s3fs."""
+        try:
+            return await request
         except InvalidPathError:
             raise
         except FAILURES as error:
-            why = credentials.error or translated(error, operation, self._endpoint)
+            why = self._credentials.error or translated(error, operation, self._endpoint)
         raise why
 
-    async def _write_file(self, file: File) -> None:
-        with translating("store", file.path):
-            await retrying(partial(self._put_whole, file), REQUEST_FAILURES)
 
-    async def _put_whole(self, file: File) -> None:
-        bucket, key = self._split_path(file.path)
-        attributes = {"Content-Type": file.content_type, **self._attributes}
-
-        async def put(store: Any) -> Any:
-            return await store.put_async(key, file.data, attributes=attributes, use_multipart=False)
-
-        # a read timeout for each MiB: obstore's begins when the request does, not when it has been sent
-        timeout_factor = 1 << (len(file.data) // MIB).bit_length()
-        answer = await run_to_end(self._asked("PutObject", bucket, put, timeout_factor))
-        e_tag = answer["e_tag"]
-        # A service compares the body with its SHA-256 in the signature, if there is one; an ETag like no other's
-        # may be that of a page that the request was sent on to.
-        is_proved = may_be_md5_of(e_tag, file.data) if self.s3fs.anon else md5_in(e_tag)
-        if self._is_compared and not is_proved:
-            await self._read_alike(bucket, key, file.data)
-
-    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
-        """One GET; an attempt ends with the last byte, not with the headers."""
-        if start is None and end is None and not kwargs:
-            return await retrying(partial(self._get_whole, *self._split_path(path)), REQUEST_FAILURES)
-        return bytes(await self.s3fs._cat_file(path, start=start, end=end, **kwargs))
-
-    async def _get_whole(self, bucket: str, key: str) -> bytes:
-        async def get(store: Any) -> tuple[Mapping[str, Any], bytes]:
-            answer = await store.get_async(key)
-            return answer.meta, (await answer.bytes_async()).to_bytes()
-
-        answer, data = await self._asked("GetObject", bucket, get)
-        if answer["e_tag"] is None:
-            raise OSError(errno.EPROTO, "what answered GetObject is not S3: it names no ETag")
-        if self._is_compared and not may_be_md5_of(answer["e_tag"], data):
-            await self._read_alike(bucket, key, data)
-        return data
-
-    async def _read_alike(self, bucket: str, key: str, data: bytes) -> None:
-        """Refuse bytes that changed on their way, which s3fs, told by headers what the ETag is, does not read alike.
-
-        Where it does, ETags are no MD5 here (with a key of KMS, for one), and not compared any more.
-        """
-        if await self.s3fs._get_whole(Bucket=bucket, Key=key) != data:
-            raise OSError(errno.EBADMSG, CHANGED)
-        self._is_compared = False
-
-    async def iter_names(self, path: str) -> AsyncIterator[list[str]]:
-        bucket, key = self._split_path(path)
-
-        async def ask(store: Any) -> Any:
-            return await store.list_with_delimiter_async(key or None)
-
-        names: list[str] = []
-        with suppress(InvalidPathError):
-            async with self._slots:
-                answer = await retrying(partial(self._asked, "ListObjectsV2", bucket, ask), REQUEST_FAILURES)
-            below = answer["common_prefixes"]
-            if not all(prefix.startswith(key and f"{key}/") for prefix in below):
-                raise OSError(errno.EPROTO, "what answered the LIST names keys that are not below the directory")
-            names = sorted(prefix.rpartition("/")[2] for prefix in below)
-        for start in range(0, len(names), PAGE):
-            yield names[start : start + PAGE]
-        if not names:
-            async for page in self.s3fs.iter_names(path):
-                yield page
-
-    def iter_files(self, path: str) -> AsyncIterator[list[FileInfo]]:
-        return self.s3fs.iter_files(path)
-
-    async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """Delete what obstore can name, a page at a time; then botocore the rest, if there is any, and the proof."""
-        bucket, key = self._split_path(path)
-        found = False
-        with suppress(InvalidPathError):
-            async with aclosing(self._key_pages(bucket, key)) as pages:
-                async for keys in pages:
-                    found = True
-                    await self._delete_keys(
-                        bucket, [*(self._split_path(file)[1] for file in also_delete), *keys][:PAGE]
-                    )
-        return await self.s3fs.remove_tree(path, also_delete) or found
-
-    async def _key_pages(self, bucket: str, key: str) -> AsyncGenerator[list[str], None]:
-        """The keys below a directory, a LIST at a time; after a failure from the beginning."""
-        stream: Any = None
-
-        async def ask(store: Any) -> list[str]:
-            nonlocal stream
-            pages = stream or store.list(key or None, chunk_size=PAGE)
-            stream = None
-            async for page in pages:
-                stream = pages
-                return [row["path"] for row in page if row["path"].startswith(key and f"{key}/")]
-            return []
-
-        while True:
-            async with self._slots:
-                keys = await retrying(partial(self._asked, "ListObjectsV2", bucket, ask), REQUEST_FAILURES)
-            if not keys:
-                return
-            yield keys
-
-    async def _delete_keys(self, bucket: str, keys: list[str]) -> None:
-        """One DeleteObjects; what it leaves is listed again. Cancelled, it ends with the attempt under way."""
-
-        async def ask(store: Any) -> None:
-            try:
-                await store.delete_async(keys)
-            except FAILURES as error:
-                if not leaves_some(error):
-                    raise
-
-        async with self._slots:
-            await retrying(lambda: run_to_end(self._asked("DeleteObjects", bucket, ask)), REQUEST_FAILURES)
+async def _get(client: S3Store, key: str) -> tuple[Mapping[str, Any], bytes]:
+    answer = await client.get_async(key)
+    return answer.meta, (await answer.bytes_async()).to_bytes()
 
 
-def _delegating(name: str) -> Callable[..., Any]:
-    async def call(self: ObstoreBackend, *args: Any, **kwargs: Any) -> Any:
-        return await getattr(self.s3fs, name)(*args, **kwargs)
+class _Credentials:
+    """The credentials that botocore finds for its client and renews. `error` is its last failure to find them."""
 
-    return call
+    error: Exception | None = None
+
+    def __init__(self, signer: Any, region: str) -> None:
+        self._signer, self._region = signer, region
+
+    async def __call__(self) -> dict[str, Any]:
+        self.error = None
+        try:
+            with finding_credentials():
+                keys = (await self._signer.get_auth_instance("s3", self._region, "s3v4")).credentials
+            if keys is None:
+                raise NoCredentialsError
+        except (BotoCoreError, ClientError, OSError) as error:
+            self.error = error  # obstore would keep only its text
+            raise
+        return {
+            "access_key_id": keys.access_key,
+            "secret_access_key": keys.secret_key,
+            "token": keys.token,
+            "expires_at": datetime.now(timezone.utc) + _KEPT,
+        }
 
 
-# What else fsspec has, and this library has no need of: as it is in s3fs, with its answers checked.
-for _name in (
-    "_checksum", "_cp_file", "_find", "_get_file", "_info", "_ls", "_mkdir", "_makedirs", "_pipe_file",
-    "_put_file", "_rm", "_rm_file", "_rmdir", "sweep", "_touch", "link", "list_unfinished", "_url", "open_async",
-):  # fmt: skip
-    setattr(ObstoreBackend, _name, _delegating(_name))
+async def _resolve(client: Any, bucket: str) -> tuple[str, Any]:
+    """Return the URL to which botocore sends requests for a bucket, and the signer of its client. Send nothing.
+
+    The URL depends on region, partition, addressing style and profile.
+
+    Raises:
+        S3ConfigError: it is a directory bucket, whose requests obstore would sign differently.
+    """
+    found: dict[str, Any] = {}
+
+    def answer(params: dict[str, Any], request_signer: Any, context: dict[str, Any], **kwargs: Any) -> Any:
+        found.update(url=params["url"], signer=request_signer, auth=str(context.get("auth_type")))
+        return _NOTHING_SENT, {}
+
+    event = "before-call.s3.GetBucketRequestPayment"
+    client.meta.events.register_first(event, answer)
+    try:
+        with finding_credentials():
+            await client.get_bucket_request_payment(Bucket=bucket)  # nothing else uses this operation
+    finally:
+        client.meta.events.unregister(event, answer)
+    if "express" in found["auth"]:
+        raise S3ConfigError("directory buckets need s3_engine='s3fs'", operation="open")
+    return found["url"].partition("?")[0].rstrip("/"), found["signer"]
+
+
+class _NothingSent:
+    """The answer to a request that was resolved and not sent."""
+
+    status_code = 200
+
+
+_NOTHING_SENT = _NothingSent()
+
+
+def _refuse_unsupported(config: Any) -> None:
+    given = [name for name in ("client_cert", "proxies_config") if getattr(config, name)]
+    if config.signature_version not in (UNSIGNED, "s3v4"):
+        given.append("signature_version")
+    if given:
+        option = f"storage_options['config_kwargs'][{given[0]!r}]"
+        raise S3ConfigError(f"the obstore engine does not support {option}: use s3_engine='s3fs'", operation="open")
+
+
+def _limit(seconds: float | None, times: int = 1) -> timedelta:
+    return timedelta(seconds=seconds * times) if seconds is not None else _NO_LIMIT
+
+
+def _certificates(verify: bool | str | None) -> dict[str, Any]:
+    """Return the option for botocore's `verify`: False for no check, or the file of the authorities to trust."""
+    if verify is False:
+        return {"allow_invalid_certificates": True}
+    if not isinstance(verify, str):
+        return {}
+    try:
+        return {"root_certificate": Path(verify).read_bytes()}
+    except OSError as error:  # a missing file would be taken for a missing component
+        why = f"the certificates of AWS_CA_BUNDLE or client_kwargs['verify'] cannot be read: {error.strerror}"
+        raise S3ConfigError(why, operation="open") from error

@@ -1,7 +1,7 @@
-"""What obstore's errors say, as the errors that s3fs has for the same: one class and one text for both engines.
+"""Translate obstore's errors into those of s3fs, so that both engines raise the same class with the same text.
 
-obstore gives a text alone: a sentence, what the service answered, and a dump of its own (as of obstore 0.12). What
-is raised for it is not chained to it: the answer may quote the request, with its token.
+An error of obstore has only a text: a sentence, the answer of the service, and a dump of the Rust error (as of obstore
+0.12). The translated error is not chained to it, because the answer may quote the request with its token.
 """
 
 import errno
@@ -21,16 +21,14 @@ from botocore.exceptions import (
 from obstore.exceptions import BaseError
 from s3fs.errors import translate_boto_error
 
-__all__ = ["FAILURES", "leaves_some", "translated"]
+__all__ = ["FAILURES", "translated"]
 
-FAILURES = (BaseError, OSError, ValueError)  # what obstore raises; a missing file is Python's own FileNotFoundError
+FAILURES = (BaseError, OSError, ValueError)  # obstore raises these; a missing object is a FileNotFoundError
 
 _ANSWER = re.compile(r"non-2xx status code: (\d+)[^:]*: (.*?)(?:\n\nDebug source|\Z)", re.DOTALL)
 _REQUEST = re.compile(r"Error performing [A-Z]+ (\S+) in ")
-# One key was refused; or nothing is said of any, as is right where only refusals are asked for.
-_LEFT = re.compile("DeleteObjects request failed for key|invalid DeleteObjects response: missing field")
 _NOT_S3 = re.compile("Got invalid|Unable to extract metadata|ETag Header missing|Content-Length Header missing")
-# Lines of the dump, and not words: the text names the key too, which may have any word in it.
+# Whole lines of the dump, not words: the text names the key too, which may contain any word.
 _CONNECTING, _TIMED_OUT = (
     re.compile("^ *(kind: )?Connect,$", re.MULTILINE),
     re.compile("^ *kind: Timeout,$", re.MULTILINE),
@@ -45,17 +43,12 @@ _CONNECTION_ERRORS = {
 }
 
 
-def leaves_some(error: Exception) -> bool:
-    """True where a bulk deletion was carried out, for all that is known; what it left is listed again."""
-    return _LEFT.search(str(error)) is not None
-
-
 def translated(error: Exception, operation: str, endpoint: str) -> Exception:
-    """The error of s3fs for one of obstore.
+    """Return the error of s3fs for one of obstore.
 
     Parameters:
-        operation: as botocore names it.
-        endpoint: where the request went, if the error does not say.
+        operation: the operation, as botocore names it.
+        endpoint: the URL to name if the error names none.
     """
     text = str(error)
     answer = _ANSWER.search(text)
@@ -66,7 +59,7 @@ def translated(error: Exception, operation: str, endpoint: str) -> Exception:
     if "HTTP error" in text:
         return _connection_error(text, endpoint)
     if _NOT_S3.search(text):
-        return OSError(errno.EPROTO, f"what answered {operation} is not S3")
+        return OSError(errno.EPROTO, f"the answer to {operation} is not from S3")
     return OSError(errno.EIO, text.partition("\n")[0])
 
 
@@ -81,7 +74,7 @@ def _said(code: str, message: str, status: int, content_type: str = "") -> dict[
 
 
 def _response(status: int, body: str) -> dict[str, Any]:
-    """As botocore reads an answer: the code in its XML, else the status."""
+    """Return an answer as botocore parses it: with the code in its XML, else the status."""
     try:
         document = ElementTree.fromstring(body)
     except ElementTree.ParseError:

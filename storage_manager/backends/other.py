@@ -1,13 +1,13 @@
-"""Any other fsspec backend (`memory://`, `gs://`, `sftp://`, ...) behind the same literal things.
+"""Any other fsspec backend (`memory://`, `gs://`, `sftp://`, ...) behind the same interface.
 
-An asynchronous backend is awaited, a synchronous one runs in worker threads. A component is as whole as the
-backend writes it: what this library adds for S3 and local disk, it cannot add here.
+An asynchronous filesystem is awaited; a synchronous one runs in worker threads. A component is as whole as the
+filesystem writes it: the guarantees that this library adds for S3 and local disk cannot be added here.
 """
 
 import asyncio
 import contextlib
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import fsspec
@@ -15,12 +15,12 @@ from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.aio import run_to_end
-from storage_manager.backends.base import Backend
+from storage_manager.backends.base import FsspecBackend
 
 __all__ = ["OtherBackend"]
 
 
-class OtherBackend(Backend):
+class OtherBackend(FsspecBackend):
     """The filesystem that fsspec has for a protocol, with its operations as coroutines.
 
     Parameters:
@@ -33,35 +33,21 @@ class OtherBackend(Backend):
     def __init__(self, target_protocol: str, target_options: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         target = fsspec.get_filesystem_class(target_protocol)
-        # a cached instance could be that of another loop
+        # a cached instance could belong to another loop
         options = {"asynchronous": True, "skip_instance_cache": True} if issubclass(target, AsyncFileSystem) else {}
         self.target = target(**target_options, **options)
         self.protocol = self.target.protocol
         self._strip_protocol = self.target._strip_protocol
 
-    async def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        if self.target.async_impl:
-            return await getattr(self.target, f"_{name}")(*args, **kwargs)
-        return await run_to_end(asyncio.to_thread(getattr(self.target, name), *args, **kwargs))
-
-    async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
-        """Write a file, after its directory where the backend has directories and this one is missing."""
-        kwargs |= {"mode": mode} if mode != "overwrite" else {}  # not every backend knows of modes
-        try:
-            await self._call("pipe_file", path, value, **kwargs)
-        except FileNotFoundError:
-            await self._call("makedirs", posixpath.dirname(path), exist_ok=True)
-            await self._call("pipe_file", path, value, **kwargs)
-
     async def link(self, path: str, seconds: int) -> str:
         if self.target.async_impl and hasattr(self.target, "_url"):
             return str(await self.target._url(path, expires=seconds))
         if type(self.target).sign is AbstractFileSystem.sign:
-            return str(await super().link(path, seconds))
+            return await super().link(path, seconds)
         return str(await asyncio.to_thread(self.target.sign, path, expiration=seconds))
 
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """As of an object store: with the last step its session is gone, though the backend keep directories."""
+        """Delete as on an object store: with its last step a session is gone, also if the backend keeps directories."""
         removed = await super().remove_tree(path, also_delete)
         with contextlib.suppress(OSError):
             session = posixpath.dirname(path)
@@ -69,15 +55,50 @@ class OtherBackend(Backend):
                 await self._call("rmdir", session)
         return removed
 
+    async def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the filesystem: the coroutine if it has one, else the synchronous one in a thread."""
+        if self.target.async_impl:
+            return await getattr(self.target, f"_{name}")(*args, **kwargs)
+        return await run_to_end(asyncio.to_thread(getattr(self.target, name), *args, **kwargs))
 
-def _delegating(name: str) -> Callable[..., Any]:
-    async def call(self: OtherBackend, *args: Any, **kwargs: Any) -> Any:
-        return await self._call(name, *args, **kwargs)
+    async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
+        """Write a file. Create its directory first if the backend has directories and this one is missing."""
+        kwargs |= {"mode": mode} if mode != "overwrite" else {}  # not every backend has modes
+        try:
+            await self._call("pipe_file", path, value, **kwargs)
+        except FileNotFoundError:
+            await self._call("makedirs", posixpath.dirname(path), exist_ok=True)
+            await self._call("pipe_file", path, value, **kwargs)
 
-    return call
+    async def _cat_file(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        return await self._call("cat_file", path, *args, **kwargs)
 
+    async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        await self._call("cp_file", path1, path2, **kwargs)
 
-for _name in (
-    "cat_file", "cp_file", "find", "get_file", "info", "ls", "makedirs", "mkdir", "put_file", "rm", "rm_file",
-):  # fmt: skip
-    setattr(OtherBackend, f"_{_name}", _delegating(_name))
+    async def _find(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        return await self._call("find", path, *args, **kwargs)
+
+    async def _get_file(self, rpath: str, lpath: str, **kwargs: Any) -> None:
+        await self._call("get_file", rpath, lpath, **kwargs)
+
+    async def _info(self, path: str, **kwargs: Any) -> Any:
+        return await self._call("info", path, **kwargs)
+
+    async def _ls(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        return await self._call("ls", path, *args, **kwargs)
+
+    async def _makedirs(self, path: str, *args: Any, **kwargs: Any) -> None:
+        await self._call("makedirs", path, *args, **kwargs)
+
+    async def _mkdir(self, path: str, *args: Any, **kwargs: Any) -> None:
+        await self._call("mkdir", path, *args, **kwargs)
+
+    async def _put_file(self, lpath: str, rpath: str, **kwargs: Any) -> None:
+        await self._call("put_file", lpath, rpath, **kwargs)
+
+    async def _rm(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        await self._call("rm", path, *args, **kwargs)
+
+    async def _rm_file(self, path: str, **kwargs: Any) -> None:
+        await self._call("rm_file", path, **kwargs)

@@ -1,4 +1,4 @@
-"""The command line, `storage-manager` (extra `cli`); docs/cli.rst has every command by example."""
+"""The command line, `storage-manager` (extra `cli`). docs/cli.rst shows every command by example."""
 
 import sys
 from importlib.util import find_spec
@@ -16,6 +16,6 @@ def main() -> None:
         sys.stderr.write(f"storage-manager: {what}\n")
         sys.exit(2)
     from storage_manager.cli.commands import cli
-    from storage_manager.cli.process import start
+    from storage_manager.cli.process import run_command_line
 
-    sys.exit(start(cli))
+    sys.exit(run_command_line(cli))

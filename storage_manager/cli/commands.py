@@ -1,46 +1,60 @@
-"""All commands, in the order in which a newcomer meets them."""
+"""The group of all commands, in the order in which a newcomer needs them."""
 
 from typing import Any
 
 import click
 
 from storage_manager import __version__
-from storage_manager.cli.convert import export, import_, render, view
-from storage_manager.cli.look import check, info, ls, share, show
-from storage_manager.cli.move import cp, get, purge, put, rm
+from storage_manager.cli.check import check
+from storage_manager.cli.cp import cp
+from storage_manager.cli.export import export
+from storage_manager.cli.get import get
+from storage_manager.cli.import_ import import_
+from storage_manager.cli.info import info
+from storage_manager.cli.ls import ls
 from storage_manager.cli.process import BROKEN_PIPE, NAME
-from storage_manager.cli.trust import seal, verify
+from storage_manager.cli.purge import purge
+from storage_manager.cli.put import put
+from storage_manager.cli.render import render
+from storage_manager.cli.rm import rm
+from storage_manager.cli.seal import seal
+from storage_manager.cli.share import share
+from storage_manager.cli.show import show
+from storage_manager.cli.verify import verify
+from storage_manager.cli.view import view
 
 __all__ = ["cli"]
 
 _COMMANDS = (info, check, put, ls, show, view, get, cp, seal, verify, export, import_, render, share, purge, rm)
 
 
-class _InOrder(click.Group):
-    """Lists its commands as they were added, not by the alphabet; a reader that has left is no failure of ours."""
+class _Commands(click.Group):
+    """A group that lists its commands in the order in which they were added, and accepts a broken pipe."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in that order. click would sort them by the alphabet."""
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; click itself would make a failure of a broken pipe, exit code 1."""
+        """Run the command. After a broken pipe, return its own exit code: click would exit with 1."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
             return BROKEN_PIPE
 
 
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=NAME)
 def cli() -> None:
-    """Sessions of browser agents, on S3 or on local disk: look at them, move them, verify them.
+    """Inspect, copy, verify and convert recorded sessions of browser agents.
 
-    The place is --root URL (s3://bucket/prefix, /data, file:///data, ...), or what the SM_* variables name, or
-    ./.storage_data. Credentials are found as botocore finds them: AWS_* variables, profiles, roles.
+    The root contains the sessions, on S3 or on local disk. It is --root URL (s3://bucket/prefix, /data,
+    file:///data, ...), else the root that the SM_* variables name, else ./.storage_data. Credentials are found as
+    botocore finds them: AWS_* variables, profiles, roles.
 
     \b
-    Exit codes: 0 done, 1 problems found, 2 wrong usage, 3 storage refused,
-    130 interrupted (run it again to go on).
+    Exit codes: 0 done, 1 problems found, 2 wrong usage, 3 storage error,
+    130 interrupted (run the command again to continue).
 
     \b
     Examples:

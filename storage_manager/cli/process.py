@@ -1,15 +1,15 @@
-"""How a command ends: its exit code, one line on stderr where it failed, and nothing that goes on behind it.
+"""Run a command: its coroutine, signals, the one line on stderr if it fails, and its exit code.
 
-====  =============================================================================
+====  ==================================================================================
 code  meaning
-====  =============================================================================
+====  ==================================================================================
 0     done
 1     done, and problems were found
 2     wrong usage: nothing was done
-3     storage refused, or what was named is not there; the line says what to do
+3     a storage error, or a session or step that does not exist; the line says what to do
 130   interrupted by Ctrl-C; 143 by SIGTERM
-141   who read the output has left (`| head`)
-====  =============================================================================
+141   the program that reads the output has closed it (`| head`)
+====  ==================================================================================
 """
 
 import asyncio
@@ -22,21 +22,23 @@ from typing import Any, TypeVar
 
 import click
 
+from storage_manager.cli.text import escape_controls
 from storage_manager.errors import StorageManagerError
 
-__all__ = ["BROKEN_PIPE", "NAME", "Interrupted", "run", "say", "shown", "start"]
+__all__ = ["BROKEN_PIPE", "NAME", "Interrupted", "print_error", "run", "run_command_line"]
 
 NAME = "storage-manager"
-USAGE, REFUSED, BROKEN_PIPE = 2, 3, 128 + signal.SIGPIPE
+USAGE, STORAGE, BROKEN_PIPE = 2, 3, 128 + signal.SIGPIPE
 
 Out = TypeVar("Out")
 
 
-class Interrupted(Exception):  # noqa: N818 - no error, as KeyboardInterrupt is none
-    """A signal ended the command; what it was doing has settled.
+class Interrupted(Exception):  # noqa: N818 - not an error, like KeyboardInterrupt
+    """Raised when a signal has cancelled the command and the work has ended.
 
     Attributes:
-        done: what was done so far, for the user; the command's Progress fills it in.
+        number: the number of the signal.
+        done: what was done until then, for the user. The command's Progress sets it.
     """
 
     def __init__(self, number: int) -> None:
@@ -45,35 +47,30 @@ class Interrupted(Exception):  # noqa: N818 - no error, as KeyboardInterrupt is 
         self.done = ""
 
 
-# Any other exception is a fault of ours, and shows its traceback.
+# Every other exception is a bug of ours, and shows its traceback.
 _EXPLAINED = (click.ClickException, click.Abort, Interrupted, KeyboardInterrupt, StorageManagerError, OSError)
 
 
-def shown(text: str) -> str:
-    """The text with its control characters as escapes: a page's title must not drive the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
-def say(text: str) -> None:
-    """One line on stderr."""
-    click.echo(f"{NAME}: {shown(text)}".replace("\n", "\\n"), err=True)
+def print_error(text: str) -> None:
+    """Print one line on stderr."""
+    click.echo(f"{NAME}: {escape_controls(text)}".replace("\n", "\\n"), err=True)
 
 
 def run(work: Coroutine[Any, Any, Out]) -> Out:
-    """The result of a coroutine. Ctrl-C cancels it and waits until it has settled; the second one kills.
+    """Run a coroutine and return its result. Ctrl-C cancels it and waits until it has ended; a second Ctrl-C kills.
 
     Raises:
-        Interrupted: a signal came.
+        Interrupted: SIGINT or SIGTERM arrived.
     """
-    return asyncio.run(_until_signal(work))
+    return asyncio.run(_run_until_signal(work))
 
 
-async def _until_signal(work: Coroutine[Any, Any, Out]) -> Out:
+async def _run_until_signal(work: Coroutine[Any, Any, Out]) -> Out:
     task = asyncio.ensure_future(work)
-    loop, came = asyncio.get_running_loop(), list[int]()
+    loop, received = asyncio.get_running_loop(), list[int]()
 
     def stop(number: int) -> None:
-        came.append(number)
+        received.append(number)
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_DFL)
         task.cancel()
@@ -83,15 +80,13 @@ async def _until_signal(work: Coroutine[Any, Any, Out]) -> Out:
     try:
         return await task
     except asyncio.CancelledError:
-        raise Interrupted(came[0]) from None
+        raise Interrupted(received[0]) from None
 
 
-def start(cli: click.Command) -> int:
-    """Run the command of `sys.argv`; returns its exit code."""
+def run_command_line(cli: click.Command) -> int:
+    """Run the command that `sys.argv` names, and return its exit code."""
     settings: dict[str, bool] = {}
-    if sys.stdout is None:  # the shell has closed it (`>&-`): there is a result, and an exit code, all the same
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a title on an ASCII terminal
+    _prepare_stdout()
     try:
         code = cli.main(prog_name=NAME, standalone_mode=False, obj=settings)
         sys.stdout.flush()
@@ -99,31 +94,38 @@ def start(cli: click.Command) -> int:
         if settings.get("debug"):
             traceback.print_exception(error)
         code = _explain(error)
-        _abandon_output()
+        _flush_stdout()
     return int(code or 0)
 
 
+def _prepare_stdout() -> None:
+    """Replace a stdout that the shell has closed, and escape characters that the terminal cannot show."""
+    if sys.stdout is None:  # closed by `>&-`: the command still does its work and has an exit code
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it stays open until the process ends
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a page's title on an ASCII terminal
+
+
 def _explain(error: BaseException) -> int:
-    """Say what became of the command; its exit code."""
+    """Print why the command ended, and return its exit code."""
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
     if isinstance(error, (StorageManagerError, OSError)):
-        say(str(error))
+        print_error(str(error))
         return _code(error)
-    say(": ".join(filter(None, ("interrupted", getattr(error, "done", "")))))
+    print_error(": ".join(filter(None, ("interrupted", getattr(error, "done", "")))))
     return 128 + int(getattr(error, "number", signal.SIGINT))
 
 
 def _code(error: Exception) -> int:
-    """An argument that is refused before any I/O has no URL: the command line is wrong."""
-    return USAGE if isinstance(error, ValueError) and getattr(error, "url", None) is None else REFUSED
+    """Return the exit code of an error. An argument that is refused before any I/O is wrong usage: it has no URL."""
+    return USAGE if isinstance(error, ValueError) and getattr(error, "url", None) is None else STORAGE
 
 
-def _abandon_output() -> None:
-    """Write what is left on stdout; where nobody takes it, let the interpreter not try again at its exit."""
+def _flush_stdout() -> None:
+    """Write the rest of the output. If its reader has closed it, keep the interpreter from trying again at its exit."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""How far a command is, on stderr: a bar on a terminal, else a line now and then."""
+"""Show the progress of a command on stderr: a bar on a terminal, otherwise a line every few seconds."""
 
 import os
 import sys
@@ -21,12 +21,14 @@ SECONDS = 5  # between two lines
 
 
 class Progress:
-    """A `progress` argument of the library, shown for the time of a `with` block; an interruption learns how far.
+    """A `progress` argument for the library, which shows the progress during a `with` block.
+
+    If the block is interrupted, `Interrupted.done` is set to what was done.
 
     Parameters:
-        doing, did: "copying" and "copied": what happens to the things, and what has happened to them.
-        unit: what is counted, in the singular.
-        again: what an interrupted user is told to do.
+        doing, did: what happens to the items, and what has happened to them: "copying" and "copied".
+        unit: the name of one item.
+        advice: what a user who has interrupted the command can do.
     """
 
     def __init__(
@@ -36,13 +38,13 @@ class Progress:
         *,
         unit: str = "step",
         quiet: bool = False,
-        again: str = "run it again to go on",
+        advice: str = "run it again to continue",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._doing, self.did, self._unit, self._again, self._clock = doing, did, unit, again, clock
+        self._doing, self.did, self._unit, self._advice, self._clock = doing, did, unit, advice, clock
         self.done = 0
         self.total: int | None = None
-        self._began = self._spoke = clock()
+        self._started = self._last_line_at = clock()
         self._lines = 0
         self._quiet = quiet
         is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -57,47 +59,47 @@ class Progress:
         if self._bar:
             self._bar.stop()
         elif self._lines:
-            self._line()
+            self._print_line()
         if isinstance(error, Interrupted):
-            error.done = f"{self._so_far()} {self.did}; {self._again}"
+            error.done = f"{self._done_of_total()} {self.did}; {self._advice}"
 
     def __call__(self, done: int, total: int | None) -> None:
-        """So many are done, of so many."""
+        """Show that `done` items of `total` are done; the total may be None, if it is not known."""
         self.done, self.total = done, self.total if total is None else total
         if self._bar:
             self._bar.update(self._bar.task_ids[0], completed=done, total=self.total, rate=self._rate())
-        elif not self._quiet and self._clock() - self._spoke >= SECONDS:
-            self._line()
+        elif not self._quiet and self._clock() - self._last_line_at >= SECONDS:
+            self._print_line()
 
     def echo(self, text: str) -> None:
-        """A line of the command's own output, which no bar may break."""
+        """Print a line of the command's output on stdout, without damage to the bar."""
         if self._bar:
             self._bar.stop()
         click.echo(text)
         if self._bar:
             self._bar.start()
 
-    def _line(self) -> None:
-        left = f", {self._left():.0f} s left" if self.total and self.done else ""
-        click.echo(f"{self._doing}: {self._so_far()}, {self._rate()}{left}", err=True)
-        self._spoke = self._clock()
+    def _print_line(self) -> None:
+        left = f", {self._seconds_left():.0f} s left" if self.total and self.done else ""
+        click.echo(f"{self._doing}: {self._done_of_total()}, {self._rate()}{left}", err=True)
+        self._last_line_at = self._clock()
         self._lines += 1
 
-    def _so_far(self) -> str:
+    def _done_of_total(self) -> str:
         return count(self.done, self._unit) if self.total is None else f"{self.done} of {count(self.total, self._unit)}"
 
     def _seconds(self) -> float:
-        return max(self._clock() - self._began, 1e-3)
+        return max(self._clock() - self._started, 1e-3)
 
     def _rate(self) -> str:
         return f"{self.done / self._seconds():.1f} {self._unit}s/s"
 
-    def _left(self) -> float:
+    def _seconds_left(self) -> float:
         return ((self.total or 0) - self.done) * self._seconds() / self.done
 
 
 def _bar(doing: str) -> Any:
-    """A bar that goes when it is done; rich leaves out the colours where NO_COLOR is set."""
+    """Return a bar that disappears when it is stopped. rich omits colours if NO_COLOR is set."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""One step: `show`."""
+"""The command `show`."""
 
 import json
 import sys
@@ -8,32 +8,32 @@ from typing import Any, NamedTuple
 import click
 
 from storage_manager.backends import FileInfo
-from storage_manager.cli.place import command, found_at, json_option, open_place, root_option
-from storage_manager.cli.process import run, shown
-from storage_manager.cli.text import as_json as line
-from storage_manager.cli.text import columns, moment, one_line, size
-from storage_manager.inventory import read_stored
+from storage_manager.cli.options import command, json_option, root_option
+from storage_manager.cli.process import run
+from storage_manager.cli.root import open_root, require_step
+from storage_manager.cli.text import columns, escape_controls, json_line, moment, one_line, size
+from storage_manager.errors import InvalidDataError
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, Component, formats
 
 __all__ = ["show"]
 
 
-# what is shown first, and what the recorder and the importers call it in the metadata
+# The fields that are printed first, and their keys in the metadata that the recorder and the importers write.
 _FIRST = {"url": "url", "title": "title", "time": "timestamp"}
 
 
-class _Part(NamedTuple):
-    """A component that is there: what the listing says of it, and its URL."""
+class _StoredComponent(NamedTuple):
+    """A component that exists: its entry in the listing, and its URL."""
 
-    found: FileInfo
+    file: FileInfo
     url: str
 
 
-class _Look(NamedTuple):
-    """A step as `show` prints it; action and metadata are None where they are not there or cannot be read."""
+class _StepView(NamedTuple):
+    """A step as `show` prints it. The action and the metadata are None if they are missing or cannot be read."""
 
     url: str
-    parts: dict[Component, _Part]
+    components: dict[Component, _StoredComponent]
     action: dict[str, Any] | None
     metadata: dict[str, Any] | None
 
@@ -47,30 +47,31 @@ class _Look(NamedTuple):
 @root_option
 @click.argument("session")
 @click.argument("step")
-@click.option("--component", type=click.Choice(ALL_COMPONENTS), help="Write its bytes as they are stored.")
+@click.option("--component", type=click.Choice(ALL_COMPONENTS), help="Write the stored bytes of this component.")
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write the component to this file.")
 @json_option
 def show(
     root: str | None, session: str, step: str, component: Component | None, output: str | None, as_json: bool
 ) -> int:
-    """Show a step, or write one of its components.
+    """Print a step, or write one of its components.
 
-    Its url, title, time, action and metadata, and its components with sizes and URLs. The exit code is 1 where the
-    action or the metadata is there and cannot be read.
+    Prints the URL and title of the page, the time, the action and the metadata, and the size and URL of each
+    component. The exit code is 1 if the action or the metadata exists but cannot be read.
     """
     if component:
         _write(root, session, step, component, output)
         return 0
     if output:
-        raise click.UsageError("--output is for a --component")
-    look = run(_look(root, session, step))
-    click.echo(line(_facts(session, step, look)) if as_json else shown(_text(look)))
-    return int(any(name in look.parts and getattr(look, name) is None for name in ("action", "metadata")))
+        raise click.UsageError("--output needs --component")
+    view = run(_load(root, session, step))
+    click.echo(json_line(_facts(session, step, view)) if as_json else escape_controls(_text(view)))
+    values = {"action": view.action, "metadata": view.metadata}
+    return int(any(name in view.components and value is None for name, value in values.items()))
 
 
 def _write(root: str | None, session: str, step: str, component: Component, output: str | None) -> None:
     if output is None and component == "screenshot" and sys.stdout.isatty():
-        raise click.UsageError("a screenshot is no text for a terminal: give -o FILE")
+        raise click.UsageError("a screenshot is not text, so it cannot be shown on a terminal: give -o FILE")
     data = run(_read(root, session, step, component))
     if output is None:
         click.echo(data, nl=False)
@@ -79,37 +80,42 @@ def _write(root: str | None, session: str, step: str, component: Component, outp
 
 
 async def _read(root: str | None, session: str, step: str, component: Component) -> bytes:
-    async with open_place(root) as storage:
-        await found_at(storage, session, step)
-        [data] = await read_stored(storage, [storage.url_for(session, step, component)], "retrieve")
-        return data
+    async with open_root(root) as storage:
+        await require_step(storage, session, step)
+        answer = (await storage.read_step(session, step, components=[component]))[component]
+        if isinstance(answer, bytes):
+            return answer
+        url = storage.url_for(session, step, component)
+        why = f"cannot retrieve {url}: the step has no component {component}"
+        raise answer or InvalidDataError(why, operation="retrieve", url=url)
 
 
-async def _look(root: str | None, session: str, step: str) -> _Look:
-    async with open_place(root) as storage:
-        files = await found_at(storage, session, step)
-        rows = [row for row in COMPONENTS if row.filename in files]
-        parts: dict[Component, _Part] = {
-            row.name: _Part(files[row.filename], storage.url_for(session, step, row.name)) for row in rows
+async def _load(root: str | None, session: str, step: str) -> _StepView:
+    async with open_root(root) as storage:
+        files = await require_step(storage, session, step)
+        components: dict[Component, _StoredComponent] = {
+            row.name: _StoredComponent(files[row.filename], storage.url_for(session, step, row.name))
+            for row in COMPONENTS
+            if row.filename in files
         }
-        wanted: list[Component] = [row.name for row in formats(["action", "metadata"]) if row.name in parts]
-        data = await storage.retrieve_step_data(session, step, components=wanted)  # warns of what it cannot read
-        return _Look(storage.url_for(session, step), parts, data.action, data.metadata)
+        wanted: list[Component] = [row.name for row in formats(["action", "metadata"]) if row.name in components]
+        data = await storage.retrieve_step_data(session, step, components=wanted)  # logs a warning if one is unreadable
+        return _StepView(storage.url_for(session, step), components, data.action, data.metadata)
 
 
-def _facts(session: str, step: str, look: _Look) -> dict[str, Any]:
-    parts = {
-        name: {"url": url, "size": found.size, "modified": moment(found.modified)}
-        for name, (found, url) in look.parts.items()
+def _facts(session: str, step: str, view: _StepView) -> dict[str, Any]:
+    components = {
+        name: {"url": url, "size": file.size, "modified": moment(file.modified)}
+        for name, (file, url) in view.components.items()
     }
-    ids = {"session_id": session, "step_id": step, "url": look.url}
-    return {**ids, "action": look.action, "metadata": look.metadata, "components": parts}
+    ids = {"session_id": session, "step_id": step, "url": view.url}
+    return {**ids, "action": view.action, "metadata": view.metadata, "components": components}
 
 
-def _text(look: _Look) -> str:
-    metadata = look.metadata or {}
+def _text(view: _StepView) -> str:
+    metadata = view.metadata or {}
     rows = [(name, one_line(metadata[key])) for name, key in _FIRST.items() if metadata.get(key) is not None]
-    rows += [("action", json.dumps(look.action, ensure_ascii=False))] if look.action is not None else []
-    parts = [(name, f"{size(found.size):>9}  {url}") for name, (found, url) in look.parts.items()]
+    rows += [("action", json.dumps(view.action, ensure_ascii=False))] if view.action is not None else []
+    components = [(name, f"{size(file.size):>9}  {url}") for name, (file, url) in view.components.items()]
     pretty = [f"metadata  {json.dumps(metadata, indent=2, ensure_ascii=False)}"] if metadata else []
-    return "\n\n".join(filter(None, [columns(rows), columns(parts), *pretty]))
+    return "\n\n".join(filter(None, [columns(rows), columns(components), *pretty]))

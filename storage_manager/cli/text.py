@@ -1,4 +1,4 @@
-"""Values as the commands show them, and as they are given on the command line."""
+"""Format values for the terminal and as JSON, and parse ages and durations of the command line."""
 
 import json
 import re
@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-__all__ = ["age", "as_json", "columns", "count", "duration", "moment", "one_line", "size"]
+__all__ = ["age", "columns", "count", "duration", "escape_controls", "json_line", "moment", "one_line", "size"]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_DURATION = re.compile(r"(\d{1,5})([smhdw])")  # five digits of weeks do not reach back beyond year 1
+_DURATION = re.compile(r"(\d{1,5})([smhdw])")  # 99,999 weeks ago is still after year 1
 
 
 def size(number: int) -> str:
-    """Bytes in units of a thousand: `93.4 kB`."""
+    """Return a number of bytes in decimal units: `93.4 kB`."""
     value = float(number)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 999.95:
@@ -25,49 +25,56 @@ def size(number: int) -> str:
 
 
 def moment(when: datetime | None) -> str | None:
-    """UTC in ISO 8601, to the second: `2026-01-31T12:00:00Z`."""
+    """Return a time as UTC in ISO 8601, to the second: `2026-01-31T12:00:00Z`."""
     return None if when is None else when.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def count(number: int, unit: str) -> str:
-    """`1 step`, `2 steps`."""
+    """Return a number with its unit, in the plural if need be: `1 step`, `2 steps`."""
     return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
-def as_json(value: Any) -> str:
-    """One line of ASCII: nothing in it drives a terminal."""
+def json_line(value: Any) -> str:
+    """Return a value as one line of JSON in ASCII, so it contains no control characters of terminals."""
     return json.dumps(value)
 
 
 def one_line(value: object) -> str:
-    """A page's own text, whose line breaks must not look like ours."""
+    """Return a value as one line. Text of a page may contain line breaks, which would look like lines of our own."""
     return " ".join(str(value).split())
 
 
+def escape_controls(text: str) -> str:
+    """Escape all control characters but newlines, because the title of a page must not control the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def columns(rows: Sequence[tuple[str, object]]) -> str:
-    """Names and values, aligned."""
+    """Return names and values as two aligned columns."""
     width = max((len(name) for name, _ in rows), default=0)
     return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
 
 
-def _duration(text: str) -> timedelta | None:
+def _parse_duration(text: str) -> timedelta | None:
     match = _DURATION.fullmatch(text)
     return timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
 
 
 def duration(ctx: click.Context, param: click.Parameter, value: str) -> timedelta:
-    """The callback of an option that takes `12h`."""
-    given = _duration(value)
-    if given is None:
-        raise click.BadParameter(f"{value!r} is no duration: 90s, 15m, 12h, 7d")
-    return given
+    """Parse the value of an option that takes a duration, such as `12h`."""
+    parsed = _parse_duration(value)
+    if parsed is None:
+        raise click.BadParameter(f"{value!r} is not a duration: give, for example, 90s, 15m, 12h or 7d")
+    return parsed
 
 
 def age(ctx: click.Context, param: click.Parameter, value: str) -> timedelta | datetime:
-    """The callback of an option that takes `30d`, or `2026-01-01`, which is in UTC where it names no zone."""
-    given = _duration(value)
-    if given is not None:
-        return given
+    """Parse the value of an option that takes an age (`30d`) or a date (`2026-01-01`, UTC if it names no zone)."""
+    parsed = _parse_duration(value)
+    return _parse_date(value) if parsed is None else parsed
+
+
+def _parse_date(value: str) -> datetime:
     try:
         when = datetime.fromisoformat(value.replace("Z", "+00:00"))
     except ValueError:
@@ -75,5 +82,5 @@ def age(ctx: click.Context, param: click.Parameter, value: str) -> timedelta | d
         raise click.BadParameter(why) from None
     when = when if when.tzinfo else when.replace(tzinfo=timezone.utc)
     if when > datetime.now(timezone.utc):
-        raise click.BadParameter(f"{value!r} is to come: every session is older than that")
+        raise click.BadParameter(f"{value!r} is in the future: every session is older than that")
     return when

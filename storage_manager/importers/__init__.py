@@ -1,4 +1,4 @@
-"""Sessions that other tools recorded."""
+"""Import sessions that other tools recorded."""
 
 from storage_manager.importers.playwright import import_playwright_trace
 

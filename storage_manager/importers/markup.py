@@ -1,17 +1,20 @@
-"""One snapshot of a frame as HTML with holes, where what an earlier snapshot or another frame has belongs.
+"""Write one snapshot of a frame as HTML. It has holes for content that another snapshot or another frame holds.
 
-The recorder writes a node as text, as `[name, attributes, ...children]`, or as `[[ago, index]]`: the node with that
-index in the snapshot of the same frame so many snapshots ago, counted in post-order without the references. A
-snapshot is written once, with the place of each node; a page is then put together from slices. `["P", {}, "one"]` and
-then `["DIV", {}, [[1, 1]], "two"]` are
+Playwright records a node as text, as `[name, attributes, ...children]`, or as a reference `[[ago, index]]`. A reference
+means a node of an earlier snapshot of the same frame: `ago` counts the snapshots back, and `index` counts that
+snapshot's nodes in post-order, without the references.
 
-    <P>one</P>           starts 3, 0   ends 6, 10      its nodes: 0 the text, 1 the P
-    <DIV>.two</DIV>      starts 6, 0   ends 9, 15      a hole at 5, for node 1 of one snapshot ago
+Each snapshot is written once, together with the position of each node. A page is then put together from slices. Take
+the two snapshots `["P", {}, "one"]` and `["DIV", {}, [[1, 1]], "two"]`:
 
-and the second as a page is the text up to the hole, the first from 0 to 10, and the rest: <DIV><P>one</P>two</DIV>.
+    <P>one</P>           starts 3, 0   ends 6, 10      nodes: 0 is the text, 1 is the P
+    <DIV>.two</DIV>      starts 6, 0   ends 9, 15      the hole at 5 stands for node 1 of the snapshot before
 
-What the recorder strips already is stripped again, since a trace may come from anyone: scripts, `on...` attributes,
-`javascript:` URLs, refreshes. Every other `<` is escaped, so that no text and no attribute can become an element.
+The page of the second snapshot is its own text up to the hole, then characters 0 to 10 of the first snapshot, then the
+rest of its own text: <DIV><P>one</P>two</DIV>.
+
+Playwright already strips scripts, `on...` attributes, `javascript:` URLs and refreshes. This module strips them again,
+because anyone may have made the trace. Every other `<` is escaped, so no text and no attribute can become an element.
 """
 
 import re
@@ -23,16 +26,16 @@ from urllib.parse import urljoin
 
 from storage_manager.importers.archive import refuse
 
-__all__ = ["Frame", "Markup", "Reference", "Sheet", "stylesheet", "written"]
+__all__ = ["Frame", "Markup", "Reference", "Sheet", "style_element", "write_markup"]
 
 _VOID = {"AREA", "BASE", "BR", "COL", "COMMAND", "EMBED", "HR", "IMG", "INPUT", "KEYGEN", "LINK", "META", "PARAM"}
 _VOID |= {"SOURCE", "TRACK", "WBR"}
 _WITHOUT_CONTENT = {"IFRAME", "NOEMBED", "NOFRAMES", *_VOID}
-_RENAMED = {"XMP": "PRE", "PLAINTEXT": "PRE"}  # their text is not unescaped by browsers
-_EATS_NEWLINE = {"PRE", "LISTING", "TEXTAREA", *_RENAMED}  # of a line feed right after their start tag
+_RENAMED = {"XMP": "PRE", "PLAINTEXT": "PRE"}  # browsers do not unescape the text of these elements
+_SKIPS_NEWLINE = {"PRE", "LISTING", "TEXTAREA", *_RENAMED}  # browsers skip a line feed right after the start tag
 _DROPPED = {("IFRAME", name) for name in ("src", "srcdoc", "sandbox")}
-_DROPPED |= {("FRAME", "src"), ("OBJECT", "data"), ("EMBED", "src")}  # they load documents
-_ANIMATES = {"ANIMATE", "SET"}  # which may set a URL, to each of a list of values
+_DROPPED |= {("FRAME", "src"), ("OBJECT", "data"), ("EMBED", "src")}  # these attributes load documents
+_ANIMATES = {"ANIMATE", "SET"}  # they may set a URL to each value of a list
 _HARMLESS_META = {"content-type", "content-language", "default-style", "x-ua-compatible"}
 _OWN_VALUE = {"checkbox", "radio", "file", "hidden", "submit", "reset", "button", "image"}
 _STATES = {"__playwright_checked_": "checked", "__playwright_selected_": "selected"}
@@ -43,7 +46,7 @@ _ATTRIBUTE = re.compile(r"[^\s\x00-\x20\x7f\"'/<>=&]+")
 _SCRIPT_URL = re.compile(
     "|".join(r"[\x00-\x20]*" + r"[\t\n\r]*".join(scheme) for scheme in ("javascript:", "vbscript:")), re.IGNORECASE
 )
-_TAG_OPENS = re.compile(r"<(?=[A-Za-z/!?]|\Z)")  # at its end, too: another text may come next
+_TAG_OPENS = re.compile(r"<(?=[A-Za-z/!?]|\Z)")  # also at the end, because another text may follow
 
 
 class Reference(NamedTuple):
@@ -54,20 +57,23 @@ class Reference(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """The attribute with what another frame showed."""
+    """The attribute that holds the document of another frame."""
 
     frame_id: str
 
 
 class Sheet(NamedTuple):
-    """A linked style sheet, which scripts may have changed."""
+    """A linked style sheet, which scripts may have changed; `markup` is its link element."""
 
     url: str
     markup: str
 
 
 class Markup(NamedTuple):
-    """HTML with a NUL for each hole; `starts` and `ends` of each node in it, in post-order."""
+    """HTML with a NUL character for each hole.
+
+    `starts` and `ends` are the positions of the nodes, in post-order. `offsets` are the positions of the holes.
+    """
 
     text: str
     starts: "array[int]"
@@ -77,21 +83,21 @@ class Markup(NamedTuple):
     base: str
 
 
-def stylesheet(css: str) -> str:
-    """A style element; a tag in it becomes a CSS escape, which means the same in strings and URLs."""
-    return f"<style>{_css(css)}</style>"
+def style_element(css: str) -> str:
+    """Return a style element. A tag in the CSS becomes a CSS escape, which means the same in strings and URLs."""
+    return f"<style>{_escape_css(css)}</style>"
 
 
-def _css(text: str) -> str:
+def _escape_css(text: str) -> str:
     return _TAG_OPENS.sub(r"\\3c ", text.replace("<!--", " "))
 
 
-def _reference(node: list[Any]) -> Reference:
+def _as_reference(node: list[Any]) -> Reference:
     if len(node) == 1 and len(node[0]) == 2:
         ago, number = node[0]
         if type(ago) is int and type(number) is int and ago >= 0 and number >= 0:
             return Reference(ago, number)
-    refuse("a reference to a node must be two counts")
+    refuse("a reference to a node must be a pair of non-negative integers")
 
 
 def _attributes(node: list[Any]) -> dict[str, str]:
@@ -102,7 +108,7 @@ def _attributes(node: list[Any]) -> dict[str, str]:
 
 
 def _with_state(tag: str, attributes: Mapping[str, str]) -> dict[str, str]:
-    """The attributes as they would have to be for the page to look as it did: value, checked, selected, open."""
+    """Return the attributes that restore the state of the element: its value, checked, selected, open."""
     result = dict(attributes)
     value = result.pop("__playwright_value_", None)
     if tag == "INPUT" and value is not None and result.get("type", "").lower() not in _OWN_VALUE:
@@ -135,12 +141,12 @@ def _start_tag(tag: str, name: str, attributes: Mapping[str, str]) -> str:
 
 
 class _Writer:
-    """Writes nodes one after another; below an element whose content is not shown, nothing."""
+    """Writes nodes one after another. Nothing is written inside an element whose content is not shown."""
 
     def __init__(self, base: str) -> None:
         self.parts: list[str] = []
         self.size = 0
-        self.muted = 0
+        self.muted = 0  # how many open elements do not show their content
         self.starts, self.ends = array("I"), array("I")
         self.offsets: list[int] = []
         self.holes: list[Reference | Frame | Sheet] = []
@@ -151,7 +157,7 @@ class _Writer:
             self.parts.append(text.replace("\0", "\ufffd"))
             self.size += len(text)
 
-    def leave(self, hole: Reference | Frame | Sheet) -> None:
+    def leave_hole(self, hole: Reference | Frame | Sheet) -> None:
         if not self.muted:
             self.offsets.append(self.size)
             self.holes.append(hole)
@@ -165,31 +171,34 @@ class _Writer:
         self.ends.append(self.size)
 
     def open(self, node: list[Any]) -> tuple[int, str, int]:
-        """Write the start tag of an element; what closes it."""
+        """Write the start tag of an element. Return the arguments for `close`."""
         start, attributes, tag = self.size, _attributes(node), node[0].upper()
-        if self._instead(tag, node[0], attributes):
+        if self._replace(tag, node[0], attributes):
             return start, "", self._mute()
         name: str = _RENAMED.get(tag) or node[0] if _NAME.fullmatch(node[0]) else "x-unnamed"
         self.write(_start_tag(tag, name, _with_state(tag, attributes)))
         source = attributes.get("src", "")
         if tag == "IFRAME" and source.startswith("/snapshot/"):
-            self.leave(Frame(source.removeprefix("/snapshot/")))
-        self.write(">\n" if tag in _EATS_NEWLINE else ">")
+            self.leave_hole(Frame(source.removeprefix("/snapshot/")))
+        self.write(">\n" if tag in _SKIPS_NEWLINE else ">")
         value = attributes.get("__playwright_value_") if tag == "TEXTAREA" else None
         self.write(escape(value or ""))
         hides = value is not None or tag in _WITHOUT_CONTENT
         return start, "" if tag in _VOID else f"</{name}>", self._mute() if hides else 0
 
-    def _instead(self, tag: str, name: str, attributes: Mapping[str, str]) -> bool:
-        """Write what takes the place of an element, or nothing for one that acts; False where it stays."""
+    def _replace(self, tag: str, name: str, attributes: Mapping[str, str]) -> bool:
+        """Replace or drop an element. Return False if it is to be written unchanged.
+
+        Style sheets are replaced. Scripts, and meta elements that have an effect, are dropped.
+        """
         if tag == "BASE":
             self.base = attributes.get("href", self.base)
         if tag == "TEMPLATE" and _SHEET in attributes:
-            self.write(stylesheet(attributes[_SHEET]))
+            self.write(style_element(attributes[_SHEET]))
         elif tag == "LINK" and "stylesheet" in attributes.get("rel", "").lower().split():
-            url = _joined(self.base, attributes.get("href", ""))
-            self.leave(Sheet(url, _start_tag(tag, name, attributes) + ">"))
-        elif tag != "SCRIPT" and not (tag == "META" and _acts(attributes)):
+            url = _join_url(self.base, attributes.get("href", ""))
+            self.leave_hole(Sheet(url, _start_tag(tag, name, attributes) + ">"))
+        elif tag != "SCRIPT" and not (tag == "META" and _has_effect(attributes)):
             return False
         return True
 
@@ -198,37 +207,40 @@ class _Writer:
         return 1
 
 
-def _acts(attributes: Mapping[str, str]) -> bool:
+def _has_effect(attributes: Mapping[str, str]) -> bool:
     kinds = {value.strip().lower() for key, value in attributes.items() if key.lower() == "http-equiv"}
     return not kinds <= _HARMLESS_META
 
 
-def _joined(base: str, url: str) -> str:
+def _join_url(base: str, url: str) -> str:
     try:
         return urljoin(base, url)
-    except ValueError:  # no URL at all: nothing refers to it
+    except ValueError:  # not a valid URL, so no override can refer to it
         return url
 
 
-def written(root: object, base: str) -> Markup:
-    """The snapshot whose outermost node this is, in a document whose URLs are relative to `base`.
+def write_markup(root: object, base: str) -> Markup:
+    """Write the snapshot with this outermost node. URLs of its document are relative to `base`.
 
     Raises:
-        ValueError: a node that the recorder does not write.
+        ValueError: Playwright does not write such a node.
     """
     writer = _Writer(base)
     for node, in_style in _nodes(writer, root):
         if isinstance(node, str):
             start = writer.size
-            writer.write(_css(node) if in_style else escape(node, quote=False))
+            writer.write(_escape_css(node) if in_style else escape(node, quote=False))
             writer.close(start, "", 0)
         else:
-            writer.leave(_reference(node))
+            writer.leave_hole(_as_reference(node))
     return Markup("".join(writer.parts), writer.starts, writer.ends, writer.offsets, writer.holes, writer.base)
 
 
 def _nodes(writer: _Writer, root: object) -> Iterator[tuple[Any, bool]]:
-    """Texts and references in their order; elements are opened and closed around them, however deep they are."""
+    """Yield texts and references in order, and open and close the elements around them.
+
+    There is no recursion, so the depth of the tree has no limit.
+    """
     todo: list[tuple[Any, bool] | tuple[int, str, int]] = [(root, False)]
     while todo:
         item = todo.pop()

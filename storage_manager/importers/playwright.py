@@ -1,4 +1,4 @@
-"""Traces of Playwright, as `context.tracing.stop(path="trace.zip")` writes them."""
+"""Import traces of Playwright, as `context.tracing.stop(path="trace.zip")` writes them."""
 
 import asyncio
 import errno
@@ -25,54 +25,58 @@ __all__ = ["import_playwright_trace"]
 
 T = TypeVar("T")
 
-_CONCURRENCY = 8  # steps in memory at a time, each with a page that may be large
-_NOT_WHOLE = (ValueError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError)
-_FOREIGN = re.compile(r"[^A-Za-z0-9_.:=@+,~-]+")
+_CONCURRENCY = 8  # steps in memory at a time; the page of each may be large
+_DAMAGED = (ValueError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError)
+_NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_.:=@+,~-]+")
 
 
 async def import_playwright_trace(
     storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None
 ) -> str:
-    """A Playwright trace.zip as a session, a step an action; returns the session id.
+    """Import a Playwright trace.zip as a session with one step per action. Return the session id.
 
-    The steps are step_000001 and so on, in the order in which the actions began. All of the file is read and
-    every step made before the first is stored. The trace is read in a thread of its own.
+    The steps are step_000001 and so on, in the order in which the actions began. The whole file is read, and every
+    step is built, before the first step is stored. The trace is read in a separate thread.
 
     Parameters:
-        storage: where to.
-        path: the zip, of versions 3 to 10 of the format: Playwright 1.31 to 1.65.
-        session_id: None: from the file's name.
+        storage: the storage that receives the session.
+        path: the zip file, of versions 3 to 10 of the format: Playwright 1.31 to 1.65.
+        session_id: the id of the new session. None takes it from the file's name.
 
     Raises:
-        InvalidIdError: the id is not allowed, or none can be made from the file's name; refused before any I/O.
-        InvalidDataError: the file is not a trace, is damaged or hostile, or the session has steps already;
-            nothing is stored.
+        InvalidIdError: the id is not allowed, or the file's name gives no id; this is checked before any I/O.
+        InvalidDataError: the file is not a trace, it is damaged or hostile, or the session has steps already.
+            Nothing is stored.
         LocalStorageError: the file cannot be read.
-        S3OperationError, S3ConfigError, LocalStorageError: storing failed; what was stored is deleted again.
+        S3OperationError, S3ConfigError, LocalStorageError: storing failed. The steps that were stored are deleted
+            again.
     """
     name = os.fspath(path)
     with translating("import", name):
         session_id = _session_id(name) if session_id is None else check_id(session_id, "session_id")
     if await storage.list_steps_for_session(session_id):
-        why = "has steps already: give another session_id, or delete it first"
-        raise InvalidDataError(f"cannot import {name}: the session {session_id} {why}", operation="import", url=name)
+        reason = f"the session {session_id} has steps already: give another session_id, or delete the session first"
+        raise InvalidDataError(f"cannot import {name}: {reason}", operation="import", url=name)
     with ThreadPoolExecutor(1, "import") as thread:
 
-        async def work(function: Callable[[], T]) -> T:
-            with _reading(name):
+        async def in_thread(function: Callable[[], T]) -> T:
+            with _translating(name):
                 return await run_to_end(asyncio.get_running_loop().run_in_executor(thread, function))
 
-        archive = await work(lambda: Archive(name))
+        archive = await in_thread(lambda: Archive(name))
         try:
-            steps = await _until_cancelled(work(lambda: _checked(archive)), archive)
-            await _store(storage, session_id, len(steps), lambda number: work(lambda: steps.data(number)))
+            steps = await _until_cancelled(in_thread(lambda: _read_steps(archive)), archive)
+            await _store(storage, session_id, len(steps), lambda number: in_thread(lambda: steps.data(number)))
         finally:
             archive.close()
     return session_id
 
 
 async def _until_cancelled(reading: Awaitable[T], archive: Archive) -> T:
-    """Where the caller is cancelled, the reading ends at its next event or slice: a hostile trace takes minutes."""
+    """Wait for the reading. If the caller is cancelled, end the reading at its next event or slice.
+
+    Without this, cancelling would wait for the whole trace, and a hostile one takes minutes.
+    """
     task = asyncio.ensure_future(reading)
     try:
         return await asyncio.shield(task)
@@ -83,30 +87,30 @@ async def _until_cancelled(reading: Awaitable[T], archive: Archive) -> T:
 
 
 def _session_id(path: str) -> str:
-    """The file's name without its suffix, where it is an id or can be made one."""
-    session_id = _FOREIGN.sub("-", PurePath(path).stem).replace("::", "-")
+    """Return a session id made from the file's name without its suffix."""
+    session_id = _NOT_IN_IDS.sub("-", PurePath(path).stem).replace("::", "-")
     if not is_id(session_id):
-        raise InvalidIdError(f"no session id can be made from the name of {path}: give session_id")
+        raise InvalidIdError(f"cannot make a session id from the file name of {path}: give session_id")
     return session_id
 
 
-def _checked(archive: Archive) -> Steps:
-    """All steps of the trace, each of which was made once."""
-    contexts = [Context().take(archive.events(name)) for name in archive.traces]
+def _read_steps(archive: Archive) -> Steps:
+    """Return the steps of the trace, after building each of them once to check it."""
+    contexts = [Context().read(archive.events(name)) for name in archive.traces]
     steps = Steps(archive, actions_of(contexts))
     steps.check()
     return steps
 
 
 @contextmanager
-def _reading(path: str) -> Iterator[None]:
-    """Let what reading a trace raises come out as ours; chained."""
+def _translating(path: str) -> Iterator[None]:
+    """Translate errors of reading a trace into errors of this library, chained to the original."""
     try:
         yield
-    except _NOT_WHOLE as error:
+    except _DAMAGED as error:
         raise InvalidDataError(f"cannot import {path}: {error}", operation="import", url=path) from error
     except OSError as error:
-        if error.errno == errno.EINVAL:  # the zip names a place before its beginning
+        if error.errno == errno.EINVAL:  # the zip contains an offset before its beginning
             raise InvalidDataError(f"cannot import {path}: it is damaged", operation="import", url=path) from error
         raise LocalStorageError(f"cannot import {path}: {error.strerror}", operation="import", url=path) from error
 
@@ -114,26 +118,26 @@ def _reading(path: str) -> Iterator[None]:
 async def _store(
     storage: StorageManager, session_id: str, count: int, data: Callable[[int], Awaitable[StepData]]
 ) -> None:
-    """Store all steps; where one fails, or the caller is cancelled, delete those that were begun."""
-    begun: list[str] = []
+    """Store all steps. If one fails, or the caller is cancelled, delete the steps that were started."""
+    started: list[str] = []
 
     async def steps() -> AsyncIterator[Step]:
         for number in range(count):
-            begun.append(f"step_{number + 1:06d}")
-            yield Step(session_id, begun[-1], await data(number))
+            started.append(f"step_{number + 1:06d}")
+            yield Step(session_id, started[-1], await data(number))
 
     async def remove() -> None:
-        async for _ in map_ahead(lambda step_id: storage.delete_step(session_id, step_id), begun, _CONCURRENCY):
+        async for _ in map_ahead(lambda step_id: storage.delete_step(session_id, step_id), started, _CONCURRENCY):
             pass
 
     try:
         await storage.store_steps(steps(), concurrency=_CONCURRENCY)
     except StorageManagerError as error:
-        outcome = "what was stored of the session is deleted again"
+        outcome = "the steps that had been stored were deleted again"
         try:
             await run_to_end(remove())
         except StorageManagerError as failure:
-            outcome = f"what was stored of the session {session_id} could not be deleted: {failure}"
+            outcome = f"the stored steps of the session {session_id} could not be deleted: {failure}"
         raise type(error)(f"{error}; {outcome}", operation="import", url=error.url) from error
     except BaseException:
         await run_to_end(remove())

@@ -1,4 +1,4 @@
-"""What the frames of a page showed at a moment, put together as one HTML document."""
+"""Put the snapshots of a page's frames together as one HTML document."""
 
 import re
 from bisect import bisect_left
@@ -8,23 +8,28 @@ from typing import NamedTuple
 
 from storage_manager.importers.archive import refuse
 from storage_manager.importers.fields import Fields
-from storage_manager.importers.markup import Frame, Markup, Reference, Sheet, stylesheet, written
+from storage_manager.importers.markup import Frame, Markup, Reference, Sheet, style_element, write_markup
 
-__all__ = ["MAX_HTML", "Pages", "Snapshot"]
+__all__ = ["MAX_HTML", "Snapshot", "Snapshots"]
 
-# Pages of real traces have up to some 10 MB. References may double the size with each snapshot.
+# Pages of real traces have up to about 10 MB. In a hostile trace, references can double the size with each snapshot.
 MAX_HTML = 64 * 2**20
-# Each slice counts as this many characters more: many empty ones come to an end, too.
+# Each slice counts as this many characters more, so a page of many empty slices reaches the limit too.
 _SLICE = 64
-# A real tree has the depth that browsers parse, 512; a reference to a node that holds it has none.
+# Real trees have at most the depth that browsers parse, 512. A reference to a node that contains the reference would
+# never end.
 _MAX_DEPTH = 10_000
 _NOT_RECORDED = "<!-- not in the trace -->"
-# Advertisements nest four or five; each level escapes again what is inside.
+# Advertisements nest four or five frames. Each level escapes the documents inside it once more.
 _MAX_FRAMES = 10
 
 
 class Snapshot(NamedTuple):
-    """What one frame showed; `overrides` are the style sheets that scripts had changed: a member, or a count back."""
+    """The snapshot of one frame at one moment.
+
+    `overrides` are the style sheets that scripts had changed, by URL. The value is the name of a member, or the number
+    of snapshots to go back to find it.
+    """
 
     frame_id: str
     page_id: str
@@ -36,7 +41,7 @@ class Snapshot(NamedTuple):
     overrides: dict[str, str | int]
 
 
-class Pages:
+class Snapshots:
     """The snapshots of one context, in the order in which they were taken."""
 
     def __init__(self) -> None:
@@ -45,12 +50,12 @@ class Pages:
         self._main: dict[tuple[str, str | None], Snapshot] = {}
 
     def add(self, event: Fields) -> None:
-        """Take one more snapshot; `snapshotName` (before version 9), or phase and call, say of which moment.
+        """Add a snapshot. Its moment is `snapshotName` before version 9, and phase and call id since then.
 
         Raises:
-            ValueError: it is none.
+            ValueError: the event is not a valid snapshot.
         """
-        frame_id = event.needed("frameId")
+        frame_id = event.required_text("frameId")
         history = self._histories.setdefault(frame_id, [])
         name = event.text("snapshotName") or f"{event.text('phase')}@{event.text('callId')}"
         shot = _snapshot(event, history[-1] if history else None)
@@ -61,19 +66,19 @@ class Pages:
         frames.setdefault(frame_id, len(history))
         history.append(shot)
 
-    def main(self, moment: str, page_id: str | None) -> Snapshot | None:
-        """What the main frame showed at a moment, on this page if one is named."""
+    def main_frame(self, moment: str, page_id: str | None) -> Snapshot | None:
+        """Return the snapshot of the main frame at a moment. If `page_id` is None, it may be of any page."""
         return self._main.get((moment, page_id))
 
     def html(self, moment: str, frame_id: str, sheet: Callable[[str], str | None], spend: Callable[[int], None]) -> str:
-        """The document of a frame at a moment, with those of the frames in it as `srcdoc`.
+        """Return the document of a frame at a moment. The documents of frames inside it are in `srcdoc` attributes.
 
         Parameters:
-            sheet: the text of the member with a name; None where there is none.
-            spend: told what each slice costs beside its characters; may refuse.
+            sheet: returns the text of the member with this name, or None if there is no such member.
+            spend: called with the cost of each slice beside its characters; may refuse the trace.
 
         Raises:
-            ValueError: references that lead in a circle, or to more than MAX_HTML characters.
+            ValueError: the references form a cycle, or the document has more than MAX_HTML characters.
         """
         return _Rendering(self._histories, self._moments[moment], sheet, spend).document(frame_id, 0)
 
@@ -82,16 +87,16 @@ def _snapshot(event: Fields, previous: Snapshot | None) -> Snapshot:
     url = event.text("frameUrl") or ""
     base = previous.markup.base if previous and previous.url == url else url
     try:
-        markup = written(event.values.get("html"), base)
+        markup = write_markup(event.values.get("html"), base)
     except ValueError as error:
-        raise ValueError(f"{event.where}: {error}") from error
+        raise ValueError(f"{event.location}: {error}") from error
     overrides: dict[str, str | int] = {}
     for override in event.objects("resourceOverrides"):
         ago = override.number("ref")
-        overrides[override.needed("url")] = override.file() or int(ago or 0)
+        overrides[override.required_text("url")] = override.file() or int(ago or 0)
     return Snapshot(
-        frame_id=event.needed("frameId"),
-        page_id=event.needed("pageId"),
+        frame_id=event.required_text("frameId"),
+        page_id=event.required_text("pageId"),
         is_main=event.flag("isMainFrame"),
         url=url,
         viewport=event.fields("viewport").values or None,
@@ -102,7 +107,7 @@ def _snapshot(event: Fields, previous: Snapshot | None) -> Snapshot:
 
 
 class _Rendering:
-    """One page; what it has written so far is bounded for all of its frames together."""
+    """Renders one page. The limit on its size is for all of its frames together."""
 
     def __init__(
         self,
@@ -119,12 +124,12 @@ class _Rendering:
 
     def document(self, frame_id: str, depth: int) -> str:
         if depth > _MAX_FRAMES:
-            refuse(f"frames are nested deeper than {_MAX_FRAMES} levels, or in each other")
+            refuse(f"frames are nested deeper than {_MAX_FRAMES} levels, or they contain each other")
         history, index = self._histories[frame_id], self._moment[frame_id]
         doctype = history[index].doctype
         pieces = [f"<!DOCTYPE {doctype}>" if doctype else ""]
         for piece in self._pieces(history, index):
-            text = piece if isinstance(piece, str) else self._filled(piece, history, index, depth)
+            text = piece if isinstance(piece, str) else self._fill(piece, history, index, depth)
             self._spend(_SLICE)
             self._size += len(text) + _SLICE
             if self._size > MAX_HTML:
@@ -133,7 +138,7 @@ class _Rendering:
         return "".join(pieces)
 
     def _pieces(self, history: list[Snapshot], index: int) -> Iterator[str | Frame | Sheet]:
-        """The slices of text between holes, and the holes that are no references, in their order."""
+        """Yield the slices of text between holes, and the holes that are not references, in their order."""
         todo = [(index, 0, len(history[index].markup.text))]
         while todo:
             at, position, end = todo.pop()
@@ -154,22 +159,23 @@ class _Rendering:
             else:
                 yield _NOT_RECORDED
             if len(todo) > _MAX_DEPTH:
-                refuse("references between snapshots lead in a circle")
+                refuse("references between snapshots form a cycle")
 
-    def _filled(self, hole: Frame | Sheet, history: list[Snapshot], index: int, depth: int) -> str:
+    def _fill(self, hole: Frame | Sheet, history: list[Snapshot], index: int, depth: int) -> str:
         if isinstance(hole, Sheet):
             name = _override(history, index, hole.url)
             css = self._sheet(name) if name else None
-            return hole.markup if css is None else stylesheet(css)
+            return hole.markup if css is None else style_element(css)
         if hole.frame_id not in self._moment:
             return ""
         return f' srcdoc="{escape(self.document(hole.frame_id, depth + 1))}"'
 
 
 def _target(history: list[Snapshot], at: int, reference: Reference) -> tuple[int, int, int] | None:
-    """Which part of which snapshot a reference means; None where the trace does not have it.
+    """Return which part of which snapshot a reference means, or None if the trace does not have it.
 
-    In a chunk that is not the first, style sheets of scripts are referred to that an earlier one has.
+    A recording may be split into chunks. A later chunk may refer to style sheets of scripts that only an earlier chunk
+    contains.
     """
     if reference.ago > at or reference.node >= len(history[at - reference.ago].markup.starts):
         return None
@@ -178,7 +184,7 @@ def _target(history: list[Snapshot], at: int, reference: Reference) -> tuple[int
 
 
 def _override(history: list[Snapshot], index: int, url: str) -> str | None:
-    """The member with what a style sheet had become, if scripts had changed it."""
+    """Return the member that holds a style sheet as scripts had changed it, or None if they had not."""
     override = history[index].overrides.get(url)
     if isinstance(override, int) and 0 <= override <= index:
         override = history[index - override].overrides.get(url)

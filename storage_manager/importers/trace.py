@@ -1,8 +1,13 @@
-"""The actions of a trace, their snapshots and screenshots, whatever the version that it was recorded by.
+"""Read the actions of a trace with their snapshots and screenshots, in each known version of the format.
 
-What changed: 4 splits an action into before, input, log and after; 6 logs line by line; 7 gives every context its
-clock, and the test runner's trace a header; 8 calls `apiName` a title; 9 names members by their path, takes
-screenshots, and tells snapshots by their phase; 10 gives the test runner's step and the action one id.
+The versions of the format changed the following:
+
+- 4 splits an action into the events before, input, log and after.
+- 6 writes an event for each line of the log.
+- 7 gives each context its own clock, and the test runner's trace a header.
+- 8 renames `apiName` to `title`.
+- 9 refers to members by their path, adds screenshots, and identifies snapshots by their phase.
+- 10 gives a step of the test runner and its action the same id.
 """
 
 from bisect import bisect_left
@@ -12,21 +17,24 @@ from typing import Any
 
 from storage_manager.importers.archive import refuse
 from storage_manager.importers.fields import Fields
-from storage_manager.importers.snapshots import Pages
+from storage_manager.importers.snapshots import Snapshots
 
 __all__ = ["KNOWN_VERSIONS", "MAX_ACTIONS", "Action", "Context", "actions_of"]
 
 KNOWN_VERSIONS = range(3, 11)  # Playwright 1.31 writes 4, 1.46 writes 7, 1.65 writes 10
-# As many as have a place in step_000001 and so on, by far: a day's run has some thousands.
+# The six digits of step_000001 allow far more. A run of a whole day has a few thousand actions.
 MAX_ACTIONS = 100_000
-# A screencast shows what an action did a little later: frames are taken 5 times a second at least.
+# Milliseconds. The screencast shows the effect of an action a little later: it takes at least 5 frames per second.
 _LATER = 500.0
 PHASES = ("after", "action", "before")
 
 
 @dataclass(slots=True)
 class Action:
-    """One call of Playwright; times are milliseconds on the clock of its context."""
+    """One call of Playwright. Its times are milliseconds on the clock of its context.
+
+    `moments` names the snapshot that was taken in each phase: "before" the action, during it ("action"), "after" it.
+    """
 
     context: "Context"
     call_id: str
@@ -44,12 +52,12 @@ class Action:
 
     @property
     def wall_time(self) -> float | None:
-        """When it began, in milliseconds since 1970."""
+        """Return when the action began, in milliseconds since 1970, or None if this is not known."""
         origin = self.context.wall_origin
         return None if origin is None else origin + self.start
 
     def finish(self, event: Fields) -> None:
-        """Take what an event says of the end."""
+        """Copy the end, the result and the error of the action from an event."""
         self.end = event.number("endTime")
         self.error = event.mapping("error")
         self.result = event.values.get("result")
@@ -57,40 +65,40 @@ class Action:
 
 
 class Context:
-    """One `.trace` member: what a browser context, or the test runner, wrote."""
+    """One `.trace` member, which a browser context or the test runner wrote."""
 
     def __init__(self) -> None:
         self.options = Fields({}, "")
-        self.version = 6  # of a test runner's trace without a header
+        self.version = 6  # the version of a test runner's trace without a header
         self.from_library = False
         self.wall_origin: float | None = None
         self.actions: dict[str, Action] = {}
-        self.pages = Pages()
+        self.snapshots = Snapshots()
         self.screenshots: dict[str, str] = {}
         self.frames: dict[str, list[tuple[float, str]]] = {}
 
-    def take(self, events: Iterable[tuple[str, object]]) -> "Context":
-        """All events of the member, in their order.
+    def read(self, events: Iterable[tuple[str, object]]) -> "Context":
+        """Read all events of the member, in their order. Return self.
 
         Raises:
-            ValueError: one is none, or there are too many actions.
+            ValueError: an event is not valid, or there are too many actions.
         """
-        takers = {
+        handlers = {
             "context-options": self._header,
             "action": self._whole_action,
             "before": self._before,
             "input": self._input,
             "log": self._log,
             "after": self._after,
-            "frame-snapshot": lambda event: self.pages.add(event.fields("snapshot")),
+            "frame-snapshot": lambda event: self.snapshots.add(event.fields("snapshot")),
             "screencast-frame": self._frame,
             "screenshot": self._screenshot,
         }
-        for where, value in events:
-            event = Fields(value, where)
-            taker = takers.get(event.needed("type"))
-            if taker:
-                taker(event)
+        for location, value in events:
+            event = Fields(value, location)
+            handler = handlers.get(event.required_text("type"))
+            if handler:
+                handler(event)
             if len(self.actions) > MAX_ACTIONS:
                 refuse(f"it has more than {MAX_ACTIONS} actions")
         for frames in self.frames.values():
@@ -98,11 +106,11 @@ class Context:
         return self
 
     def _header(self, event: Fields) -> None:
-        version = event.needed_number("version")
+        version = event.required_number("version")
         if version not in KNOWN_VERSIONS:
             known = f"{KNOWN_VERSIONS[0]} to {KNOWN_VERSIONS[-1]}"
             newer = "a newer Playwright" if version > KNOWN_VERSIONS[-1] else "an older one"
-            refuse(f"it has version {version:g} of the format, from {newer}: this library knows versions {known}")
+            refuse(f"it has version {version:g} of the format, from {newer}; this library reads versions {known}")
         self.options, self.version = event, int(version)
         self.from_library = self.version < 7 or event.text("origin") == "library"
         wall_time, monotonic = event.number("wallTime"), event.number("monotonicTime")
@@ -110,9 +118,9 @@ class Context:
             self.wall_origin = wall_time - monotonic
 
     def _before(self, event: Fields) -> None:
-        if not event.needed("method").startswith("tracing"):
-            self._add(event, event.needed("callId"), event.text("apiName") or event.text("title"))
-            self._moment(event, "before", "beforeSnapshot")
+        if not event.required_text("method").startswith("tracing"):
+            self._add(event, event.required_text("callId"), event.text("apiName") or event.text("title"))
+            self._set_moment(event, "before", "beforeSnapshot")
 
     def _whole_action(self, event: Fields) -> None:
         if self.version > 3:
@@ -121,19 +129,19 @@ class Context:
             self._after(event)
             return
         call = event.fields("metadata")
-        if call.flag("internal") or call.needed("method").startswith("tracing"):
+        if call.flag("internal") or call.required_text("method").startswith("tracing"):
             return
-        action = self._add(call, call.needed("id"), call.text("apiName"))
+        action = self._add(call, call.required_text("id"), call.text("apiName"))
         action.finish(call)
         action.error = call.fields("error").mapping("error")
-        action.log = _texts(call)
+        action.log = _log_lines(call)
         for snapshot in call.objects("snapshots"):
-            phase = snapshot.needed("title")
-            action.moments["action" if phase == "input" else phase] = snapshot.needed("snapshotName")
+            phase = snapshot.required_text("title")
+            action.moments["action" if phase == "input" else phase] = snapshot.required_text("snapshotName")
 
     def _add(self, event: Fields, call_id: str, title: str | None) -> Action:
-        start, wall_time = event.needed_number("startTime"), event.number("wallTime")
-        if self.wall_origin is None and wall_time:  # until version 6, each action knows the time
+        start, wall_time = event.required_number("startTime"), event.number("wallTime")
+        if self.wall_origin is None and wall_time:  # until version 6, each action has the wall time
             self.wall_origin = wall_time - start
         step_id = event.text("stepId") or call_id
         if self.version < 7 and wall_time is not None:
@@ -143,45 +151,48 @@ class Context:
         self.actions[call_id] = action
         return action
 
-    def _known(self, event: Fields) -> Action | None:
-        return self.actions.get(event.needed("callId"))
+    def _action_of(self, event: Fields) -> Action | None:
+        return self.actions.get(event.required_text("callId"))
 
-    def _moment(self, event: Fields, phase: str, name: str) -> None:
-        action, moment = self._known(event), event.text(name)
+    def _set_moment(self, event: Fields, phase: str, name: str) -> None:
+        action, moment = self._action_of(event), event.text(name)
         if action and moment:
             action.moments[phase] = moment
 
     def _input(self, event: Fields) -> None:
-        self._moment(event, "action", "inputSnapshot")
-        action = self._known(event)
+        self._set_moment(event, "action", "inputSnapshot")
+        action = self._action_of(event)
         if action:
             action.point = event.mapping("point")
 
     def _log(self, event: Fields) -> None:
-        action = self._known(event)
+        action = self._action_of(event)
         if action:
-            action.log.append(event.needed("message"))
+            action.log.append(event.required_text("message"))
 
     def _after(self, event: Fields) -> None:
-        self._moment(event, "after", "afterSnapshot")
-        action = self._known(event)
+        self._set_moment(event, "after", "afterSnapshot")
+        action = self._action_of(event)
         if action:
             action.finish(event)
-            action.log += _texts(event)
+            action.log += _log_lines(event)
 
     def _frame(self, event: Fields) -> None:
         name = event.file()
         if name:
-            frames = self.frames.setdefault(event.needed("pageId"), [])
-            frames.append((event.needed_number("timestamp"), name))
+            frames = self.frames.setdefault(event.required_text("pageId"), [])
+            frames.append((event.required_number("timestamp"), name))
 
     def _screenshot(self, event: Fields) -> None:
         name = event.file()
         if name:
-            self.screenshots[f"{event.needed('phase')}@{event.needed('callId')}"] = name
+            self.screenshots[f"{event.required_text('phase')}@{event.required_text('callId')}"] = name
 
     def frame_at(self, page_id: str, end: float, before: float) -> tuple[str, str | None]:
-        """The frame "after" an action that ended, and before the next began; else the last one "before"."""
+        """Return the first frame "after" the end of an action, or else the last frame "before" it.
+
+        A frame counts as "after" if it was taken soon enough, and before the next action began.
+        """
         frames = self.frames.get(page_id, [])
         at = bisect_left(frames, (end, ""))
         if at < len(frames) and frames[at][0] < min(end + _LATER, before):
@@ -189,17 +200,18 @@ class Context:
         return "before", frames[at - 1][1] if at else None
 
 
-def _texts(event: Fields) -> list[str]:
+def _log_lines(event: Fields) -> list[str]:
     log = event.values.get("log") or []
     if not isinstance(log, list) or not all(isinstance(line, str) for line in log):
-        refuse(f"{event.where}: 'log' must be a list of strings")
+        refuse(f"{event.location}: 'log' must be a list of strings")
     return log
 
 
 def actions_of(contexts: list[Context]) -> list[Action]:
-    """The actions in the order of their start; those of the test runner where the library recorded none.
+    """Return the actions in the order of their start.
 
-    The test runner records a step for each action, too, and knows whether an expectation failed.
+    If the library recorded no actions, return the steps of the test runner. If it did, the test runner recorded a step
+    for each action as well; only that step says if an expectation failed, so the error is copied from it.
     """
     recorded = [action for context in contexts if context.from_library for action in context.actions.values()]
     steps = [action for context in contexts if not context.from_library for action in context.actions.values()]

@@ -1,4 +1,4 @@
-"""The step that an action becomes: what was done, what the page was then, and where this is known from."""
+"""Turn each action of a trace into a step: what was done, what the page showed then, and when and where."""
 
 import re
 from bisect import bisect_right
@@ -15,11 +15,11 @@ from storage_manager.layout import COMPONENTS, StepData
 
 __all__ = ["MAX_SESSION", "Steps"]
 
-# 100 MB of trace are some GB as steps, each of which has its page as a whole; a bomb would fill the disk, or, with
-# pages of many empty slices, never come to an end.
+# A trace of 100 MB becomes some GB of steps, because each step has its whole page. Without this limit, a hostile trace
+# could fill the disk, or take forever with pages of many empty slices.
 MAX_SESSION = 8 * 2**30
 
-# What only looks at a page, or waits: it goes on showing what the action before did.
+# Methods that only look at the page, or wait. The page continues to show the effect of the action before them.
 _LOOKS = {"title", "content", "textContent", "innerText", "innerHTML", "getAttribute", "inputValue", "ariaSnapshot"}
 _LOOKS |= {"isVisible", "isHidden", "isEnabled", "isDisabled", "isEditable", "isChecked", "queryCount", "expect"}
 _LOOKS |= {"querySelector", "querySelectorAll", "waitForSelector", "waitForFunction", "waitForTimeout", "screenshot"}
@@ -31,10 +31,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class Steps:
-    """The steps of a trace, made when they are asked for; for one thread.
+    """The steps of a trace. Each is built when it is asked for. Only one thread may use them.
 
     Raises (here and in each method):
-        ValueError, zipfile.BadZipFile, zlib.error, EOFError: the trace is not whole, or hostile.
+        ValueError, zipfile.BadZipFile, zlib.error, EOFError: the trace is damaged or hostile.
     """
 
     def __init__(self, archive: Archive, actions: list[Action]) -> None:
@@ -44,49 +44,52 @@ class Steps:
         self._spent = 0
         self._starts: dict[str | None, list[float]] = defaultdict(list)
         for action, page_id in zip(actions, self._page_ids, strict=True):
-            if action.fields.needed("method") not in _LOOKS:
+            if action.fields.required_text("method") not in _LOOKS:
                 self._starts[page_id].append(action.start)
 
     def __len__(self) -> int:
         return len(self._actions)
 
     def check(self) -> None:
-        """Make every step once: what store_step_data would refuse is refused before anything is stored."""
+        """Build every step once, so that data that cannot be stored is refused before anything is stored."""
         for number in range(len(self)):
             for row, value in zip(COMPONENTS, self.data(number), strict=True):
                 self._spend(0 if value is None else len(row.encode(value, row.keyword)))
         self._spent = 0
 
     def _spend(self, count: int) -> None:
-        self._archive.go_on()
+        self._archive.check_cancelled()
         self._spent += count
         if self._spent > MAX_SESSION:
-            refuse(f"as a session it has more than {MAX_SESSION} bytes")
+            refuse(f"its session would have more than {MAX_SESSION} bytes")
 
     def data(self, number: int) -> StepData:
-        """The components of a step, counted from 0; what the trace does not have is None."""
+        """Return the components of a step. Steps are counted from 0. A component is None if the trace lacks it."""
         action, page_id = self._actions[number], self._page_ids[number]
-        phase, shot = _shown(action)
-        pages, moment = action.context.pages, action.moments.get(phase, "")
-        html = pages.html(moment, shot.frame_id, self._sheet, self._spend) if shot else None
+        phase, shot = _snapshot_of(action)
+        snapshots, moment = action.context.snapshots, action.moments.get(phase, "")
+        html = snapshots.html(moment, shot.frame_id, self._sheet, self._spend) if shot else None
         screenshot, image = self._image(action, page_id)
-        about = {
+        metadata = {
             "url": shot.url if shot else None,
             "title": _title(html or ""),
             "page_id": page_id,
             "snapshot": phase if shot else None,
             "screenshot": screenshot if image else None,
             "viewport": shot.viewport if shot else None,
-            **_about(action),
+            **_circumstances(action),
         }
-        return StepData(html, image, _call(action), _present(about))
+        return StepData(html, image, _call(action), _present(metadata))
 
     def _sheet(self, name: str) -> str | None:
         data = self._archive.read(name)
         return None if data is None else data.decode(errors="replace")
 
     def _image(self, action: Action, page_id: str | None) -> tuple[str, bytes | None]:
-        """The screenshot that was taken for the action, else the frame of the screencast after it, or before."""
+        """Return the kind and the bytes of the step's image.
+
+        It is the screenshot that was taken for the action, or else a frame of the screencast after it or before it.
+        """
         taken = (action.context.screenshots.get(f"{phase}@{action.call_id}") for phase in PHASES)
         kind, name = "taken", next(filter(None, taken), None)
         if name is None and page_id is not None:
@@ -104,15 +107,18 @@ def _end(action: Action) -> float:
     return action.start if action.end is None else action.end
 
 
-def _shown(action: Action) -> tuple[str, Snapshot | None]:
-    """What the page was after the action; else during it; else before."""
-    shots = [(phase, action.context.pages.main(action.moments[phase], action.page_id)) for phase in PHASES]
+def _snapshot_of(action: Action) -> tuple[str, Snapshot | None]:
+    """Return the phase and the snapshot of the page: after the action, or else during it, or else before it."""
+    shots = [(phase, action.context.snapshots.main_frame(action.moments[phase], action.page_id)) for phase in PHASES]
     return next(((phase, shot) for phase, shot in shots if shot), ("", None))
 
 
 def _page_id(action: Action) -> str | None:
-    """The page of the action, of its snapshot, or, until version 5, the one that it opened."""
-    _, shot = _shown(action)
+    """Return the id of the action's page, or of its snapshot's page, or of the page that the action opened.
+
+    Only traces up to version 5 need the last one.
+    """
+    _, shot = _snapshot_of(action)
     opened = action.result.get("page") if isinstance(action.result, dict) else None
     guid = opened.get("guid") if isinstance(opened, dict) else None
     return action.page_id or (shot.page_id if shot else None) or (guid if isinstance(guid, str) else None)
@@ -126,7 +132,7 @@ def _title(html: str) -> str:
 
 def _call(action: Action) -> dict[str, Any]:
     call = {
-        "type": action.fields.needed("method"),
+        "type": action.fields.required_text("method"),
         "class": action.fields.text("class") or action.fields.text("type"),
         "title": action.title,
         "params": action.fields.mapping("params"),
@@ -139,8 +145,8 @@ def _call(action: Action) -> dict[str, Any]:
     return _present(call)
 
 
-def _about(action: Action) -> dict[str, Any]:
-    """What is known of when and where: times in milliseconds, `timestamp` in UTC."""
+def _circumstances(action: Action) -> dict[str, Any]:
+    """Return when and where the action ran. Times are in milliseconds; `timestamp` is in UTC."""
     options, wall_time = action.context.options, action.wall_time
     when = None if wall_time is None else _EPOCH + timedelta(milliseconds=wall_time)
     known = {
@@ -156,4 +162,4 @@ def _about(action: Action) -> dict[str, Any]:
         "source": "playwright-trace",
     }
     viewport = options.fields("options").mapping("viewport")
-    return known | ({"viewport": viewport} if viewport and not _shown(action)[1] else {})
+    return known | ({"viewport": viewport} if viewport and not _snapshot_of(action)[1] else {})

@@ -12,10 +12,10 @@ from pathlib import Path
 import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
+from storage_manager.backends.leftovers import _modified, sweep
 
 from storage_manager import LocalStorageError, Step, StepData, StorageManager
 from storage_manager.backends.base import STAGING_PREFIX
-from storage_manager.backends.leftovers import _modified, sweep
 from storage_manager.backends.local import LocalBackend
 from storage_manager.integrity import seal_session
 

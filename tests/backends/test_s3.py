@@ -17,13 +17,13 @@ import s3fs
 import trustme
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
+from storage_manager.backends.digests import check_digest
 
 import storage_manager.backends.client
 import storage_manager.backends.obstore
 import storage_manager.backends.s3
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager
 from storage_manager.backends.base import sorted_pages
-from storage_manager.backends.digests import check_digest
 from tests.support.answers import DELETED, XML, Answers, http, listing
 from tests.support.roots import MOTO_KEYS, Request
 

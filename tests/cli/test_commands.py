@@ -46,7 +46,7 @@ async def overwrite(root: str, name: str, data: bytes) -> None:
 async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     at = ("--root", root)
     step = f"{root}/harbour-books/step_000001"
-    can = "can be" if root.startswith("s3:") else "is not there yet, and can be"
+    can = "can be" if root.startswith("s3:") else "does not exist yet, and can be"
     told = sm("check", *at)
     assert told in [(0, f"{root} {can} {first}, written, read and deleted\n", "") for first in ("listed", "created")]
     assert not Path(root).exists()
@@ -122,14 +122,19 @@ async def test_what_goes(root: str) -> None:
     sm("put", "-q", SAMPLE, *at)
     code, out, err = sm("rm", "harbour-books", *at)
     assert (code, out) == (2, "")
-    assert f"it would delete {root}/harbour-books (4 steps, 285.3 kB): give --yes" in err
+    told = f"cannot ask whether to delete {root}/harbour-books (4 steps, 285.3 kB), because there is no terminal"
+    assert f"{told}: give --yes" in err
     code, out, err = sm("rm", "harbour-books", "step_000004", "--yes", *at)
     assert (code, out, err) == (0, f"deleted {root}/harbour-books/step_000004 (56.2 kB)\n", "")
-    assert sm("purge", "-q", "--older-than", "1w", *at) == (0, "0 sessions would be deleted; --yes deletes\n", "")
+    assert sm("purge", "-q", "--older-than", "1w", *at) == (
+        0,
+        "0 sessions would be deleted; give --yes to delete\n",
+        "",
+    )
     old = "0s"
     assert sm("purge", "-q", "--older-than", old, *at) == (
         0,
-        "harbour-books\n1 session would be deleted; --yes deletes\n",
+        "harbour-books\n1 session would be deleted; give --yes to delete\n",
         "",
     )
     assert sm("ls", *at).out == "harbour-books\n"
@@ -189,7 +194,7 @@ def test_between_two_places(moto_url: str, tmp_path: Path, monkeypatch: pytest.M
     assert sm("put", "-q", tmp_path / "empty", "--root", tmp_path / "other") == (3, "", nothing)
     assert sm("cp", "-q", SAMPLE, "memory://elsewhere") == (0, "4 steps copied\n", "")
     code, _, err = sm("cp", "-q", SAMPLE, "memory://elsewhere", "--target-endpoint", moto_url)
-    assert (code, "of S3, which the target is not" in err) == (2, True)
+    assert (code, "the target is not on S3" in err) == (2, True)
     inside = tmp_path / "back/harbour-books"
     code, out, err = sm("cp", "-q", tmp_path / "back", inside)
     assert (code, out, "lies among the sessions of" in err) == (2, "", True)

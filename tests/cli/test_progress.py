@@ -13,7 +13,7 @@ import pytest
 
 from storage_manager.cli import main, text
 from storage_manager.cli.commands import cli
-from storage_manager.cli.process import Interrupted, shown
+from storage_manager.cli.process import Interrupted
 from storage_manager.cli.progress import Progress
 from tests.support import ROOT
 from tests.support.shell import SAMPLE, has_colour, on_terminal, sm
@@ -31,7 +31,7 @@ def test_a_bar_on_a_terminal(tmp_path: Any) -> None:
     assert on_terminal(*command, tmp_path / "c", "--quiet") == (0, "4 steps copied\n", "")
     done = on_terminal("purge", "--older-than", "0s", "--yes", "--root", tmp_path / "c")
     assert (done.code, done.out) == (0, "harbour-books\n1 session deleted\n")
-    assert "looking" in done.err
+    assert "checking" in done.err
 
 
 class Clock:
@@ -52,10 +52,10 @@ def test_lines_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
     assert told[0] == "copying: 4 of 20 steps, 0.6 steps/s, 24 s left"
     assert told[-1].startswith("copying: 10 of 20 steps, ")
     assert len(told) == 3
-    with Progress("looking", "looked at", unit="session", clock=Clock()) as progress:
+    with Progress("checking", "checked", unit="session", clock=Clock()) as progress:
         for done in range(6):
             progress(done, None)
-    assert capsys.readouterr().err.splitlines()[0] == "looking: 4 sessions, 0.7 sessions/s"
+    assert capsys.readouterr().err.splitlines()[0] == "checking: 4 sessions, 0.7 sessions/s"
     with Progress("copying", "copied", quiet=True, clock=Clock()) as progress:
         for done in range(11):
             progress(done, 20)
@@ -66,7 +66,7 @@ def test_an_interruption_learns_how_far_it_was() -> None:
     with pytest.raises(Interrupted) as caught, Progress("copying", "copied") as progress:
         progress(1, 400)
         raise Interrupted(2)
-    assert caught.value.done == "1 of 400 steps copied; run it again to go on"
+    assert caught.value.done == "1 of 400 steps copied; run it again to continue"
 
 
 def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_times() -> None:
 
 
 def test_what_is_no_text_is_escaped() -> None:
-    assert shown("ä\n\x1b[2J\u202e\x9b") == "ä\n\\x1b[2J\\u202e\\x9b"
+    assert text.escape_controls("ä\n\x1b[2J\u202e\x9b") == "ä\n\\x1b[2J\\u202e\\x9b"
 
 
 @pytest.mark.parametrize("name", list(cli.commands))

@@ -13,6 +13,8 @@ from moto.s3.models import s3_backends
 
 from tests.support.roots import MOTO_KEYS, Request, make_bucket
 
+pytestmark = pytest.mark.thorough
+
 MANY = 10_000
 SECONDS = 30  # one where nothing else runs, and S3 is no Python
 GROWTH = 8_000  # kB more than for one session; the names of 10,000 alone, as a list, take 1,000

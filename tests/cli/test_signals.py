@@ -41,6 +41,7 @@ def many(base: Path) -> Path:
 
 
 @pytest.mark.parametrize("engine", ["s3fs", "obstore"])
+@pytest.mark.thorough
 def test_interrupted_in_the_middle_and_run_again_no_byte_is_sent_twice(
     many: Path, engine: str, moto_server: tuple[str, Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,7 +57,7 @@ def test_interrupted_in_the_middle_and_run_again_no_byte_is_sent_twice(
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=LIMIT)
     assert (process.returncode, out) == (130, "")
-    told = re.fullmatch(r"storage-manager: interrupted: (\d+) of 200 steps copied; run it again to go on\n", err)
+    told = re.fullmatch(r"storage-manager: interrupted: (\d+) of 200 steps copied; run it again to continue\n", err)
     assert told
     sent = Counter(request.path for request in requests if request.method == "PUT")
     assert int(told[1]) <= len(sent) < 200
@@ -102,7 +103,7 @@ def _line(stream: IO[str] | None) -> str:
 
 
 def test_the_viewer_serves_until_it_is_interrupted(viewer: subprocess.Popen[str], tmp_path: Path) -> None:
-    url = _line(viewer.stdout).removesuffix("  (Ctrl-C ends it)\n")
+    url = _line(viewer.stdout).removesuffix("  (press Ctrl-C to stop)\n")
     assert url.endswith("/sessions/harbour-books")
     with urlopen(url) as answer:
         assert b"harbour-books" in answer.read()
@@ -116,7 +117,7 @@ def test_the_viewer_of_all_sessions_ends_when_it_is_told_to() -> None:
     pytest.importorskip("storage_manager.viewer")
     command = [*SM, "view", "--no-open", "--port", "0", "--root", str(SAMPLE)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        url = _line(process.stdout).removesuffix("  (Ctrl-C ends it)\n")
+        url = _line(process.stdout).removesuffix("  (press Ctrl-C to stop)\n")
         with urlopen(url) as answer:
             assert b"harbour-books" in answer.read()
         process.send_signal(signal.SIGTERM)

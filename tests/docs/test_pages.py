@@ -41,6 +41,7 @@ def test_every_page_is_run_by_a_test() -> None:
 
 @pytest.mark.parametrize("place", ["local", "s3"])
 @pytest.mark.parametrize("page", ON_BOTH)
+@pytest.mark.thorough
 def test_code_runs(page: str, place: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if place == "s3":
         for name, value in request.getfixturevalue("bucket").items():
@@ -58,6 +59,7 @@ def at_moto(source: str, bucket: dict[str, str]) -> str:
     return code.replace('"my-sessions"', repr(bucket["SM_S3_BUCKET_NAME"]))
 
 
+@pytest.mark.thorough
 def test_the_tutorial_goes_from_the_laptop_to_the_bucket(
     bucket: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

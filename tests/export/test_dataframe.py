@@ -42,6 +42,7 @@ WHERE = ["local", ("moto", "s3fs"), ("moto", "obstore")]
     "ignore:Exception ignored in. <socket.socket.*0.0.0.0:pytest.PytestUnraisableExceptionWarning"
 )
 @pytest.mark.parametrize("make", WHERE, indirect=True, ids=["local", "s3fs", "obstore"])
+@pytest.mark.thorough
 async def test_two_workers_give_the_rows_of_an_export(sm: StorageManager, tmp_path: Path, workers: Client) -> None:
     await fill(sm)
     frame = read_dask(sm, components=ALL_COMPONENTS, steps_per_partition=3)

@@ -9,6 +9,8 @@ import pytest
 from storage_manager import StorageManager
 from tests.support.exported import EXAMPLES
 
+pytestmark = pytest.mark.thorough
+
 DOCS = (EXAMPLES.parents[1] / "docs" / "export.rst").read_text()
 HERE = {"n_workers": 1, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
 

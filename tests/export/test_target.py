@@ -161,6 +161,7 @@ async def test_a_cancellation_while_it_is_published_waits_for_the_end(
     assert not any(name.startswith(".") for name in whole)
 
 
+@pytest.mark.thorough
 async def test_a_killed_export_leaves_the_earlier_one(local: StorageManager, out: Path) -> None:
     """kill -9 in the middle of the second export; pyarrow, pandas and dask read the first one."""
     await small(local, 100)

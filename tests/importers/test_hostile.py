@@ -17,7 +17,7 @@ import pytest
 from storage_manager import InvalidDataError, LocalStorageError, StorageManager
 from storage_manager.importers import archive, snapshots, trace, trace_steps
 from storage_manager.importers.archive import Archive
-from storage_manager.importers.playwright import _checked
+from storage_manager.importers.playwright import _read_steps
 from storage_manager.importers.trace_steps import Steps
 from tests.support.traces import CHILD, FIRST, JPEG, action, frame, header, imported, lines, page, snapshot, write_zip
 
@@ -46,7 +46,7 @@ GOOD = {"trace.trace": [header(), *action(1, html=FIRST)], "resources/a": b"x"}
         (b"", "not a zip"),
         (b"PK", "not a zip"),
         (b"x" * 200_000, "not a zip"),
-        (b"PK\5\6" + bytes(18), "no member is called"),
+        (b"PK\5\6" + bytes(18), "no member named"),
         (b"PK\5\6" + bytes(10), "cut off"),
         (b"PK\6\7" + bytes(16) + b"PK\5\6" + bytes(18), "more than 50000 members"),
         (struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, 2**31, 0, 0), "more than 50000 members"),
@@ -99,7 +99,7 @@ async def test_encrypted(sm: StorageManager, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 async def test_another_compression(sm: StorageManager, tmp_path: Path, method: int) -> None:
-    await refused(sm, write_zip(tmp_path / "t.zip", GOOD, method), "compressed in a way")
+    await refused(sm, write_zip(tmp_path / "t.zip", GOOD, method), "a compression method that")
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -139,15 +139,15 @@ async def test_bombs(sm: StorageManager, tmp_path: Path, monkeypatch: pytest.Mon
     cast, name = frame(1001.6)
     await refused(sm, write_zip(path, {"trace.trace": [*GOOD["trace.trace"], cast], name: bomb}), "a zip bomb")
     monkeypatch.setattr(archive, "MAX_FILE", 10)
-    await refused(sm, write_zip(path, {"trace.trace": [*GOOD["trace.trace"], cast], name: JPEG}), "10 are allowed")
+    await refused(sm, write_zip(path, {"trace.trace": [*GOOD["trace.trace"], cast], name: JPEG}), "the limit is 10")
 
 
 @pytest.mark.parametrize(
     ("module", "limit", "most", "why"),
     [
-        (archive, "MAX_MEMBERS", 1, "2 members, and 1 are allowed"),
-        (archive, "MAX_EVENTS", 1000, r"trace.trace, line [23]: its events take more than 1000 bytes"),
-        (archive, "MAX_LINE", 100, "line 1: more than 100 bytes"),
+        (archive, "MAX_MEMBERS", 1, "2 members; the limit is 1"),
+        (archive, "MAX_EVENTS", 1000, r"trace.trace, line [23]: the events up to here take more than 1000 bytes"),
+        (archive, "MAX_LINE", 100, "line 1: the line has more than 100 bytes"),
         (trace, "MAX_ACTIONS", 0, "more than 0 actions"),
         (snapshots, "MAX_HTML", 100, "more than 100 characters"),
         (trace_steps, "MAX_SESSION", 100, "more than 100 bytes"),
@@ -172,13 +172,13 @@ async def test_limits(
         (b"[1]", "an object is expected, not list"),
         (b'{"type": 5}', "'type' must be a str, not int"),
         (b"{}", "'type' is missing"),
-        (b'{"type": "log", "callId": "call@1", "message": NaN}', "NaN is no JSON number"),
-        (b'{"type": "x", "a": -Infinity}', "-Infinity is no JSON number"),
+        (b'{"type": "log", "callId": "call@1", "message": NaN}', "NaN is not a JSON number"),
+        (b'{"type": "x", "a": -Infinity}', "-Infinity is not a JSON number"),
         (b'{"a":' * 100_000, "line 4"),
         (b"[" * 100_000 + b"]" * 100_000, "line 4"),
         (b'{"type": "before", "startTime": ' + b"9" * 5000 + b"}", "digits"),
-        (b'{"type": "before", "method": "m", "callId": "c", "startTime": 1e999}', "'startTime' is no time"),
-        (b'{"type": "before", "method": "m", "callId": "c", "startTime": 1' + b"0" * 400 + b"}", "is no time"),
+        (b'{"type": "before", "method": "m", "callId": "c", "startTime": 1e999}', "'startTime' is not a valid time"),
+        (b'{"type": "before", "method": "m", "callId": "c", "startTime": 1' + b"0" * 400 + b"}", "is not a valid time"),
         (b'{"type": "before", "method": "m", "callId": "c", "startTime": "1"}', "must be a number, not str"),
         (b'{"type": "before", "method": "m", "callId": "c", "startTime": true}', "must be a number, not bool"),
         (b'{"type": "before", "method": "m", "callId": "c"}', "'startTime' is missing"),
@@ -193,8 +193,8 @@ async def test_limits(
         (b'{"type": "screencast-frame", "sha1": "a"}', "'pageId' is missing"),
         (b'{"type": "context-options", "version": "8"}', "'version' must be a number"),
         (b'{"type": "context-options", "version": 8.5}', "version 8.5 of the format"),
-        (b'{"type": "context-options", "version": 2}', "an older one: this library knows versions 3 to 10"),
-        (b'{"type": "context-options", "version": 11}', "from a newer Playwright: this library knows versions 3 to 10"),
+        (b'{"type": "context-options", "version": 2}', "an older one; this library reads versions 3 to 10"),
+        (b'{"type": "context-options", "version": 11}', "from a newer Playwright; this library reads versions 3 to 10"),
         (b'{"type": "context-options", "version": 8, "options": {"viewport": 1}}', "'viewport' must be a dict"),
     ],
 )  # fmt: skip
@@ -219,17 +219,17 @@ async def test_no_actions(sm: StorageManager, tmp_path: Path) -> None:
         (["P", "x"], "must be an object of strings"),
         (["P", None], "must be an object of strings"),
         (["P", {"a": 1}], "must be an object of strings"),
-        ([[]], "must be two counts"),
-        ([[1]], "must be two counts"),
-        ([[1, 1, 1]], "must be two counts"),
-        ([[1, 1], 5], "must be two counts"),
-        ([["1", 1]], "must be two counts"),
-        ([[1.0, 1]], "must be two counts"),
-        ([[True, 0]], "must be two counts"),
-        ([[-1, 0]], "must be two counts"),
-        ([[0, -1]], "must be two counts"),
-        (["P", {}, [[0, 0]]], "lead in a circle"),
-        (["P", {}, [[0, 0]], [[0, 0]]], "lead in a circle|characters"),
+        ([[]], "must be a pair of non-negative integers"),
+        ([[1]], "must be a pair of non-negative integers"),
+        ([[1, 1, 1]], "must be a pair of non-negative integers"),
+        ([[1, 1], 5], "must be a pair of non-negative integers"),
+        ([["1", 1]], "must be a pair of non-negative integers"),
+        ([[1.0, 1]], "must be a pair of non-negative integers"),
+        ([[True, 0]], "must be a pair of non-negative integers"),
+        ([[-1, 0]], "must be a pair of non-negative integers"),
+        ([[0, -1]], "must be a pair of non-negative integers"),
+        (["P", {}, [[0, 0]]], "form a cycle"),
+        (["P", {}, [[0, 0]], [[0, 0]]], "form a cycle|characters"),
     ],
 )
 async def test_pages_that_are_none(sm: StorageManager, tmp_path: Path, node: object, why: str) -> None:
@@ -254,7 +254,7 @@ async def test_many_frames_of_many_actions(sm: StorageManager, tmp_path: Path) -
     events = [{**event, "afterSnapshot": "after@call@1"} if event["type"] == "after" else event for event in events]
     opened = Archive(str(write_zip(tmp_path / "t.zip", {"t.trace": events})))
     start = time.thread_time()
-    assert len(_checked(opened)) == 6000
+    assert len(_read_steps(opened)) == 6000
     opened.close()
     assert time.thread_time() - start < 25, "1 s as a rule, 7 on a machine that is busy and measures coverage"
 
@@ -267,16 +267,16 @@ async def test_a_cancelled_import_ends_at_the_next_event_or_slice(
     ended: list[str] = []
 
     def endless(opened: Archive) -> Steps:
-        steps = _checked(opened)
+        steps = _read_steps(opened)
         reading.set()
         assert opened.is_cancelled.wait(10)
-        for read in (steps.check, lambda: _checked(opened)):
+        for read in (steps.check, lambda: _read_steps(opened)):
             with pytest.raises(ValueError, match="the import was cancelled") as caught:
                 read()
             ended.append(str(caught.value))
         raise caught.value
 
-    monkeypatch.setattr("storage_manager.importers.playwright._checked", endless)
+    monkeypatch.setattr("storage_manager.importers.playwright._read_steps", endless)
     task = asyncio.create_task(imported(sm, path))
     await asyncio.to_thread(reading.wait)
     task.cancel()

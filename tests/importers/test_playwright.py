@@ -78,7 +78,7 @@ async def test_where_storing_fails_what_was_stored_is_deleted(trace: Path, tmp_p
     sm = Failing(local_base_path=tmp_path / "base")
     await sm.store_step_data("other", "step_000001", "mine")
     with pytest.raises(
-        LocalStorageError, match="the disk is full; what was stored of the session is deleted"
+        LocalStorageError, match="the disk is full; the steps that had been stored were deleted"
     ) as caught:
         await import_playwright_trace(sm, trace)
     assert (caught.value.operation, caught.value.url) == ("import", "/there")
@@ -140,7 +140,7 @@ async def test_cancelled_while_it_reads_and_the_loop_goes_on(
         ended.set()
         raise ValueError("nobody hears this")
 
-    monkeypatch.setattr(playwright, "_checked", slow)
+    monkeypatch.setattr(playwright, "_read_steps", slow)
     task = asyncio.create_task(import_playwright_trace(StorageManager(local_base_path=tmp_path / "base"), trace))
     await asyncio.to_thread(reading.wait)
     task.cancel()

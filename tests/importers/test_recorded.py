@@ -17,6 +17,8 @@ from tests.support.printed import run, text
 from tests.support.traces import imported, write_zip
 from tests.support.traces import page as trace_of
 
+pytestmark = pytest.mark.thorough
+
 SITE = {
     "/": """<!doctype html><title>Shop &amp; more</title><link rel="stylesheet" href="/s.css"><meta charset="utf-8">
         <h1>Größe &amp; &lt;b&gt; 👍</h1><p id="out"></p><pre>\n  two\n  lines</pre>

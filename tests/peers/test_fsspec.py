@@ -10,6 +10,8 @@ import pytest
 from storage_manager.backends.local import LocalBackend
 from tests.support.fsspec_suite import Suite
 
+pytestmark = pytest.mark.thorough
+
 
 class LocalSuite(Suite):
     """In a directory that is there."""

@@ -19,6 +19,8 @@ from storage_manager.recorder import record
 from tests.support.browsers import launched
 from tests.support.printed import run, text
 
+pytestmark = pytest.mark.thorough
+
 PAGE = "data:text/html,<!doctype html><title>Shop</title><p id=p>one</p>"
 COLOURED = "<body id=b><script>let n = 0; function next() { n++; b.style.background = `rgb(${n}, 0, 200)` }</script>"
 

@@ -11,6 +11,8 @@ import pytest
 from storage_manager import StorageManager
 from tests.support import ROOT
 
+pytestmark = pytest.mark.thorough
+
 EXAMPLE = ROOT / "examples" / "record_agent.py"
 
 

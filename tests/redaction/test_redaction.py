@@ -143,7 +143,7 @@ async def test_a_redactor_that_fails_stores_nothing(tmp_path: Path) -> None:
         with pytest.raises(InvalidDataError, match=words) as raised:
             await sm.store_step_data("s", "a", "<p>")
         assert raised.value.operation == "store"
-    with pytest.raises(InvalidDataError, match=r"html_content.*cannot be read cannot be redacted"):
+    with pytest.raises(InvalidDataError, match=r"html_content.*cannot be decoded again, so it cannot be redacted"):
         await StorageManager(local_base_path=tmp_path, redact=["secret"]).store_step_data("s", "a", b"\xff<p>")
     assert await sm.list_sessions() == []
 

@@ -11,6 +11,8 @@ from storage_manager import StorageManager
 from storage_manager.viewer import render_session, serve
 from tests.support.browsers import launched
 
+pytestmark = pytest.mark.thorough
+
 SHOWN = "#stage[data-state=shown]"
 
 

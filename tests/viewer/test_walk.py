@@ -11,6 +11,8 @@ from storage_manager import Step, StepData, StorageManager
 from storage_manager.viewer import render_session, serve
 from tests.support.viewed import PNG
 
+pytestmark = pytest.mark.thorough
+
 ALL = 7
 MISSING = {"step_3": "screenshot", "step_4": "html", "step_5": "action", "step_6": "metadata"}
 

@@ -1,4 +1,4 @@
-"""Masks secrets in a step, however the page or the agent had encoded them; imported when there are any."""
+"""Mask secrets in a step in the encodings that pages and agents use. Imported only if there are secrets."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -20,14 +20,14 @@ __all__ = ["Masking"]
 
 
 class Masking:
-    """The redactor of `redact_secrets`; it can be pickled, and shows no secret."""
+    """The redactor that `redact_secrets` makes. It can be pickled, and its repr shows no secret."""
 
     def __init__(self, secrets: Sequence[str], mask: str) -> None:
-        longest_first = sorted(secrets, key=len, reverse=True)  # what it holds of a shorter one goes with it
+        longest_first = sorted(secrets, key=len, reverse=True)  # a long secret may contain a short one
         self._patterns = [re.compile(form) for secret in longest_first for form in _forms(secret)]
         self._mask = mask
         if self._text(mask * 2) != mask * 2:
-            why = f"the mask {mask!r} holds a secret: give another, redact_secrets(secrets, mask=...)"
+            why = f"the mask {mask!r} contains a secret: give another, redact_secrets(secrets, mask=...)"
             raise InvalidDataError(why, operation="configure")
 
     def __call__(self, step: StepData) -> StepData:
@@ -53,17 +53,17 @@ class Masking:
         answer: dict[str, Any] = {}
         for key, item in value.items():
             name = self._text(key)
-            while name in answer:  # two keys that are masked alike: both stay
+            while name in answer:  # two keys that become equal: keep both
                 name += "_"
             answer[name] = self._json(item)
         return answer
 
 
 def _forms(secret: str) -> list[str]:
-    """The regular expressions of a secret: its characters, each encoded or not, and its base64.
+    """Return the regular expressions for a secret: its characters, each encoded or not, and its base64.
 
-    Every alternative begins with a literal character, so that `re` passes over most of a page without trying any,
-    and every repetition is bounded, so that no page makes it try for long.
+    Every alternative begins with a literal character, so that `re` skips most of a page quickly. Every repetition is
+    bounded, so that no page makes `re` try for long.
     """
     runs = re.findall(r"\\+|[^\\]", secret)
     plain = "".join(_run(text, before) for before, text in zip(["", *runs], runs, strict=False))
@@ -72,7 +72,7 @@ def _forms(secret: str) -> list[str]:
     return [plain, *(_base64(data, offset) for data in sorted(encoded, key=len, reverse=True) for offset in range(3))]
 
 
-_BASE64_FROM = 4  # bytes; of fewer, base64 has less than 4 characters of their own, which stand in other words
+_BASE64_FROM = 4  # bytes; the base64 of fewer bytes has less than 4 fixed characters, which occur in ordinary words
 _BEFORE_BASE64: tuple[Callable[[str], str], ...] = (
     str,
     escape,
@@ -91,16 +91,16 @@ def _hex(number: int, digits: int) -> str:
     return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in f"{number:0{digits}x}")
 
 
-_PERCENT = "%(?:25){0,8}"  # percent-encoded once, or again and again
+_PERCENT = "%(?:25){0,8}"  # percent-encoded, up to nine times
 _BACKSLASH = rf"(?:\\|{_PERCENT}5[cC])"
 _CONTROLS = {"\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
 
 
 def _run(text: str, before: str) -> str:
-    """The regular expression of one character, or of any number of backslashes, after what comes before.
+    """Return the regular expression for one character, or for a run of backslashes, that follows `before`.
 
-    Backslashes that are doubled, up to four times, are one repetition, which takes those of the next character's
-    escape along: where two could share out a run of backslashes, `re` would try every way of doing so.
+    Backslashes that are doubled, up to four times, are one repetition, which also takes those of the next character's
+    escape. If two repetitions could match the same backslashes, `re` would try every way to share them.
     """
     if text[0] == "\\":
         one = rf"\\(?:u00|x|0{{0,4}})5[cC]\s?|\\|{_PERCENT}5[cC]|&{_referred(text[0])}"
@@ -110,7 +110,7 @@ def _run(text: str, before: str) -> str:
 
 
 def _codes(char: str) -> str:
-    """How a character may be written after a backslash in JSON, JavaScript and CSS (CSS Syntax, 4.3.7)."""
+    """Return the codes of a character after a backslash in JSON, JavaScript and CSS (CSS Syntax, 4.3.7)."""
     utf16, code = char.encode("utf-16-be"), _hex(ord(char), 1)
     units = [int.from_bytes(utf16[at : at + 2], "big") for at in range(0, len(utf16), 2)]
     json = rf"{_BACKSLASH}{{1,16}}".join(f"u{_hex(unit, 4)}" for unit in units)
@@ -119,14 +119,14 @@ def _codes(char: str) -> str:
 
 
 def _alphanumeric(char: str) -> tuple[str, str]:
-    """The alternatives for a letter or digit of ASCII, after backslashes and without: few encode it, and then once."""
+    """Return the alternatives for an ASCII letter or digit, after backslashes and without. It is rarely encoded."""
     code = _hex(ord(char), 2)
     plain = f"{char}|{_PERCENT}{code}|&(?:amp;){{0,12}}#(?:0{{0,8}}{ord(char)}|[xX]0{{0,8}}{code});?"
     return f"{_codes(char)}|{plain}", rf"{plain}|\\{{1,16}}(?:{_codes(char)})"
 
 
 def _character(char: str) -> tuple[str, str]:
-    """The alternatives for any other, after backslashes and without; what is longer is tried first."""
+    """Return the alternatives for any other character, after backslashes and without, the longest first."""
     referred, literal = _referred(char), re.escape(char)
     utf8 = _PERCENT.join(_hex(byte, 2) for byte in char.encode())
     if char == " ":
@@ -142,20 +142,20 @@ def _character(char: str) -> tuple[str, str]:
 
 
 def _referred(char: str) -> str:
-    """What may follow an ampersand: HTML's references, also of an ampersand that was encoded again."""
+    """Return HTML's character references without the ampersand, also if that was encoded again."""
     end, number = f"(?:;|{_PERCENT}3[bB])", f"(?:#|{_PERCENT}23)"
     names = [*_REFERENCES.get(char, []), f"{number}0{{0,8}}{ord(char)}", f"{number}[xX]0{{0,8}}{_hex(ord(char), 1)}"]
     return f"(?:amp{end}){{0,12}}(?:{'|'.join(names)}){end}?"
 
 
-# six bits: how base64 writes them (RFC 4648, tables 1 and 2)
+# the characters for six bits in base64 (RFC 4648, tables 1 and 2)
 _SEXTETS = {f"{value:06b}": char for value, char in enumerate(ascii_uppercase + ascii_lowercase + digits)}
 _SEXTETS["111110"] = rf"\+|-|{_PERCENT}2[bB]|\\{{1,16}}u002[bB]|&(?:plus|#43|#[xX]2[bB]);"
 _SEXTETS["111111"] = rf"/|_|{_PERCENT}2[fF]|\\{{1,16}}(?:/|u002[fF])|&(?:sol|#47|#[xX]2[fF]);"
 
 
 def _base64(data: bytes, offset: int) -> str:
-    """The regular expression of the base64 of data that begins that many bytes into a group of three."""
+    """Return the regular expression for the base64 of data that begins `offset` bytes into a group of three."""
     bits = "?" * 8 * offset + "".join(f"{byte:08b}" for byte in data)
     groups = [bits[at : at + 6].ljust(6, "?") for at in range(0, len(bits), 6)]
     return r"\s{0,2}".join(_sextet(group) for group in groups if group != "??????")  # MIME breaks lines
@@ -163,5 +163,5 @@ def _base64(data: bytes, offset: int) -> str:
 
 @cache
 def _sextet(known: str) -> str:
-    """The characters of base64 that may stand for six bits, of which some are known."""
+    """Return the base64 characters for six bits, some of which may be unknown ("?")."""
     return f"(?:{'|'.join(char for bits, char in _SEXTETS.items() if fnmatchcase(bits, known))})"

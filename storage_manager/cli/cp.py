@@ -1,0 +1,34 @@
+"""The command `cp`."""
+
+import click
+
+from storage_manager.cli.copying import CopyRoot, copy
+from storage_manager.cli.options import command, quiet_option
+
+__all__ = ["cp"]
+
+
+@command("cp /data s3://bucket/archive", "cp s3://bucket /data run-1 run-2")
+@click.argument("source", metavar="SOURCE_URL")
+@click.argument("target", metavar="TARGET_URL")
+@click.argument("sessions", metavar="[SESSION]...", nargs=-1)
+@click.option("--source-endpoint", metavar="URL", help="S3 endpoint of the source. Default: SM_S3_ENDPOINT_URL.")
+@click.option("--target-endpoint", metavar="URL", help="S3 endpoint of the target. Default: SM_S3_ENDPOINT_URL.")
+@click.option("--source-profile", metavar="NAME", help="AWS profile for the source.")
+@click.option("--target-profile", metavar="NAME", help="AWS profile for the target.")
+@quiet_option
+def cp(source: str, target: str, sessions: tuple[str, ...], quiet: bool, **options: str | None) -> None:
+    """Copy some sessions, or all, from one root to another.
+
+    Copies byte for byte. Files that are already there with the same bytes are not sent again: after an interruption
+    or a failure, run it again to continue. Nothing changes at the source, and nothing is deleted at the target.
+    """
+    source_root, target_root = _copy_root(source, options, "source"), _copy_root(target, options, "target")
+    copy(source_root, target_root, list(sessions) or None, quiet)
+
+
+def _copy_root(url: str, options: dict[str, str | None], end: str) -> CopyRoot:
+    endpoint, profile = options[f"{end}_endpoint"], options[f"{end}_profile"]
+    if (endpoint or profile) and not url.lower().startswith(("s3://", "s3a://")):
+        raise click.UsageError(f"--{end}-endpoint and --{end}-profile are only for S3, and the {end} is not on S3")
+    return CopyRoot(url, {"s3_endpoint_url": endpoint, "storage_options": {"profile": profile} if profile else None})

@@ -1,0 +1,22 @@
+"""The command `get`."""
+
+import click
+
+from storage_manager.cli.copying import CopyRoot, copy
+from storage_manager.cli.options import command, quiet_option, root_option
+
+__all__ = ["get"]
+
+
+@command("get run-1 copies/", "get run-1 copies/ --root s3://bucket", "ls run-1 --root copies/")
+@root_option
+@click.argument("session")
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
+@quiet_option
+def get(root: str | None, session: str, directory: str, quiet: bool) -> None:
+    """Copy a session into a directory.
+
+    The files are written to DIR/SESSION/STEP/... Files that are already there with the same bytes are not fetched
+    again. DIR is a root like any other: read it with --root DIR.
+    """
+    copy(CopyRoot(root), CopyRoot(directory), [session], quiet)

@@ -1,0 +1,88 @@
+"""The command `ls`."""
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Any
+
+import click
+
+from storage_manager.aio import map_ahead
+from storage_manager.backends import FileInfo
+from storage_manager.cli.options import command, json_option, root_option
+from storage_manager.cli.process import run
+from storage_manager.cli.root import open_root, require_session
+from storage_manager.cli.text import count, json_line, moment, size
+from storage_manager.inventory import Summary, files_by_step, summarize
+from storage_manager.layout import COMPONENTS
+from storage_manager.storage import StorageManager
+
+__all__ = ["ls"]
+
+
+@command("ls", "ls --long", "ls run-1 --long", "ls --json --root s3://bucket | head")
+@root_option
+@click.argument("session", required=False)
+@click.option("--long", "-l", "is_long", is_flag=True, help="Also print numbers of steps, sizes and times.")
+@json_option
+def ls(root: str | None, session: str | None, is_long: bool, as_json: bool) -> None:
+    """List the sessions, or the steps of one session.
+
+    Prints each line as soon as it is known.
+    """
+    run(_ls(root, session, is_long, as_json))
+
+
+async def _ls(root: str | None, session: str | None, is_long: bool, as_json: bool) -> None:
+    async with open_root(root) as storage:
+        if session is not None:
+            await (_print_steps_long if is_long else _print_steps)(storage, session, as_json)
+        else:
+            await (_print_sessions_long if is_long else _print_sessions)(storage, as_json)
+
+
+async def _print_sessions(storage: StorageManager, as_json: bool) -> None:
+    async for session_id in storage.iter_sessions():
+        click.echo(json_line(_session_facts(storage, session_id)) if as_json else session_id)
+
+
+async def _print_sessions_long(storage: StorageManager, as_json: bool) -> None:
+    async def summarized(session_id: str) -> tuple[str, Summary]:
+        return session_id, await summarize(storage, session_id)
+
+    async with aclosing(map_ahead(summarized, storage.iter_sessions(), 16)) as summaries:
+        async for session_id, summary in summaries:
+            modified = moment(summary.modified)
+            facts = {"steps": summary.steps, "size": summary.size, "modified": modified}
+            text = f"{count(summary.steps, 'step'):>12}  {size(summary.size):>9}  {modified or '-':<20}  {session_id}"
+            click.echo(json_line({**_session_facts(storage, session_id), **facts}) if as_json else text)
+
+
+async def _print_steps(storage: StorageManager, session_id: str, as_json: bool) -> None:
+    for step_id in await require_session(storage, session_id):
+        click.echo(json_line(_step_facts(storage, session_id, step_id)) if as_json else step_id)
+
+
+async def _print_steps_long(storage: StorageManager, session_id: str, as_json: bool) -> None:
+    step_ids = await require_session(storage, session_id)
+    steps = await files_by_step(storage, session_id)
+    for step_id in step_ids:
+        sizes = _component_sizes(steps.get(step_id, {}))
+        facts = {**_step_facts(storage, session_id, step_id), "components": sizes}
+        click.echo(json_line(facts) if as_json else _step_text(step_id, sizes))
+
+
+def _session_facts(storage: StorageManager, session_id: str) -> dict[str, Any]:
+    return {"session_id": session_id, "url": storage.url_for(session_id)}
+
+
+def _step_facts(storage: StorageManager, session_id: str, step_id: str) -> dict[str, Any]:
+    return {"session_id": session_id, "step_id": step_id, "url": storage.url_for(session_id, step_id)}
+
+
+def _component_sizes(files: Mapping[str, FileInfo]) -> dict[str, int]:
+    return {row.name: files[row.filename].size for row in COMPONENTS if row.filename in files}
+
+
+def _step_text(step_id: str, sizes: Mapping[str, int]) -> str:
+    cells = [f"{row.name} {size(sizes[row.name]) if row.name in sizes else '-':>9}" for row in COMPONENTS]
+    return f"{step_id}  {'  '.join(cells)}"

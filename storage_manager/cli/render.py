@@ -1,0 +1,29 @@
+"""The command `render`."""
+
+import click
+
+from storage_manager.cli.options import command, root_option
+from storage_manager.cli.process import run
+from storage_manager.cli.root import open_root, require_session
+
+__all__ = ["render"]
+
+
+@command("render run-1", "render run-1 -o /tmp/login.html")
+@root_option
+@click.argument("session")
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="The file. Default: ./SESSION.html")
+def render(root: str | None, session: str, output: str | None) -> None:
+    """Write one HTML file that replays a session offline.
+
+    Prints the path of the file.
+    """
+    click.echo(run(_render(root, session, output or f"{session}.html")))
+
+
+async def _render(root: str | None, session: str, output: str) -> str:
+    from storage_manager.viewer import render_session
+
+    async with open_root(root) as storage:
+        await require_session(storage, session)
+        return await render_session(storage, session, output)

@@ -1,0 +1,72 @@
+"""The command `rm`."""
+
+import sys
+from collections.abc import Iterable
+
+import click
+
+from storage_manager.cli.options import command, root_option
+from storage_manager.cli.process import run
+from storage_manager.cli.root import open_root, require_session, require_step
+from storage_manager.cli.text import count, size
+from storage_manager.errors import InvalidDataError
+from storage_manager.inventory import list_files, summarize
+from storage_manager.layout import is_component
+from storage_manager.storage import StorageManager
+
+__all__ = ["rm"]
+
+
+@command("rm run-1", "rm run-1 step_000002 --yes")
+@root_option
+@click.argument("session")
+@click.argument("step", required=False)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def rm(root: str | None, session: str, step: str | None, yes: bool) -> None:
+    """Delete a session, or one of its steps.
+
+    Asks first; if there is no terminal to ask on, --yes is required. Checks afterwards that nothing is left. If the
+    last step of a session is deleted, the session is deleted, too.
+    """
+    what = run(_describe(root, session, step))
+    if not yes and not (sys.stdin and sys.stdin.isatty()):  # sys.stdin is None if the shell has closed it
+        raise click.UsageError(f"cannot ask whether to delete {what}, because there is no terminal: give --yes")
+    if yes or click.confirm(f"Delete {what}?", err=True):
+        run(_delete(root, session, step))
+        click.echo(f"deleted {what}")
+
+
+async def _describe(root: str | None, session: str, step: str | None) -> str:
+    """Return the URL and size of what would be deleted.
+
+    Raises:
+        InvalidDataError: it does not exist, or it is not a session or step.
+    """
+    async with open_root(root) as storage:
+        return await (_describe_session(storage, session) if step is None else _describe_step(storage, session, step))
+
+
+async def _describe_session(storage: StorageManager, session: str) -> str:
+    await require_session(storage, session)
+    url = storage.url_for(session)
+    _require_components(url, [file.name async for file in list_files(storage, session)])
+    steps, total, _ = await summarize(storage, session)
+    return f"{url} ({count(steps, 'step')}, {size(total)})"
+
+
+async def _describe_step(storage: StorageManager, session: str, step: str) -> str:
+    files, url = await require_step(storage, session, step), storage.url_for(session, step)
+    _require_components(url, [f"{step}/{name}" for name in files])
+    return f"{url} ({size(sum(file.size for file in files.values()))})"
+
+
+def _require_components(url: str, names: Iterable[str]) -> None:
+    """Refuse a directory without components: if the root is one level too high, a project's sources look like one."""
+    if not any(map(is_component, names)):
+        why = f"{url} contains no component, so it is not a session or step: nothing was deleted"
+        raise InvalidDataError(why, operation="delete", url=url)
+
+
+async def _delete(root: str | None, session: str, step: str | None) -> None:
+    async with open_root(root) as storage:
+        await (storage.delete_session(session) if step is None else storage.delete_step(session, step))

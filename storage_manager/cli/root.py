@@ -1,0 +1,79 @@
+"""Open the root that a command works on, and require the session or step that it names."""
+
+import os
+from typing import Any
+
+import click
+
+from storage_manager.backends import FileInfo
+from storage_manager.config import Config, arguments_of
+from storage_manager.errors import InvalidDataError, LocalStorageError
+from storage_manager.inventory import list_files
+from storage_manager.storage import StorageManager
+
+__all__ = ["local_directory", "open_root", "require_session", "require_step"]
+
+
+def local_directory(root: str | None) -> str | None:
+    """Return the directory of a root on local disk, without creating it; None for every other root.
+
+    Parameters:
+        root: the URL that the user gave; None for the root that the SM_* variables name.
+
+    Raises:
+        UsageError: the URL is empty. A shell gives an empty word for a variable that was never set, so the user does
+            not mean the default root.
+        S3ConfigError, LocalStorageError, StorageManagerError: the URL or a variable does not name a root.
+    """
+    if root is not None and not root.strip():
+        raise click.UsageError(f"the URL of the root is empty ({root!r}): give a URL, or leave --root out")
+    arguments = arguments_of(root) if root else {}
+    if arguments is None:
+        return None
+    config = Config.resolve(**arguments)
+    return None if config.uses_s3 else config.root
+
+
+def open_root(root: str | None, *, may_be_new: bool = False, **options: Any) -> StorageManager:
+    """Return a StorageManager of the root.
+
+    Parameters:
+        root: its URL; None for the root that the SM_* variables name.
+        may_be_new: True to accept a local directory that does not exist. StorageManager creates it; without this, a
+            typing error in the URL would create a directory.
+        options: further arguments of StorageManager.
+
+    Raises:
+        LocalStorageError: there is no such directory.
+    """
+    directory = local_directory(root)
+    if not may_be_new and directory is not None and not os.path.isdir(directory):
+        why = f"there is no directory {directory}: name the root with --root, SM_LOCAL_BASE_PATH or SM_S3_BUCKET_NAME"
+        raise LocalStorageError(why, operation="open", url=directory)
+    return StorageManager.from_url(root, **options) if root else StorageManager(**options)
+
+
+async def require_session(storage: StorageManager, session_id: str) -> list[str]:
+    """Return the step ids of a session.
+
+    Raises:
+        InvalidDataError: there is no such session.
+    """
+    steps = await storage.list_steps_for_session(session_id)
+    if not steps:
+        url = storage.url_for(session_id)
+        raise InvalidDataError(f"there is no session {url}", operation="list", url=url)
+    return steps
+
+
+async def require_step(storage: StorageManager, session_id: str, step_id: str) -> dict[str, FileInfo]:
+    """Return the files of a step, by name.
+
+    Raises:
+        InvalidDataError: there is no such step.
+    """
+    files = {file.name: file async for file in list_files(storage, session_id, step_id)}
+    if not files:
+        url = storage.url_for(session_id, step_id)
+        raise InvalidDataError(f"there is no step {url}", operation="list", url=url)
+    return files

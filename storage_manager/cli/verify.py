@@ -1,0 +1,102 @@
+"""The command `verify`."""
+
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import click
+
+from storage_manager.aio import map_ahead
+from storage_manager.cli.options import command, json_option, quiet_option, root_option
+from storage_manager.cli.process import run
+from storage_manager.cli.progress import Progress
+from storage_manager.cli.root import open_root
+from storage_manager.cli.text import count, escape_controls, json_line
+from storage_manager.integrity import Problem, verify_session
+from storage_manager.inventory import list_files
+from storage_manager.layout import MANIFEST_FILENAME, only_ids
+from storage_manager.storage import StorageManager
+
+__all__ = ["verify"]
+
+
+class _Verified(NamedTuple):
+    """A session that was read completely, with its problems."""
+
+    url: str
+    session_id: str
+    steps: int
+    is_sealed: bool
+    problems: list[Problem]
+
+    def json(self) -> str:
+        """Return the session and its problems as one line of JSON."""
+        problems = [{"url": url, "kind": kind, "detail": detail} for url, kind, detail in self.problems]
+        ids = {"session_id": self.session_id, "url": self.url}
+        return json_line({**ids, "steps": self.steps, "sealed": self.is_sealed, "problems": problems})
+
+    def lines(self) -> list[str]:
+        """Return one line of text per problem."""
+        return [escape_controls(f"{kind:<10} {url}  {detail}") for url, kind, detail in self.problems]
+
+
+@dataclass
+class _Totals:
+    """The numbers of sessions, steps and problems in all sessions that were read."""
+
+    sessions: int = 0
+    steps: int = 0
+    unsealed: int = 0
+    problems: int = 0
+
+    def add(self, session: _Verified) -> None:
+        """Add the numbers of one session."""
+        self.sessions += 1
+        self.steps += session.steps
+        self.unsealed += not session.is_sealed
+        self.problems += len(session.problems)
+
+    def text(self) -> str:
+        """Return a line such as `12 sessions (2 not sealed), 340 steps, no problems`."""
+        unsealed = f" ({self.unsealed} not sealed)" if self.unsealed else ""
+        problems = count(self.problems, "problem") if self.problems else "no problems"
+        return f"{count(self.sessions, 'session')}{unsealed}, {count(self.steps, 'step')}, {problems}"
+
+
+@command("verify", "verify run-1", "verify --json --root s3://bucket")
+@root_option
+@click.argument("session", required=False)
+@json_option
+@quiet_option
+def verify(root: str | None, session: str | None, as_json: bool, quiet: bool) -> int:
+    """Read one session, or all, and print every problem.
+
+    Prints one line per problem: kind, URL, detail. With --json, prints one object per session. A sealed session is
+    compared with its seal; any other session only has to be readable. The exit code is 1 if there are problems.
+    """
+    totals, advice = _Totals(), "the other sessions were not read"
+    with Progress("verifying", "verified", unit="session", quiet=quiet, advice=advice) as progress:
+        run(_verify(root, session, as_json, totals, progress))
+    if not as_json:
+        click.echo(totals.text())
+    return int(totals.problems > 0)
+
+
+async def _verify(root: str | None, session: str | None, as_json: bool, totals: _Totals, progress: Progress) -> None:
+    async with open_root(root) as storage:
+        total = 1 if session is not None else sum([1 async for _ in storage.iter_sessions()])
+        session_ids = storage.iter_sessions() if session is None else [session]
+        progress(0, total)
+        async with aclosing(map_ahead(lambda name: _verify_session(storage, name), session_ids, 2)) as sessions:
+            async for verified in sessions:
+                totals.add(verified)
+                for text in [verified.json()] if as_json else verified.lines():
+                    progress.echo(text)
+                progress(totals.sessions, total)
+
+
+async def _verify_session(storage: StorageManager, session_id: str) -> _Verified:
+    names = {file.name async for file in list_files(storage, session_id)}
+    steps = only_ids(list({name.partition("/")[0] for name in names if "/" in name}))
+    problems = await verify_session(storage, session_id)
+    return _Verified(storage.url_for(session_id), session_id, len(steps), MANIFEST_FILENAME in names, problems)
