@@ -120,7 +120,7 @@ class _Names:
 
     def __init__(self, storage: StorageManager) -> None:
         self._names: list[str] = []
-        self._source: AsyncGenerator[str, None] | None = storage.iter_sessions()  # type: ignore[assignment]
+        self._source: AsyncGenerator[str, None] | None = storage.iter_sessions()
         self._lock = asyncio.Lock()
         self._begun = time.monotonic()
         self._spent = 0.0
