@@ -1,4 +1,4 @@
-"""Everything is in setup.cfg; this file is there for tools that ask for it."""
+"""Run setuptools, which reads setup.cfg. Some tools look for this file."""
 
 from setuptools import setup
 

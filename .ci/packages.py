@@ -1,8 +1,8 @@
-"""What `.ci/packages` asks of the packages, by the Python that has them installed.
+"""Check the built packages. `.ci/packages` runs this file with the Python that has them installed.
 
-contents SDIST WHEEL   the wheel holds the package, all of it and nothing else; the sdist every file of the checkout
-extras                 the extras that users take, a line each
-use EXTRAS             what these are for works, and what others are for says what to install
+contents SDIST WHEEL   check that the wheel has exactly the package, and the sdist every tracked file
+extras                 print the extras for users, one per line
+use EXTRA              use each feature: those of the extra must work, the others must say what to install
 """
 
 from __future__ import annotations
@@ -16,35 +16,37 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
-# Of these, .ci/run installs each in full: they are for whoever works on the library, or on this documentation.
-OF_DEVELOPERS = {"benchmarks", "docs", "test"}
+OF_DEVELOPERS = {"benchmarks", "docs", "test"}  # .ci/run installs and uses each of these elsewhere
+DISTRIBUTION = "agent-storage-manager"
 
 
 def contents(sdist: str, wheel: str) -> None:
-    """Compare with what git knows."""
+    """Compare the contents of both packages with the tracked files."""
     tracked = set(subprocess.check_output(["git", "ls-files"], text=True).splitlines()) - {".gitignore"}
     with tarfile.open(sdist) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
     assert tracked <= packed, f"not in the sdist: {sorted(tracked - packed)}"
     installed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     package = {name for name in tracked if name.startswith("storage_manager/")}
-    assert installed == package, f"in the wheel or in the checkout alone: {sorted(installed ^ package)}"
+    assert installed == package, f"only in the wheel, or only in the clone: {sorted(installed ^ package)}"
     print(f"wheel: {len(installed)} files; sdist: {len(packed)}")
 
 
 def extras() -> None:
-    """As setup.cfg has them; an extra that nothing is known to be for is an error."""
+    """Print the extras for users, from setup.cfg; check that each has a use here and that `all` is their union."""
     from configparser import ConfigParser
 
     parser = ConfigParser()
     parser.read("setup.cfg")
-    names = set(parser["options.extras_require"]) - OF_DEVELOPERS
-    assert names == set(USES), f"say in .ci/packages.py what these are for: {sorted(names ^ set(USES))}"
+    names = set(parser["options.extras_require"]) - OF_DEVELOPERS - {"all"}
+    assert names == set(USES), f"add a use to .ci/packages.py, or remove it: {sorted(names ^ set(USES))}"
+    union = f"{DISTRIBUTION}[{','.join(sorted(names))}]"
+    assert parser["options.extras_require"]["all"].strip() == union, f"the extra all must be {union}"
     print(*sorted(names), sep="\n")
 
 
-async def stored(directory: str) -> Any:
-    """The main job, without any extra."""
+async def store_session(directory: str) -> Any:
+    """Store, retrieve, seal and verify a session, which needs no extra; return its manager."""
     from storage_manager import StepData, StorageManager
     from storage_manager.integrity import seal_session, verify_session
 
@@ -91,7 +93,7 @@ def use_testing(storage: Any) -> None:
 
 
 def use_playwright(storage: Any) -> None:
-    """Nothing of the library imports it; the example does."""
+    """Import Playwright, which only the example needs."""
     import playwright.async_api
 
     assert playwright.async_api.async_playwright
@@ -114,30 +116,29 @@ USES: dict[str, Callable[[Any], None]] = {
     "testing": use_testing,
     "viewer": use_viewer,
 }
-IMPLIES = {"dask": {"parquet", "viewer"}}  # whose packages are those of the other, too
+IMPLIES = {"dask": {"parquet", "viewer"}, "all": set(USES)}  # dask brings pyarrow, and distributed brings jinja2
 
 
-def use(names: str) -> None:
-    """Use what is installed; what is not says so."""
+def use(extra: str) -> None:
+    """Use every feature: those of the extra must work, the others must raise an error that says what to install."""
     import importlib
 
     from storage_manager.errors import StorageManagerError
 
     for module in ("importers", "inventory", "protocol", "recorder", "redaction", "transfer", "export"):
         importlib.import_module(f"storage_manager.{module}")
-    given = set(names.split(",")) - {""}
-    there = given.union(*(IMPLIES.get(name, set()) for name in given))
+    installed = {extra} | IMPLIES.get(extra, set())
     with tempfile.TemporaryDirectory() as directory:
-        storage = asyncio.run(stored(directory))
+        storage = asyncio.run(store_session(directory))
         for name, function in USES.items():
             try:
                 function(storage)
             except (StorageManagerError, ImportError) as error:
-                assert name not in there, f"{name} is installed, and: {error}"
-                assert name == "playwright" or f'pip install "agent-storage-manager[{name}]"' in str(error), error
+                assert name not in installed, f"{name} is installed, but: {error}"
+                assert name == "playwright" or f'pip install "{DISTRIBUTION}[{name}]"' in str(error), error
             else:
-                assert name in there, f"{name} works without its extra"
-    print("works:", names or "without extras")
+                assert name in installed, f"{name} works without its extra"
+    print("works:", extra or "without extras")
 
 
 if __name__ == "__main__":

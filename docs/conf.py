@@ -1,4 +1,4 @@
-"""How `python -m sphinx -W docs build/docs` builds the documentation; nothing is fetched from a network."""
+"""Settings for Sphinx: `scripts/docs` builds the documentation. No network is needed."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ release = version = storage_manager.__version__
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build"]
-default_role = "literal"  # in docstrings `one backtick` is code
+default_role = "literal"  # `one backtick` is code in docstrings
 python_maximum_signature_line_length = 88
-highlight_language = "none"  # what is no code-block is a command, a tree or a formula
+highlight_language = "none"  # a literal block is a command, a tree or a formula
 
 autoclass_content = "both"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autodoc_inherit_docstrings = False  # fsspec's are in another markup
+autodoc_inherit_docstrings = False  # fsspec's have another markup
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
@@ -33,10 +33,10 @@ html_copy_source = False
 html_show_sphinx = False
 
 
-def as_the_source_reads(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """An indented block of a module's docstring is code or a drawing; a colon in that of a property is a colon."""
+def keep_literal_text(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Make an indented block of a module's docstring literal, and keep the colons in a property's docstring."""
     if what == "property":
-        lines[:0] = ["..", ""]  # napoleon takes what stands before a colon in the first line for the type
+        lines[:0] = ["..", ""]  # else napoleon reads the words before a colon as the type
     if what != "module":
         return
     text = re.sub(r"(?m)^(\S.*)\n\n(?= {4}\S)", r"\1\n\n::\n\n", "\n".join(lines))
@@ -46,8 +46,8 @@ def as_the_source_reads(app: Any, what: str, name: str, obj: Any, options: Any, 
 ROOT_PAGES = {"README": "index", "SECURITY": "security", "CONTRIBUTING": "contributing", "CHANGELOG": "changes"}
 
 
-def links_of_the_checkout(app: Any, doctree: nodes.document, page: str) -> None:
-    """What README and its like link to by file name is a page here."""
+def link_to_pages(app: Any, doctree: nodes.document, page: str) -> None:
+    """Turn links to files, as README and the other pages of the root have them, into links to pages."""
     for link in doctree.findall(nodes.reference):
         found = re.fullmatch(r"(?:docs/)?([\w/-]+)\.rst", link.get("refuri", ""))
         if found:
@@ -57,6 +57,6 @@ def links_of_the_checkout(app: Any, doctree: nodes.document, page: str) -> None:
 
 
 def setup(app: Any) -> None:
-    """Called by Sphinx."""
-    app.connect("doctree-resolved", links_of_the_checkout)
-    app.connect("autodoc-process-docstring", as_the_source_reads, priority=100)
+    """Connect the functions above; Sphinx calls this."""
+    app.connect("doctree-resolved", link_to_pages)
+    app.connect("autodoc-process-docstring", keep_literal_text, priority=100)

@@ -1,6 +1,6 @@
-"""Storage for what browser agents see and do: HTML, screenshot, action and metadata of each step.
+"""Store what browser agents see and do: the HTML, screenshot, action and metadata of each step.
 
-The same calls store on S3 or on local disk; the same URLs open in pandas, dask, duckdb or any fsspec tool.
+The same calls store on S3 or on local disk. The URLs open in pandas, dask, duckdb and any other tool that uses fsspec.
 """
 
 from storage_manager.config import DEFAULT_LOCAL_BASE_PATH, DEFAULT_S3_REGION

@@ -1,4 +1,4 @@
-"""`python -m storage_manager`: the command line, as `storage-manager`."""
+"""Run the command line with `python -m storage_manager`, the same as with `storage-manager`."""
 
 from storage_manager.cli import main
 

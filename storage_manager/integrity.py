@@ -1,8 +1,8 @@
-"""Whether a session is whole: its seal, and what is wrong with it; and what killed writers left in a place."""
+"""Seal a session, verify that it is whole, and sweep away what killed writers left in a root."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
@@ -15,23 +15,33 @@ from pydantic import AfterValidator, BaseModel, NonNegativeInt, ValidationError
 
 from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.backends import File
-from storage_manager.errors import InvalidDataError, is_missing, is_transient, translate, translating
-from storage_manager.inventory import list_files, read_stored
-from storage_manager.layout import BY_FILENAME, MANIFEST_FILENAME, is_component, join
+from storage_manager.errors import InvalidDataError, StorageManagerError, is_transient, translating
+from storage_manager.inventory import list_files, read_stored, renamed_error
+from storage_manager.layout import (
+    ALL_COMPONENTS,
+    BY_FILENAME,
+    COMPONENTS,
+    MANIFEST_FILENAME,
+    Component,
+    is_component,
+    join,
+)
 from storage_manager.storage import StorageManager
 
 __all__ = ["Problem", "seal_session", "sweep", "verify_session"]
 
 logger = logging.getLogger(__name__)
 
-_CONCURRENCY = 8  # steps in memory at a time, each of which is a page and its screenshot
+_CONCURRENCY = 8  # steps in memory at a time; each is a page with its screenshot
 
 _Kind = Literal["missing", "changed", "unlisted", "unreadable", "leftover"]
+_Answer = bytes | StorageManagerError | None  # what StorageManager.read_step returns for a component
+_Steps = Iterable[tuple[str, list[Component]]]  # step ids, each with the components to read
 Out = TypeVar("Out")
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with a session: where, which kind of thing, and what exactly."""
+    """One thing that is wrong with a session: its URL, its kind, and the details."""
 
     url: str
     kind: _Kind
@@ -40,19 +50,19 @@ class Problem(NamedTuple):
 
 def _check_path(path: str) -> str:
     if not is_component(path):
-        raise ValueError("a path is a step id, a slash, and a component's file name")
+        raise ValueError("a path is a step id, a slash, and the file name of a component")
     return path
 
 
 class _Seal(BaseModel, frozen=True):
-    """Of one component."""
+    """Size and hash of one component."""
 
     size: NonNegativeInt
     sha256: str
 
 
 class _Manifest(BaseModel):
-    """Of one session; components by path below it."""
+    """The content of a session's manifest. The keys of `components` are paths relative to the session."""
 
     version: Literal[1] = 1
     sealed_at: str
@@ -60,71 +70,76 @@ class _Manifest(BaseModel):
 
 
 async def seal_session(storage: StorageManager, session_id: str) -> str:
-    """Write `<session>/_manifest.json`, whole, after every component of the session was read; returns its URL.
+    """Read every component of a session, then write `<session>/_manifest.json`. Return the manifest's URL.
 
-    It is one line of JSON that ends in a newline: `{"version": 1, "sealed_at": "2026-01-31T12:00:00.000+00:00",
-    "components": {"step_000001/observation.html": {"size": 12, "sha256": "..."}, ...}}`, sorted by path. Size and
-    SHA-256 (FIPS 180-4, in hexadecimal) are those of the bytes as they are stored; of the components of
-    `layout.COMPONENTS`, those that a step lacks are not listed, nor is any other file. A session that is sealed again
-    has the new manifest; one of which a step is deleted is not sealed any more. No listing shows the manifest.
+    The manifest is one line of JSON that ends in a newline: `{"version": 1, "sealed_at":
+    "2026-01-31T12:00:00.000+00:00", "components": {"step_000001/observation.html": {"size": 12, "sha256": "..."},
+    ...}}`, sorted by path. Size and SHA-256 (FIPS 180-4, in hexadecimal) are those of the bytes as they are stored.
+    The manifest lists the components of `layout.COMPONENTS` that exist, and no other files. No listing shows the
+    manifest. Sealing again replaces it. Deleting a step also deletes the manifest, so that the session is no longer
+    sealed.
 
     Raises:
-        InvalidIdError: refused before any I/O.
-        InvalidDataError: there is no such session, or nothing in it.
-        S3OperationError, S3ConfigError, LocalStorageError: a component cannot be read, or the manifest not written.
+        InvalidIdError: the session id is not allowed. Raised before any I/O.
+        InvalidDataError: there is no such session, or it has no components.
+        S3OperationError, S3ConfigError, LocalStorageError: a component cannot be read, or the manifest cannot be
+            written.
     """
     with translating("seal", storage.url_for()):
         url = storage.url_for(session_id)
     with translating("seal", url):
-        components = await _components(storage, session_id)
-        if not components:
-            raise InvalidDataError(f"cannot seal {url}: no session with anything in it is there", url=url)
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        manifest = _Manifest(sealed_at=now, components=components).model_dump_json() + "\n"
-        path = join(url, MANIFEST_FILENAME)
-        await storage.async_fs.write_files([File(path, manifest.encode(), "application/json")])
+        async with storage.backend() as backend:
+            components = await _seal_components(storage, session_id)
+            if not components:
+                raise InvalidDataError(f"cannot seal {url}: there is no such session, or it has no components", url=url)
+            path = join(url, MANIFEST_FILENAME)
+            await backend.write_files([File(path, _manifest_of(components), "application/json")])
     return path
 
 
-async def _components(storage: StorageManager, session_id: str) -> dict[str, _Seal]:
+def _manifest_of(components: dict[str, _Seal]) -> bytes:
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return (_Manifest(sealed_at=now, components=components).model_dump_json() + "\n").encode()
+
+
+async def _seal_components(storage: StorageManager, session_id: str) -> dict[str, _Seal]:
     step_ids = await storage.list_steps_for_session(session_id)
-    paths = [[f"{step_id}/{filename}" for filename in BY_FILENAME] for step_id in step_ids]
-    found: dict[str, _Seal] = {}
-    async for step in _looked_at(_sealed, storage, storage.url_for(session_id), paths):
-        found |= step
-    return dict(sorted(found.items()))
+    steps = [(step_id, list(ALL_COMPONENTS)) for step_id in step_ids]
+    seals: dict[str, _Seal] = {}
+    async for found in _map_steps(_seal_step, storage, session_id, steps):
+        seals |= found
+    return dict(sorted(seals.items()))
 
 
-async def _looked_at(
-    look: Callable[[str, Mapping[str, bytes | Exception]], Out],
-    storage: StorageManager,
-    url: str,
-    steps: Iterable[Sequence[str]],
-) -> AsyncIterator[Out]:
-    """What is found in each step's files, read ahead, and hashed in a thread: 1 MB takes a millisecond or more.
+async def _map_steps(
+    function: Callable[[Mapping[str, _Answer]], Out], storage: StorageManager, session_id: str, steps: _Steps
+) -> AsyncGenerator[Out, None]:
+    """Read each step ahead, call the function on its components in a thread, and yield the results in order.
+
+    The function hashes. That takes a millisecond or more per MB, which would hold up the event loop.
 
     Parameters:
-        look: called with the session's URL and, for each path below it, its bytes or why they could not be read.
-        steps: the paths of the files of each step.
+        function: its argument has, by path relative to the session, what read_step returned for each component.
     """
     with ThreadPoolExecutor(1, "storage_manager") as thread:
 
-        async def read(paths: Sequence[str]) -> Out:
-            answers = await storage.async_fs.read_files([join(url, path) for path in paths])
-            files = dict(zip(paths, answers, strict=True))
-            return await run_to_end(asyncio.get_running_loop().run_in_executor(thread, look, url, files))
+        async def read(step: tuple[str, list[Component]]) -> Out:
+            step_id, components = step
+            stored = await storage.read_step(session_id, step_id, components=components)
+            answers = {f"{step_id}/{spec.filename}": stored[spec.name] for spec in COMPONENTS if spec.name in stored}
+            return await run_to_end(asyncio.get_running_loop().run_in_executor(thread, function, answers))
 
-        async with aclosing(map_ahead(read, steps, _CONCURRENCY)) as looks:
-            async for found in looks:
-                yield found
+        async with aclosing(map_ahead(read, steps, _CONCURRENCY)) as results:
+            async for result in results:
+                yield result
 
 
-def _sealed(url: str, files: Mapping[str, bytes | Exception]) -> dict[str, _Seal]:
-    """Size and hash of each component that is there."""
-    for path, answer in files.items():
-        if isinstance(answer, Exception) and not is_missing(answer):
-            raise translate(answer, "seal", join(url, path))
-    return {path: _seal(answer) for path, answer in files.items() if not isinstance(answer, Exception)}
+def _seal_step(answers: Mapping[str, _Answer]) -> dict[str, _Seal]:
+    """Return size and hash of each component that exists."""
+    for answer in answers.values():
+        if isinstance(answer, StorageManagerError):
+            raise renamed_error(answer, "seal")
+    return {path: _seal(answer) for path, answer in answers.items() if isinstance(answer, bytes)}
 
 
 def _seal(data: bytes) -> _Seal:
@@ -132,80 +147,102 @@ def _seal(data: bytes) -> _Seal:
 
 
 async def verify_session(storage: StorageManager, session_id: str) -> list[Problem]:
-    """What is wrong with a session: [] where it is whole. Every component is read, and nothing is changed.
+    """Return the problems of a session, sorted by URL; [] if it is whole. Read every component, change nothing.
 
-    Sealed, it is held against its manifest: a component that is `missing`, `changed` (other bytes than were sealed), or
-    `unlisted` (stored since). Sealed or not: a component that is `unreadable` (access refused, no UTF-8, no JSON
-    object), and a `leftover` (a hidden file, an upload to S3 that was begun and not ended). A session that is not there
-    is `missing`. Other files are nobody's concern. Problems are in the order of their URLs.
+    A sealed session is compared with its manifest. A component is `missing`, `changed` (its bytes differ from those
+    that were sealed), or `unlisted` (it was stored after the session was sealed).
+
+    In any session, a component is `unreadable` if access to it is refused, or if it is not UTF-8 or not a JSON object.
+    A hidden file, and an upload to S3 that was begun and not completed, is a `leftover`. A session that does not exist
+    is `missing`. Other files are ignored.
 
     Raises:
-        InvalidIdError: refused before any I/O.
+        InvalidIdError: the session id is not allowed. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed, or the service fails, so that
-            nothing can be said of it.
+            it is unknown if the session is whole.
     """
     with translating("verify", storage.url_for()):
         url = storage.url_for(session_id)
     with translating("verify", url):
-        names = {found.name async for found in list_files(storage, session_id)}
-        manifest, problems = await _manifest(storage, url) if MANIFEST_FILENAME in names else (None, [])
-        if not names:
-            problems.append(Problem(url, "missing", "there is no such session"))
-        hidden = [join(url, name) for name in names if name.startswith(".") or "/." in name]
-        leftovers = hidden + await _unfinished(storage, url)
-        problems += [Problem(left, "leftover", "a writer left it: sweep, or delete it") for left in leftovers]
-        sealed = manifest.components if manifest else {}
-        look = partial(_problems, sealed if manifest else None)
-        steps = groupby(sorted({*filter(is_component, names), *sealed}), lambda path: path.partition("/")[0])
-        async for found in _looked_at(look, storage, url, [list(paths) for _, paths in steps]):
-            problems += found
-    return sorted(problems)
+        async with storage.backend():
+            return sorted(await _verify(storage, session_id, url))
 
 
-async def _unfinished(storage: StorageManager, url: str) -> list[str]:
-    """Uploads that were begun; a session can be verified without the right to list them, which few are given."""
+async def _verify(storage: StorageManager, session_id: str, url: str) -> list[Problem]:
+    names = {found.name async for found in list_files(storage, session_id)}
+    manifest, problems = await _read_manifest(storage, url) if MANIFEST_FILENAME in names else (None, [])
+    if not names:
+        problems.append(Problem(url, "missing", "there is no such session"))
+    problems += await _leftovers(storage, url, names)
+    seals = manifest.components if manifest else {}
+    steps = _by_step({*filter(is_component, names), *seals})
+    function = partial(_check_step, seals if manifest else None, url)
+    async for found in _map_steps(function, storage, session_id, steps):
+        problems += found
+    return problems
+
+
+def _by_step(paths: Iterable[str]) -> list[tuple[str, list[Component]]]:
+    """Return step ids, each with its components, for paths relative to the session."""
+    names = sorted(path.partition("/")[::2] for path in paths)
+    steps = groupby(names, lambda name: name[0])
+    return [(step_id, [BY_FILENAME[filename].name for _, filename in group]) for step_id, group in steps]
+
+
+async def _leftovers(storage: StorageManager, url: str, names: Iterable[str]) -> list[Problem]:
+    hidden = [join(url, name) for name in names if name.startswith(".") or "/." in name]
+    advice = "an interrupted writer left it behind: sweep the root, or delete it"
+    return [Problem(left, "leftover", advice) for left in hidden + await _unfinished_uploads(storage, url)]
+
+
+async def _unfinished_uploads(storage: StorageManager, url: str) -> list[str]:
+    """Return the components with an unfinished upload.
+
+    Few users have the right to list uploads. Without it the session is verified all the same.
+    """
     try:
-        unfinished: list[str] = await storage.async_fs.list_unfinished(url)
+        async with storage.backend() as backend:
+            return await backend.list_unfinished(url)
     except PermissionError as error:
-        logger.warning("unfinished uploads to %s are not looked for (s3:ListBucketMultipartUploads): %s", url, error)
+        why = "it needs the right s3:ListBucketMultipartUploads"
+        logger.warning("unfinished uploads to %s cannot be listed and are not checked (%s): %s", url, why, error)
         return []
-    return unfinished
 
 
-async def _manifest(storage: StorageManager, url: str) -> tuple[_Manifest | None, list[Problem]]:
+async def _read_manifest(storage: StorageManager, url: str) -> tuple[_Manifest | None, list[Problem]]:
     path = join(url, MANIFEST_FILENAME)
     [data] = await read_stored(storage, [path], "verify")
     try:
         return _Manifest.model_validate_json(data), []
     except ValidationError as error:
-        why = f"no manifest of this library's: {error.errors()[0]['msg']}; seal the session again"
+        why = f"not a manifest of this library: {error.errors()[0]['msg']}; seal the session again"
         return None, [Problem(path, "unreadable", why)]
 
 
-def _problems(sealed: Mapping[str, _Seal] | None, url: str, files: Mapping[str, bytes | Exception]) -> list[Problem]:
-    found = []
-    for path, answer in files.items():
-        if isinstance(answer, Exception):
-            fault = _unread(join(url, path), answer, is_sealed=bool(sealed and path in sealed))
-        else:
-            fault = _fault(path, answer, sealed)
-        found += [Problem(join(url, path), *fault)] if fault else []
-    return found
+def _check_step(seals: Mapping[str, _Seal] | None, url: str, answers: Mapping[str, _Answer]) -> list[Problem]:
+    """Return the problems of one step. `seals` is None if the session is not sealed."""
+    problems = []
+    for path, answer in answers.items():
+        fault = _fault(path, answer, seals) if isinstance(answer, bytes) else _unread(path, answer, seals or {})
+        problems += [Problem(join(url, path), *fault)] if fault else []
+    return problems
 
 
-def _unread(url: str, error: Exception, *, is_sealed: bool) -> tuple[_Kind, str] | None:
-    if is_missing(error):  # deleted meanwhile, where the manifest does not know it
-        return ("missing", "the manifest lists it, and it is not there") if is_sealed else None
-    if is_transient(error):
-        raise translate(error, "verify", url)
-    return "unreadable", str(translate(error, "verify", url))
+def _unread(path: str, error: StorageManagerError | None, seals: Mapping[str, _Seal]) -> tuple[_Kind, str] | None:
+    """Return the fault of a component that is missing (None) or cannot be read."""
+    if error is None:  # without a seal, it was deleted after it was listed, which is no problem
+        return ("missing", "the manifest lists it, but it does not exist") if path in seals else None
+    ours = renamed_error(error, "verify")
+    if is_transient(error.__cause__ or error):
+        raise ours
+    return "unreadable", str(ours)
 
 
-def _fault(path: str, data: bytes, sealed: Mapping[str, _Seal] | None) -> tuple[_Kind, str] | None:
-    if sealed is not None and path not in sealed:
-        return "unlisted", "the manifest does not list it: it was stored since the session was sealed"
-    if sealed is not None and sealed[path] != _seal(data):
-        was, now = sealed[path], _seal(data)
+def _fault(path: str, data: bytes, seals: Mapping[str, _Seal] | None) -> tuple[_Kind, str] | None:
+    if seals is not None and path not in seals:
+        return "unlisted", "the manifest does not list it: it was stored after the session was sealed"
+    if seals is not None and seals[path] != _seal(data):
+        was, now = seals[path], _seal(data)
         return "changed", f"{now.size} bytes, SHA-256 {now.sha256}; sealed were {was.size} bytes, SHA-256 {was.sha256}"
     try:
         BY_FILENAME[path.rpartition("/")[2]].decode(data)
@@ -215,23 +252,25 @@ def _fault(path: str, data: bytes, sealed: Mapping[str, _Seal] | None) -> tuple[
 
 
 async def sweep(storage: StorageManager, older_than: timedelta = timedelta(hours=1)) -> int:
-    """Remove what killed writers left behind: staged files, probes of `check`, unfinished uploads; returns how many.
+    """Remove what killed writers left behind: staged files, probes of `check`, unfinished uploads. Return how many.
 
-    No session, step or component is touched. The first store in each event loop sweeps a local disk of what is an hour
-    old; on S3, and to have it gone sooner, call this. On S3 it needs the rights s3:ListBucketMultipartUploads and
-    s3:AbortMultipartUpload. Other backends of fsspec have nothing to sweep.
+    Sessions, steps and components are not touched. On local disk, the first store in each event loop already sweeps
+    what is older than an hour. Call this for S3, or to remove leftovers sooner. On S3 it needs the rights
+    s3:ListBucketMultipartUploads and s3:AbortMultipartUpload. On other fsspec backends there is nothing to sweep.
 
     Parameters:
-        older_than: only what was last written longer ago than this goes. Leave it longer than any write takes: a
-            writer that is still at it has to begin anew on local disk, and fails on S3. Zero is for when nobody writes.
+        older_than: the minimum age of what is removed, counted from its last write. Keep it longer than any write
+            takes: a writer whose files are swept away has to start again on local disk, and fails on S3. Use zero
+            only when nobody is writing.
 
     Raises:
-        InvalidDataError: a negative age; refused before any I/O.
-        S3OperationError, S3ConfigError, LocalStorageError: the place cannot be listed, or a leftover not removed.
+        InvalidDataError: the age is negative. Raised before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed, or a leftover cannot be removed.
     """
     if older_than < timedelta(0):
-        raise InvalidDataError(f"older_than is {older_than!r}: give an age that is not negative", operation="sweep")
+        why = f"older_than is {older_than!r}: give an age that is not negative"
+        raise InvalidDataError(f"cannot sweep: {why}", operation="sweep")
     url = storage.url_for()
     with translating("sweep", url):
-        swept: int = await storage.async_fs.sweep(url, older_than.total_seconds())
-    return swept
+        async with storage.backend() as backend:
+            return await backend.sweep(url, older_than.total_seconds())

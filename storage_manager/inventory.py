@@ -1,48 +1,52 @@
-"""What a session holds: names, sizes and times as a listing tells them, and the bytes as they are stored."""
+"""List the files of a session with their sizes and times, and read files as they are stored."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import NamedTuple
 
 from storage_manager.aio import map_ahead
 from storage_manager.backends import FileInfo
-from storage_manager.errors import translate, translating
+from storage_manager.errors import StorageManagerError, translate, translating
 from storage_manager.layout import check_ids, is_id
 from storage_manager.storage import StorageManager
 
-__all__ = ["Summary", "count_steps", "files_by_step", "list_files", "read_stored", "summarize"]
+__all__ = ["Summary", "count_steps", "files_by_step", "list_files", "read_stored", "renamed_error", "summarize"]
 
 
 class Summary(NamedTuple):
-    """A session at a glance: how many steps and bytes, and when a file of it was last written (UTC)."""
+    """A session at a glance: its number of steps and bytes, and when one of its files was last written (UTC)."""
 
     steps: int
     size: int
     modified: datetime | None
 
 
-async def list_files(storage: StorageManager, session_id: str, step_id: str | None = None) -> AsyncIterator[FileInfo]:
-    """Every file of a session, with its name below the session (`step_000001/action.json`), size, time and ETag.
+async def list_files(
+    storage: StorageManager, session_id: str, step_id: str | None = None
+) -> AsyncGenerator[FileInfo, None]:
+    """Yield every file of a session, or of one step, with its name, size, time and ETag.
 
-    Of one step, where it is given, with the name below the step. On S3 that is one LIST a thousand files. Nothing
-    where there is no such session or step.
+    The name is relative to the session (`step_000001/action.json`), or to the step if one is given. If there is no such
+    session or step, nothing is yielded. On S3 this costs one LIST per thousand files.
 
     Raises:
-        InvalidIdError: refused before any I/O.
+        InvalidIdError: an id is not allowed. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed.
     """
     url = storage.url_for(session_id, step_id)
     with translating("list", url):
-        async with aclosing(storage.async_fs.iter_files(url)) as pages:
+        async with storage.backend() as backend, aclosing(backend.iter_files(url)) as pages:
             async for page in pages:
                 for found in page:
                     yield found
 
 
 async def files_by_step(storage: StorageManager, session_id: str) -> Mapping[str, dict[str, FileInfo]]:
-    """The files of a session by step id and name, for any step id; those of the session itself are below "".
+    """Return the files of a session by step id and file name. An id without files has an empty dict.
+
+    Files that lie directly in the session have the step id "".
 
     Raises:
         As list_files.
@@ -55,7 +59,9 @@ async def files_by_step(storage: StorageManager, session_id: str) -> Mapping[str
 
 
 async def summarize(storage: StorageManager, session_id: str) -> Summary:
-    """How many steps and bytes a session has, and when it was last written; zeros and None where there is none.
+    """Return how many steps and bytes a session has, and when it was last written.
+
+    If there is no such session, the numbers are zero and the time is None.
 
     Raises:
         As list_files.
@@ -71,10 +77,10 @@ async def summarize(storage: StorageManager, session_id: str) -> Summary:
 
 
 async def count_steps(storage: StorageManager, session_ids: Iterable[str] | None = None) -> int:
-    """How many steps these sessions have, or all; for S3 that is a LIST a session.
+    """Return how many steps the given sessions have, or all sessions. On S3 this costs one LIST per session.
 
     Raises:
-        InvalidIdError: refused before any I/O.
+        InvalidIdError: an id is not allowed. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: a session cannot be listed.
     """
     check_ids(session_ids, "list")
@@ -84,16 +90,29 @@ async def count_steps(storage: StorageManager, session_ids: Iterable[str] | None
 
 
 async def read_stored(storage: StorageManager, urls: Sequence[str], operation: str) -> list[bytes]:
-    """The bytes at the URLs of components, as they are stored, decodable or not.
+    """Return the bytes of the files at these URLs. Nothing is decoded.
 
     Parameters:
-        operation: in whose name the errors are.
+        operation: the operation that an error names.
 
     Raises:
-        S3OperationError, S3ConfigError, LocalStorageError: the first of them that is missing, or cannot be read.
+        S3OperationError, S3ConfigError, LocalStorageError: a file is missing or cannot be read. The error is about the
+            first such file.
     """
-    answers = await storage.async_fs.read_files(urls)
+    async with storage.backend() as backend:
+        answers = await backend.read_files(urls)
+    stored = []
     for url, answer in zip(urls, answers, strict=True):
         if isinstance(answer, Exception):
             raise translate(answer, operation, url)
-    return list(answers)
+        stored.append(answer)
+    return stored
+
+
+def renamed_error(error: StorageManagerError, operation: str) -> StorageManagerError:
+    """Return an error of `StorageManager.read_step` as an error of the operation that read the step.
+
+    read_step says "cannot retrieve <url>"; a user who called seal_session reads "cannot seal <url>" instead.
+    """
+    cause = error.__cause__
+    return translate(cause if isinstance(cause, Exception) else error, operation, error.url or "")

@@ -1,30 +1,32 @@
-"""Whether one place lies within another, however their URLs are written."""
+"""Tell if one root lies within another, no matter how their URLs are written."""
 
 import os
 
 from fsspec import get_filesystem_class
-from fsspec.core import split_protocol
-from fsspec.implementations.local import LocalFileSystem
+from fsspec.core import split_protocol, strip_protocol
 
 __all__ = ["lies_within"]
 
 
 def lies_within(url: str, root: str) -> bool:
-    """True where a URL is that of the root, or of something below it; on local disk behind all links.
+    """Return True if a URL is that of the root, or of something below it. On local disk, links are followed.
 
     Parameters:
-        url, root: of any backend of fsspec; an endpoint is none of their parts, and for the caller to compare.
+        url, root: URLs of any fsspec backend. They do not contain the endpoint, so the caller has to compare those.
     """
     (*kind, path), (*root_kind, root_path) = _parts(url), _parts(root)
     return kind == root_kind and f"{path}/".startswith(f"{root_path.rstrip('/')}/")
 
 
 def _parts(url: str) -> tuple[str, str, str]:
-    """Protocol, host, and path, as the backend itself reads them: `memory:///a` is `memory://a`, `s3a://` is `s3://`."""
+    """Return protocol, host and path as the backend reads them.
+
+    To the backends, `memory:///a` is the same as `memory://a`, and `s3a://` the same as `s3://`.
+    """
     protocol, rest = split_protocol(url)
     if protocol in (None, "file", "local"):
-        return "file", "", os.path.realpath(LocalFileSystem._strip_protocol(url))
+        return "file", "", os.path.realpath(strip_protocol(url))
     backend = get_filesystem_class(protocol)
     name = backend.protocol if isinstance(backend.protocol, str) else backend.protocol[0]
-    path, host = str(backend._strip_protocol(url)).strip("/"), rest.partition("/")[0]
+    path, host = str(strip_protocol(url)).strip("/"), rest.partition("/")[0]
     return name, "" if f"{path}/".startswith(f"{host}/") else host, path

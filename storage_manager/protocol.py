@@ -1,15 +1,15 @@
-"""`sm://session/step/metadata.json` in any tool that speaks fsspec: the place that the `SM_*` variables name.
+"""`sm://session/step/metadata.json` for any tool that uses fsspec: the sessions of the root that `SM_*` variables name.
 
-The tools open it through fsspec's registry, where the package's entry point `fsspec.specs` has put it.
+Tools find it through fsspec's registry, because the package has an entry point `fsspec.specs`.
 """
 
 import errno
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 from fsspec import AbstractFileSystem
-from fsspec.core import has_magic
-from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.core import has_magic, strip_protocol
 from fsspec.spec import make_instance
 from fsspec.utils import tokenize
 
@@ -22,32 +22,34 @@ from storage_manager.storage import StorageManager
 __all__ = ["SessionFileSystem"]
 
 _LEVELS = 3  # session, step, component
+_FEW_KEYWORDS = "s3_bucket_name, s3_endpoint_url, local_base_path and others"
 
 
 class SessionFileSystem(AbstractFileSystem):
-    """The sessions of one place as a synchronous filesystem; its names begin with the session.
+    """The sessions of one root as a synchronous filesystem. Its paths begin with the session id.
 
-    Any thread may use it, and a forked child. Pickled, it takes its place and credentials along, so a worker needs
-    no variables; `to_json` has the place alone. What is being written is hidden, as from every listing. What is not
-    written out here is `DirFileSystem`'s, below the class. `get`, `cp` and `mv` of a pattern are those of the
-    filesystem below; `rm`, `cat` and `glob` are alike on each.
+    Any thread and any forked child may use it. Pickled, it carries its root and credentials, so a worker needs no
+    variables. `to_json` has the root only. Files that are being written are hidden, as in every listing.
+
+    Most methods call the method of the same name of the root's own fsspec filesystem. `rm`, `cat` and `glob` treat
+    patterns alike on every root; `get`, `cp` and `mv` treat them as that filesystem does.
 
     Parameters:
-        storage: a manager that you have; None: one of the settings.
-        asynchronous, loop: not used; callers that can do both, such as zarr, give them to every filesystem.
-        anon: True: without credentials on S3; pandas tries this where a request was refused.
-        settings: the keywords of StorageManager; without any, the `SM_*` variables choose the place.
+        storage: a StorageManager; None to create one from the settings.
+        asynchronous, loop: ignored. Callers that can be asynchronous, such as zarr, give them to every filesystem.
+        anon: True to use S3 without credentials. pandas tries this after a request was refused.
+        settings: the keywords of StorageManager. Without any, the `SM_*` variables choose the root.
 
     Raises:
         S3ConfigError, LocalStorageError: as StorageManager.
-        InvalidIdError: a name with `..`, in any method, or a deletion of the root itself.
-        InvalidDataError: `redact` is given: what is written here is no step, and would not be redacted.
-        TypeError: a keyword that StorageManager does not have.
-        FileNotFoundError, PermissionError, OSError: of the operations, as of any filesystem of fsspec.
+        InvalidIdError: a path contains `..`, in any method, or the root itself is to be deleted.
+        InvalidDataError: `redact` is given. A file that is written here is not a step, so it cannot be redacted.
+        TypeError: StorageManager has no such keyword.
+        FileNotFoundError, PermissionError, OSError: raised by the methods, as by any fsspec filesystem.
     """
 
     protocol = "sm"
-    cachable = False  # the variables may name another place the next time
+    cachable = False  # the variables may name another root the next time
 
     def __init__(
         self,
@@ -62,13 +64,14 @@ class SessionFileSystem(AbstractFileSystem):
         if anon is not None:
             settings["storage_options"] = {**(settings.get("storage_options") or {}), "anon": anon}
         if storage is not None and settings:
-            raise TypeError("a storage has its settings already: give one or the other")
+            raise TypeError("cannot use settings with a storage, which has its own: give one or the other")
         self.storage = _manager(settings) if storage is None else storage
-        self.path = self.fs._strip_protocol(self.storage.url_for())
+        self.path = strip_protocol(self.storage.url_for())
+        _ = self.fs  # open it now, so that options that it cannot use raise an error here
 
     @property
     def fs(self) -> AbstractFileSystem:
-        """fsspec's own filesystem for the place; asked for anew, as a forked child has another."""
+        """fsspec's own filesystem for the root. It is looked up on each use, because a forked child has another."""
         return self.storage.fs
 
     def __repr__(self) -> str:
@@ -79,25 +82,28 @@ class SessionFileSystem(AbstractFileSystem):
 
     @property
     def _fs_token(self) -> str:
-        """By this dask names its tasks: in any process the same for the same place and options."""
+        """The name that dask gives its tasks. It is the same in any process for the same root and options."""
         return str(tokenize(self.storage.url_for(), self.fs.storage_options))
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
-        """The place, whatever variables there are; never credentials, which are found where it is read.
+        """Return keywords for the root that do not depend on variables. They hold no credentials.
+
+        The reader finds credentials on its own machine.
 
         Raises:
-            StorageManagerError: it is neither S3 nor local disk, so no keywords stand for it.
+            StorageManagerError: the root is neither S3 nor local disk, so there are no keywords for it.
         """
         cls, options, url = type(self), self.storage.storage_options, self.storage.url_for()
-        place = arguments_of(url)
-        if place is None:
-            raise StorageManagerError(f"{url} has no JSON form: give tools that URL itself", operation="open", url=url)
+        keywords = arguments_of(url)
+        if keywords is None:
+            why = f"cannot write sm:// as JSON: {url} has no JSON form; give tools that URL itself"
+            raise StorageManagerError(why, operation="open", url=url)
         return {
             "cls": f"{cls.__module__}:{cls.__name__}",
             "protocol": self.protocol,
             "args": [],
-            **place,
-            # None, over a worker's own SM_S3_ENDPOINT_URL: without one here the place is Amazon's
+            **keywords,
+            # if there is no endpoint here, the root is Amazon's: None overrides a worker's own SM_S3_ENDPOINT_URL
             "storage_options": {"endpoint_url": None, **options} if options else {},
         }
 
@@ -108,11 +114,14 @@ class SessionFileSystem(AbstractFileSystem):
             return stripped
         parts = [part for part in stripped.split("/") if part not in ("", ".")]
         if ".." in parts:
-            raise InvalidIdError(f"{stripped!r} cannot be used: '..' may lead out of where sessions lie")
+            raise InvalidIdError(f"cannot use the path {stripped!r}: '..' may lead out of the root")
         return "/".join(parts)
 
     def _join(self, path: Any) -> Any:
-        """The name, or each of several, as the filesystem below has it; a slash at the end says directory there too."""
+        """Return a path, or each of several paths, as the filesystem of the root has it.
+
+        A slash at the end is kept, because it marks a directory there too.
+        """
         if isinstance(path, dict):
             return {self._join(name): value for name, value in path.items()}
         if isinstance(path, (list, tuple, set)):
@@ -123,70 +132,176 @@ class SessionFileSystem(AbstractFileSystem):
     def _relpath(self, path: str) -> str:
         return path.removeprefix(self.path).strip("/")
 
-    def _shown(self, infos: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """What is known of each file under its name here, without what is being written."""
+    def _visible(self, infos: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield the details of each file under its path here. Leave out files that are being written."""
         for info in infos:
             name = self._relpath(info["name"])
             if not name.startswith(STAGING_PREFIX):
                 yield {**info, "name": name}
 
+    # --- listing --------------------------------------------------------------------------------------
+
     def ls(self, path: Any, detail: bool = True, **kwargs: Any) -> list[Any]:
-        infos = list(self._shown(self.fs.ls(self._join(path), detail=True, **kwargs)))
+        infos = list(self._visible(self.fs.ls(self._join(path), detail=True, **kwargs)))
         return infos if detail else [info["name"] for info in infos]
 
     def find(
         self, path: Any, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, **kwargs: Any
     ) -> Any:
-        """Where `maxdepth` takes in the components, everything is listed: a LIST a thousand keys, not one a step."""
+        """List all files below a path.
+
+        If `maxdepth` includes the components, everything is listed and then filtered. On S3 that costs one LIST per
+        thousand keys instead of one per step.
+        """
         levels = _depth(self._strip_protocol(path)) + maxdepth if maxdepth else None
         asked = None if levels and levels >= _LEVELS else maxdepth
         found = self.fs.find(self._join(path), maxdepth=asked, withdirs=withdirs, detail=True, **kwargs)
-        shown = {info["name"]: info for info in self._shown(found.values())}
-        infos = {name: info for name, info in shown.items() if name and (levels is None or _depth(name) <= levels)}
+        visible = {info["name"]: info for info in self._visible(found.values())}
+        infos = {name: info for name, info in visible.items() if name and (levels is None or _depth(name) <= levels)}
         return infos if detail else list(infos)
 
-    def cat(self, path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Of a pattern the names are found here, as `find` has them."""
-        return DirFileSystem.cat(self, self._named(path), *args, **kwargs)
-
-    def cat_ranges(self, paths: Any, *args: Any, **kwargs: Any) -> Any:
-        """A name that leads out is raised, where fsspec before 2026.9 gives it back among the answers."""
-        return self.fs.cat_ranges(self._join(paths), *args, **kwargs)
-
-    def _named(self, path: Any) -> Any:
-        """The name or names; those that a pattern stands for, the deepest first."""
-        is_pattern = isinstance(path, str) and has_magic(path)
-        return sorted(self.glob(path), reverse=True) if is_pattern else path
+    def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        info = self.fs.info(self._join(path), **kwargs)
+        return {**info, "name": self._relpath(info["name"])}
 
     def isdir(self, path: Any) -> bool:
-        """S3 is not asked of a component, which is a file: fsspec asks of each name that a pattern gave."""
+        """Return True if the path is a directory.
+
+        S3 is not asked about a component, which is always a file: fsspec asks about each path that a pattern matched.
+        """
         *ids, name = self._strip_protocol(path).split("/")
         is_component = len(ids) == _LEVELS - 1 and name in BY_FILENAME
         return not (is_component and self.fs.async_impl) and bool(self.fs.isdir(self._join(path)))
 
-    def _below(self, path: Any) -> Any:
-        """The name or names, of which none is the root: of S3 it may be the bucket."""
-        names = path if isinstance(path, (list, tuple, set)) else [path]
-        if not all(map(self._strip_protocol, names)):
-            raise InvalidIdError("the root is not deleted or moved: name what is in it")
-        return path
+    def isfile(self, path: str) -> bool:
+        return bool(self.fs.isfile(self._join(path)))
 
-    def rm(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        names = self._named(self._below(path))
-        if not names:
-            raise FileNotFoundError(errno.ENOENT, "nothing is called like this", path)
-        DirFileSystem.rm(self, self._below(names), *args, **kwargs)
+    def exists(self, path: str) -> bool:
+        return bool(self.fs.exists(self._join(path)))
 
-    def rmdir(self, path: Any) -> None:
-        DirFileSystem.rmdir(self, self._below(path))
+    def sizes(self, paths: Iterable[str]) -> list[int | None]:
+        sizes: list[int | None] = self.fs.sizes(self._join(paths))
+        return sizes
+
+    def created(self, path: str) -> datetime:
+        created: datetime = self.fs.created(self._join(path))
+        return created
+
+    def modified(self, path: str) -> datetime:
+        modified: datetime = self.fs.modified(self._join(path))
+        return modified
+
+    def checksum(self, path: str) -> Any:
+        return self.fs.checksum(self._join(path))
+
+    def ukey(self, path: str) -> Any:
+        return self.fs.ukey(self._join(path))
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        self.fs.invalidate_cache(self._join(path or "") or None)
+
+    def sign(self, path: str, *args: Any, **kwargs: Any) -> str:
+        url: str = self.fs.sign(self._join(path), *args, **kwargs)
+        return url
+
+    # --- reading --------------------------------------------------------------------------------------
+
+    def open(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        return self.fs.open(self._join(path), *args, **kwargs)
+
+    def cat(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the content of one file, or a dict of the contents of several. `find` here expands a pattern."""
+        contents = self.fs.cat(self._join(self._expanded(path)), *args, **kwargs)
+        if isinstance(contents, dict):
+            return {self._relpath(name): content for name, content in contents.items()}
+        return contents
+
+    def cat_file(self, path: str, *args: Any, **kwargs: Any) -> bytes:
+        content: bytes = self.fs.cat_file(self._join(path), *args, **kwargs)
+        return content
+
+    def cat_ranges(self, paths: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return a range of bytes of each file. A path that leads out of the root is raised as an error.
+
+        Before 2026.9 fsspec itself returns that error among the results.
+        """
+        return self.fs.cat_ranges(self._join(paths), *args, **kwargs)
+
+    def get(self, rpath: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.fs.get(self._join(rpath), *args, **kwargs)
+
+    def get_file(self, rpath: str, lpath: Any, **kwargs: Any) -> Any:
+        return self.fs.get_file(self._join(rpath), lpath, **kwargs)
+
+    # --- writing --------------------------------------------------------------------------------------
+
+    def pipe(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Write bytes to one file, or to each file of a mapping from path to bytes."""
+        return self.fs.pipe(self._join(path), *args, **kwargs)
+
+    def pipe_file(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        return self.fs.pipe_file(self._join(path), *args, **kwargs)
+
+    def put(self, lpath: Any, rpath: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.fs.put(lpath, self._join(rpath), *args, **kwargs)
+
+    def put_file(self, lpath: Any, rpath: str, **kwargs: Any) -> Any:
+        return self.fs.put_file(lpath, self._join(rpath), **kwargs)
+
+    def touch(self, path: str, **kwargs: Any) -> Any:
+        return self.fs.touch(self._join(path), **kwargs)
+
+    def mkdir(self, path: str, *args: Any, **kwargs: Any) -> None:
+        self.fs.mkdir(self._join(path), *args, **kwargs)
+
+    def makedirs(self, path: str, *args: Any, **kwargs: Any) -> None:
+        self.fs.makedirs(self._join(path), *args, **kwargs)
+
+    def copy(self, path1: Any, path2: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.fs.copy(self._join(path1), self._join(path2), *args, **kwargs)
+
+    def cp_file(self, path1: str, path2: str, **kwargs: Any) -> Any:
+        """Copy a single file within the filesystem."""
+        return self.fs.cp_file(self._join(path1), self._join(path2), **kwargs)
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, **kwargs: Any) -> None:
-        """A rename on local disk. On S3 a copy and a deletion; fsspec's own takes directories for missing files."""
+        """Rename on local disk. On S3, copy and then delete.
+
+        For a directory on S3 this does not call fsspec's own `mv`, which takes directories for missing files.
+        """
         if recursive and self.fs.async_impl:
-            self.copy(self._below(path1), path2, recursive=True)
+            self.copy(self._refuse_root(path1), path2, recursive=True)
             self.rm(path1, recursive=True)
         else:
-            DirFileSystem.mv(self, self._below(path1), path2, recursive=recursive, **kwargs)
+            source, target = self._join(self._refuse_root(path1)), self._join(path2)
+            self.fs.mv(source, target, recursive=recursive, **kwargs)
+
+    # --- deleting -------------------------------------------------------------------------------------
+
+    def rm(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        names = self._expanded(self._refuse_root(path))
+        if not names:
+            raise FileNotFoundError(errno.ENOENT, "nothing has this name or matches this pattern", path)
+        self.fs.rm(self._join(self._refuse_root(names)), *args, **kwargs)
+
+    def rm_file(self, path: str, **kwargs: Any) -> Any:
+        """Delete a single file, not a directory."""
+        return self.fs.rm_file(self._join(path), **kwargs)
+
+    def rmdir(self, path: Any) -> None:
+        self.fs.rmdir(self._join(self._refuse_root(path)))
+
+    def _expanded(self, path: Any) -> Any:
+        """Return the path or paths as given, or, for a pattern, the paths that match it, the deepest first."""
+        is_pattern = isinstance(path, str) and has_magic(path)
+        return sorted(self.glob(path), reverse=True) if is_pattern else path
+
+    def _refuse_root(self, path: Any) -> Any:
+        """Return the path or paths as given, unless one of them is the root. On S3 the root may be the bucket."""
+        names = path if isinstance(path, (list, tuple, set)) else [path]
+        if not all(map(self._strip_protocol, names)):
+            raise InvalidIdError("the root is not deleted or moved: name the sessions in it")
+        return path
 
     @property
     def transaction(self) -> Any:
@@ -195,25 +310,15 @@ class SessionFileSystem(AbstractFileSystem):
 
 def _manager(settings: dict[str, Any]) -> StorageManager:
     if settings.get("redact") is not None:
-        why = "sm:// redacts nothing, as what is written through it is no step: store by StorageManager(redact=...)"
-        raise InvalidDataError(why, operation="configure")
+        why = "sm:// redacts nothing, because the files written to it are no steps"
+        advice = "store steps with StorageManager(redact=...) instead"
+        raise InvalidDataError(f"cannot open sm:// with redact: {why}; {advice}", operation="configure")
     try:
         return StorageManager(**settings)
     except TypeError as error:
-        keywords = (
-            "s3_bucket_name, s3_endpoint_url, local_base_path and others; those of the filesystem in storage_options"
-        )
-        raise TypeError(f"sm:// takes the keywords of StorageManager: {keywords} ({error})") from error
+        advice = "give keywords of the filesystem in storage_options"
+        raise TypeError(f"sm:// takes the keywords of StorageManager: {_FEW_KEYWORDS}; {advice} ({error})") from error
 
 
 def _depth(name: str) -> int:
     return name.count("/") + 1 if name else 0
-
-
-# Its methods without its ancestors, by which tools would take this for asynchronous, and for a link of chained URLs.
-for _name in (
-    "cat_file", "checksum", "copy", "cp_file", "created", "exists", "get", "get_file", "info",
-    "invalidate_cache", "isfile", "makedirs", "mkdir", "modified", "open", "pipe", "pipe_file", "put",
-    "put_file", "rm_file", "sign", "sizes", "touch", "ukey",
-):  # fmt: skip
-    setattr(SessionFileSystem, _name, getattr(DirFileSystem, _name))

@@ -1,4 +1,4 @@
-"""A conformance suite for places that sessions lie in: a backend of fsspec, or a bucket and the rights on it.
+"""A conformance suite for any root: an fsspec backend, or a bucket and the rights on it.
 
     import uuid, pytest
     from storage_manager import StorageManager
@@ -9,8 +9,8 @@
         def storage(self):
             return StorageManager.from_url(f"s3://my-bucket/{uuid.uuid4().hex}")
 
-It needs pytest and pytest-asyncio, in either of its modes: the extra `testing`. Under `-W error`
-pytest-asyncio wants `asyncio_default_fixture_loop_scope = function` set.
+It needs pytest and pytest-asyncio (the extra `testing`). Both modes of pytest-asyncio work. If warnings are errors
+(`-W error`), set `asyncio_default_fixture_loop_scope = function`.
 """
 
 import asyncio
@@ -48,40 +48,41 @@ BAD_IDS = [
     "", ".", "..", "../up", "a/b", "a\\b", ".hidden", "_own", "*", "a?versionId=1", "a::b", "a.", "a b", "a\n", "é",
 ]
 # fmt: on
-NAMES = ["0", "B", "a", "a+c", "a-1", "a.b", "a=", "b", "b-1", "b-1-2", "run", "run-10", "run-9", "z~"]  # by code point
+# sorted by code point
+NAMES = ["0", "B", "a", "a+c", "a-1", "a.b", "a=", "b", "b-1", "b-1-2", "run", "run-10", "run-9", "z~"]
 
 
 @pytest.mark.asyncio
 class StorageManagerTests:
-    """What StorageManager promises of every place; a subclass supplies one fixture, `storage`.
+    """Test what StorageManager promises for every root. A subclass supplies one fixture, `storage`.
 
-    `storage` gives a manager of a place that is empty, and whose URL another manager can be sent to. What the
-    tests write there, they delete: a place that holds any file is refused. `set` and `get` go past the code under
-    test; override them where fsspec's own filesystem (`storage.fs`) is not what you trust.
+    `storage` returns a manager of an empty root that other managers can open as well. The tests delete everything in
+    the root, so they refuse a root that contains any file. `set`, `get` and `files` bypass the code under test. They
+    use fsspec's own filesystem (`storage.fs`); override them if you do not trust that one.
     """
 
     @pytest.fixture
     def storage(self) -> StorageManager:
-        """The manager under test, of an empty place."""
+        """Return the manager under test. Its root is empty."""
         raise NotImplementedError("a subclass of StorageManagerTests supplies the fixture `storage`")
 
     async def set(self, storage: StorageManager, url: str, data: bytes) -> None:
-        """Put bytes at a URL, past the code under test."""
+        """Write bytes to a URL, bypassing the code under test."""
         await asyncio.to_thread(storage.fs.pipe_file, url, data)
 
     async def get(self, storage: StorageManager, url: str) -> bytes:
-        """The bytes at a URL, past the code under test."""
+        """Return the bytes at a URL, bypassing the code under test."""
         return bytes(await asyncio.to_thread(storage.fs.cat_file, url))
 
     async def files(self, storage: StorageManager) -> list[str]:
-        """The paths of all files of the place, hidden ones too, past the code under test."""
+        """Return the paths of all files of the root, also hidden ones, bypassing the code under test."""
         return list(await asyncio.to_thread(storage.fs.find, storage.url_for()))
 
     @pytest_asyncio.fixture(autouse=True)
     async def _emptied(self, storage: StorageManager) -> AsyncIterator[None]:
         root = storage.url_for()
         found = [*await storage.list_sessions(), *await self.files(storage)]
-        assert not found, f"{root} is not empty: what lies there would be deleted"
+        assert not found, f"{root} is not empty: the tests would delete the files in it"
         yield
         for session_id in await storage.list_sessions():
             await storage.delete_session(session_id)
@@ -89,16 +90,16 @@ class StorageManagerTests:
         await storage.aclose()
 
     def _clear(self, storage: StorageManager) -> None:
-        """Delete what the tests wrote past the code under test, and is no session."""
+        """Delete the files that the tests wrote and that belong to no session."""
         if storage.fs.exists(storage.url_for()):
             for path in storage.fs.ls(storage.url_for(), detail=False):
                 storage.fs.rm(path, recursive=True)
 
     # --- one step -------------------------------------------------------------------------------------
 
-    async def test_a_step_comes_back_as_it_went(self, storage: StorageManager) -> None:
+    async def test_a_step_is_read_back_equal(self, storage: StorageManager) -> None:
         paths = await storage.store_step_data("s", "t", *OLD)
-        assert paths == {row.path_key: storage.url_for("s", "t", row.name) for row in COMPONENTS}
+        assert paths == {spec.path_key: storage.url_for("s", "t", spec.name) for spec in COMPONENTS}
         assert await storage.retrieve_step_data("s", "t") == OLD
         await storage.store_step_data("s", "t", *NEW)
         assert await storage.retrieve_step_data("s", "t") == NEW
@@ -108,21 +109,22 @@ class StorageManagerTests:
         assert {name: await self.get(storage, storage.url_for("s", "t", name)) for name in ALL_COMPONENTS} == RAW
         assert len(await self.files(storage)) == 4
 
-    async def test_files_of_others_are_read(self, storage: StorageManager) -> None:
+    async def test_files_of_other_writers_are_read(self, storage: StorageManager) -> None:
         for name in ALL_COMPONENTS:
             await self.set(storage, storage.url_for("s", "t", name), RAW[name] or b"")
         assert await storage.retrieve_step_data("s", "t") == OLD
         assert await storage.list_steps_for_session("s") == ["t"]
 
-    @pytest.mark.parametrize("row", COMPONENTS, ids=lambda row: row.name)
-    async def test_one_component_leaves_the_others(self, storage: StorageManager, row: ComponentSpec) -> None:
+    @pytest.mark.parametrize("spec", COMPONENTS, ids=lambda spec: spec.name)
+    async def test_storing_one_component_keeps_the_others(self, storage: StorageManager, spec: ComponentSpec) -> None:
         await storage.store_step_data("s", "t", *OLD)
-        changed: Any = {row.keyword: getattr(NEW, row.name)}
+        changed: Any = {spec.keyword: getattr(NEW, spec.name)}
         paths = await storage.store_step_data("s", "t", **changed)
-        assert [key for key, path in paths.items() if path] == [row.path_key]
-        assert await storage.retrieve_step_data("s", "t") == OLD._replace(**{row.name: getattr(NEW, row.name)})
+        assert [key for key, path in paths.items() if path] == [spec.path_key]
+        expected = {other.name: getattr(NEW if other is spec else OLD, other.name) for other in COMPONENTS}
+        assert await storage.retrieve_step_data("s", "t") == StepData(**expected)
 
-    async def test_what_is_missing_is_none_with_a_warning(
+    async def test_a_missing_component_is_none_with_a_warning(
         self, storage: StorageManager, caplog: pytest.LogCaptureFixture
     ) -> None:
         await storage.store_step_data("s", "t", metadata={})
@@ -132,7 +134,7 @@ class StorageManagerTests:
         assert await storage.retrieve_step_data("no", "step") == StepData()
 
     @pytest.mark.parametrize("data", [b"", b'{"a":', b"\xff{}", b"[" * 100_000, b'{"a":NaN}', b"[1]"])
-    async def test_what_cannot_be_decoded_is_none_or_an_error(self, storage: StorageManager, data: bytes) -> None:
+    async def test_an_undecodable_component_is_none_or_an_error(self, storage: StorageManager, data: bytes) -> None:
         url = storage.url_for("s", "t", "action")
         await self.set(storage, url, data)
         await storage.store_step_data("s", "t", metadata={})
@@ -142,7 +144,7 @@ class StorageManagerTests:
         assert (caught.value.operation, caught.value.url) == ("retrieve", url)
         assert isinstance(caught.value.__cause__, ValueError)
 
-    async def test_only_what_is_asked_for_is_read(
+    async def test_only_the_given_components_are_read(
         self, storage: StorageManager, caplog: pytest.LogCaptureFixture
     ) -> None:
         await storage.store_step_data("s", "t", html_content="x", metadata={"m": 1})
@@ -158,7 +160,7 @@ class StorageManagerTests:
 
     # --- listing and deleting -------------------------------------------------------------------------
 
-    async def test_lists_are_sorted_and_hold_ids_alone(self, storage: StorageManager) -> None:
+    async def test_lists_are_sorted_and_contain_only_ids(self, storage: StorageManager) -> None:
         for name in reversed(NAMES):
             await storage.store_step_data(name, "t", metadata={})
             await storage.store_step_data("a", name, metadata={})
@@ -169,7 +171,7 @@ class StorageManagerTests:
         assert await storage.list_steps_for_session("a") == sorted([*NAMES, "t"])
         assert await storage.list_steps_for_session("no") == []
 
-    async def test_a_deletion_takes_its_own_and_no_more(self, storage: StorageManager) -> None:
+    async def test_a_deletion_deletes_nothing_else(self, storage: StorageManager) -> None:
         for session in ("s", "s-1", "s1"):
             for step in ("t", "t-1", "t1"):
                 await storage.store_step_data(session, step, "x", metadata={})
@@ -180,7 +182,7 @@ class StorageManagerTests:
         assert await storage.list_sessions() == ["s", "s-1"]
         assert len(await self.files(storage)) == 2 * (2 + 3)
 
-    async def test_the_last_step_takes_its_session_along(self, storage: StorageManager) -> None:
+    async def test_deleting_the_last_step_deletes_the_session(self, storage: StorageManager) -> None:
         await storage.store_step_data("s", "t", "x")
         await storage.delete_step("s", "t")
         assert await storage.list_sessions() == []
@@ -188,7 +190,7 @@ class StorageManagerTests:
         await storage.delete_step("s", "t")
         await storage.delete_session("s")
 
-    # --- what is refused ------------------------------------------------------------------------------
+    # --- bad arguments --------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("bad", BAD_IDS)
     async def test_a_bad_id_is_refused(self, storage: StorageManager, bad: str) -> None:
@@ -205,26 +207,27 @@ class StorageManagerTests:
                 assert caught.value.operation == operation
         assert await self.files(storage) == []
 
-    async def test_bad_data_is_refused_whole(self, storage: StorageManager) -> None:
+    async def test_nothing_of_a_step_with_bad_data_is_stored(self, storage: StorageManager) -> None:
         with pytest.raises(InvalidDataError, match=r"metadata\['a'\]\[0\]"):
             await storage.store_step_data("s", "t", "kept out", metadata={"a": [float("nan")]})
         assert await self.files(storage) == []
 
-    # --- many, at once, and elsewhere -----------------------------------------------------------------
+    # --- many steps, concurrency, other managers ------------------------------------------------------
 
-    async def test_many_go_and_come_in_order(self, storage: StorageManager) -> None:
-        steps = [Step(f"s-{i}", f"t{j}", OLD._replace(metadata={"at": [i, j]})) for i in range(3) for j in range(4)]
+    async def test_many_steps_are_stored_and_read_in_order(self, storage: StorageManager) -> None:
+        ids = [(i, j) for i in range(3) for j in range(4)]
+        steps = [Step(f"s-{i}", f"t{j}", StepData(*OLD[:3], {"at": [i, j]})) for i, j in ids]
         assert await storage.store_steps(steps, concurrency=5) == 12
         assert [step async for step in storage.iter_steps(concurrency=5)] == steps
         assert [step async for step in storage.iter_steps(["s-2", "no", "s-0"])] == steps[8:] + steps[:4]
 
-    async def test_of_writers_at_once_one_wins_whole(self, storage: StorageManager) -> None:
+    async def test_concurrent_writers_leave_one_value_per_component(self, storage: StorageManager) -> None:
         values = [StepData(c * 5000, c.encode() * 9000, {"c": c * 100}, {"c": c * 99}) for c in "abcdefgh"]
         await asyncio.gather(*(storage.store_step_data("s", "t", *value) for value in values))
         step = await storage.retrieve_step_data("s", "t")
         assert all(getattr(step, name) in [getattr(value, name) for value in values] for name in ALL_COMPONENTS)
 
-    async def test_a_cancelled_store_has_ended(self, storage: StorageManager) -> None:
+    async def test_a_cancelled_store_writes_nothing_more(self, storage: StorageManager) -> None:
         for turns in range(8):
             task = asyncio.ensure_future(storage.store_step_data("s", f"t{turns}", *OLD))
             for _ in range(turns * turns):
@@ -236,7 +239,7 @@ class StorageManagerTests:
             await storage.delete_session("other")
             assert [await self.get(storage, path) for path in await self.files(storage)] == before
 
-    async def test_other_managers_and_loops_see_the_same(self, storage: StorageManager) -> None:
+    async def test_other_managers_and_event_loops_see_the_same(self, storage: StorageManager) -> None:
         await storage.store_step_data("s", "t", *OLD)
         other = pickle.loads(pickle.dumps(storage))
         assert await asyncio.to_thread(asyncio.run, storage.retrieve_step_data("s", "t")) == OLD
@@ -244,11 +247,11 @@ class StorageManagerTests:
         await storage.aclose()
         assert await storage.list_sessions() == ["s"]
 
-    async def test_a_check_leaves_nothing(self, storage: StorageManager) -> None:
+    async def test_check_leaves_no_files(self, storage: StorageManager) -> None:
         await storage.check()
         assert await self.files(storage) == []
 
-    async def test_what_is_said_of_the_place(self, storage: StorageManager) -> None:
+    async def test_storage_info_and_urls(self, storage: StorageManager) -> None:
         names = {"uses_s3", "s3_bucket", "s3_region", "local_base_path", "effective_storage_type"}
         assert set(storage.get_storage_info()) == names
         assert storage.url_for("s", "t", "html") == f"{storage.url_for()}/s/t/observation.html"

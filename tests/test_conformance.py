@@ -67,7 +67,7 @@ def test_a_place_with_data_is_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "-p", "no:cacheprovider", "-k", "lists"]
     run = subprocess.run([*command, tmp_path / "test_it.py"], capture_output=True, text=True, check=False)
     for number, name in enumerate(MINE):
-        assert f"{tmp_path}/{number} is not empty: what lies there would be deleted" in run.stdout
+        assert f"{tmp_path}/{number} is not empty: the tests would delete the files in it" in run.stdout
         assert (tmp_path / str(number) / name).read_text() == "precious"
 
 

@@ -283,7 +283,7 @@ def test_patterns_are_removed_alike_on_each_place(fs: SessionFileSystem) -> None
     assert fs.find("") == [f"s1/t{n}/observation.html" for n in (1, 2)] + fs.find("s2")
     fs.rm("s1/**", recursive=True)
     assert fs.find("") == fs.find("s2")
-    with pytest.raises(FileNotFoundError, match="nothing is called like this"):
+    with pytest.raises(FileNotFoundError, match="nothing has this name or matches this pattern"):
         fs.rm("s9*")
     fs.rm("*", recursive=True)
     assert fs.find("") == []

@@ -81,13 +81,16 @@ class Root:
         An operation of the calling task that has not ended, such as an iterator that waits for its reader, closes the
         backend at its own end.
         """
-        opened = self._opened.pop(get_running_loop(), None)
+        loop = get_running_loop()
+        opened = self._opened.get(loop)
         if opened is not None:
             await opened.close()
+            if opened.closed and self._opened.get(loop) is opened:
+                del self._opened[loop]
 
     def _current(self) -> "_OpenBackend":
         loop = get_running_loop()
-        if loop not in self._opened:
+        if loop not in self._opened or self._opened[loop].closed:
             for known in list(self._opened):  # a copy, because other threads may open theirs
                 if known.is_closed():
                     self._opened.pop(known, None)
@@ -138,7 +141,7 @@ class _OpenBackend:
     def __init__(self, backend: FsspecBackend) -> None:
         self.backend = backend
         self.active: dict[_Operation, asyncio.Task[Any] | None] = {}
-        self.closing = False
+        self.closing = self.closed = False
         self._ended: asyncio.Future[None] | None = None  # the next end of an operation
 
     async def end(self, operation: "_Operation") -> None:
@@ -147,17 +150,24 @@ class _OpenBackend:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
         if self.closing and not self.active:
-            await self.backend.close()
+            await self._close()
+
+    async def _close(self) -> None:
+        self.closed = True
+        await self.backend.close()
 
     async def close(self) -> None:
-        """Wait for the operations of other tasks; then close the backend, unless this task still uses it."""
+        """Wait for the operations of other tasks; then close the backend, unless this task still uses it.
+
+        Until then, new operations get this backend too: they may be part of one that is waited for.
+        """
         self.closing = True
         current = asyncio.current_task()
         while others := {task for task in self.active.values() if task and task is not current and not task.done()}:
             self._ended = get_running_loop().create_future()
             await asyncio.wait({self._ended, *others}, return_when=asyncio.FIRST_COMPLETED)
         if not self.active:
-            await self.backend.close()
+            await self._close()
 
 
 class _Operation(AbstractAsyncContextManager[Backend]):

@@ -253,7 +253,7 @@ def _read_whole(path: str) -> bytes | OSError:
         finally:
             os.close(descriptor)
     except OSError as error:
-        return error
+        return error.with_traceback(None)  # its frames would keep the bytes of the other files in memory
 
 
 def _read_open(descriptor: int, size: int) -> bytes:

@@ -140,30 +140,24 @@ class ObstoreBackend(S3Backend):
         """
         with finding_credentials():
             client = await self.set_session()
-        _refuse_unsupported(client.meta.config)
+        config = client.meta.config
+        _refuse_unsupported(config)
         url, signer = await _resolve(client, bucket)
         self._compares_e_tags &= client.meta.endpoint_url.startswith("http:")
-        signs = client.meta.config.signature_version is not UNSIGNED
         credentials = _Credentials(signer, client.meta.region_name)
         options: dict[str, Any] = {
             "endpoint": url,
             "aws_endpoint_url_s3": url,  # otherwise the variable of this name has priority
             "virtual_hosted_style_request": True,  # the URL names the bucket, in the host or in the path
             "region": client.meta.region_name,
-            "skip_signature": not signs,
-            **_NOT_FROM_ENVIRONMENT,
-            **self._request_options(),
+            "skip_signature": config.signature_version is UNSIGNED,
+            "credential_provider": None if config.signature_version is UNSIGNED else credentials,
             "client_options": self._client_options(client.meta, url, timeout_factor),
             "retry_config": {"max_retries": 0},  # the backend itself tries again
-            "credential_provider": credentials if signs else None,
+            **_NOT_FROM_ENVIRONMENT,
+            **self._request_options(),
         }
-        try:
-            store = S3Store(bucket, **options)
-        except FAILURES as error:
-            # not quoted and not chained: it may name a proxy with its password
-            why = f"obstore refuses these storage_options ({type(error).__name__}): check the proxy and certificates"
-            raise S3ConfigError(why, operation="open") from None
-        return _Store(store, credentials, client.meta.endpoint_url)
+        return _Store(_new_client(bucket, options), credentials, client.meta.endpoint_url)
 
     def _request_options(self) -> dict[str, Any]:
         given = {**self.s3_additional_kwargs, **self.req_kw}
@@ -209,6 +203,15 @@ class _Store:
         raise why
 
 
+def _new_client(bucket: str, options: Mapping[str, Any]) -> S3Store:
+    try:
+        return S3Store(bucket, **options)
+    except FAILURES as error:
+        # not quoted and not chained: it may name a proxy with its password
+        why = f"obstore refuses these storage_options ({type(error).__name__}): check the proxy and certificates"
+        raise S3ConfigError(why, operation="open") from None
+
+
 async def _get(client: S3Store, key: str) -> tuple[Mapping[str, Any], bytes]:
     answer = await client.get_async(key)
     return answer.meta, (await answer.bytes_async()).to_bytes()
@@ -251,7 +254,8 @@ async def _resolve(client: Any, bucket: str) -> tuple[str, Any]:
     found: dict[str, Any] = {}
 
     def answer(params: dict[str, Any], request_signer: Any, context: dict[str, Any], **kwargs: Any) -> Any:
-        found.update(url=params["url"], signer=request_signer, auth=str(context.get("auth_type")))
+        schemes = context.get("endpoint_properties", {}).get("authSchemes", ())
+        found.update(url=params["url"], signer=request_signer, schemes=[scheme["name"] for scheme in schemes])
         return _NOTHING_SENT, {}
 
     event = "before-call.s3.ListParts"  # nothing else here uses this operation
@@ -261,7 +265,7 @@ async def _resolve(client: Any, bucket: str) -> tuple[str, Any]:
             await client.list_parts(Bucket=bucket, Key="-", UploadId="-")
     finally:
         client.meta.events.unregister(event, answer)
-    if "express" in found["auth"]:
+    if any("express" in name for name in found["schemes"]):
         raise S3ConfigError("directory buckets need s3_engine='s3fs'", operation="open")
     return found["url"].partition("?")[0].removesuffix("/-"), found["signer"]
 

@@ -1,6 +1,5 @@
 """The command `export`."""
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,8 +63,6 @@ async def _export(
 ) -> str:
     from storage_manager.export import export_parquet, export_webdataset
 
-    # In an export a missing component is normal; the export itself logs one warning for all that cannot be read.
-    logging.getLogger("storage_manager.storage").setLevel(logging.ERROR)
     async with open_root(root) as storage:
         progress(0, await count_steps(storage, sessions))
         options = {"storage_options": _storage_options(url), "progress": progress, **options}

@@ -1,4 +1,4 @@
-"""Sessions as data sets: Parquet files (extra `parquet`), WebDataset shards, Dask DataFrames (extra `dask`)."""
+"""Export sessions as data sets: Parquet (extra `parquet`), WebDataset shards, Dask DataFrames (extra `dask`)."""
 
 from storage_manager.export.dataframe import read_dask
 from storage_manager.export.parquet import export_parquet

@@ -1,4 +1,7 @@
-"""Steps as a lazy Dask DataFrame, whose workers read them from the place itself: for what outgrows one machine."""
+"""Read steps as a lazy Dask DataFrame: for data that is too large for one machine.
+
+Each worker reads its steps from the storage itself.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, islice
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.asyn import get_loop, sync
 
 from storage_manager.errors import InvalidDataError, StorageManagerError, needing
-from storage_manager.export.rows import Row, read_each
+from storage_manager.export.rows import Row, read_steps
 from storage_manager.export.table import arrow, schema, to_batch
 from storage_manager.layout import Component, Step, StepData
 from storage_manager.storage import StorageManager
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_dask"]
 
-Part = list[tuple[str, list[str]]]  # sessions, each with those of its steps that are in one partition
+Part = list[tuple[str, list[str]]]  # the sessions of one partition, each with the ids of its steps that are in it
 
 
 def read_dask(
@@ -30,28 +33,28 @@ def read_dask(
     components: Sequence[Component] = ("action", "metadata"),
     steps_per_partition: int = 1000,
 ) -> "dask.dataframe.DataFrame":
-    """The export's columns as a lazy Dask DataFrame: workers read the steps themselves, on any cluster.
+    """Return a lazy Dask DataFrame with the columns of an export. Workers of any cluster read the steps themselves.
 
-    The sessions are listed now, and their steps are read when a partition is computed, each partition by a manager
-    of its worker's own, `StorageManager.from_url(root, storage_options=storage.storage_options)`. No secret is in
-    the graph: workers find credentials as botocore does, and their own SM_S3_ENGINE says through which engine.
-    What cannot be read is null, and named in the column `unreadable`; a step that was deleted meanwhile is a row of
-    nulls.
+    The sessions are listed now. Their steps are read when a partition is computed, by a manager that the worker makes:
+    `StorageManager.from_url(root, storage_options=storage.storage_options)`. The graph contains no secret: workers find
+    credentials as botocore does, and their own SM_S3_ENGINE selects the engine. A component that cannot be read is
+    null, and is named in the column `unreadable`. A step that was deleted in the meantime is a row of nulls.
 
     Parameters:
-        session_ids: which sessions, in this order; None: all.
-        components: which to read; the others have no columns.
-        steps_per_partition: rows; a worker holds twice their bytes while it reads a partition.
+        session_ids: the sessions to read, in this order; None: all sessions.
+        components: the components to read. The others have no columns.
+        steps_per_partition: the number of rows; a worker needs twice their bytes while it reads a partition.
 
     Raises:
         InvalidIdError, InvalidDataError: refused before any I/O.
-        S3OperationError, S3ConfigError, LocalStorageError: the place cannot be listed now; or, when a partition is
-            computed, no component of a step can be read.
-        StorageManagerError: dask or pyarrow is not installed; or, when a partition is computed, the worker finds
-            none of its sessions.
+        S3OperationError, S3ConfigError, LocalStorageError: the storage cannot be listed now; or, when a partition
+            is computed, no component of a step can be read.
+        StorageManagerError: dask or pyarrow is not installed; or, when a partition is computed, the worker does not
+            find any of its sessions.
     """
     if steps_per_partition < 1:
-        raise InvalidDataError(f"steps_per_partition must be at least 1, not {steps_per_partition}", operation="export")
+        why = f"steps_per_partition must be at least 1, not {steps_per_partition}"
+        raise InvalidDataError(f"cannot export: {why}", operation="export")
     from_map, empty = _from_map(), schema(components).empty_table()
     parts = sync(get_loop(), _parts, storage, session_ids, steps_per_partition)
     given = {"components": tuple(components), "root": storage.url_for(), "options": storage.storage_options}
@@ -66,10 +69,13 @@ def _from_map() -> Any:
 
 
 async def _parts(storage: StorageManager, session_ids: Iterable[str] | None, size: int) -> list[Part]:
-    """All steps, so many in each part; this loop is fsspec's, so what it has open is closed again."""
+    """List all steps, and divide them into parts of `size` steps.
+
+    This runs on fsspec's event loop. The backend that it opens there is closed at the end.
+    """
     async with storage:
         steps = iter([step async for step in storage.iter_steps(session_ids, components=())])
-    chunks = iter(lambda: list(islice(steps, size)), [])
+    chunks = iter(lambda: list(islice(steps, size)), [])  # until a chunk is empty
     return [
         [(name, [step.step_id for step in group]) for name, group in groupby(chunk, attrgetter("session_id"))]
         for chunk in chunks
@@ -84,23 +90,27 @@ def _read_part(part: Part, root: str, options: Mapping[str, Any], components: Se
 async def _read(part: Part, root: str, options: Mapping[str, Any], components: Sequence[Component]) -> list[Row]:
     steps = [Step(session_id, step_id, StepData()) for session_id, step_ids in part for step_id in step_ids]
     async with StorageManager.from_url(root, storage_options=options) as storage:
-        rows = [row async for row in read_each(storage, steps, components)]
+        rows = [row async for row in read_steps(storage, steps, components)]
         if rows and not any(row.unreadable or row.data != StepData() for row in rows):
-            await _require_one(storage, part)
+            await _require_one_session(storage, part)
     return rows
 
 
-async def _require_one(storage: StorageManager, part: Part) -> None:
-    """Tell steps without these components from a disk that the worker does not share."""
+async def _require_one_session(storage: StorageManager, part: Part) -> None:
+    """Raise if none of the sessions exists, because then the worker probably has another disk.
+
+    Without this check its steps would be rows of nulls, like steps that lack these components.
+    """
     for session_id, _ in part:
         if await storage.list_steps_for_session(session_id):
             return
-    why = f"none of {len(part)} sessions is at {storage.url_for()}: they were deleted, or this worker has another disk"
-    raise StorageManagerError(f"cannot retrieve a partition: {why}", operation="retrieve", url=storage.url_for())
+    root = storage.url_for()
+    why = f"none of its {len(part)} sessions exists at {root}: they were deleted, or this worker has another disk"
+    raise StorageManagerError(f"cannot retrieve a partition: {why}", operation="retrieve", url=root)
 
 
 def _frame(table: "pa.Table") -> "pd.DataFrame":
-    """A frame of Arrow's own types: dask would make text of a column of objects, also of a screenshot."""
+    """Return a frame with Arrow's types. Dask would convert a column of objects to text, even screenshots."""
     import pandas as pd
 
     text = {arrow().string(): pd.StringDtype("pyarrow")}

@@ -1,27 +1,29 @@
-"""Sessions as Parquet: `steps-*.parquet` with all columns, and `index.parquet` without the large ones."""
+"""Export sessions as Parquet: `steps-*.parquet` with all columns, and `index.parquet` without the large ones."""
 
 import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from storage_manager.aio import Progress
 from storage_manager.errors import InvalidDataError, translating
-from storage_manager.export.parquet_file import ParquetFile, index_batch, index_schema
-from storage_manager.export.rows import Row, read_rows
-from storage_manager.export.table import schema, to_batch
+from storage_manager.export.rows import Row, read_sessions
+from storage_manager.export.table import arrow, schema, text_array, to_batch
 from storage_manager.export.target import Target, target_url
-from storage_manager.export.writing import BATCH_BYTES, run
-from storage_manager.layout import ALL_COMPONENTS, Component
+from storage_manager.export.writing import BATCH_BYTES, write_export
+from storage_manager.layout import ALL_COMPONENTS, Component, formats
 from storage_manager.storage import StorageManager
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["export_parquet"]
 
 logger = logging.getLogger(__name__)
 
-MAX_ROW_GROUP_BYTES = 2**30  # half of what Arrow's offsets of 32 bits reach
+MAX_ROW_GROUP_BYTES = 2**30  # half of what Arrow's offsets of 32 bits can address
 INDEX_ROW_GROUP_BYTES = 8 * 2**20
 FILE_BYTES = 2**30  # before compression
 
@@ -36,43 +38,42 @@ async def export_parquet(
     row_group_bytes: int = 64 * 2**20,
     progress: Progress | None = None,
 ) -> int:
-    """Write one row a step to `steps-*.parquet` and `index.parquet`, which appear when all of it is complete.
+    """Write one row per step to `steps-*.parquet` and `index.parquet`. The files appear when all are complete.
 
-    An earlier export in the same place is replaced then, and left as it is by a failure or a cancellation. What is
-    there and cannot be read is null, named in the column `unreadable`, and counted in a warning. The columns are in
-    docs/export.rst. Memory is bounded by `row_group_bytes` and a few steps, however many there are.
+    Only then is an earlier export at the same URL replaced; a failure or a cancellation leaves it unchanged. A
+    component that exists but cannot be read is null, is named in the column `unreadable`, and is counted in a warning.
+    The columns are described in docs/export.rst. Memory is bounded by `row_group_bytes` and a few steps, for any number
+    of steps.
 
     Parameters:
-        url: a directory for this export alone, at any fsspec URL; outside of the storage's own root.
-        session_ids: which sessions, in this order; None: all.
-        components: which have columns.
-        storage_options: for the filesystem of `url`.
-        row_group_bytes: how large a row group gets before compression; 1 to 2**30.
-        progress: called on the event loop with the steps that are written, and None; at the end with them twice.
+        url: a directory for this export alone, at any fsspec URL, outside the storage root.
+        session_ids: the sessions to export, in this order; None: all sessions.
+        components: the components that get columns.
+        storage_options: options for the filesystem of `url`.
+        row_group_bytes: the size at which a row group ends, before compression; 1 to 2**30.
+        progress: called on the event loop with the number of steps written and None; at the end with that number twice.
 
     Returns:
         The number of rows.
 
     Raises:
-        InvalidIdError, InvalidDataError: refused before any I/O; or a session that was named has no steps: nothing
-            is replaced.
-        S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: steps cannot be read, or the
-            target not be written; pyarrow is not installed.
+        InvalidIdError, InvalidDataError: refused before any I/O; or a named session has no steps. Nothing is replaced.
+        S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: steps cannot be read, the target
+            cannot be written, or pyarrow is not installed.
     """
     with translating("export", storage.url_for()):
-        place = target_url(storage, url)
+        directory = target_url(storage, url)
         if not 1 <= row_group_bytes <= MAX_ROW_GROUP_BYTES:
-            raise InvalidDataError(f"row_group_bytes must be 1 to {MAX_ROW_GROUP_BYTES}, not {row_group_bytes}")
+            raise InvalidDataError(
+                f"cannot export: row_group_bytes must be 1 to {MAX_ROW_GROUP_BYTES}, not {row_group_bytes}"
+            )
         schema(components)
-    with translating("export", place):
-        target = Target(place, storage_options)
+    with translating("export", directory):
+        target = Target(directory, storage_options)
         sink = _Tables(target, storage.url_for(), components, row_group_bytes)
-        batch_bytes = min(BATCH_BYTES, row_group_bytes)
-        await run(read_rows(storage, session_ids, components), sink, target, batch_bytes=batch_bytes, progress=progress)
-    if not sink.rows:
-        logger.warning("no steps are exported to %s: there are none", place)
-    if sink.unreadable:
-        logger.warning("%d components cannot be read, and are null in the export to %s", sink.unreadable, place)
+        rows = read_sessions(storage, session_ids, components)
+        await write_export(rows, sink, target, batch_bytes=min(BATCH_BYTES, row_group_bytes), progress=progress)
+    sink.report(directory)
     return sink.rows
 
 
@@ -86,34 +87,120 @@ class _Tables:
         self._root = root
         self._components = components
         self._row_group_bytes = row_group_bytes
-        self._index = ParquetFile(target, "index.parquet", index_schema(components), INDEX_ROW_GROUP_BYTES)
+        self._index = _ParquetFile(target, "index.parquet", _index_schema(components), INDEX_ROW_GROUP_BYTES)
         self._steps = [self._new_steps(0)]
         self.rows = 0
-        self.unreadable = 0
+        self._unreadable = 0
 
-    def _new_steps(self, number: int) -> ParquetFile:
+    def _new_steps(self, number: int) -> "_ParquetFile":
         name = f"steps-{number:05}.parquet"
-        return ParquetFile(self._target, name, schema(self._components), self._row_group_bytes)
+        return _ParquetFile(self._target, name, schema(self._components), self._row_group_bytes)
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Write steps, and where each of them is found."""
+        """Write steps, and their rows of the index."""
         if self._steps[-1].bytes >= FILE_BYTES:
             self._steps[-1].finish()
             self._steps.append(self._new_steps(len(self._steps)))
         batch = to_batch(rows, self._root, self._components)
         self._steps[-1].add(batch)
-        self._index.add(index_batch(batch, self._components, self._steps[-1].name))
+        self._index.add(_index_batch(batch, self._components, self._steps[-1].name))
         self.rows += len(rows)
-        self.unreadable += sum(len(row.unreadable) for row in rows)
+        self._unreadable += sum(len(row.unreadable) for row in rows)
 
     def finish(self) -> Sequence[str]:
-        """Complete all files; the index is the last."""
+        """Complete all files, the index last. Return their names."""
         self._steps[-1].finish()
-        self._index.finish({"rows": str(self.rows), "unreadable": str(self.unreadable)})
+        self._index.finish({"rows": str(self.rows), "unreadable": str(self._unreadable)})
         return [file.name for file in (*self._steps, self._index)]
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close all open files."""
         with ExitStack() as stack:
             for file in (*self._steps, self._index):
                 stack.callback(file.close)
+
+    def report(self, url: str) -> None:
+        """Warn if there are no steps, and if components could not be read."""
+        if not self.rows:
+            logger.warning("nothing was exported to %s: there are no steps", url)
+        if self._unreadable:
+            logger.warning("%d components could not be read; they are null in the export to %s", self._unreadable, url)
+
+
+class _ParquetFile:
+    """A Parquet file at a target, compressed with zstd. At most one row group of it is in memory.
+
+    Parameters:
+        target: creates the file, when the first row group is written.
+        name: the final name.
+        columns: the schema.
+        row_group_bytes: the smallest size of a row group, before compression. The last one can be smaller.
+    """
+
+    def __init__(self, target: Target, name: str, columns: "pa.Schema", row_group_bytes: int) -> None:
+        self.name = name
+        self.bytes = 0
+        self._target = target
+        self._columns = columns
+        self._row_group_bytes = row_group_bytes
+        self._rows: list[pa.RecordBatch] = []
+        self._bytes_written = 0
+        self._writer: Any = None
+        self._open = ExitStack()
+
+    def add(self, batch: "pa.RecordBatch") -> None:
+        """Add rows, and write a row group if it is large enough."""
+        self._rows.append(batch)
+        self.bytes += batch.nbytes
+        if self.bytes - self._bytes_written >= self._row_group_bytes:
+            self._write_row_group()
+
+    def finish(self, metadata: Mapping[str, str] | None = None) -> None:
+        """Write the remaining rows and the key-value metadata, and close the file."""
+        writer = self._write_row_group() if self._rows or self._writer is None else self._writer
+        writer.add_key_value_metadata(dict(metadata or {}))
+        self._open.close()
+
+    def close(self) -> None:
+        """Close the file without completing it."""
+        self._open.close()
+
+    def _write_row_group(self) -> Any:
+        table = arrow().Table.from_batches(self._rows, self._columns)
+        self._rows, self._bytes_written = [], self.bytes
+        if self._writer is None:
+            self._writer = self._create()
+        self._writer.write_table(table)
+        return self._writer
+
+    def _create(self) -> Any:
+        """Create the file. Only ids get dictionaries and statistics, because pages and screenshots hardly repeat."""
+        file = self._target.create(self.name)
+        self._open.callback(file.close)
+        writer = arrow().parquet.ParquetWriter(
+            file,
+            self._columns,
+            compression="zstd",
+            use_dictionary=["session_id"],
+            write_statistics=["session_id", "step_id"],
+        )
+        self._open.callback(writer.close)
+        return writer
+
+
+def _index_schema(components: Sequence[Component]) -> "pa.Schema":
+    """Return the columns of the index: the columns of the steps, each component replaced by its size; and the file."""
+    pa = arrow()
+    names: list[Component] = [spec.name for spec in formats(components)]
+    fields = [pa.field(f"{field.name}_bytes", pa.int64()) if field.name in names else field for field in schema(names)]
+    return pa.schema([*fields, pa.field("file", pa.string(), nullable=False)])
+
+
+def _index_batch(batch: "pa.RecordBatch", components: Sequence[Component], file: str) -> "pa.RecordBatch":
+    """Return the rows of the index for rows of a file of steps."""
+    pa, names = arrow(), [spec.name for spec in formats(components)]
+    columns = [
+        pa.compute.binary_length(column).cast(pa.int64()) if name in names else column
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays([*columns, text_array([file] * len(batch))], schema=_index_schema(components))

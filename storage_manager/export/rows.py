@@ -1,21 +1,26 @@
-"""The steps that are exported, each with what is there and cannot be read: null, and counted, never dropped."""
+"""Read the steps to export. A component that exists but cannot be read is null and counted, never dropped."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+import logging
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from storage_manager.aio import map_ahead
 from storage_manager.errors import InvalidDataError, StorageManagerError
-from storage_manager.layout import Component, Step, StepData, formats
+from storage_manager.layout import ALL_COMPONENTS, Component, ComponentSpec, Step, StepData, formats, join
 from storage_manager.storage import StorageManager
 
-__all__ = ["Row", "read_each", "read_row", "read_rows"]
+__all__ = ["Row", "read_row", "read_sessions", "read_steps"]
 
-CONCURRENCY = 16  # steps that are read at a time
+logger = logging.getLogger(__name__)
+
+CONCURRENCY = 16  # steps that are read at the same time
+
+_Answer = bytes | StorageManagerError | None
 
 
 class Row(NamedTuple):
-    """One step, and the names of its components that are there but cannot be read; those are None in its data."""
+    """One step, and the names of its unreadable components: they exist, and are None in `data`."""
 
     session_id: str
     step_id: str
@@ -24,65 +29,88 @@ class Row(NamedTuple):
 
 
 async def read_row(storage: StorageManager, session_id: str, step_id: str, components: Sequence[Component]) -> Row:
-    """Read one step, and tell what is missing from what is unreadable.
+    """Read one step, and tell missing components from unreadable ones. Each component is read once.
 
     Raises:
-        S3OperationError, S3ConfigError, LocalStorageError: every component failed for another reason than being
-            missing: no bucket, no access, no connection.
+        S3OperationError, S3ConfigError, LocalStorageError: no component of the step can be read, because there is
+            no bucket, no access or no connection.
     """
-    ids = session_id, step_id
-    names: list[Component] = [row.name for row in formats(components)]
-    try:
-        return Row(*ids, await storage.retrieve_step_data(*ids, components=components, strict=True))
-    except StorageManagerError:
-        # all of the step: where nothing of it can be read, it is the place that fails
-        data = await storage.retrieve_step_data(*ids)
-    values = {name: getattr(data, name) for name in names}
-    absent: list[Component] = [name for name in names if values[name] is None]
-    unreadable: list[Component] = [name for name in absent if await _is_unreadable(storage, *ids, name)]
-    return Row(*ids, StepData(**values), tuple(unreadable))
+    answers = await storage.read_step(session_id, step_id, components=components)
+    await _raise_if_nothing_can_be_read(storage, session_id, step_id, answers)
+    url = storage.url_for(session_id, step_id)
+    values = {spec.name: _value(spec, answers[spec.name], url) for spec in formats(components)}
+    unreadable = (name for name, value in values.items() if value is None and answers[name] is not None)
+    return Row(session_id, step_id, StepData(**values), tuple(unreadable))
 
 
-async def _is_unreadable(storage: StorageManager, session_id: str, step_id: str, name: Component) -> bool:
-    try:
-        await storage.retrieve_step_data(session_id, step_id, components=[name], strict=True)
-    except StorageManagerError:
-        return True
-    return False
+async def _raise_if_nothing_can_be_read(
+    storage: StorageManager, session_id: str, step_id: str, answers: Mapping[Component, _Answer]
+) -> None:
+    """Raise if reading fails for every component, also for those that are not exported.
+
+    Then the storage fails, not the step: a disk that was unmounted must not become rows of nulls.
+    """
+    failed = [answer for answer in answers.values() if isinstance(answer, StorageManagerError)]
+    if not failed or len(failed) < len(answers):
+        return
+    others: list[Component] = [name for name in ALL_COMPONENTS if name not in answers]
+    rest = await storage.read_step(session_id, step_id, components=others)
+    if all(isinstance(answer, StorageManagerError) for answer in rest.values()):
+        raise failed[0]
 
 
-async def read_each(
+def _value(spec: ComponentSpec, answer: _Answer, step_url: str) -> Any:
+    """Return the decoded component; None if it is missing or unreadable."""
+    failure: Exception | None = answer if isinstance(answer, StorageManagerError) else None
+    if isinstance(answer, bytes):
+        try:
+            return spec.decode(answer)
+        except ValueError as error:
+            failure = error
+    if failure:  # at level INFO, because one warning at the end gives the number of unreadable components
+        logger.info("cannot read %s: %s", join(step_url, spec.filename), failure)
+    return None
+
+
+async def read_steps(
     storage: StorageManager, steps: Iterable[Step] | AsyncIterable[Step], components: Sequence[Component]
 ) -> AsyncGenerator[Row, None]:
-    """These steps in their order, whose own data is not looked at; read ahead, no more than 16 in memory.
+    """Read these steps in their order, and read ahead; at most 16 are in memory. The data in `steps` is not used.
+
+    The backend stays open until the last step is read.
 
     Raises:
-        S3OperationError, S3ConfigError, LocalStorageError: as read_row, or as the steps themselves.
+        S3OperationError, S3ConfigError, LocalStorageError: as read_row, or raised by `steps`.
     """
 
     async def read(step: Step) -> Row:
         return await read_row(storage, step.session_id, step.step_id, components)
 
-    async with aclosing(map_ahead(read, steps, CONCURRENCY)) as rows:
+    async with storage.backend(), aclosing(map_ahead(read, steps, CONCURRENCY)) as rows:
         async for row in rows:
             yield row
 
 
-async def read_rows(
+async def read_sessions(
     storage: StorageManager, session_ids: Iterable[str] | None, components: Sequence[Component]
 ) -> AsyncGenerator[Row, None]:
-    """The steps of these sessions, or of all, in the order of `iter_steps`; as read_each.
+    """Read the steps of these sessions, or of all sessions if None, in the order of `iter_steps`.
 
     Raises:
-        InvalidIdError, InvalidDataError: refused before any I/O; or, at the end, a session that was named has no steps.
+        InvalidIdError, InvalidDataError: refused before any I/O; or, at the end, a named session has no steps.
         S3OperationError, S3ConfigError, LocalStorageError: a session cannot be listed, or as read_row.
     """
     named = session_ids if session_ids is None or isinstance(session_ids, str) else list(session_ids)
-    missing = set(named or ())
-    async with aclosing(read_each(storage, storage.iter_steps(named, components=()), components)) as rows:
+    empty = set(named or ())
+    async with aclosing(read_steps(storage, storage.iter_steps(named, components=()), components)) as rows:
         async for row in rows:
-            missing.discard(row.session_id)
+            empty.discard(row.session_id)
             yield row
-    if missing:
-        what = f"no steps are in {', '.join(sorted(missing)[:10])}, of {len(missing)} such sessions that are named"
-        raise InvalidDataError(f"{what}: nothing is exported", operation="export")
+    if empty:
+        _refuse_empty_sessions(sorted(empty))
+
+
+def _refuse_empty_sessions(names: Sequence[str]) -> None:
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    why = f"these sessions have no steps: {', '.join(names[:10])}{more}. Nothing was changed at the target"
+    raise InvalidDataError(f"cannot export: {why}", operation="export")

@@ -1,15 +1,15 @@
-"""The columns of an export: steps as rows of an Arrow table, all following from `layout.COMPONENTS`.
+"""The columns of an export: steps as rows of an Arrow table. All columns follow from `layout.COMPONENTS`.
 
 ==================  ==============  ====================================================================
 column              type            value
 ==================  ==============  ====================================================================
 session_id          string          never null
 step_id             string          never null
-html                string          null where the step has none, or it cannot be read
-screenshot          binary          the same
-action, metadata    string          JSON (RFC 8259) in one line; the same
-html_url, ...       string          one for each component; null where the step has none
-unreadable          string          the components that are there and cannot be read, "html,action"; "" for none
+html                string          null if the step has no HTML, or if it cannot be read
+screenshot          binary          null if the step has no screenshot, or if it cannot be read
+action, metadata    string          JSON (RFC 8259) in one line; null if missing or unreadable
+html_url, ...       string          one column per component; null if the step has no such component
+unreadable          string          the components that exist but cannot be read, "html,action"; else ""
 ==================  ==============  ====================================================================
 """
 
@@ -27,10 +27,10 @@ __all__ = ["arrow", "schema", "text_array", "to_batch"]
 
 
 def arrow() -> Any:
-    """The package pyarrow, which only an export needs.
+    """Import and return pyarrow. Only an export needs it.
 
     Raises:
-        StorageManagerError: it is not installed.
+        StorageManagerError: pyarrow is not installed.
     """
     with needing("pyarrow", "parquet", "export"):
         import pyarrow
@@ -40,26 +40,27 @@ def arrow() -> Any:
 
 
 def schema(components: Sequence[Component]) -> "pa.Schema":
-    """The columns for these components; a component that is not asked for has none.
+    """Return the columns for these components. The other components have no columns.
 
     Raises:
-        InvalidDataError: one of them is no component.
+        InvalidDataError: a name is not the name of a component.
         StorageManagerError: pyarrow is not installed.
     """
-    rows, pa = formats(components), arrow()
+    specs, pa = formats(components), arrow()
     ids = [pa.field(name, pa.string(), nullable=False) for name in ("session_id", "step_id")]
-    values = [pa.field(row.name, pa.binary() if _is_binary(row) else pa.string()) for row in rows]
-    urls = [pa.field(f"{row.name}_url", pa.string()) for row in rows]
+    values = [pa.field(spec.name, pa.binary() if _is_binary(spec) else pa.string()) for spec in specs]
+    urls = [pa.field(f"{spec.name}_url", pa.string()) for spec in specs]
     return pa.schema([*ids, *values, *urls, pa.field("unreadable", pa.string(), nullable=False)])
 
 
 def to_batch(rows: Sequence[Row], root: str, components: Sequence[Component]) -> "pa.RecordBatch":
-    """Steps as rows with the columns of `schema`, in their order.
+    """Return the steps as a record batch with the columns of `schema`, in their order.
 
     Parameters:
-        rows: steps as read_row gives them; less than 2 GiB of a component in all, as Arrow's offsets have 32 bits.
-        root: the URL of the place, `storage.url_for()`.
-        components: as they were read.
+        rows: steps from read_row. All values of one component together must be smaller than 2 GiB, because Arrow's
+            offsets have 32 bits.
+        root: the URL of the storage root, `storage.url_for()`.
+        components: the components that were read.
     """
     columns = dict(_columns(rows, root, components))
     fields = schema(components)
@@ -68,7 +69,10 @@ def to_batch(rows: Sequence[Row], root: str, components: Sequence[Component]) ->
 
 
 def text_array(values: Sequence[str | bytes | None]) -> "pa.StringArray":
-    """Text, or bytes to be viewed as binary. `pyarrow.array` would import pandas where it is installed, for 41 MB."""
+    """Return an array of text; bytes can be viewed as binary afterwards.
+
+    `pyarrow.array` is not used, because it imports pandas if that is installed, which takes 41 MB.
+    """
     builder = arrow().lib.StringBuilder()
     builder.append_values(values)
     return builder.finish()
@@ -78,24 +82,24 @@ def _columns(rows: Sequence[Row], root: str, components: Sequence[Component]) ->
     yield "session_id", [row.session_id for row in rows]
     yield "step_id", [row.step_id for row in rows]
     yield "unreadable", [",".join(row.unreadable) for row in rows]
-    for component in formats(components):
-        yield component.name, [_value(component, row) for row in rows]
-        yield f"{component.name}_url", [_url(component, row, root) for row in rows]
+    for spec in formats(components):
+        yield spec.name, [_value(spec, row) for row in rows]
+        yield f"{spec.name}_url", [_url(spec, row, root) for row in rows]
 
 
-def _is_binary(component: ComponentSpec) -> bool:
-    return component.content_type(b"").startswith("image/")
+def _is_binary(spec: ComponentSpec) -> bool:
+    return spec.content_type(b"").startswith("image/")
 
 
-def _value(component: ComponentSpec, row: Row) -> str | bytes | None:
-    """Text and bytes as they are, a mapping as the line of JSON that is stored."""
-    value: Any = getattr(row.data, component.name)
+def _value(spec: ComponentSpec, row: Row) -> str | bytes | None:
+    """Return text and bytes unchanged, and a mapping as one line of JSON."""
+    value: Any = getattr(row.data, spec.name)
     if isinstance(value, Mapping):
-        return component.encode(value, component.keyword).decode().removesuffix("\n")
+        return spec.encode(value, spec.keyword).decode().removesuffix("\n")
     return value  # type: ignore[no-any-return]
 
 
-def _url(component: ComponentSpec, row: Row, root: str) -> str | None:
-    if getattr(row.data, component.name) is None and component.name not in row.unreadable:
+def _url(spec: ComponentSpec, row: Row, root: str) -> str | None:
+    if getattr(row.data, spec.name) is None and spec.name not in row.unreadable:
         return None
-    return join(root, row.session_id, row.step_id, component.filename)
+    return join(root, row.session_id, row.step_id, spec.filename)

@@ -1,8 +1,8 @@
-"""Where an export goes: any fsspec URL, at which what was there is replaced when all is written, and not before.
+"""The target of an export: a directory at any fsspec URL, which is changed only when all files are written.
 
-Everything is written below `<url>/.staging-<32 hex digits>/`, where pyarrow and Spark do not look, as `<name>.part`,
-which dask does not read, and moved to its final name at the end: a rename on local disk, a copy within the service on
-S3. Synchronous, for a thread of its own.
+All files are written below `<url>/.staging-<32 hex digits>/`, because pyarrow and Spark skip such directories, as
+`<name>.part`, because dask does not read such files. At the end they are moved to their final names: a rename on local
+disk, a copy within the service on S3. The code is synchronous and runs in the export's thread.
 """
 
 import errno
@@ -26,41 +26,49 @@ from storage_manager.storage import StorageManager
 
 __all__ = ["Target", "target_url"]
 
-STALE_SECONDS = 86400  # an export adds a file more often than once a day: what is older was left by a kill
+# An export that is running adds a file more often than once a day. Older files were left by an export that was killed.
+STALE_SECONDS = 86400
 
 
 def target_url(storage: StorageManager, url: str | os.PathLike[str]) -> str:
-    """The URL without a slash at its end; an absolute path where it is local.
+    """Return the URL without a slash at its end, and as an absolute path if it is local.
 
     Raises:
-        InvalidDataError: it names no directory, has a pattern in it, or lies where sessions are.
-        StorageManagerError, S3ConfigError: it holds more than a place (a password, a query); it is not repeated.
+        InvalidDataError: the URL names no directory, contains a pattern, or is inside the storage root.
+        StorageManagerError, S3ConfigError: the URL has a password or a query; the message does not repeat it.
     """
-    if not isinstance(url, (str, os.PathLike)) or not os.fspath(url):
-        raise InvalidDataError("cannot export: url must name a directory", operation="export")
-    if "::" in os.fspath(url):
-        raise InvalidDataError("cannot export: '::' chains URLs: name the place itself", operation="export")
-    if not {*"*?["}.isdisjoint(os.fspath(url)):
-        raise InvalidDataError("cannot export: * ? [ are patterns to fsspec: name the place itself", operation="export")
-    arguments_of(url)  # which refuses, and does not repeat, what is more than a place
+    _check_target(url)
     protocol, path = split_protocol(os.fspath(url))
     is_local = protocol in (None, "file", "local")
-    target = LocalFileSystem._strip_protocol(os.fspath(url)) if is_local else f"{protocol}://{path}"
+    target = url_to_fs(os.fspath(url))[1] if is_local else f"{protocol}://{path}"
     target = target.rstrip("/") or "/"
     with translating("export", target):
         is_within = protocol == "sm" or lies_within(target, storage.url_for())
     if is_within:
-        why = "it lies among the sessions, and would be listed as one: choose a place outside of their root"
-        raise InvalidDataError(f"cannot export to {target}: {why}", operation="export")
+        why = f"it is inside the storage root {storage.url_for()}, and would be listed as a session"
+        raise InvalidDataError(f"cannot export to {target}: {why}; choose another directory", operation="export")
     return str(target)
 
 
+def _check_target(url: object) -> None:
+    if not isinstance(url, (str, os.PathLike)) or not os.fspath(url):
+        raise InvalidDataError("cannot export: url must name a directory", operation="export")
+    if "::" in os.fspath(url):
+        raise InvalidDataError(
+            "cannot export: '::' chains URLs; use the URL of the directory itself", operation="export"
+        )
+    if not {*"*?["}.isdisjoint(os.fspath(url)):
+        why = "* ? [ are patterns to fsspec; use the URL of the directory itself"
+        raise InvalidDataError(f"cannot export: {why}", operation="export")
+    arguments_of(os.fspath(url))  # raises if the URL has a password or a query, and does not repeat it
+
+
 class Target:
-    """A directory at any fsspec URL, whose files are replaced together by those that were created.
+    """A directory at any fsspec URL. The files of an export replace those of an earlier one together.
 
     Parameters:
-        url: as target_url gives it; opened on first use.
-        storage_options: for its filesystem.
+        url: the result of target_url. The filesystem is opened when it is first used.
+        storage_options: options for the filesystem.
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None) -> None:
@@ -76,23 +84,23 @@ class Target:
         return f"{self._staging}/{name}.part"
 
     def create(self, name: str) -> IO[bytes]:
-        """A new file to write; it has its final name when it is published."""
+        """Create a file to write. It gets its final name when it is published."""
         path = self._staged(name)
         try:
             return self._fs.open(path, "wb")  # type: ignore[no-any-return]
-        except FileNotFoundError:  # asked for only then: s3fs would create a bucket that is missing
+        except FileNotFoundError:  # not before, because s3fs would create a missing bucket
             self._fs.makedirs(self._staging, exist_ok=True)
             return self._fs.open(path, "wb")  # type: ignore[no-any-return]
 
     def publish(self, names: Sequence[str], ours: "re.Pattern[str]") -> None:
-        """Give these files their final names, in this order; then remove those of an earlier export.
+        """Give these files their final names, in this order. Then remove the other files of an earlier export.
 
         Parameters:
-            names: files that were created, and closed.
-            ours: the final names that an export may have.
+            names: the names of files that were created and closed.
+            ours: the final names that a file of an export can have.
 
         Raises:
-            IsADirectoryError: a directory has one of these names; nothing is moved.
+            IsADirectoryError: a directory has one of these names. Nothing is moved.
         """
         earlier = {name: kind for name, kind in self._names().items() if ours.fullmatch(name)}
         for name, kind in earlier.items():
@@ -104,11 +112,11 @@ class Target:
             self._fs.rm_file(f"{self.url}/{name}")
 
     def _move(self, path: str, final: str) -> None:
-        """A rename on local disk, where `mv` would move into a directory of that name."""
+        """Move a file. On local disk rename it, because `mv` would move it into a directory of that name."""
         (os.replace if isinstance(self._fs, LocalFileSystem) else self._fs.mv)(path, final)
 
     def clean(self) -> None:
-        """Remove what is staged, of this export and of those that were killed; what stays is hidden, and no error."""
+        """Remove the staged files of this export, and those of killed exports. Ignore errors: the files are hidden."""
         with suppress(StorageManagerError), translating("export", self.url):
             self._remove(self._staging)
         with suppress(StorageManagerError), translating("export", self.url):
@@ -116,10 +124,10 @@ class Target:
             for path in staged:
                 if self._modified(path) < time.time() - STALE_SECONDS:
                     self._remove(path)
-        self._fs.invalidate_cache()  # of whoever shares it
+        self._fs.invalidate_cache()  # fsspec shares the instance with other users
 
     def _names(self) -> dict[str, str]:
-        """What is there now, also where a cached listing knows better: "file" or "directory" by its name."""
+        """Return the present names in the directory, with "file" or "directory" for each. Use no cached listing."""
         self._fs.invalidate_cache()
         try:
             infos = self._fs.ls(self.url, detail=True)
@@ -128,7 +136,7 @@ class Target:
         return {info["name"].rstrip("/").rpartition("/")[2]: info["type"] for info in infos}
 
     def _modified(self, path: str) -> float:
-        """When the newest file in a directory was written, as seconds since 1970."""
+        """Return when the newest file in a directory was written, in seconds since 1970."""
         return max(float(self._fs.modified(name).timestamp()) for name in self._fs.find(path) or [path])
 
     def _remove(self, path: str) -> None:

@@ -1,4 +1,4 @@
-"""Sessions as WebDataset: tar shards, in which the files of a step lie one after another under one key."""
+"""Export sessions as WebDataset: tar shards, in which the files of a step follow each other under one key."""
 
 import logging
 import os
@@ -11,9 +11,9 @@ from typing import Any
 
 from storage_manager.aio import Progress
 from storage_manager.errors import InvalidDataError, translating
-from storage_manager.export.rows import Row, read_rows
+from storage_manager.export.rows import Row, read_sessions
 from storage_manager.export.target import Target, target_url
-from storage_manager.export.writing import run
+from storage_manager.export.writing import write_export
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS
 from storage_manager.storage import StorageManager
 
@@ -32,41 +32,41 @@ async def export_webdataset(
     storage_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> list[str]:
-    """Write the steps to `shard-*.tar`, which appear when all of them are complete; returns their URLs, in order.
+    """Write the steps to `shard-*.tar`; return the URLs of the shards, in order. They appear when all are complete.
 
-    An earlier export in the same place is replaced then, and left as it is by a failure or a cancellation. A
-    sample's key is `session/step`, with `%2E` for each dot of the ids (`urllib.parse.unquote` gives them back); its
-    files are those of the step, byte for byte as this library stores them. The same steps give the same shards.
+    Only then is an earlier export at the same URL replaced; a failure or a cancellation leaves it unchanged. A sample's
+    key is `session/step`, with `%2E` for each dot of the ids (`urllib.parse.unquote` restores them). Its files are the
+    files of the step, byte for byte as this library stores them. The same steps give the same shards.
 
     Parameters:
-        url: a directory for this export alone, at any fsspec URL; outside of the storage's own root.
-        session_ids: which sessions, in this order; None: all.
+        url: a directory for this export alone, at any fsspec URL, outside the storage root.
+        session_ids: the sessions to export, in this order; None: all sessions.
         shard_bytes: a shard ends with the step that brings it to this size; at least 1.
-        complete_only: leave out steps that lack a component, which `datasets` cannot load beside others; a warning
-            says how many. False: what is there.
-        storage_options: for the filesystem of `url`.
-        progress: called on the event loop with the steps that are done, and None; at the end with them twice.
+        complete_only: leave out steps that lack a component, because `datasets` cannot load them together with
+            complete steps; a warning gives their number. False: export all steps, with the components that they have.
+        storage_options: options for the filesystem of `url`.
+        progress: called on the event loop with the number of steps done and None; at the end with that number twice.
 
     Raises:
-        InvalidIdError, InvalidDataError: refused before any I/O; or a session that was named has no steps, or no
-            step has all components: nothing is replaced.
-        S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: steps cannot be read, or the
-            target not be written.
+        InvalidIdError, InvalidDataError: refused before any I/O; or a named session has no steps, or no step has
+            all components. Nothing is replaced.
+        S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: steps cannot be read, or the target
+            cannot be written.
     """
     with translating("export", storage.url_for()):
-        place = target_url(storage, url)
+        directory = target_url(storage, url)
         if shard_bytes < 1:
-            raise InvalidDataError(f"shard_bytes must be at least 1, not {shard_bytes}")
-    with translating("export", place):
-        target = Target(place, storage_options)
+            raise InvalidDataError(f"cannot export: shard_bytes must be at least 1, not {shard_bytes}")
+    with translating("export", directory):
+        target = Target(directory, storage_options)
         sink = _Shards(target, shard_bytes, complete_only)
-        names = await run(read_rows(storage, session_ids, ALL_COMPONENTS), sink, target, progress=progress)
-    sink.report(place)
-    return [f"{place}/{name}" for name in names]
+        names = await write_export(read_sessions(storage, session_ids, ALL_COMPONENTS), sink, target, progress=progress)
+    sink.report(directory)
+    return [f"{directory}/{name}" for name in names]
 
 
 class _Shards:
-    """The tar files of one export; a sample at a time is in memory."""
+    """The tar files of one export. One sample at a time is in memory."""
 
     names = re.compile(r"shard-\d{6,}\.tar")
 
@@ -90,44 +90,45 @@ class _Shards:
                 _write_sample(self._shard(), row)
 
     def _shard(self) -> tarfile.TarFile:
-        """The shard for the next sample: a new one where the last is large enough."""
+        """Return the shard for the next sample: a new one if the last one is large enough."""
         if self._tar is None or self._tar.offset >= self._shard_bytes:
             self._open.close()
             self._written.append(f"shard-{len(self._written):06}.tar")
             file = self._target.create(self._written[-1])
             self._open.callback(file.close)
-            self._tar = self._open.enter_context(tarfile.open(fileobj=file, mode="w|"))  # noqa: SIM115 (it is entered)
+            self._tar = self._open.enter_context(tarfile.open(fileobj=file, mode="w|"))  # noqa: SIM115 (the ExitStack closes it)
         return self._tar
 
     def finish(self) -> Sequence[str]:
-        """Complete the last shard."""
+        """Complete the last shard. Return the names of all shards."""
         self._open.close()
         if self._left_out and not self._written:
-            why = f"each of the {self._left_out} steps lacks a component; complete_only=False exports what is there"
-            raise InvalidDataError(why, operation="export")
+            why = f"each of the {self._left_out} steps lacks a component"
+            advice = "use complete_only=False to export the components that they have"
+            raise InvalidDataError(f"cannot export: {why}; {advice}", operation="export")
         return self._written
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the shard that is open."""
         self._open.close()
 
     def report(self, url: str) -> None:
-        """Say what is not in the shards, once."""
+        """Warn if the shards are incomplete or if there are none."""
         if self._left_out or self._unreadable:
-            what = "%d incomplete steps are left out of the export to %s; %d components cannot be read"
-            logger.warning(what, self._left_out, url, self._unreadable)
+            message = "%d incomplete steps were left out of the export to %s; %d components could not be read"
+            logger.warning(message, self._left_out, url, self._unreadable)
         elif not self._written:
-            logger.warning("no steps are exported to %s: there are none", url)
+            logger.warning("nothing was exported to %s: there are no steps", url)
 
 
 def _write_sample(tar: tarfile.TarFile, row: Row) -> None:
-    """The step's files, with the same header whoever writes it, and when."""
+    """Write the files of a step. Their headers have no time and no owner, so that equal steps give equal bytes."""
     key = f"{row.session_id}/{row.step_id}".replace(".", "%2E")
-    for component in COMPONENTS:
-        value = getattr(row.data, component.name)
+    for spec in COMPONENTS:
+        value = getattr(row.data, spec.name)
         if value is not None:
-            data = component.encode(value, component.keyword)
-            member = tarfile.TarInfo(f"{key}.{component.filename}")
+            data = spec.encode(value, spec.keyword)
+            member = tarfile.TarInfo(f"{key}.{spec.filename}")
             member.size = len(data)
             tar.addfile(member, BytesIO(data))
-    tar.members.clear()  # type: ignore[attr-defined]  # it would grow with the shard
+    tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps a kilobyte per file of the shard

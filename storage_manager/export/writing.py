@@ -1,4 +1,4 @@
-"""How an export runs: steps are read ahead on the event loop, and written in a thread of its own."""
+"""Run an export: read steps ahead on the event loop, and write them in one thread."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ from storage_manager.errors import StorageManagerError, translating
 from storage_manager.export.rows import Row
 from storage_manager.export.target import Target
 
-__all__ = ["BATCH_BYTES", "Sink", "run"]
+__all__ = ["BATCH_BYTES", "Sink", "write_export"]
 
 Out = TypeVar("Out")
 
@@ -21,22 +21,22 @@ BATCH_BYTES = 4 * 2**20
 
 
 class Sink(Protocol):
-    """Files of an export that are being written; each call is made in the same thread."""
+    """Writes the files of one export. All its methods are called in the same thread."""
 
-    names: "re.Pattern[str]"  # what its files may be called
+    names: "re.Pattern[str]"  # the names that its files can have
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write steps."""
 
     def finish(self) -> Sequence[str]:
-        """Complete all files; their names, in the order in which they are to be published."""
+        """Complete all files. Return their names, in the order in which they are to be published."""
         ...
 
     def close(self) -> None:
-        """Close what is still open, as it will not be used."""
+        """Close all open files."""
 
 
-async def run(
+async def write_export(
     rows: AsyncGenerator[Row, None],
     sink: Sink,
     target: Target,
@@ -44,33 +44,36 @@ async def run(
     batch_bytes: int = BATCH_BYTES,
     progress: Progress | None = None,
 ) -> Sequence[str]:
-    """Write the steps, and publish the files when all are complete; else nothing at the target is changed.
+    """Write the steps, and publish the files when all are complete. If it fails, nothing at the target is changed.
 
     Returns:
         The names of the files.
     """
     with ThreadPoolExecutor(1, "storage_manager_export") as worker:
 
-        async def hop(function: Callable[..., Out], *args: Any) -> Out:
+        async def in_worker(function: Callable[..., Out], *args: Any) -> Out:
             return await run_to_end(asyncio.get_running_loop().run_in_executor(worker, function, *args))
 
         try:
-            done = await _write(rows, lambda batch: hop(_add, sink, batch), batch_bytes, progress)
-            names = await hop(_publish, sink, target)
+            done = await _write_batches(rows, lambda batch: in_worker(_add, sink, batch), batch_bytes, progress)
+            names = await in_worker(_publish, sink, target)
         finally:
-            await hop(_clean, sink, target)
+            await in_worker(_clean, sink, target)
     if progress:
         progress(done, done)
     return names
 
 
-async def _write(
+async def _write_batches(
     rows: AsyncGenerator[Row, None],
     add: Callable[[list[Row]], Any],
     batch_bytes: int,
     progress: Progress | None,
 ) -> int:
-    """Steps are read while others are written: two batches are under way, and a third is being filled."""
+    """Write batches while more steps are read. Return the number of steps.
+
+    At most two batches are being written or wait for that, and a third one is being filled.
+    """
     done = 0
     async with aclosing(_batches(rows, batch_bytes)) as batches, aclosing(map_ahead(add, batches, 2)) as written:
         async for count in written:
@@ -86,7 +89,7 @@ async def _batches(rows: AsyncGenerator[Row, None], batch_bytes: int) -> AsyncGe
     async with aclosing(rows):
         async for row in rows:
             batch.append(row)
-            size += sum(map(_size, row.data))
+            size += sum(map(_approximate_size, row.data))
             if size >= batch_bytes or len(batch) == BATCH_ROWS:
                 yield batch
                 batch, size = [], 0
@@ -94,8 +97,8 @@ async def _batches(rows: AsyncGenerator[Row, None], batch_bytes: int) -> AsyncGe
         yield batch
 
 
-def _size(value: Any) -> int:
-    """About how many bytes a component has."""
+def _approximate_size(value: Any) -> int:
+    """Return the approximate number of bytes of a component."""
     return len(value if isinstance(value, (str, bytes)) else repr(value))
 
 

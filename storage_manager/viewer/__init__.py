@@ -1,4 +1,4 @@
-"""Sessions to look at in a browser (extra `viewer`): live for a place, or one session as one file."""
+"""Show sessions in a browser (extra `viewer`): all sessions live, or one session as one HTML file."""
 
 from storage_manager.viewer.app import create_app, serve
 from storage_manager.viewer.render import render_session

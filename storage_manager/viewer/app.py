@@ -1,54 +1,55 @@
-"""Every session of a place, live in a browser.
+"""The live viewer: an aiohttp application that shows every session of a storage root.
 
 ==========================================  ===========================================================
 route                                       answer
 ==========================================  ===========================================================
-/                                           the list: `q` to search, `after` a cursor, `last` the end
-/api/sessions/<session>                     steps, size in bytes, time of the last activity, as JSON
-/sessions/<session>[/<step>]                the session, which loads what is looked at
-/sessions/<session>/<step>/<component>      html, screenshot, action, metadata: the bytes as stored
-/sessions/<session>/<step>/changes          the HTML against the step before (or `since`), as JSON
+/                                           the list: `q` searches, `after` is a cursor, `last` is the end
+/api/sessions/<session>                     number of steps, size in bytes, time of the last write, as JSON
+/sessions/<session>[/<step>]                the page of a session, which loads what the user looks at
+/sessions/<session>/<step>/<component>      html, screenshot, action, metadata: the stored bytes
+/sessions/<session>/<step>/changes          the HTML compared with the previous step (or `since`), as JSON
 /static/viewer.js, /static/viewer.css       the front end
 ==========================================  ===========================================================
 """
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from storage_manager.errors import StorageManagerError
 from storage_manager.inventory import summarize
-from storage_manager.layout import ALL_COMPONENTS, check_id, formats
+from storage_manager.layout import ALL_COMPONENTS, Component, check_id, formats
 from storage_manager.storage import StorageManager
-from storage_manager.viewer.components import read
-from storage_manager.viewer.guard import STORED_POLICY, add_headers, checking_host, explaining
+from storage_manager.viewer.changes import compare_steps
+from storage_manager.viewer.guard import STORED_POLICY, add_headers, explain_errors, host_checker
 from storage_manager.viewer.sessions import Listing
-from storage_manager.viewer.step_changes import changes_between, step_before
-from storage_manager.viewer.templating import asset, page
+from storage_manager.viewer.templating import asset, render_page
 
 __all__ = ["create_app", "serve"]
 
 _STORAGE = web.AppKey("storage", StorageManager)
 _LISTING = web.AppKey("listing", Listing)
-_COMPARING = web.AppKey("comparing", asyncio.Lock)  # one comparison at a time: each may take 100 MB
+_COMPARING = web.AppKey("comparing", asyncio.Lock)  # one comparison at a time, because it can take 100 MB
 _TYPES = {"viewer.js": "text/javascript", "viewer.css": "text/css"}
 
 
 def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.Application:
-    """The viewer as an application of aiohttp: every session of a place; loads a component when it is looked at.
+    """Return the viewer as an aiohttp application. It shows every session, and loads a component when it is needed.
 
-    Stored pages are shown in a sandbox in which nothing runs or loads. There is no login: whoever reaches the port
-    sees the sessions, so bind it to 127.0.0.1, as `serve` does. Nothing is written.
+    Stored pages are shown in a sandbox, in which no script runs and nothing is loaded. There is no login: everyone who
+    can reach the port sees the sessions, so bind it to 127.0.0.1, as `serve` does. Nothing is written.
 
     Parameters:
-        hosts: names in the Host header that are answered beside localhost, 127.0.0.1 and [::1].
+        hosts: names that are accepted in the Host header, besides localhost, 127.0.0.1 and [::1].
 
     Raises:
         StorageManagerError: jinja2 is not installed.
     """
-    page("error", title="", reason="")  # says at once that jinja2 is missing
-    app = web.Application(middlewares=[explaining, checking_host(hosts)])
+    render_page("error", title="", reason="")  # raises now, not at the first request, if jinja2 is missing
+    app = web.Application(middlewares=[explain_errors, host_checker(hosts)])
     app[_STORAGE] = storage
     app[_LISTING] = Listing(storage)
     app[_COMPARING] = asyncio.Lock()
@@ -70,16 +71,16 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
 async def serve(
     storage: StorageManager, host: str = "127.0.0.1", port: int = 0, *, hosts: Iterable[str] = ()
 ) -> AsyncIterator[str]:
-    """Serve the viewer for the time of an `async with` block, which is given its URL.
+    """Serve the viewer until the `async with` block ends. The block gets the URL of the viewer.
 
     Parameters:
-        host: the address that is bound; another than 127.0.0.1 shows the sessions to others.
-        port: 0: one that is free.
-        hosts: as for create_app; `host` is one of them.
+        host: the address to bind. Any address but 127.0.0.1 lets other machines see the sessions.
+        port: the port to bind; 0: any free port.
+        hosts: as for create_app. `host` is accepted, too.
 
     Raises:
         StorageManagerError: jinja2 is not installed.
-        OSError: the port is in use, or the address not this machine's.
+        OSError: the port is in use, or the address does not belong to this machine.
     """
     name = f"[{host}]" if ":" in host else host
     runner = web.AppRunner(create_app(storage, hosts=[name, *hosts]), access_log=None)
@@ -104,7 +105,7 @@ async def _list(request: web.Request) -> web.Response:
     if after:
         check_id(after, "after")
     found = await (listing.last(query) if "last" in request.query else listing.page(query, after))
-    return _html(page("list", query=query, found=found, place=request.app[_STORAGE].url_for()))
+    return _html(render_page("list", query=query, found=found, root=request.app[_STORAGE].url_for()))
 
 
 async def _session(request: web.Request) -> web.Response:
@@ -114,7 +115,8 @@ async def _session(request: web.Request) -> web.Response:
         raise web.HTTPNotFound(text=f"There is no session {session_id}.")
     if step_id is not None and check_id(step_id, "step_id") not in steps:
         raise web.HTTPNotFound(text=f"The session {session_id} has no step {step_id}.")
-    return _html(page("session", session_id=session_id, data={"session": session_id, "steps": steps, "live": True}))
+    data = {"session": session_id, "steps": steps, "live": True}
+    return _html(render_page("session", session_id=session_id, data=data))
 
 
 async def _summary(request: web.Request) -> web.Response:
@@ -124,19 +126,42 @@ async def _summary(request: web.Request) -> web.Response:
 
 
 async def _component(request: web.Request) -> web.Response:
-    [row] = formats([request.match_info["component"]])  # type: ignore[list-item]
-    data = await read(request.app[_STORAGE], request.match_info["session"], request.match_info["step"], row.name)
+    [spec] = formats([request.match_info["component"]])  # type: ignore[list-item]
+    session_id, step_id = request.match_info["session"], request.match_info["step"]
+    data = await _read_component(request.app[_STORAGE], session_id, step_id, spec.name)
     if data is None:
-        raise web.HTTPNotFound(text=f"This step has no {'HTML' if row.name == 'html' else row.name}.")
-    headers = {"Content-Type": row.content_type(data), "Content-Security-Policy": STORED_POLICY}
+        raise web.HTTPNotFound(text=f"This step has no {'HTML' if spec.name == 'html' else spec.name}.")
+    headers = {"Content-Type": spec.content_type(data), "Content-Security-Policy": STORED_POLICY}
     return web.Response(body=data, headers=headers)
 
 
 async def _changes(request: web.Request) -> web.Response:
     storage, session_id, step_id = request.app[_STORAGE], request.match_info["session"], request.match_info["step"]
-    since = request.query.get("since") or await step_before(storage, session_id, step_id)
+    since = request.query.get("since") or await _previous_step(storage, session_id, step_id)
     async with request.app[_COMPARING]:
-        return web.json_response(await changes_between(storage, session_id, since, step_id))
+        after = await _read_component(storage, session_id, step_id, "html")
+        before = await _read_component(storage, session_id, since, "html") if since else None
+        return web.json_response(await asyncio.to_thread(compare_steps, since, before, after))
+
+
+async def _read_component(storage: StorageManager, session_id: str, step_id: str, component: Component) -> bytes | None:
+    """Return the stored bytes, without decoding them; None if the step has no such component.
+
+    Raises:
+        InvalidIdError: refused before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: the component cannot be read.
+    """
+    answer = (await storage.read_step(session_id, step_id, components=[component]))[component]
+    if isinstance(answer, StorageManagerError):
+        raise answer
+    return answer
+
+
+async def _previous_step(storage: StorageManager, session_id: str, step_id: str) -> str | None:
+    """Return the id of the step before this one; None for the first step."""
+    steps = await storage.list_steps_for_session(session_id)
+    position = bisect_left(steps, step_id)
+    return steps[position - 1] if position else None
 
 
 async def _static(request: web.Request) -> web.Response:

@@ -1,8 +1,9 @@
-"""What changed in the HTML between two steps, line by line, in bounded time and size.
+"""Compare the HTML of two steps line by line, in bounded time and with a result of bounded size.
 
-A line is a tag with the text after it. What both begin and end with is set aside; what is left is cut at the lines
-that each side has once, in the same order in both ("patience diff", Bram Cohen), which takes n log n; the short pieces
-between are compared by difflib, as long as the budget lasts, and a long piece is replaced as a whole.
+A line is a tag and the text after it. First, the lines that both pages begin with and end with are set aside. The rest
+is divided at the lines that occur exactly once in both pages, in the same order ("patience diff", Bram Cohen), which
+takes n log n. difflib compares the short pieces between them, until a budget is used up. A long piece counts as
+replaced.
 """
 
 import re
@@ -13,21 +14,21 @@ from difflib import SequenceMatcher
 from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
-__all__ = ["MAX_CHARACTERS", "Change", "compare"]
+__all__ = ["MAX_CHARACTERS", "Change", "compare", "compare_steps"]
 
-MAX_CHARACTERS = 8_000_000  # of each side
-MAX_LINES = 100_000  # of each side: two seconds and 100 MB at worst; a page of 400 kB has 10,000
-MAX_ROWS = 1500  # that are shown
-MAX_WIDTH = 1000  # characters of a line that are shown
-CONTEXT = 2
-PIECE_COST = 1_000_000  # lines before, times lines after, times the fewer of them: what difflib takes at worst
-TOTAL_COST = 10_000_000  # half a second
+MAX_CHARACTERS = 8_000_000  # per page
+MAX_LINES = 100_000  # per page: two seconds and 100 MB at most; a page of 400 kB has 10,000 lines
+MAX_ROWS = 1500  # rows in the result
+MAX_WIDTH = 1000  # characters of a line in the result
+CONTEXT = 2  # equal lines around a change
+PIECE_COST = 1_000_000  # lines before * lines after * the smaller of both: difflib's cost in the worst case
+TOTAL_COST = 10_000_000  # takes half a second
 
 _LINE = re.compile(r"<?[^<\n]+|<")
 
 
 class Change(NamedTuple):
-    """Lines [a, b) of the one side become lines [c, d) of the other."""
+    """Lines [a, b) of the old page become lines [c, d) of the new page."""
 
     a: int
     b: int
@@ -35,12 +36,32 @@ class Change(NamedTuple):
     d: int
 
 
-def compare(before: str, after: str) -> dict[str, Any]:
-    """The changes, as the browser is told them.
+def compare_steps(since: str | None, before: bytes | None, after: bytes | None) -> dict[str, Any]:
+    """Compare the HTML of a step with that of an earlier step; return the JSON that the front end expects.
+
+    Parameters:
+        since: the id of the earlier step; None if there is none.
+        before, after: the stored HTML of both steps; None for a step without HTML.
 
     Returns:
-        added, removed: how many lines; rows: `[sign, text]` with the sign "+", "-", " " for context or "@" for how
-        many equal lines are left out; cut: how many rows are not shown. Or `reason`, where they are not compared.
+        The result of `compare`, and `since`.
+    """
+    if since is None:
+        return {"since": None, "reason": "This is the first step, so there is nothing to compare it with."}
+    if after is None:
+        return {"since": since, "reason": "This step has no HTML."}
+    if before is None:
+        return {"since": since, "reason": f"The step before, {since}, has no HTML."}
+    return {"since": since, **compare(before.decode(errors="replace"), after.decode(errors="replace"))}
+
+
+def compare(before: str, after: str) -> dict[str, Any]:
+    """Compare two pages; return the JSON that the front end expects.
+
+    Returns:
+        added, removed: numbers of lines; rows: `[sign, text]` with the sign "+", "-", " " for context, or "@" for
+        equal lines that are left out, with their number as text; cut: how many more rows there are. If the pages
+        are too large to compare: `reason` alone.
     """
     if max(len(before), len(after)) > MAX_CHARACTERS:
         return {"reason": f"The HTML is too large to be compared: more than {MAX_CHARACTERS:,} characters."}
@@ -62,7 +83,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _common(old: list[str], new: list[str]) -> int:
-    """How many lines both begin with."""
+    """Return the number of equal lines at the beginning."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False)))
 
 
@@ -89,37 +110,38 @@ def _by_difflib(old: list[str], new: list[str], piece: Change) -> Iterator[Chang
 
 
 def _anchors(old: list[str], new: list[str], offset: int) -> list[tuple[int, int]]:
-    """Where lines are that each side has once, as many as keep their order (longest increasing subsequence)."""
+    """Return the positions of lines that occur once in both pages: as many as have the same order in both."""
     counts = (Counter(old), Counter(new))
-    places = {line: place for place, line in enumerate(new)}
-    pairs = [(a, places[line]) for a, line in enumerate(old) if counts[0][line] == counts[1][line] == 1]
-    ends: list[int] = []  # the smallest place at which a sequence of each length ends
-    last: list[int] = []  # the number of the pair that ends it
-    back: list[int] = []
-    for number, (_, place) in enumerate(pairs):
-        length = bisect_left(ends, place)
+    positions = {line: position for position, line in enumerate(new)}
+    pairs = [(a, positions[line]) for a, line in enumerate(old) if counts[0][line] == counts[1][line] == 1]
+    return [(a + offset, c + offset) for a, c in _longest_increasing(pairs)]
+
+
+def _longest_increasing(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the longest subsequence of the pairs in which the second numbers increase."""
+    ends: list[int] = []  # for each length, the smallest number that ends a sequence of that length
+    last: list[int] = []  # for each length, the index of the pair that ends it
+    back: list[int] = []  # for each pair, the index of the pair before it in its sequence; -1 if there is none
+    for index, (_, value) in enumerate(pairs):
+        length = bisect_left(ends, value)
         back.append(last[length - 1] if length else -1)
-        if length == len(ends):
-            ends.append(place)
-            last.append(number)
-        else:
-            ends[length], last[length] = place, number
-    chain: list[tuple[int, int]] = []
-    number = last[-1] if last else -1
-    while number >= 0:
-        chain.append((pairs[number][0] + offset, pairs[number][1] + offset))
-        number = back[number]
+        ends[length : length + 1], last[length : length + 1] = [value], [index]
+    chain = []
+    index = last[-1] if last else -1
+    while index >= 0:
+        chain.append(pairs[index])
+        index = back[index]
     return chain[::-1]
 
 
 def _rows(old: list[str], new: list[str], changes: list[Change]) -> tuple[list[list[str]], int]:
-    """What is shown, and how many more rows there were."""
+    """Return the first rows, and the number of the others."""
     every = _all_rows(old, new, changes)
     return list(islice(every, MAX_ROWS)), sum(1 for _ in every)
 
 
 def _all_rows(old: list[str], new: list[str], changes: list[Change]) -> Iterator[list[str]]:
-    """Changed lines, each with a little context; equal lines between them are counted."""
+    """Yield the changed lines with a little context, and the number of equal lines between them."""
     done = 0
     for change, following in zip(changes, [*changes, None][1:], strict=True):
         first = max(done, change.a - CONTEXT)

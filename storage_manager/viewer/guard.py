@@ -1,7 +1,8 @@
-"""What stands between the viewer and other web pages in the same browser: the Host header, and headers of answers.
+"""Protect the viewer from other web pages in the same browser: check the Host header, and add security headers.
 
-A page of another site can send requests to 127.0.0.1. It cannot read the answers, as none of them allows it (CORS),
-unless its own name has come to mean 127.0.0.1 (DNS rebinding): then the request's Host is that name, and refused.
+A page of another site can send requests to 127.0.0.1. It cannot read the answers, because no answer allows it (CORS).
+There is one exception: the site's own name can be made to resolve to 127.0.0.1 (DNS rebinding). Then the Host header of
+the request has that name, so the request is refused.
 """
 
 import re
@@ -11,22 +12,23 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from storage_manager.errors import InvalidDataError, InvalidIdError, StorageManagerError
-from storage_manager.viewer.templating import page
+from storage_manager.viewer.templating import render_page
 
-__all__ = ["LOCAL_HOSTS", "OWN_POLICY", "STORED_POLICY", "add_headers", "checking_host", "explaining"]
+__all__ = ["LOCAL_HOSTS", "OWN_POLICY", "STORED_POLICY", "add_headers", "explain_errors", "host_checker"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::[0-9]{1,5})?")
 
-# The stored page is a srcdoc of ours, and is governed by this policy too: it needs inline styles, and data: URLs for
-# images and fonts. No scripts but our file, no frame that leaves its srcdoc, no address but this server's for data.
+# The policy of the viewer's pages. A stored page is a srcdoc of such a page, so this policy applies to it, too: it
+# needs inline styles, and data: URLs for images and fonts. Allowed are no script but viewer.js, no frame but a srcdoc,
+# and data from no address but this server's.
 OWN_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src blob: data:; font-src data:; "
     "connect-src 'self'; frame-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-# What is stored, opened by itself: an origin of its own, in which nothing runs or loads.
+# The policy of a stored component that is opened by itself: it has an origin of its own, runs and loads nothing.
 STORED_POLICY = (
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -39,41 +41,44 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # no Content-Security-Policy is about connections on which nothing is asked yet (preconnect); chromium knows this
+    # No Content-Security-Policy forbids a connection without a request (preconnect). Chromium knows this header.
     "Connection-Allowlist": "(response-origin)",
-    # pages of people who were logged in: no copy stays in the browser's cache, and what is shown is what is stored
+    # Stored pages can show private data: the browser keeps no copy in its cache. Also, a page shows the present data.
     "Cache-Control": "no-store",
 }
 
 
 async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Every answer has them, also an error; a handler may have set its own."""
+    """Add the security headers to every answer, also to errors. Keep headers that a handler has set."""
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
 
 
-def checking_host(more: Iterable[str]) -> Middleware:
-    """Requests for other hosts than this machine's own names, and `more`, are refused; any port will do."""
-    allowed = LOCAL_HOSTS | {name.lower() for name in more}
+def host_checker(hosts: Iterable[str]) -> Middleware:
+    """Return a middleware that refuses requests unless they are for this machine's names or `hosts`, at any port."""
+    allowed = LOCAL_HOSTS | {name.lower() for name in hosts}
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         host = _HOST.fullmatch(request.headers.get("Host", "").lower())
         if host is None or host[1] not in allowed:
-            raise web.HTTPForbidden(text="This server does not answer to that host name.")
+            raise web.HTTPForbidden(text="This server does not accept requests for that host name.")
         return await handler(request)
 
     return check
 
 
+_TITLES = {404: "Not found", 502: "The storage cannot be read"}
+
+
 @web.middleware
-async def explaining(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors as a page for a person, as text for the viewer's own script: the reason, and no traceback."""
+async def explain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn errors into a page for people, or into text for viewer.js: with the reason, without a traceback."""
     try:
         return await handler(request)
     except web.HTTPError as error:
         status, reason = error.status, error.text or ""
-        if reason == f"{status}: {error.reason}":  # the router's own
+        if reason == f"{status}: {error.reason}":  # aiohttp's own text
             reason = "There is no such page." if status == 404 else error.reason
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     except StorageManagerError as error:
@@ -81,8 +86,5 @@ async def explaining(request: web.Request, handler: Handler) -> web.StreamRespon
         headers = {}
     if "text/html" not in request.headers.get("Accept", ""):
         return web.Response(status=status, text=reason, headers=headers)
-    text = page("error", title=_TITLES.get(status, "This cannot be shown"), reason=reason)
+    text = render_page("error", title=_TITLES.get(status, "This page cannot be shown"), reason=reason)
     return web.Response(status=status, text=text, content_type="text/html", headers=headers)
-
-
-_TITLES = {404: "Not here", 502: "The storage cannot be read"}

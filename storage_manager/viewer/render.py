@@ -1,4 +1,4 @@
-"""A session as one HTML file, which opens from disk and asks nobody for anything."""
+"""Write a session as one HTML file, which is opened from disk and makes no request."""
 
 import asyncio
 import base64
@@ -6,54 +6,56 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
-from storage_manager.layout import COMPONENTS, ComponentSpec, formats
+from storage_manager.layout import COMPONENTS, Component, ComponentSpec
 from storage_manager.storage import StorageManager
-from storage_manager.viewer.components import read
-from storage_manager.viewer.step_changes import changes_of
-from storage_manager.viewer.templating import asset, page
+from storage_manager.viewer.changes import compare_steps
+from storage_manager.viewer.templating import asset, render_page
 
 __all__ = ["render_session"]
 
-CONCURRENCY = 4  # steps that are in memory
+CONCURRENCY = 4  # steps in memory
 
-[_HTML] = formats(["html"])
+_Answer = bytes | StorageManagerError | None
 
-# For the file as a whole, and with it for the stored pages, which are srcdocs in it; as guard.OWN_POLICY.
+# The policy of the file, and so of the stored pages, which are srcdocs in it. Compare guard.OWN_POLICY.
 _POLICY = (
     "default-src 'none'; script-src '{script}'; style-src 'unsafe-inline'; img-src blob: data:; font-src data:; "
     "frame-src 'none'; base-uri 'none'; form-action 'none'"
 )
-# No text in JSON can end its element, or begin a comment in which the end is not seen.
+# With these escapes, no text in the JSON can end its script element, or begin a comment that hides the end.
 _ESCAPES = [(char, f"\\u{ord(char):04x}") for char in "<>&\u2028\u2029"]
 
 
 async def render_session(storage: StorageManager, session_id: str, path: str | os.PathLike[str]) -> str:
-    """Write one HTML file that replays a session from disk, offline; returns its absolute path.
+    """Write one HTML file that replays a session from disk, offline. Return its absolute path.
 
-    It appears, and replaces a file of that name, when it is complete; a failure or a cancellation leaves what was
-    there. Stored pages are shown in a sandbox in which nothing runs or loads. A component that is there and cannot be
-    read is shown as such. Memory is bounded by a few steps; the file has all components, screenshots 4/3 as large.
+    The file appears when it is complete, and then replaces a file of the same name; a failure or a cancellation leaves
+    that file unchanged. Stored pages are shown in a sandbox, in which no script runs and nothing is loaded. If a
+    component cannot be read, the file shows the error instead. Memory is bounded by a few steps. The file contains all
+    components; a screenshot takes 4/3 of its size.
 
     Parameters:
-        path: of the file, in a directory that exists.
+        path: the file to write. Its directory must exist.
 
     Raises:
-        InvalidIdError, InvalidDataError: refused before anything is written: no id, no such session, no path.
-        S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: the session cannot be listed, or the
-            file not be written; jinja2 is not installed.
+        InvalidIdError, InvalidDataError: refused before anything is written: the id or the path cannot be used, or
+            there is no such session.
+        S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: the session cannot be listed, no
+            component of a step can be read, the file cannot be written, or jinja2 is not installed.
     """
     with translating("view", storage.url_for()):
         target = await asyncio.to_thread(_target, path)
         steps = await storage.list_steps_for_session(session_id)
         if not steps:
-            raise InvalidDataError(f"there is no session {session_id} at {storage.url_for()}", operation="view")
+            why = f"there is no session {session_id} at {storage.url_for()}"
+            raise InvalidDataError(f"cannot view: {why}", operation="view")
         before, after = _shell(session_id, steps)
     with translating("view", str(target)):
         await _write(target, before, _blocks(storage, session_id, steps), after)
@@ -65,17 +67,17 @@ def _target(path: str | os.PathLike[str]) -> Path:
         raise InvalidDataError("cannot view: path must name a file", operation="view")
     target = Path(os.path.abspath(os.fsdecode(path)))
     if os.path.isdir(target):
-        raise InvalidDataError(f"cannot view: {target} is a directory: name a file in it", operation="view")
+        raise InvalidDataError(f"cannot view: {target} is a directory; name a file in it", operation="view")
     if not os.path.isdir(target.parent):
-        raise InvalidDataError(f"cannot view: there is no directory {target.parent}", operation="view")
+        raise InvalidDataError(f"cannot view: the directory {target.parent} does not exist", operation="view")
     return target
 
 
 def _shell(session_id: str, steps: Sequence[str]) -> tuple[str, str]:
-    """The page before and after the blocks with what is stored."""
+    """Return the parts of the page before and after the blocks of stored data."""
     script = asset("viewer.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    text = page(
+    text = render_page(
         "file",
         session_id=session_id,
         data={"session": session_id, "steps": steps, "live": False},
@@ -87,57 +89,54 @@ def _shell(session_id: str, steps: Sequence[str]) -> tuple[str, str]:
     return before, after
 
 
-class _Read(NamedTuple):
-    """One step: for each component its bytes, None, or why it cannot be read."""
+class _Step(NamedTuple):
+    """One step, with its components as `read_step` returns them."""
 
     number: int
-    values: dict[ComponentSpec, bytes | str | None]
+    answers: Mapping[Component, _Answer]
 
 
 async def _blocks(storage: StorageManager, session_id: str, steps: Sequence[str]) -> AsyncGenerator[list[str], None]:
-    """What is stored, step by step, as elements of the page."""
+    """Yield the stored data of each step as elements of the page. The backend stays open until the last step."""
 
-    async def load(number: int) -> _Read:
-        return _Read(number, await _values(storage, session_id, steps[number]))
+    async def read(number: int) -> _Step:
+        return _Step(number, await _read_step(storage, session_id, steps[number]))
 
-    html: bytes | str | None = None
-    async with aclosing(map_ahead(load, range(len(steps)), CONCURRENCY)) as reads:
-        async for step in reads:
-            earlier, html = html, step.values[_HTML]
-            since = steps[step.number - 1] if step.number else None
-            yield await asyncio.to_thread(list, _elements(step, steps, since, earlier))
+    html: _Answer = None
+    async with storage.backend(), aclosing(map_ahead(read, range(len(steps)), CONCURRENCY)) as read_ahead:
+        async for step in read_ahead:
+            earlier, html = html, step.answers["html"]
+            yield await asyncio.to_thread(list, _elements(step, steps, earlier))
 
 
-async def _values(storage: StorageManager, session_id: str, step_id: str) -> dict[ComponentSpec, bytes | str | None]:
-    values: dict[ComponentSpec, bytes | str | None] = {}
-    failed: list[StorageManagerError] = []
-    for row in COMPONENTS:
-        try:
-            values[row] = await read(storage, session_id, step_id, row.name)
-        except StorageManagerError as error:
-            values[row] = str(error)
-            failed.append(error)
-    if len(failed) == len(COMPONENTS):  # it is the place that fails
+async def _read_step(storage: StorageManager, session_id: str, step_id: str) -> Mapping[Component, _Answer]:
+    """Read the components of a step together. Raise if reading fails for all, because then the storage fails."""
+    answers = await storage.read_step(session_id, step_id)
+    failed = [answer for answer in answers.values() if isinstance(answer, StorageManagerError)]
+    if len(failed) == len(answers):
         raise failed[0]
-    return values
+    return answers
 
 
-def _elements(step: _Read, steps: Sequence[str], since: str | None, earlier: bytes | str | None) -> Iterator[str]:
-    for row, value in step.values.items():
-        if value is not None:
-            yield _element(step.number, steps[step.number], row.name, **_content(row, value))
-    html = step.values[_HTML]
-    changes = changes_of(since, *(value if isinstance(value, bytes) else None for value in (earlier, html)))
-    yield _element(step.number, steps[step.number], "changes", _json(changes))
+def _elements(step: _Step, steps: Sequence[str], earlier: _Answer) -> Iterator[str]:
+    """Yield the elements of a step, and the comparison with `earlier`, the HTML of the step before."""
+    step_id = steps[step.number]
+    for spec in COMPONENTS:
+        answer = step.answers[spec.name]
+        if answer is not None:
+            yield _element(step.number, step_id, spec.name, **_content(spec, answer))
+    since = steps[step.number - 1] if step.number else None
+    pages = [answer if isinstance(answer, bytes) else None for answer in (earlier, step.answers["html"])]
+    yield _element(step.number, step_id, "changes", _json(compare_steps(since, *pages)))
 
 
-def _content(row: ComponentSpec, value: bytes | str) -> dict[str, str]:
-    if isinstance(value, str):
-        return {"text": _json(value), "kind": "error"}
-    kind = row.content_type(value)
+def _content(spec: ComponentSpec, answer: bytes | StorageManagerError) -> dict[str, str]:
+    if isinstance(answer, StorageManagerError):
+        return {"text": _json(str(answer)), "kind": "error"}
+    kind = spec.content_type(answer)
     if kind.startswith("image/"):
-        return {"text": base64.b64encode(value).decode(), "kind": kind}
-    return {"text": _json(value.decode(errors="replace")), "kind": "text"}
+        return {"text": base64.b64encode(answer).decode(), "kind": kind}
+    return {"text": _json(answer.decode(errors="replace")), "kind": "text"}
 
 
 def _json(value: Any) -> str:
@@ -148,13 +147,13 @@ def _json(value: Any) -> str:
 
 
 def _element(number: int, step_id: str, component: str, text: str, kind: str = "json") -> str:
-    """Data, which no browser runs; ids of steps have no character that HTML gives a meaning."""
+    """Return a script element that holds data, so browsers do not run it. Step ids need no escaping in HTML."""
     names = f'id="c-{number}-{component}" data-step="{step_id}" data-component="{component}" data-kind="{kind}"'
     return f'<script type="application/json" {names}>{text}</script>\n'
 
 
 class _File:
-    """A hidden file beside the target, which gets its name in the end; for one thread at a time."""
+    """A hidden file beside the target, which is renamed to the target at the end. One thread uses it at a time."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
@@ -179,14 +178,14 @@ class _File:
             self._file.close()
 
     def remove(self) -> None:
-        """Where it was not published; a disk that is full may refuse to close it, which is reported already."""
-        with suppress(OSError):
+        """Remove the file if it was not published."""
+        with suppress(OSError):  # closing fails if the disk is full, but then that error was raised before
             self.close()
         self._path.unlink(missing_ok=True)
 
 
 async def _write(target: Path, before: str, blocks: AsyncGenerator[list[str], None], after: str) -> None:
-    """All of it, in threads, each of which is awaited: a cancellation leaves nothing behind."""
+    """Write the file in threads. Await each thread to its end, so that a cancellation leaves no file behind."""
     file = _File(target)
     try:
         await run_to_end(asyncio.to_thread(file.create, before))

@@ -1,4 +1,4 @@
-"""The sessions of a place, a hundred at a time, and searched; read no further than a page needs."""
+"""List and search the sessions, a hundred per page. Read the storage only as far as a page needs."""
 
 import asyncio
 import time
@@ -14,22 +14,22 @@ from storage_manager.storage import StorageManager
 __all__ = ["PAGE", "Listing", "Page"]
 
 PAGE = 100
-SEARCH_SECONDS = 5.0  # then what was found so far is shown, with a link that goes on from there
-KEPT_TIMES = 20  # a listing serves for so many times as long as it took to read: a twentieth of the time goes into it
-KEPT_SECONDS = 60.0
-_CHUNK = 1000  # names between two turns of the event loop
+SEARCH_SECONDS = 5.0  # then the sessions found so far are shown, with a link that continues the search
+KEPT_TIMES = 20  # keep a listing 20 times as long as it took to read, so listing takes a twentieth of the time
+KEPT_SECONDS = 60.0  # at most
+_CHUNK = 1000  # names per turn of the event loop
 
 
 class Page(NamedTuple):
-    """Some of the sessions that match.
+    """One page of the sessions that match a search.
 
     Attributes:
-        sessions: their ids.
-        start: how many match before the first of them.
-        total: how many match in all; None as long as that is not known.
-        before: the cursor of the page before; None on the first.
-        next: the cursor of the page after; None on the last.
-        is_partial: the search took too long, and goes on at `next`.
+        sessions: the ids of the sessions.
+        start: the number of matches before the first of them.
+        total: the number of all matches; None if it is not known yet.
+        before: the cursor of the previous page; None on the first page.
+        next: the cursor of the next page; None on the last page.
+        is_partial: the search took too long; it continues at `next`.
     """
 
     sessions: list[str]
@@ -41,10 +41,9 @@ class Page(NamedTuple):
 
 
 class Listing:
-    """The ids of a place in order, read as far as they are needed and kept for a short time: 10 MB for 100,000.
+    """The session ids in order, read as far as needed and kept for a short time. 100,000 ids take 10 MB.
 
-    S3 is asked once for a thousand of them: pages one after the other, and a search that is being typed, would ask
-    again and again.
+    Without it every page and every letter of a search would ask the storage again. S3 lists a thousand per request.
     """
 
     def __init__(self, storage: StorageManager) -> None:
@@ -52,13 +51,14 @@ class Listing:
         self._names: _Names | None = None
 
     async def page(self, query: str = "", after: str = "") -> Page:
-        """A hundred sessions whose ids have `query` in them, in upper or lower case.
+        """Return up to a hundred sessions whose ids contain `query`, in upper or lower case.
 
         Parameters:
-            after: the cursor: what comes after this id; "" for the first page.
+            query: the text to search for; "" for all sessions.
+            after: the cursor: the page begins with the first id after this one; "" for the first page.
 
         Raises:
-            S3OperationError, S3ConfigError, LocalStorageError: the place cannot be listed.
+            S3OperationError, S3ConfigError, LocalStorageError: the sessions cannot be listed.
         """
         names, found, until = self._current(), list[str](), time.monotonic() + SEARCH_SECONDS
         start, earlier = 0, deque[str](maxlen=PAGE + 1)
@@ -76,7 +76,7 @@ class Listing:
         return Page(found, start, start + len(found), _before(start, earlier), None)
 
     async def last(self, query: str = "") -> Page:
-        """The last of these pages. For a place of 100,000 on S3 it takes a hundred requests.
+        """Return the last page. For 100,000 sessions on S3 this takes a hundred requests.
 
         Raises:
             As page.
@@ -93,7 +93,7 @@ class Listing:
         return Page(found, total - size, total, _before(total - size, earlier), None)
 
     async def close(self) -> None:
-        """End what is being read."""
+        """Stop reading."""
         if self._names:
             await self._names.close()
 
@@ -109,18 +109,18 @@ def _matches(names: list[str], query: str) -> list[str]:
 
 
 def _before(start: int, earlier: "deque[str]") -> str | None:
-    """The cursor of the page that ends where this one starts."""
+    """Return the cursor of the previous page, from the matches before this page."""
     if not start:
         return None
     return earlier[0] if len(earlier) > PAGE else ""
 
 
 class _Names:
-    """One listing, as far as it has been read."""
+    """One listing of the sessions, as far as it has been read."""
 
     def __init__(self, storage: StorageManager) -> None:
         self._names: list[str] = []
-        self._source: AsyncGenerator[str, None] | None = storage.iter_sessions()  # type: ignore[assignment]
+        self._source: AsyncGenerator[str, None] | None = storage.iter_sessions()
         self._lock = asyncio.Lock()
         self._begun = time.monotonic()
         self._spent = 0.0
@@ -128,31 +128,34 @@ class _Names:
 
     @property
     def is_stale(self) -> bool:
-        """True where it has served long enough, and is not being read just now."""
+        """True if the listing is too old to use, and no request is reading it now."""
         age = time.monotonic() - self._begun
         return age > min(self._spent * KEPT_TIMES, KEPT_SECONDS) and not self._lock.locked()
 
     def count(self, query: str) -> int | None:
-        """How many match; None before all is read."""
+        """Return the number of matches; None if not all names have been read yet."""
         return None if self._source else len(_matches(self._names, query))
 
     async def chunks(self) -> AsyncGenerator[list[str], None]:
-        """All names, up to a thousand at a time."""
-        place = 0
-        while chunk := self._names[place : place + _CHUNK] or await self._more(place):
+        """Yield all names, up to a thousand at a time."""
+        start = 0
+        while chunk := self._names[start : start + _CHUNK] or await self._more(start):
             yield chunk
-            place += len(chunk)
+            start += len(chunk)
             await asyncio.sleep(0)
 
-    async def _more(self, place: int) -> list[str]:
+    async def _more(self, start: int) -> list[str]:
+        """Return the chunk that begins at `start`; [] if there are no more names."""
         async with self._lock:
             if isinstance(self._failure, Exception):
                 raise self._failure
             if self._failure:
-                raise StorageManagerError("the sessions are not listed: try again", operation="list")
-            if self._source and place == len(self._names):  # else another request has read on
+                raise StorageManagerError(
+                    "cannot list the sessions: another request was cancelled; try again", operation="list"
+                )
+            if self._source and start == len(self._names):  # otherwise another request has read this chunk meanwhile
                 await self._read(self._source)
-            return self._names[place : place + _CHUNK]
+            return self._names[start : start + _CHUNK]
 
     async def _read(self, source: AsyncGenerator[str, None]) -> None:
         started, whole = time.monotonic(), len(self._names) + _CHUNK
@@ -164,7 +167,7 @@ class _Names:
             else:
                 self._source = None
         except BaseException as error:
-            self._begun, self._failure = -KEPT_SECONDS, error  # nobody is to go on with half of it
+            self._begun, self._failure = -KEPT_SECONDS, error  # no other request may use half of a listing
             raise
         self._spent += time.monotonic() - started
 

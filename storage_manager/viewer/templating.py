@@ -1,4 +1,4 @@
-"""The viewer's own pages, from the templates beside this file: every value in them is escaped."""
+"""Render the viewer's own pages from the templates beside this file. Every value in them is escaped."""
 
 from functools import cache
 from importlib.resources import files
@@ -6,15 +6,15 @@ from typing import Any
 
 from storage_manager.errors import needing
 
-__all__ = ["asset", "page"]
+__all__ = ["asset", "render_page"]
 
 
 @cache
 def _environment() -> Any:
-    """Jinja with escaping, which only the viewer needs.
+    """Return a jinja2 environment that escapes every value. Only the viewer needs jinja2.
 
     Raises:
-        StorageManagerError: it is not installed.
+        StorageManagerError: jinja2 is not installed.
     """
     with needing("jinja2", "viewer", "view"):
         import jinja2
@@ -27,8 +27,8 @@ def _environment() -> Any:
     )
 
 
-def page(name: str, **values: Any) -> str:
-    """A page; `name` is its template's without `.html.j2`.
+def render_page(name: str, **values: Any) -> str:
+    """Render a page. `name` is the name of its template without `.html.j2`.
 
     Raises:
         StorageManagerError: jinja2 is not installed.
@@ -38,5 +38,5 @@ def page(name: str, **values: Any) -> str:
 
 @cache
 def asset(name: str) -> str:
-    """A file of `static`, as text."""
+    """Return a file of the directory `static` as text."""
     return files("storage_manager.viewer").joinpath("static", name).read_text("utf-8")

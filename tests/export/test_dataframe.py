@@ -130,7 +130,7 @@ async def test_a_worker_with_another_disk_is_an_error_and_not_a_frame_of_nulls(t
     assert list(read_dask(sm, components=[]).compute(scheduler="sync")["step_id"]) == ["0000", "0001", "0002"]
     (tmp_path / "base").rename(tmp_path / "elsewhere")
     with pytest.raises(
-        StorageManagerError, match=r"none of 1 sessions is at .*base: they were deleted, or this worker"
+        StorageManagerError, match=r"none of its 1 sessions exists at .*base: they were deleted, or this worker"
     ):
         frame.compute(scheduler="sync")
 

@@ -12,9 +12,9 @@ import pytest
 
 from storage_manager import InvalidDataError, InvalidIdError, StorageManager, StorageManagerError
 from storage_manager.export import export_parquet, parquet
-from storage_manager.layout import ALL_COMPONENTS, COMPONENTS
+from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, Component
 from tests.support.exported import NASTY, as_steps, fill, rows_of, small
-from tests.support.roots import Make
+from tests.support.roots import Make, Request
 
 COLUMNS = [
     *("session_id", "step_id", "html", "screenshot", "action", "metadata"),
@@ -33,7 +33,7 @@ async def test_the_rows_are_what_iter_steps_gives(
     assert len(rows) == count == 4 + len(NASTY) + 1
     assert list(rows[0]) == COLUMNS
     told = [record.getMessage() for record in caplog.records if record.name.startswith("storage_manager.export")]
-    assert told == [f"3 components cannot be read, and are null in the export to {tmp_path}/out"]
+    assert told == [f"3 components could not be read; they are null in the export to {tmp_path}/out"]
 
 
 async def test_missing_and_unreadable_are_told_apart(sm: StorageManager, tmp_path: Path) -> None:
@@ -48,6 +48,43 @@ async def test_missing_and_unreadable_are_told_apart(sm: StorageManager, tmp_pat
     assert [rows["html-only"][f"{name}_url"] for name in ALL_COMPONENTS] == [
         sm.url_for("nasty", "html-only", "html"), None, None, None
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("components", [ALL_COMPONENTS, ("html", "action"), ("action",)])
+async def test_each_component_is_read_once(
+    moto: Make, moto_requests: list[Request], tmp_path: Path, components: tuple[Component, ...]
+) -> None:
+    """One GET per component, for a readable step and for one with an unreadable component."""
+    sm = moto()
+    await sm.store_step_data("readable", "step", "<p>", b"\x89PNG", {"n": 1}, {"n": 1})
+    await sm.store_step_data("unreadable", "step", "<p>", b"\x89PNG", {"n": 1}, {"n": 1})
+    sm.fs.pipe_file(sm.url_for("unreadable", "step", "action"), b"{")
+    for session_id in ("readable", "unreadable"):
+        moto_requests.clear()
+        await export_parquet(sm, f"{tmp_path}/out", [session_id], components=components)
+        reads = sorted(request.path.rpartition("/")[2] for request in moto_requests if not request.query)
+        assert reads == sorted(row.filename for row in COMPONENTS if row.name in components)
+
+
+async def test_each_component_is_read_once_if_the_disk_refuses_one(
+    local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await local.store_step_data("s", "t", "x", metadata={})
+    (tmp_path / "base/s/t/action.json").mkdir()
+    reads: list[str] = []
+    read_step = StorageManager.read_step
+
+    async def counting(self: StorageManager, *ids: str, components: tuple[Component, ...]) -> Any:
+        reads.extend(components)
+        return await read_step(self, *ids, components=components)
+
+    monkeypatch.setattr(StorageManager, "read_step", counting)
+    for components in (ALL_COMPONENTS, ("html", "action"), ("action",)):
+        reads.clear()
+        await export_parquet(local, f"{tmp_path}/out", components=components)
+        [row] = rows_of(f"{tmp_path}/out")
+        assert row["unreadable"] == "action"
+        assert len(reads) == len(set(reads))
 
 
 async def test_what_the_disk_refuses_is_unreadable(local: StorageManager, tmp_path: Path) -> None:
@@ -192,7 +229,7 @@ async def test_no_steps(local: StorageManager, tmp_path: Path, caplog: pytest.Lo
     with caplog.at_level(logging.WARNING, "storage_manager.export"):
         assert await export_parquet(local, f"{tmp_path}/out", []) == 0
     assert [record.getMessage() for record in caplog.records] == [
-        f"no steps are exported to {tmp_path}/out: there are none"
+        f"nothing was exported to {tmp_path}/out: there are no steps"
     ]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.parquet", "steps-00000.parquet"]
     steps, index = (pd.read_parquet(tmp_path / "out" / name) for name in ("steps-00000.parquet", "index.parquet"))
@@ -229,9 +266,9 @@ async def test_progress_is_told(local: StorageManager, tmp_path: Path) -> None:
         ({"row_group_bytes": 2**30 + 1}, InvalidDataError, "row_group_bytes"),
         ({"url": "{tmp}/a*b"}, InvalidDataError, "are patterns to fsspec"),
         ({"url": "memory://a*b"}, InvalidDataError, "are patterns to fsspec"),
-        ({"url": "{tmp}/base"}, InvalidDataError, "it lies among the sessions"),
-        ({"url": "file://{tmp}/link/out"}, InvalidDataError, "it lies among the sessions"),
-        ({"url": "sm://exports"}, InvalidDataError, "it lies among the sessions"),
+        ({"url": "{tmp}/base"}, InvalidDataError, "it is inside the storage root"),
+        ({"url": "file://{tmp}/link/out"}, InvalidDataError, "it is inside the storage root"),
+        ({"url": "sm://exports"}, InvalidDataError, "it is inside the storage root"),
         ({"url": "dir::file://{tmp}/base"}, InvalidDataError, "'::' chains URLs"),
         ({"url": ""}, InvalidDataError, "url must name a directory"),
         ({"components": "html"}, InvalidDataError, r"give a list, \['html'\]"),
@@ -255,7 +292,7 @@ async def test_bad_input_is_refused_and_nothing_written(
 async def test_a_target_among_the_sessions_of_a_bucket_is_refused(moto: Make, tmp_path: Path) -> None:
     sm = moto(s3_prefix="p")
     for url in (sm.url_for(), f"{sm.url_for()}/", f"{sm.url_for()}/out", sm.url_for().replace("s3:", "s3a:")):
-        with pytest.raises(InvalidDataError, match="it lies among the sessions"):
+        with pytest.raises(InvalidDataError, match="it is inside the storage root"):
             await export_parquet(sm, url)
 
 

@@ -214,12 +214,12 @@ async def test_what_is_left_out_is_told(
         return [(record.levelno, record.getMessage()) for record in caplog.records if record.name == name]
 
     out = f"left out of the export to {tmp_path}/out"
-    assert await told("nasty") == [(logging.WARNING, f"2 incomplete steps are {out}; 0 components cannot be read")]
+    assert await told("nasty") == [(logging.WARNING, f"2 incomplete steps were {out}; 0 components could not be read")]
     assert await told("nasty", "unreadable") == [
-        (logging.WARNING, f"3 incomplete steps are {out}; 3 components cannot be read")
+        (logging.WARNING, f"3 incomplete steps were {out}; 3 components could not be read")
     ]
     assert await told("unreadable", complete_only=False) == [
-        (logging.WARNING, f"0 incomplete steps are {out}; 3 components cannot be read")
+        (logging.WARNING, f"0 incomplete steps were {out}; 3 components could not be read")
     ]
     assert await told("nasty", complete_only=False) == []
 
@@ -229,10 +229,10 @@ async def test_where_no_step_is_complete_or_a_session_is_misnamed_nothing_is_rep
 ) -> None:
     await fill(local)
     before = await export_webdataset(local, f"{tmp_path}/out")
-    with pytest.raises(InvalidDataError, match="each of the 1 steps lacks a component; complete_only=False"):
+    with pytest.raises(InvalidDataError, match="each of the 1 steps lacks a component; use complete_only=False"):
         await export_webdataset(local, f"{tmp_path}/out", ["unreadable"])
     for export in (export_webdataset, export_parquet):
-        with pytest.raises(InvalidDataError, match="no steps are in nasti, of 1 such sessions that are named"):
+        with pytest.raises(InvalidDataError, match=r"these sessions have no steps: nasti\. Nothing was changed"):
             await export(local, f"{tmp_path}/out", (name for name in ("nasty", "nasti")))
     assert [f"{tmp_path}/out/{path.name}" for path in (tmp_path / "out").iterdir()] == before
 
@@ -251,7 +251,7 @@ async def test_no_steps_are_no_shards(local: StorageManager, tmp_path: Path) -> 
     [
         ({"session_ids": "s"}, InvalidIdError, "give a list"),
         ({"shard_bytes": 0}, InvalidDataError, "shard_bytes must be at least 1, not 0"),
-        ({"url": "{tmp}/base/out"}, InvalidDataError, "it lies among the sessions"),
+        ({"url": "{tmp}/base/out"}, InvalidDataError, "it is inside the storage root"),
     ],
 )
 async def test_bad_input_is_refused(

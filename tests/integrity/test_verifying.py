@@ -201,7 +201,7 @@ async def test_who_may_not_list_uploads_may_verify(answered_by: Answers, caplog:
     denied = f"{XML}<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
     sm, _ = await answered_by(listing(), http("403 Forbidden", denied, content_type="application/xml"))
     assert await found(sm) == [("", "missing")]
-    assert "are not looked for (s3:ListBucketMultipartUploads)" in caplog.text
+    assert "are not checked (it needs the right s3:ListBucketMultipartUploads)" in caplog.text
 
 
 async def test_another_id_is_refused_before_any_io(make: Make) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from storage_manager import InvalidDataError
-from storage_manager import capture as module
-from storage_manager.capture import capture, check_page
+from storage_manager.recorder import capture as module
+from storage_manager.recorder.capture import capture, check_page
 from tests.support.fake_pages import Restless, Still
 
 
@@ -69,7 +69,7 @@ async def test_what_a_page_has_not_is_left_out() -> None:
 def test_what_is_no_page_is_refused(missing: str) -> None:
     names = {"content", "screenshot", "title", "url"} - {missing}
     page = type("Thing", (), dict.fromkeys(names, ""))()
-    with pytest.raises(InvalidDataError, match=f"Thing has no {missing}"):
+    with pytest.raises(InvalidDataError, match=f"Thing is not a page: it has no attribute '{missing}'"):
         check_page(page)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.async_api import Browser, Error, Page
 
 from storage_manager import StepData, StorageManager, StorageManagerError
-from storage_manager import capture as module
+from storage_manager.recorder import capture as module
 from storage_manager.recorder import record
 from tests.support.browsers import launched
 from tests.support.printed import run, text

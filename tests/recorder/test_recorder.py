@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from storage_manager import InvalidDataError, InvalidIdError, LocalStorageError, StorageManager, StorageManagerError
-from storage_manager import recorder as module
 from storage_manager.recorder import Recorder, record
+from storage_manager.recorder import recording as module
 from tests.support.fake_pages import Still
 from tests.support.roots import Make
 
@@ -90,7 +90,7 @@ async def test_a_session_of_other_digits_goes_on_with_them(local: StorageManager
         assert await recorder.step(Still()) == "step_010"
     await local.store_step_data("t", "step_9", "x")
     async with record(local, "t") as recorder:
-        with pytest.raises(InvalidDataError, match="after which ids of 1 digits do not sort: record another"):
+        with pytest.raises(InvalidDataError, match="9 is the last number with 1 digits"):
             await recorder.step(Still())
 
 
@@ -134,7 +134,7 @@ async def test_a_step_outside_of_the_block_is_an_error(local: StorageManager) ->
 @pytest.mark.parametrize(
     ("page", "action", "metadata", "match"),
     [
-        (None, None, None, "no page"),
+        (None, None, None, "NoneType is not a page"),
         (Still(), {"a": {1}, "b": float("nan")}, None, r"action_data\['b'\]"),
         (Still(), None, {"a": object()}, r"metadata\['a'\]"),
         (Still(), [1], None, "action_data cannot be stored: a mapping"),
@@ -168,14 +168,12 @@ async def test_a_copy_is_taken_at_once(local: StorageManager) -> None:
 
 async def test_storing_runs_behind_and_the_end_waits(local: StorageManager, base: Path) -> None:
     with slow(local) as go_on:
-        recording = record(local, "s")
         recorder = Recorder(local, "s", False)
         recorder._number = 0  # its beginning lists the session, which this disk does not do either
-        recording._recorder = recorder  # type: ignore[attr-defined]
         for number in range(1, 4):
             assert await recorder.step(Still()) == f"step_{number:06d}"
         assert not (base / "s").exists()
-        leaving = asyncio.ensure_future(recording.__aexit__(None, None, None))
+        leaving = asyncio.ensure_future(recorder.__aexit__(None, None, None))
         await asyncio.wait([leaving], timeout=0.05)
         assert not leaving.done()
         go_on()
@@ -206,7 +204,7 @@ async def test_concurrent_steps_are_in_order(local: StorageManager) -> None:
 
 async def test_what_waits_is_bounded(local: StorageManager, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that finds no room waits for it; cancelled, it has used no number."""
-    monkeypatch.setattr(module, "BEHIND", 2)
+    monkeypatch.setattr(module, "MAX_WAITING", 2)
     async with record(local, "s") as recorder:
         with slow(local):
             await recorder.step(Still())
@@ -225,7 +223,7 @@ async def test_what_waits_is_bounded(local: StorageManager, monkeypatch: pytest.
 async def test_a_step_that_waits_when_the_block_ends_is_told(
     local: StorageManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BEHIND", 1)
+    monkeypatch.setattr(module, "MAX_WAITING", 1)
     async with record(local, "s") as recorder:
         with slow(local):
             await recorder.step(Still())
@@ -246,7 +244,7 @@ async def test_the_next_step_tells_which_were_not_stored(
             await recorder.step(page)
             await stored(recorder)
         with pytest.raises(
-            LocalStorageError, match="not stored of the session s: step_000001, step_000002: "
+            LocalStorageError, match="cannot store steps of session s: step_000001, step_000002: "
         ) as caught:
             await recorder.step(page)
         assert page.shots == 2
@@ -255,7 +253,7 @@ async def test_the_next_step_tells_which_were_not_stored(
     assert isinstance(caught.value.__cause__, LocalStorageError)
     assert await local.list_steps_for_session("s") == ["step_000003"]
     assert not (base / "s/_manifest.json").exists()  # by which a session with two steps lost would be whole
-    assert "not sealed, as not all of its steps were stored" in caplog.text
+    assert "session not sealed, because some of its steps were not stored" in caplog.text
 
 
 async def test_the_end_tells_which_were_not_stored_and_seals_nothing(local: StorageManager, base: Path) -> None:

@@ -264,7 +264,7 @@ async def test_cancelled_it_leaves_whole_components_and_goes_on_later(place: Any
 
 async def test_the_same_place_and_other_ids_are_refused(make: Make, tmp_path: Path) -> None:
     sm, other = make(), StorageManager.from_url(f"{tmp_path}/other")
-    with pytest.raises(InvalidDataError, match="the same place"):
+    with pytest.raises(InvalidDataError, match="the same root as the source"):
         await copy_sessions(sm, sm)
     with pytest.raises(InvalidIdError, match="give a list"):
         await copy_sessions(sm, other, "run-1")
@@ -279,7 +279,7 @@ async def test_a_link_to_the_same_directory_is_the_same_place(tmp_path: Path) ->
     """Or a target that redacts would rewrite the source."""
     sm = StorageManager.from_url(f"{tmp_path}/a")
     (tmp_path / "b").symlink_to(tmp_path / "a")
-    with pytest.raises(InvalidDataError, match="the same place"):
+    with pytest.raises(InvalidDataError, match="the same root as the source"):
         await copy_sessions(sm, StorageManager.from_url(f"{tmp_path}/b", redact=["x"]))
 
 
@@ -446,3 +446,20 @@ async def test_a_target_among_the_sessions_of_the_source_is_refused(make: Make, 
     inside = StorageManager.from_url(f"{sm.url_for()}/run-1", s3_endpoint_url=sm.storage_options.get("endpoint_url"))
     with pytest.raises(InvalidDataError, match="lies among the sessions of"):
         await copy_sessions(sm, inside)
+
+
+async def test_a_component_that_is_deleted_after_it_was_listed_is_reported(
+    place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = StorageManager.from_url(f"{tmp_path}/a")
+    await source.store_step_data("run-1", "step_1", "<p>", metadata={})
+    read_step = source.read_step
+
+    async def late(*args: Any, **kwargs: Any) -> Any:
+        os.unlink(tmp_path / "a/run-1/step_1/observation.html")
+        return await read_step(*args, **kwargs)
+
+    monkeypatch.setattr(source, "read_step", late)
+    with pytest.raises(LocalStorageError, match=r"observation\.html.* deleted after it was listed") as caught:
+        await copy_sessions(source, place("local"))
+    assert caught.value.operation == "copy"

@@ -50,7 +50,9 @@ def test_behind_links(tmp_path: Path) -> None:
     assert lies_within(f"{tmp_path}/link/a", f"{tmp_path}/place")
 
 
-@pytest.mark.parametrize(("target", "why"), [("memory:///here", "the same place"), ("memory:///here/a", "lies among")])
+@pytest.mark.parametrize(
+    ("target", "why"), [("memory:///here", "the same root as the source"), ("memory:///here/a", "lies among")]
+)
 async def test_no_copy_into_the_source(target: str, why: str) -> None:
     with pytest.raises(InvalidDataError, match=why):
         await copy_sessions(StorageManager.from_url("memory://here"), StorageManager.from_url(target))

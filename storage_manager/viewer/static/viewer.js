@@ -1,21 +1,22 @@
 /* The viewer's front end: one session, live from the server or from the blocks of one file; and the list of sessions.
 
-   What tests and other scripts may rely on:
-     <html data-theme="light|dark">        only once it has been chosen; localStorage "storage-manager-theme"
-     #theme                                button that changes it
-     list      #sessions tr[data-session]  a row; .steps, .size, .modified are filled in when it is visible
-               #search input[name=q]       the search; a[rel=prev], a[rel=next] the pages
-     session   body[data-step]             the step that is shown; body[data-ready] once the first one is chosen
-               #film a[data-step]          a step of the film strip (only those near the visible part exist);
+   Tests and other scripts can rely on these elements:
+     <html data-theme="light|dark">        set when the user has chosen a theme; localStorage "storage-manager-theme"
+     #theme                                the button that changes the theme
+     list      #sessions tr[data-session]  a row; .steps, .size, .modified are filled in when the row is visible
+               #search input[name=q]       the search; a[rel=prev], a[rel=next] lead to other pages
+     session   body[data-step]             the current step; body[data-ready] is set when the first step is chosen
+               #film a[data-step]          a step of the film strip (only steps near the visible part exist);
                                            aria-current="step" on one; [data-thumb=wanted|loaded|missing|failed]
-               #previous #next #position   the stepper; #step-title, #summary, #address of the step
+               #previous #next #position   the stepper; #step-title, #summary, #address describe the step
                button[data-view]           screenshot | page | changes, with aria-pressed
                #stage[data-view][data-state]   state: loading | shown | missing | failed
                #stage img.screenshot, #stage iframe.page, #stage .changes [data-sign]
-               #action, #metadata          [data-state] as above; .json holds the text
+               #action, #metadata          [data-state] as above; .json contains the text
                a[data-raw]                 links to raw components (live only)
-   Data reaches the document as text nodes and attributes only. Stored HTML reaches it only as the srcdoc of an iframe
-   with sandbox="" below the Content-Security-Policy of this page: that is the guard; what `inert` removes is depth. */
+   Data is inserted into the document only as text nodes and attributes. Stored HTML is inserted only as the srcdoc of an
+   iframe with sandbox="", under the Content-Security-Policy of this page. These two are the protection; `inert` is a
+   second line of defence. */
 (() => {
   "use strict";
 
@@ -47,7 +48,7 @@
     return seconds < 30 * 86400 ? `${count(Math.floor(seconds / 86400), "day")} ago` : date.toISOString().slice(0, 10);
   }
 
-  /* No more than `width` of these at a time; the newest first, since that is what is looked at now. */
+  /* Run at most `width` functions at a time, the newest first, because the user is looking at that one now. */
   function queue(width) {
     const waiting = [];
     let running = 0;
@@ -66,7 +67,7 @@
 
   const THEME = "storage-manager-theme";
 
-  function stored(value) {  // a browser may refuse to remember
+  function stored(value) {  // browsers can refuse to store values
     try {
       if (value) localStorage.setItem(THEME, value);
       return localStorage.getItem(THEME);
@@ -94,9 +95,10 @@
     name();
   }
 
-  // --- where components come from --------------------------------------------------------------------------------
+  // --- the sources of components ---------------------------------------------------------------------------------
 
-  /* Both give, for the number of a step: text(n, name) and image(n), a URL for <img>; Missing where there is none. */
+  /* Both sources have text(n, name) and image(n) for the number of a step; image(n) gives a URL for <img>. They throw
+     Missing if there is no such component. */
 
   function liveSource(session, steps) {
     const base = `/sessions/${encodeURIComponent(session)}`;
@@ -133,8 +135,8 @@
 
     async function block(n, name) {
       const find = () => document.getElementById(`c-${n}-${name}`);
-      const isPast = () => document.getElementById(`c-${n}-changes`);  // the last of a step, which each has
-      while (!isPast() && !find()?.nextSibling && document.readyState === "loading") await pause();  // it is being read
+      const isPast = () => document.getElementById(`c-${n}-changes`);  // the last block of a step; every step has it
+      while (!isPast() && !find()?.nextSibling && document.readyState === "loading") await pause();  // until the browser has read it
       const node = find();
       if (!node) throw new Missing(`This step has no ${name === "html" ? "HTML" : name}.`);
       if (node.dataset.kind === "error") throw new Error(JSON.parse(node.textContent));
@@ -155,7 +157,7 @@
     };
   }
 
-  /* What was looked at last is kept, up to `most` bytes; several who ask for the same wait for one answer. */
+  /* Keep the latest results, up to `most` bytes. Several calls for the same step wait for one answer. */
   function remembering(load, most, forget = () => {}) {
     const kept = new Map();
     let size = 0;
@@ -189,14 +191,14 @@
   const LINKS = new Set(["href", "xlink:href"]), MAX_ATTRIBUTES = 1000;
   const NOWHERE = "about:srcdoc#-";
 
-  /* Take out what loads, runs or leads somewhere; true where there was any. */
+  /* Remove everything that loads, runs or leads somewhere. Return true if there was anything to remove. */
   function clean(root) {
     let found = false;
     for (const node of root.querySelectorAll(DROPPED)) { node.remove(); found = true; }
     for (const node of root.querySelectorAll("*")) {
       if (node.localName === "template" && node.content) found = clean(node.content) || found;
-      const names = node.getAttributeNames();  // node.attributes takes the square of how many there are
-      if (names.length > MAX_ATTRIBUTES) throw new Error("This page has an element of too many attributes to be shown.");
+      const names = node.getAttributeNames();  // node.attributes takes quadratic time
+      if (names.length > MAX_ATTRIBUTES) throw new Error("This page cannot be shown: an element has too many attributes.");
       for (const name of names) {
         if (!LOADING.has(name) && !LINKS.has(name) && !name.startsWith("on")) continue;
         const value = node.getAttribute(name), isData = /^\s*data:/i.test(value);
@@ -207,7 +209,7 @@
     return found;
   }
 
-  /* A link looks like one, says where it led, and leads nowhere; what SVG takes from its own document stays. */
+  /* Let a link look like a link and tell its address, but lead nowhere. Keep SVG's references into its own document. */
   function cleanLink(node, name, value, isData) {
     if (value === NOWHERE) return false;
     if (node.localName === "a" || node.localName === "area") {
@@ -222,8 +224,8 @@
     return true;
   }
 
-  /* What is written out may be read otherwise than it was meant (mutation XSS): so it is read again, until there is
-     nothing left to take out of exactly the text that the frame is given. The policy comes before all of it. */
+  /* Serialized HTML can be parsed into another tree (mutation XSS). So parse and clean it again, until there is nothing
+     to remove from exactly the text that the frame gets. The policy comes before all other elements. */
   function inert(html) {
     for (let round = 0; round < 5; round += 1) {
       const read = new DOMParser().parseFromString(html, "text/html");
@@ -234,13 +236,13 @@
       }
       html = doctype + read.documentElement.outerHTML;
     }
-    throw new Error("This page cannot be made inert. Its raw HTML has a sandbox of its own.");
+    throw new Error("This page cannot be shown safely here. Open its raw HTML: it has its own sandbox.");
   }
 
-  /* The object that a text of JSON is; {} where it is none, or larger than is worth the wait. */
+  /* Parse a JSON object. Return {} if the text is no JSON object, or if it is too large to parse quickly. */
   function parsed(text) {
     let value = null;
-    try { if (text.length < 1e6) value = JSON.parse(text); } catch { /* the panel shows what it is */ }
+    try { if (text.length < 1e6) value = JSON.parse(text); } catch { /* the panel shows the text */ }
     return value && typeof value === "object" ? value : {};
   }
 
@@ -254,7 +256,7 @@
     return isSize(width) && isSize(height) ? [width, height] : [1280, 720];
   }
 
-  // --- JSON, read as it is written: numbers keep their digits, and no depth is too much ---------------------------
+  // --- JSON, formatted from its text: numbers keep their digits, and there is no limit on depth -------------------
 
   const MAX_TOKENS = 20000, MAX_STRING = 4000, MAX_INDENT = 40;
 
@@ -278,7 +280,7 @@
   function json(text) {
     if (!isJson(text)) {
       const view = el("pre", { class: "json", tabindex: "0" }, text.slice(0, MAX_TOKENS));
-      return [view, el("p", { class: "note" }, "This is not JSON. It is shown as it is stored.")];
+      return [view, el("p", { class: "note" }, "This is not JSON. It is shown as stored.")];
     }
     const view = el("pre", { class: "json", tabindex: "0" });
     const write = (token, kind) => view.append(kind ? el("span", { class: kind }, token) : token);
@@ -316,7 +318,7 @@
     return left ? [view, el("p", { class: "note" }, `${count(left, "more character")} not shown.`)] : [view];
   }
 
-  /* "click #buy": what an action is, in a few words; "" where it does not say. */
+  /* Describe an action in a few words, for example "click #buy"; "" if it has no known field. */
   function brief(text) {
     const action = parsed(text);
     const params = action.params && typeof action.params === "object" ? action.params : {};
@@ -332,7 +334,7 @@
     return [type, detail !== type ? detail : "", value && value !== type ? `“${value}”` : ""].filter(Boolean).map((word) => word.slice(0, 120)).join(" ");
   }
 
-  // --- the film strip: only what is near its visible part exists ---------------------------------------------------
+  // --- the film strip: only steps near its visible part exist -------------------------------------------------------
 
   const CELL = 148;
 
@@ -377,7 +379,7 @@
         const cell = make(n);
         cells.set(n, cell);
         mark(cell, n);
-        let before = null;  // keeps the order of the document that of the steps
+        let before = null;  // the order in the document is the order of the steps
         for (const [other, { item }] of cells) if (other > n && (before === null || other < before[0])) before = [other, item];
         film.insertBefore(cell.item, before && before[1]);
         if (images.peek(n)) fill(n);
@@ -388,7 +390,7 @@
 
     function fillVisible() {
       const [first, last] = range(0);
-      for (let n = last; n >= first; n -= 1) {  // the queue takes the newest first
+      for (let n = last; n >= first; n -= 1) {  // the queue runs the newest first
         if (cells.get(n)?.link.dataset.thumb) continue;
         thumbs(async () => {
           const [from, to] = range(0);
@@ -413,7 +415,7 @@
         try {
           const text = error instanceof Missing ? brief((await actions(n)).text) : "";
           if (text) cell.box.replaceChildren(text.slice(0, 60));
-        } catch { /* it says that there is no screenshot, which is true */ }
+        } catch { /* the text "no screenshot" stays */ }
       }
     }
 
@@ -445,11 +447,11 @@
     const stage = $("#stage");
     let current = -1, view = "screenshot", actual = false, chosen = 0, timer = 0;
 
-    /* Show what `work` gives in a place, unless something else is looked at by then. */
-    async function show(place, work) {
-      const turn = place.turn = {};
-      place.dataset.state = "loading";
-      place.setAttribute("aria-busy", "true");
+    /* Show the result of `work` in an element, unless the user is looking at something else by then. */
+    async function show(area, work) {
+      const turn = area.turn = {};
+      area.dataset.state = "loading";
+      area.setAttribute("aria-busy", "true");
       let state = "shown", nodes;
       try {
         nodes = await work();
@@ -457,18 +459,18 @@
         state = error instanceof Missing ? "missing" : "failed";
         nodes = [el("p", { class: "empty" }, error.message)];
       }
-      if (place.turn !== turn) return;
-      place.replaceChildren(...nodes);
-      place.dataset.state = state;
-      place.removeAttribute("aria-busy");
-      if (place === stage) fit();
+      if (area.turn !== turn) return;
+      area.replaceChildren(...nodes);
+      area.dataset.state = state;
+      area.removeAttribute("aria-busy");
+      if (area === stage) fit();
     }
 
     async function screenshot(n) {
       const { url } = await images(n);
       const image = el("img", { class: "screenshot", alt: `Screenshot of step ${n + 1}, ${steps[n]}` });
       image.src = url;
-      try { await image.decode(); } catch { throw new Error("The screenshot is not an image that this browser can show."); }
+      try { await image.decode(); } catch { throw new Error("This browser cannot show the screenshot: it is not a known image format."); }
       return [image];
     }
 
@@ -477,12 +479,12 @@
       if (text.length > MAX_PAGE && !anyway) {
         const button = el("button", { type: "button" }, "Show it anyway");
         button.addEventListener("click", () => show(stage, () => storedPage(n, true)));
-        return [el("p", { class: "empty" }, `This page has ${bytes(text.length)} of HTML, and showing it may take long. `, button)];
+        return [el("p", { class: "empty" }, `This page has ${bytes(text.length)} of HTML. Showing it can take long. `, button)];
       }
       let metadata = "";
-      try { metadata = (await texts.metadata(n)).text; } catch { /* then the usual size */ }
+      try { metadata = (await texts.metadata(n)).text; } catch { /* use the default size */ }
       const [width, height] = viewportOf(metadata);
-      const frame = el("iframe", { class: "page", sandbox: "", title: `Stored page of step ${n + 1}, inert`, referrerpolicy: "no-referrer", width: String(width), height: String(height) });
+      const frame = el("iframe", { class: "page", sandbox: "", title: `Stored page of step ${n + 1}, without scripts`, referrerpolicy: "no-referrer", width: String(width), height: String(height) });
       frame.srcdoc = inert(text);
       return [el("div", { class: "frame" }, frame)];
     }
@@ -510,7 +512,7 @@
       if (!image && !box) return;
       const [width, height] = image ? [image.naturalWidth || 1, image.naturalHeight || 1] : [Number(box.firstChild.width), Number(box.firstChild.height)];
       const room = [stage.clientWidth - 24, stage.clientHeight - 24];
-      const tall = height > 2 * width;  // a whole page: as wide as there is room, and scrolled
+      const tall = height > 2 * width;  // a screenshot of a whole page: use the full width, and scroll
       const scale = actual ? 1 : Math.min(1, room[0] / width, tall ? 1 : room[1] / height);
       const target = image || box;
       target.style.width = `${width * scale}px`;
@@ -521,11 +523,11 @@
     const seen = { action: false, metadata: false };
 
     function panel(name) {
-      const place = $(`#${name}`);
-      if (!seen[name] || place.dataset.shown === steps[current]) return;
+      const area = $(`#${name}`);
+      if (!seen[name] || area.dataset.shown === steps[current]) return;
       const n = current;
-      place.dataset.shown = steps[n];
-      show(place, async () => {
+      area.dataset.shown = steps[n];
+      show(area, async () => {
         const { text } = await texts[name](n);
         if (n === current && name === "action") $("#summary").textContent = brief(text);
         if (n === current && name === "metadata") about(text);
@@ -552,7 +554,7 @@
 
     function address(n) {
       const at = view === "screenshot" ? "" : `?view=${view}`;
-      try { history.replaceState(null, "", source.link(n) + at); } catch { /* a browser that refuses it for files */ }
+      try { history.replaceState(null, "", source.link(n) + at); } catch { /* some browsers refuse this for files */ }
     }
 
     const film = filmStrip(steps, source, images, texts.action, (n) => go(n));
@@ -572,7 +574,7 @@
       for (const link of document.querySelectorAll("a[data-raw]")) link.href = source.raw(n, link.dataset.raw) ?? "#";
       rawOfView();
       address(n);
-      // while a key is held down, nothing is loaded
+      // load nothing while a key is held down
       stage.dataset.state = "loading";
       for (const name of ["action", "metadata"]) {
         delete $(`#${name}`).dataset.shown;
@@ -616,7 +618,7 @@
       go(KEYS[event.key](), Boolean(document.activeElement?.closest("#film")));
     });
 
-    // a click into the stored page takes the keys along; they come back with the pointer
+    // after a click into the stored page, the frame gets the keys; take them back when the pointer leaves the frame
     document.addEventListener("pointermove", () => {
       if (document.activeElement?.localName === "iframe") document.activeElement.blur();
     }, { passive: true });
@@ -633,7 +635,7 @@
     function fromAddress() {
       const [name, query] = live ? [location.pathname.split("/")[3], location.search] : location.hash.slice(1).split("?");
       let step = "";
-      try { step = decodeURIComponent(name ?? ""); } catch { /* not one of ours */ }
+      try { step = decodeURIComponent(name ?? ""); } catch { /* not an address of the viewer */ }
       if (current >= 0 && !steps.includes(step)) return;  // a link within the page
       look(new URLSearchParams(query ?? "").get("view") ?? "screenshot");
       go(Math.max(0, steps.indexOf(step)));
@@ -685,7 +687,7 @@
     let observer = watch(), timer = 0, turn = 0;
     const form = $("#search"), input = $("input", form);
 
-    /* The list for what is typed, as the server writes it; its escaped page is parsed, and nothing in it runs. */
+    /* Fetch the list for the typed text from the server. Its page is escaped, and a parsed page runs nothing. */
     async function search() {
       const mine = ++turn;
       const url = input.value.trim() ? `/?q=${encodeURIComponent(input.value.trim())}` : "/";
@@ -717,7 +719,7 @@
     else if ($("#search")) startList();
   }
 
-  // in a file the script comes after the page and before the data, so that the first step need not wait for the last
+  // in a file, the script comes after the page and before the data, so that the first step does not wait for the last
   if (document.readyState === "loading" && !$("#session-data")) document.addEventListener("DOMContentLoaded", start);
   else start();
 })();
