@@ -146,6 +146,7 @@ async def test_what_goes(root: str) -> None:
 
 
 @pytest.mark.parametrize("root", ["obstore"], indirect=True)
+@pytest.mark.thorough
 def test_what_becomes_of_sessions_and_what_becomes_one(root: str, tmp_path: Path) -> None:
     at = ("--root", root)
     events = [header(), *(event for number in range(3) for event in action(number, html=FIRST))]
@@ -170,6 +171,7 @@ def test_what_becomes_of_sessions_and_what_becomes_one(root: str, tmp_path: Path
     assert "harbour-books.test" in (tmp_path / "harbour-books.html").read_text()
 
 
+@pytest.mark.thorough
 def test_between_two_places(moto_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = s3_root(moto_url, "obstore", monkeypatch)
     monkeypatch.delenv("SM_S3_ENDPOINT_URL")

@@ -311,6 +311,7 @@ async def test_a_target_in_memory_is_left_as_it_was(
     fs.rm(url, recursive=True)
 
 
+@pytest.mark.thorough
 async def test_a_bucket_is_left_as_it_was(moto: Make, export: Export) -> None:
     """In the middle of an upload in parts, which is not left unfinished."""
     sm = moto(s3_prefix="sessions")

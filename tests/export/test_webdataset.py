@@ -97,6 +97,7 @@ async def test_datasets_loads_recorded_sessions(
 
 
 @pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.thorough
 async def test_datasets_loads_any_steps_when_it_is_told_the_features(
     local: StorageManager, tmp_path: Path, datasets: ModuleType, streaming: bool
 ) -> None:
@@ -121,6 +122,7 @@ async def test_datasets_loads_any_steps_when_it_is_told_the_features(
         assert (sample["action.json"], sample["metadata.json"]) == data[2:]
 
 
+@pytest.mark.thorough
 async def test_datasets_without_features_needs_the_same_components_in_all(
     local: StorageManager, tmp_path: Path, datasets: ModuleType
 ) -> None:
@@ -188,6 +190,7 @@ def members(file: Any) -> list[str]:
 
 
 @LEFT_OPEN
+@pytest.mark.thorough
 async def test_shards_in_a_bucket_are_streamed_through_fsspec(moto: Make) -> None:
     """As docs/export.rst has it, for URLs that `webdataset` does not open itself."""
     sm = moto(s3_prefix="sessions")
