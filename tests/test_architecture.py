@@ -151,6 +151,7 @@ CALL = re.compile(rf"\bbackend\.({METHODS})\(")
 UPPER = [path for module, path in PATHS.items() if floor_of(module) in (4, 5) and CALL.search(path.read_text())]
 
 
+@pytest.mark.thorough
 def test_a_misspelt_backend_method_fails_mypy(tmp_path: Path) -> None:
     """In every module of the upper floors that calls a method of a backend."""
     shutil.copytree(ROOT, tmp_path / "storage_manager", ignore=shutil.ignore_patterns("__pycache__"))

@@ -248,7 +248,8 @@ def _read_whole(path: str) -> bytes | OSError:
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                return OSError(errno.EINVAL, "not a regular file", path)
+                number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+                return OSError(number, "not a regular file", path)
             return _read_open(descriptor, status.st_size)
         finally:
             os.close(descriptor)

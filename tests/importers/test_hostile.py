@@ -184,7 +184,7 @@ async def test_limits(
         (b'{"type": "before", "method": "m", "callId": "c"}', "'startTime' is missing"),
         (b'{"type": "after", "callId": "call@1", "log": "a"}', "a list of strings"),
         (b'{"type": "after", "callId": "call@1", "log": [1]}', "a list of strings"),
-        (b'{"type": "after", "callId": "call@1", "result": 1e999}', "action_data.*no JSON number"),
+        (b'{"type": "after", "callId": "call@1", "result": 1e999}', "action_data.*not a JSON number"),
         (b'{"type": "after", "callId": "call@1", "result": ' + b"[" * 300 + b"]" * 300 + b"}", "action_data.*200"),
         (b'{"type": "after", "callId": "call@1", "error": []}', "'error' must be a dict, not list"),
         (b'{"type": "frame-snapshot", "snapshot": []}', "'snapshot' must be a dict"),
