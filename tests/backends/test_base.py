@@ -8,6 +8,7 @@ import pytest
 from storage_manager import S3OperationError
 from storage_manager.backends.base import Backend
 from tests.support.answers import Answers, http
+from tests.support.roots import Make
 
 LONGEST = Backend.backoff_seconds  # read before a fixture sets it to 0 for each test
 
@@ -47,3 +48,9 @@ async def test_the_longest_wait_can_be_set(
     with pytest.raises(S3OperationError):
         await sm.list_sessions()
     assert waits == [0.25, 0.5]
+
+
+async def test_an_answer_may_take_any_time(moto: Make) -> None:
+    async with moto(storage_options={"config_kwargs": {"read_timeout": None}}, s3_engine="s3fs") as sm:
+        await sm.store_step_data("s", "t", "x")
+        assert await sm.list_sessions() == ["s"]
