@@ -24,6 +24,10 @@ class TestDurable(StorageManagerTests):
         return StorageManager(local_base_path=tmp_path / "base", fsync=True)
 
 
+ENGINES = ["s3fs", pytest.param("obstore", marks=pytest.mark.thorough)]  # test_s3.py tests both engines
+
+
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
 class TestMoto(StorageManagerTests):
     @pytest.fixture
     def storage(self, moto: Make) -> StorageManager:
