@@ -167,7 +167,7 @@ class StorageManager:
         """Close what the running loop has open, after everything under way has finished. Optional, and repeatable.
 
         Waits for every operation of other tasks with this manager, also for sealing, verifying, copying and exporting.
-        An iterator of the calling task that has not ended closes at its own end. A later operation opens anew.
+        It does not wait for an iterator whose reader has not asked for the next item. A later operation opens anew.
         """
         await self._root.close()
 
@@ -313,7 +313,8 @@ class StorageManager:
         if failed and (strict or len(failed) == len(stored)):
             raise failed[0]
         url = join(self._root.url, session_id, step_id)
-        return StepData(**{row.name: _decoded(row, url, stored[row.name], strict) for row in formats(list(stored))})
+        rows = [row for row in COMPONENTS if row.name in stored]
+        return StepData(**{row.name: _decoded(row, url, stored[row.name], strict) for row in rows})
 
     async def read_step(
         self, session_id: str, step_id: str, *, components: Sequence[Component] = ALL_COMPONENTS
@@ -331,10 +332,11 @@ class StorageManager:
             S3ConfigError, StorageManagerError: the backend cannot be opened.
         """
         with translating("retrieve", self._root.url):
-            url, rows = self._url("retrieve", session_id, step_id), formats(components)
+            url = self._url("retrieve", session_id, step_id)
+            rows = COMPONENTS if components is ALL_COMPONENTS else formats(components)
             if not rows:
                 return {}
-            paths = [join(url, row.filename) for row in rows]
+            paths = [f"{url}/{row.filename}" for row in rows]
             async with self.backend() as backend:
                 answers = await backend.read_files(paths)
         found = zip(rows, paths, answers, strict=True)
@@ -490,15 +492,23 @@ class StorageManager:
 
     async def _pages(self, url: str) -> AsyncGenerator[list[str], None]:
         with translating("list", url):
-            async with self.backend() as backend, aclosing(backend.iter_names(url)) as pages:
-                async for page in pages:
+            async with aclosing(self._root.backend().iter_names(url)) as pages:
+                while (page := await self._next(pages)) is not None:
                     yield only_ids(page)
+
+    async def _next(self, pages: AsyncGenerator[list[str], None]) -> list[str] | None:
+        """Return the next page; None after the last. Between two pages the reader does not keep `aclose` waiting."""
+        async with self.backend():
+            return await anext(pages, None)
 
     def _url(self, operation: str, session_id: str, *step_id: str) -> str:
         """Return the URL of a session or a step, after its ids were checked."""
-        ids = zip((session_id, *step_id), ("session_id", "step_id"), strict=False)
-        with translating(operation, self._root.url):
-            return join(self._root.url, *(check_id(value, what) for value, what in ids))
+        try:
+            ids = [check_id(session_id, "session_id"), *(check_id(value, "step_id") for value in step_id)]
+        except InvalidIdError as error:
+            error.operation = operation
+            raise
+        return join(self._root.url, *ids)
 
 
 def _file(row: ComponentSpec, step_url: str, value: object) -> File:
@@ -507,24 +517,23 @@ def _file(row: ComponentSpec, step_url: str, value: object) -> File:
 
 
 def _stored(url: str, answer: bytes | Exception) -> bytes | StorageManagerError | None:
-    if not isinstance(answer, Exception):
+    if isinstance(answer, bytes):
         return answer
     return None if is_missing(answer) else translate(answer, "retrieve", url)
 
 
 def _decoded(row: ComponentSpec, step_url: str, answer: bytes | StorageManagerError | None, strict: bool) -> Any:
     """Return the value of a component; None, with a warning, if it is missing or unreadable."""
-    url = join(step_url, row.filename)
-    if not isinstance(answer, bytes):
-        logger.warning("no %s at %s: %s", row.name, url, answer or "it is missing")
-        return None
-    try:
-        return row.decode(answer)
-    except ValueError as error:
-        if strict:
-            raise translate(error, "retrieve", url) from error
-        logger.warning("no %s at %s: it cannot be decoded: %s", row.name, url, error)
-        return None
+    why: object = answer or "it is missing"
+    if isinstance(answer, bytes):
+        try:
+            return row.decode(answer)
+        except ValueError as error:
+            if strict:
+                raise translate(error, "retrieve", join(step_url, row.filename)) from error
+            why = f"it cannot be decoded: {error}"
+    logger.warning("no %s at %s: %s", row.name, join(step_url, row.filename), why)
+    return None
 
 
 def _seconds(expires_in: int | timedelta) -> int:

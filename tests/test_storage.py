@@ -1,8 +1,10 @@
 """What StorageManager promises, alike on every backend, beyond what the conformance suite asks of a place."""
 
+import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -17,7 +19,9 @@ from storage_manager import (
     StorageManager,
     StorageManagerError,
 )
+from storage_manager.integrity import seal_session, verify_session
 from storage_manager.layout import COMPONENTS
+from storage_manager.transfer import copy_sessions
 from tests.support import ROOT
 
 Make = Callable[..., StorageManager]
@@ -141,3 +145,85 @@ async def test_a_file_that_is_there_is_not_created_on_another_backend() -> None:
     with pytest.raises(FileExistsError):
         sm.fs.pipe_file(url, b"new", mode="create")
     assert sm.fs.cat_file(url) == b"old"
+
+
+# --- aclose -------------------------------------------------------------------------------------------------
+
+
+async def fill(sm: StorageManager, steps: int = 40) -> None:
+    for number in range(steps):
+        await sm.store_step_data("s", f"step_{number:06}", *DATA)
+
+
+@pytest.mark.parametrize("work", [seal_session, verify_session])
+async def test_aclose_waits_for_sealing_and_verifying(sm: StorageManager, work: Callable[..., Awaitable[Any]]) -> None:
+    await fill(sm)
+    task = asyncio.ensure_future(work(sm, "s"))
+    await asyncio.sleep(0)
+    await sm.aclose()
+    assert task.done()
+    assert await task in ([], sm.url_for("s") + "/_manifest.json")
+
+
+async def test_aclose_of_either_side_waits_for_copying(sm: StorageManager, tmp_path: Path) -> None:
+    await fill(sm)
+    target = StorageManager(local_base_path=tmp_path / "target", prefer_s3=False)
+    for closed in (sm, target):
+        task = asyncio.ensure_future(copy_sessions(sm, target))
+        await asyncio.sleep(0.01)
+        await closed.aclose()
+        assert task.done()
+        assert await task == 40
+        await target.delete_session("s")
+    await target.aclose()
+
+
+async def test_aclose_waits_for_an_open_backend(local: StorageManager) -> None:
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def use() -> None:
+        async with local.backend():
+            entered.set()
+            await leave.wait()
+
+    task = asyncio.ensure_future(use())
+    await entered.wait()
+    closing = asyncio.ensure_future(local.aclose())
+    await local.store_step_data("s", "t", *DATA)  # an operation that begins meanwhile uses the same backend
+    assert not closing.done()
+    leave.set()
+    await closing
+    assert task.done()
+    assert await local.retrieve_step_data("s", "t") == DATA
+
+
+async def test_aclose_does_not_wait_for_its_own_task(local: StorageManager) -> None:
+    """An iterator that waits for its reader would otherwise block the reader for ever."""
+    await fill(local, 3)
+    steps = local.iter_sessions()
+    assert await anext(steps) == "s"
+    await asyncio.wait_for(local.aclose(), 5)
+    assert [name async for name in steps] == []
+    async with local.backend():
+        await asyncio.wait_for(local.aclose(), 5)
+    await local.aclose()
+
+
+async def test_aclose_that_is_cancelled_leaves_the_closing_to_the_last_operation(local: StorageManager) -> None:
+    leave = asyncio.Event()
+
+    async def use() -> None:
+        async with local.backend():
+            await leave.wait()
+
+    task = asyncio.ensure_future(use())
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(local.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    backend = local.async_fs
+    leave.set()
+    await task
+    assert local.async_fs is not backend
