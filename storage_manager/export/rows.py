@@ -38,7 +38,7 @@ async def read_row(storage: StorageManager, session_id: str, step_id: str, compo
     answers = await storage.read_step(session_id, step_id, components=components)
     await _raise_if_nothing_can_be_read(storage, session_id, step_id, answers)
     url = storage.url_for(session_id, step_id)
-    values = {spec.name: _value(spec, answers[spec.name], url) for spec in formats(components)}
+    values: dict[Component, Any] = {spec.name: _value(spec, answers[spec.name], url) for spec in formats(components)}
     unreadable = (name for name, value in values.items() if value is None and answers[name] is not None)
     return Row(session_id, step_id, StepData(**values), tuple(unreadable))
 

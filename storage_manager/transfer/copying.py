@@ -9,7 +9,7 @@ from storage_manager.aio import Progress, map_ahead
 from storage_manager.backends import File, FileInfo
 from storage_manager.errors import InvalidDataError, StorageManagerError, translate, translating
 from storage_manager.inventory import count_steps, files_by_step, read_stored, renamed_error
-from storage_manager.layout import BY_FILENAME, COMPONENTS, MANIFEST_FILENAME, check_ids, is_id, join
+from storage_manager.layout import BY_FILENAME, COMPONENTS, MANIFEST_FILENAME, Component, check_ids, is_id, join
 from storage_manager.overlap import lies_within
 from storage_manager.redaction import Redactor, redacted
 from storage_manager.storage import StorageManager
@@ -198,7 +198,7 @@ class _Copying:
             stored = await read_stored(self.source, [join(url, name) for name in names], "copy")
             return dict(zip(names, stored, strict=True))
         specs = [BY_FILENAME[name] for name in names]
-        components = [spec.name for spec in specs]
+        components: list[Component] = [spec.name for spec in specs]
         answers = await self.source.read_step(task.session_id, task.step_id, components=components)
         return {spec.filename: _readable(join(url, spec.filename), answers[spec.name]) for spec in specs}
 

@@ -1,6 +1,6 @@
 """Uses all that is public, with the types that it promises; `.ci/types` has mypy and pyright look at it. Never run."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -99,10 +99,10 @@ async def steps(storage: StorageManager) -> None:
     assert_type(await storage.check(), None)
 
 
-async def many(storage: StorageManager, source: AsyncIterator[Step]) -> None:
-    assert_type(storage.iter_sessions(), AsyncIterator[str])
+async def many(storage: StorageManager, source: AsyncGenerator[Step, None]) -> None:
+    assert_type(storage.iter_sessions(), AsyncGenerator[str, None])
     iterator = storage.iter_steps(["s"], components=COMPONENTS, concurrency=4, strict=False)
-    assert_type(iterator, AsyncIterator[Step])
+    assert_type(iterator, AsyncGenerator[Step, None])
     async for step in iterator:
         assert_type(step.session_id, str)
         assert_type(step.step_id, str)
