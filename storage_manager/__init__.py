@@ -3,7 +3,7 @@
 The same calls store on S3 or on local disk. The URLs open in pandas, dask, duckdb and any other tool that uses fsspec.
 """
 
-from storage_manager.config import DEFAULT_LOCAL_BASE_PATH, DEFAULT_S3_REGION
+from storage_manager.defaults import DEFAULT_LOCAL_BASE_PATH, DEFAULT_S3_REGION
 from storage_manager.errors import (
     InvalidDataError,
     InvalidIdError,

@@ -14,7 +14,6 @@ from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.aio import map_ahead
 from storage_manager.backends import Backend, File, Root, hidden_name
-from storage_manager.config import Config, arguments_of
 from storage_manager.errors import (
     InvalidDataError,
     InvalidIdError,
@@ -41,6 +40,8 @@ from storage_manager.redaction import Redactor, as_redactor, redacted
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
+
+    from storage_manager.config import Config
 
 __all__ = ["Options", "StorageManager"]
 
@@ -109,6 +110,8 @@ class StorageManager:
             InvalidDataError: redact is neither a function nor a list of secrets.
             ValueError: max_concurrency is below 1.
         """
+        from storage_manager.config import Config  # its model takes a third of the time of importing the package
+
         config = Config.resolve(
             s3_bucket_name=s3_bucket_name,
             s3_region_name=s3_region_name,
@@ -125,7 +128,7 @@ class StorageManager:
         self._open_root(config.root, config, redact=redact, **options)
 
     def _open_root(
-        self, url: str, config: Config, redact: Redactor | Sequence[str] | None = None, **options: Any
+        self, url: str, config: "Config", redact: Redactor | Sequence[str] | None = None, **options: Any
     ) -> None:
         self.redact = as_redactor(redact)
         self._config = config
@@ -144,6 +147,8 @@ class StorageManager:
             TypeError: an option of S3 with a URL that is neither of S3 nor of the local disk.
             StorageManagerError: fsspec has no such backend, or its package is not installed.
         """
+        from storage_manager.config import Config, arguments_of  # as in the constructor
+
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         arguments = arguments_of(url)
         if arguments is not None:

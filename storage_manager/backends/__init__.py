@@ -8,13 +8,16 @@ import os
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 
 from storage_manager.backends.base import Backend, File, FileInfo, FsspecBackend, hidden_name
-from storage_manager.config import Config, S3Settings
 from storage_manager.errors import translating
+from storage_manager.s3_settings import S3Settings
+
+if TYPE_CHECKING:
+    from storage_manager.config import Config
 
 __all__ = ["Backend", "File", "FileInfo", "FsspecBackend", "Root", "hidden_name"]
 
@@ -40,7 +43,7 @@ class Root:
     def __init__(
         self,
         url: str,
-        config: Config,
+        config: "Config",
         storage_options: Mapping[str, Any] | None = None,
         *,
         fsync: bool = False,
@@ -52,7 +55,8 @@ class Root:
         self.protocol = protocol or "file"
         self.url = f"{protocol}{separator}{path.rstrip('/')}" or "/"
         self._options = dict(storage_options or {})
-        self.s3 = S3Settings(config, self._options, max_concurrency) if self.protocol == "s3" else None
+        s3 = (config.s3_engine, config.s3_region, config.s3_endpoint_url)
+        self.s3 = S3Settings(*s3, self._options, max_concurrency) if self.protocol == "s3" else None
         self._fsync = fsync
         self._max_concurrency = max_concurrency
         self._opened: dict[AbstractEventLoop, _OpenBackend] = {}

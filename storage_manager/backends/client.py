@@ -20,8 +20,8 @@ from botocore.handlers import add_expect_header
 from botocore.loaders import create_loader
 from botocore.utils import parse_timestamp
 
-from storage_manager.config import check_endpoint
 from storage_manager.errors import came_from_service
+from storage_manager.s3_settings import check_endpoint
 
 __all__ = ["HttpSession", "finding_credentials", "http_session_class", "lifespan", "new_session", "prepare"]
 

@@ -29,9 +29,9 @@ from botocore.parsers import ResponseParserError
 from storage_manager.aio import run_to_end
 from storage_manager.backends.base import STAGED, STAGING_PREFIX, File, FileInfo, FsspecBackend, md5_in
 from storage_manager.backends.client import finding_credentials, http_session_class, lifespan, new_session, prepare
-from storage_manager.config import ATTEMPTS
 from storage_manager.errors import is_transient, translating
 from storage_manager.layout import is_component, is_id
+from storage_manager.s3_settings import ATTEMPTS
 
 __all__ = ["PAGE", "S3Backend", "bytes_changed", "check_digest", "may_be_md5_of", "sorted_pages"]
 

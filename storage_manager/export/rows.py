@@ -39,7 +39,7 @@ async def read_row(storage: StorageManager, session_id: str, step_id: str, compo
     await _raise_if_nothing_can_be_read(storage, session_id, step_id, answers)
     url = storage.url_for(session_id, step_id)
     values: dict[Component, Any] = {spec.name: _value(spec, answers[spec.name], url) for spec in formats(components)}
-    unreadable = (name for name, value in values.items() if value is None and answers[name] is not None)
+    unreadable: list[Component] = [name for name in values if values[name] is None and answers[name] is not None]
     return Row(session_id, step_id, StepData(**values), tuple(unreadable))
 
 
