@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -480,3 +482,29 @@ def test_two_that_sweep_at_once(base: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_option_of_the_filesystem_may_be_given(base: Path, auto_mkdir: bool) -> None:
     sm = StorageManager(local_base_path=base, storage_options={"auto_mkdir": auto_mkdir})
     assert sm.fs.auto_mkdir is auto_mkdir
+
+
+async def test_stores_and_reads_that_wait_share_a_hop(sm: StorageManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One hop to the worker costs 60 to 80 us of the 300 us of a step."""
+    hops, submit = list[int](), ThreadPoolExecutor.submit
+
+    def count(self: ThreadPoolExecutor, *args: Any, **kwargs: Any) -> Any:
+        hops.append(1)
+        return submit(self, *args, **kwargs)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", count)
+    await asyncio.gather(*(sm.store_step_data("s", f"t{number}", *DATA) for number in range(17)))
+    assert len(hops) == 3  # the first alone, then eight at a time
+    hops.clear()
+    found = await asyncio.gather(*(sm.retrieve_step_data("s", f"t{number}") for number in range(17)))
+    assert found == [DATA] * 17
+    assert len(hops) == 3
+
+
+async def test_a_store_that_fails_does_not_fail_those_of_its_hop(sm: StorageManager, base: Path) -> None:
+    await sm.check()
+    (base / "file").write_text("not a session")
+    stores = [sm.store_step_data("file" if number == 3 else "s", f"t{number}", *DATA) for number in range(9)]
+    outcomes = await asyncio.gather(*stores, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [dict] * 3 + [LocalStorageError] + [dict] * 5
+    assert len(await sm.list_steps_for_session("s")) == 8
