@@ -115,14 +115,13 @@ class Root:
         return OtherBackend(self.protocol, self._options, asynchronous=True)
 
     def _open_s3(self, settings: S3Settings, keywords: dict[str, Any]) -> FsspecBackend:
-        if settings.engine == "obstore":
-            from storage_manager.backends.obstore import ObstoreBackend, is_forked
-
-            if not is_forked():
-                return ObstoreBackend(asynchronous=True, **keywords)
         from storage_manager.backends.s3 import S3Backend
 
-        return S3Backend(asynchronous=True, **keywords)
+        if settings.engine == "s3fs":
+            return S3Backend(asynchronous=True, **keywords)
+        from storage_manager.backends.obstore import ObstoreBackend, is_forked
+
+        return (S3Backend if is_forked() else ObstoreBackend)(asynchronous=True, **keywords)
 
     def open_sync(self) -> fsspec.AbstractFileSystem:
         """Return fsspec's own synchronous filesystem for the same root, usable from any thread."""

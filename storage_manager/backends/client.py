@@ -147,10 +147,7 @@ def _abandon(sessions: dict[Any, aiohttp.ClientSession], loop: asyncio.AbstractE
     at_exit = not threading.main_thread().is_alive()
     if loop.is_running() and os.getpid() == pid and not at_exit:
         return
-    for session in sessions.values():
-        connector = session.connector
-        if connector is None:
-            continue
+    for session, connector in [(session, session.connector) for session in sessions.values() if session.connector]:
         session.detach()
         for connections in connector._conns.values():
             for protocol, _ in connections:

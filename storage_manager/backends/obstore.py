@@ -123,10 +123,9 @@ class ObstoreBackend(S3Backend):
         self._compares_e_tags = False
 
     async def _store(self, bucket: str, timeout_factor: int = 1) -> "_Store":
-        if (bucket, timeout_factor) not in self._stores:
-            async with self._opening:
-                if (bucket, timeout_factor) not in self._stores:
-                    self._stores[bucket, timeout_factor] = await self._open_store(bucket, timeout_factor)
+        async with self._opening:  # several first requests open one store
+            if (bucket, timeout_factor) not in self._stores:
+                self._stores[bucket, timeout_factor] = await self._open_store(bucket, timeout_factor)
         return self._stores[bucket, timeout_factor]
 
     async def _open_store(self, bucket: str, timeout_factor: int) -> "_Store":

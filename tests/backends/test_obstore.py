@@ -310,6 +310,14 @@ async def test_keys_that_obstore_has_no_name_for(moto: Make) -> None:
     assert [row["Key"] for row in left["Contents"]] == ["/x", "s"]
 
 
+async def test_a_key_that_obstore_cannot_name_is_read(moto: Make) -> None:
+    """obstore refuses `a//b`, so the key is read through s3fs."""
+    sm = moto()
+    key = f"{sm.url_for()}/s/u//x"
+    await sm.async_fs._call_s3("put_object", Bucket=sm.get_storage_info()["s3_bucket"], Key="s/u//x", Body=b"found")
+    assert await sm.async_fs._cat_file(key) == b"found"
+
+
 async def test_a_prefix_is_taken_literally(moto: Make) -> None:
     """A parser of URLs would end the key at `#`, and four components would be one."""
     sm = moto(s3_prefix="a#b/c%20d")
