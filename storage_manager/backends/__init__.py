@@ -146,13 +146,14 @@ class _OpenBackend:
         self.active: dict[_Operation, asyncio.Task[Any] | None] = {}
         self.closing = self.closed = False
         self._ended: asyncio.Future[None] | None = None  # the next end of an operation
+        self._closers = 0  # calls of close that wait
 
     async def end(self, operation: "_Operation") -> None:
-        """Forget an operation. The last one closes the backend, if it is to be closed."""
+        """Forget an operation. The last one closes the backend, if it is to be closed and no call of close waits."""
         del self.active[operation]
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
-        if self.closing and not self.active:
+        if self.closing and not self.active and not self._closers:
             await self._close()
 
     async def _close(self) -> None:
@@ -166,9 +167,13 @@ class _OpenBackend:
         """
         self.closing = True
         current = asyncio.current_task()
-        while others := {task for task in self.active.values() if task and task is not current and not task.done()}:
-            self._ended = get_running_loop().create_future()
-            await asyncio.wait({self._ended, *others}, return_when=asyncio.FIRST_COMPLETED)
+        self._closers += 1
+        try:
+            while others := {task for task in self.active.values() if task and task is not current and not task.done()}:
+                self._ended = get_running_loop().create_future()
+                await asyncio.wait({self._ended, *others}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._closers -= 1
         if not self.active:
             await self._close()
 
