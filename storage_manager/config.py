@@ -148,7 +148,9 @@ def _explain(error: ValidationError, given: Mapping[str, Any]) -> str:
 
 
 _S3, _LOCAL = ("s3", "s3a"), ("file", "local")  # the protocols, as fsspec names them
-_BAD_SLASHES = re.compile(r"[a-z][a-z0-9+]+:/(?!/)|(s3a?|file|local|memory|gc?s|az|abfss?|https?):(?!//)")
+_BAD_SLASHES = re.compile(
+    r"[a-z][a-z0-9+]+:/(?!/)|(s3a?|file|local|memory|gc?s|az|abfss?|https?):(?!//)", re.IGNORECASE
+)
 
 
 def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -182,8 +184,9 @@ def _split(url: str) -> SplitResult:
     cls = S3ConfigError if url.lower().startswith(("s3:", "s3a:")) else StorageManagerError
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise cls("the URL cannot be read: its host is malformed", operation="configure") from error
+    except ValueError:
+        # not chained: the text of the error quotes the URL, which may hold a password
+        raise cls("the URL cannot be read: its host is malformed", operation="configure") from None
     strict = parts.scheme in (*_S3, *_LOCAL)
     if not url.isprintable() or parts.query or parts.fragment or (strict and "@" in parts.netloc):
         why = "the URL must name a root only: remove its user, query, fragment or control characters"

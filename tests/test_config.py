@@ -587,7 +587,15 @@ def test_urls_of_the_same_place() -> None:
     assert Config.resolve(local_base_path="/").root == "/"
 
 
-@pytest.mark.parametrize("url", ["s3:/a-bucket", "file:/x"])
+@pytest.mark.parametrize("url", ["s3://key:pla\u2100nted@bucket/x", "s3://key:planted\u2100@bucket/x"])
+def test_a_malformed_url_is_not_quoted_by_its_cause(url: str) -> None:
+    with pytest.raises(S3ConfigError) as caught:
+        StorageManager.from_url(url)
+    assert "planted" not in chain(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("url", ["s3:/a-bucket", "file:/x", "S3:/a-bucket", "File:/x"])
 def test_a_url_with_a_slash_too_few(url: str) -> None:
     with pytest.raises(StorageManagerError, match="two slashes"):
         StorageManager.from_url(url)

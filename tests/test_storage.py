@@ -227,3 +227,53 @@ async def test_aclose_that_is_cancelled_leaves_the_closing_to_the_last_operation
     leave.set()
     await task
     assert local.async_fs is not backend
+
+
+async def use_for_a_while(local: StorageManager, leave: asyncio.Event) -> None:
+    async with local.backend():
+        await leave.wait()
+    await asyncio.sleep(3600)
+
+
+async def test_two_acloses_at_once_both_return(local: StorageManager) -> None:
+    """Also if the task goes on after its operation."""
+    leave = asyncio.Event()
+    task = asyncio.ensure_future(use_for_a_while(local, leave))
+    await asyncio.sleep(0)
+    closing = [asyncio.ensure_future(local.aclose()) for _ in range(2)]
+    await asyncio.sleep(0)
+    leave.set()
+    await asyncio.wait_for(asyncio.gather(*closing), 5)
+    task.cancel()
+
+
+async def test_aclose_does_not_wait_for_operations_that_begin_later(local: StorageManager) -> None:
+    stop = asyncio.Event()
+
+    async def store() -> None:
+        while not stop.is_set():
+            await local.store_step_data("s", "t", *DATA)
+
+    tasks = [asyncio.ensure_future(store()) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    await asyncio.wait_for(local.aclose(), 5)
+    stop.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_two_tasks_that_close_in_their_own_blocks(local: StorageManager) -> None:
+    async def close() -> None:
+        async with local.backend():
+            await asyncio.sleep(0)
+            await local.aclose()
+
+    await asyncio.gather(*(asyncio.wait_for(close(), 5) for _ in range(2)))
+
+
+async def test_a_closed_local_backend_refuses_every_read(local: StorageManager) -> None:
+    await local.store_step_data("s", "t", *DATA)
+    closed = local.async_fs
+    await local.aclose()
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            await asyncio.wait_for(closed.read_files([local.url_for("s", "t", "html")]), 5)

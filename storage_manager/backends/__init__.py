@@ -146,7 +146,7 @@ class _OpenBackend:
         self.active: dict[_Operation, asyncio.Task[Any] | None] = {}
         self.closing = self.closed = False
         self._ended: asyncio.Future[None] | None = None  # the next end of an operation
-        self._closers = 0  # calls of close that wait
+        self._closers: set[asyncio.Task[Any] | None] = set()  # tasks that wait in close
 
     async def end(self, operation: "_Operation") -> None:
         """Forget an operation. The last one closes the backend, if it is to be closed and no call of close waits."""
@@ -161,21 +161,28 @@ class _OpenBackend:
         await self.backend.close()
 
     async def close(self) -> None:
-        """Wait for the operations of other tasks; then close the backend, unless this task still uses it.
+        """Wait for the operations of other tasks; then close the backend, unless an operation still uses it.
 
-        Until then, new operations get this backend too: they may be part of one that is waited for.
+        Operations that begin meanwhile get this backend too, because they may be part of one that is waited for. They
+        are not waited for themselves, nor are those of tasks that wait here. The last one closes the backend.
         """
         self.closing = True
-        current = asyncio.current_task()
-        self._closers += 1
+        current, begun = asyncio.current_task(), set(self.active)
+        self._closers.add(current)
         try:
-            while others := {task for task in self.active.values() if task and task is not current and not task.done()}:
-                self._ended = get_running_loop().create_future()
+            while others := self._running(begun):
+                if self._ended is None or self._ended.done():
+                    self._ended = get_running_loop().create_future()
                 await asyncio.wait({self._ended, *others}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._closers -= 1
+            self._closers.discard(current)
         if not self.active:
             await self._close()
+
+    def _running(self, begun: "set[_Operation]") -> "set[asyncio.Task[Any]]":
+        """Return the tasks of these operations that still run, without the tasks that wait in close."""
+        tasks = {self.active[operation] for operation in begun & self.active.keys()} - self._closers
+        return {task for task in tasks if task and not task.done()}
 
 
 class _Operation(AbstractAsyncContextManager[Backend]):

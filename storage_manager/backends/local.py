@@ -96,17 +96,18 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
             if not job.result.done():
                 jobs.append(job)
         if jobs:
-            self._idle -= 1
             loop = asyncio.get_running_loop()
             hop = self._workers.submit(lambda: [attempt(job.work) for job in jobs])
+            self._idle -= 1  # not if the backend is closed, so that submit raises
             hop.add_done_callback(lambda hop: _call_in(loop, self._finish_jobs, jobs, hop))
 
     def _finish_jobs(self, jobs: list[_Job], hop: "Future[list[Any]]") -> None:
         self._idle += 1
-        for job, outcome in zip(jobs, hop.result(), strict=True):
+        failure = hop.exception()
+        for job, outcome in zip(jobs, [failure] * len(jobs) if failure else hop.result(), strict=True):
             if job.result.done():
                 continue
-            if isinstance(outcome, Exception):
+            if isinstance(outcome, BaseException):
                 job.result.set_exception(outcome)
             else:
                 job.result.set_result(outcome)
