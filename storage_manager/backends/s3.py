@@ -155,33 +155,42 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         bucket, key, _ = self.split_path(path)
         return bucket, key.rstrip("/") + "/" if key else ""
 
-    async def _pages(self, path: str, **request: Any) -> AsyncGenerator[tuple[list[Any], list[str]], None]:
-        """Yield the objects and the common prefixes below a directory, one LIST at a time."""
+    async def _pages(self, method: str, path: str, start: str = "", **request: Any) -> AsyncGenerator[Any, None]:
+        """Yield the answers to a listing below a directory, one page at a time.
+
+        Parameters:
+            start: list only names that begin so, relative to the directory.
+        """
         bucket, prefix = self._below(path)
-        request |= {"Bucket": bucket, "Prefix": prefix, "MaxKeys": PAGE}
+        request |= {"Bucket": bucket, "Prefix": prefix + start}
         while True:
             async with self._slots:
-                answer = await self._call_s3("list_objects_v2", **request)
-            found = answer.get("Contents", [])
-            below = [row["Prefix"] for row in answer.get("CommonPrefixes", ())]
-            if not all(name.startswith(prefix) for name in [row["Key"] for row in found] + below):
+                answer = await self._call_s3(method, **request)
+            if not all(name.startswith(prefix) for name in _names(answer)):
                 raise OSError(errno.EPROTO, "the answer to the LIST has keys that are not below the directory")
-            yield found, below
+            yield answer
             if not answer.get("IsTruncated"):
                 return
-            token = answer.get("NextContinuationToken")
-            if token in (None, request.get("ContinuationToken")):
+            following = {key: answer.get(field) for key, field in _FOLLOWING[method].items()}
+            if None in following.values() or following.items() <= request.items():
                 raise OSError(errno.EPROTO, "the answer to the LIST is truncated, without a token for the next page")
-            request["ContinuationToken"] = token
+            request |= following
+
+    async def _rows(self, path: str, start: str = "") -> AsyncGenerator[list[dict[str, Any]], None]:
+        """Yield the objects below a directory, in pages. A page may be empty without being the last."""
+        async with aclosing(self._pages("list_objects_v2", path, start, MaxKeys=PAGE)) as pages:
+            async for answer in pages:
+                yield answer.get("Contents", [])
 
     def iter_names(self, path: str) -> AsyncGenerator[list[str], None]:
-        pages = self._pages(path, Delimiter="/")
-        return sorted_pages([prefix[:-1].rpartition("/")[2] for prefix in prefixes] async for _, prefixes in pages)
+        pages = self._pages("list_objects_v2", path, MaxKeys=PAGE, Delimiter="/")
+        rows = (answer.get("CommonPrefixes", ()) async for answer in pages)
+        return sorted_pages([row["Prefix"][:-1].rpartition("/")[2] for row in page] async for page in rows)
 
     async def iter_files(self, path: str) -> AsyncGenerator[list[FileInfo], None]:
         start = len(self._below(path)[1])
-        async with aclosing(self._pages(path)) as pages:
-            async for rows, _ in pages:
+        async with aclosing(self._rows(path)) as pages:
+            async for rows in pages:
                 yield [FileInfo(row["Key"][start:], row["Size"], row["LastModified"], row.get("ETag")) for row in rows]
 
     async def link(self, path: str, seconds: int) -> str:
@@ -203,11 +212,11 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         return bool(before)
 
     async def _first_keys(self, path: str) -> list[str]:
-        """Return the first keys below a directory, at most a thousand. A page may be empty without being the last."""
-        async with aclosing(self._pages(path)) as pages:
-            async for found, _ in pages:
-                if found:
-                    return [row["Key"] for row in found]
+        """Return the first keys below a directory, at most a thousand."""
+        async with aclosing(self._rows(path)) as pages:
+            async for rows in pages:
+                if rows:
+                    return [row["Key"] for row in rows]
         return []
 
     async def _delete_keys(self, bucket: str, keys: Sequence[str]) -> list[dict[str, str]]:
@@ -223,8 +232,8 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
     async def sweep(self, path: str, older_than: float) -> int:
         """Delete probes, and abort uploads of components (s3fs uploads large files in parts)."""
         bucket, prefix = self._below(path)
-        rows = self._rows("list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix + STAGING_PREFIX)
-        staged = [row async for row in rows if STAGED.fullmatch(row["Key"].removeprefix(prefix).partition("/")[0])]
+        rows = [row async for page in self._rows(path, STAGING_PREFIX) for row in page]
+        staged = [row for row in rows if STAGED.fullmatch(row["Key"].removeprefix(prefix).partition("/")[0])]
         probes = [row["Key"] for row in staged if _age(row["LastModified"]) > older_than]
         for start in range(0, len(probes), PAGE):
             for error in await self._delete_keys(bucket, probes[start : start + PAGE]):
@@ -241,19 +250,15 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
 
     async def _uploads(self, path: str) -> list[tuple[str, dict[str, Any]]]:
         """Return the uploads below a directory that have begun and not ended, each with its path relative to it."""
-        bucket, prefix = self._below(path)
-        rows = [row async for row in self._rows("list_multipart_uploads", "Uploads", Bucket=bucket, Prefix=prefix)]
-        return [(row["Key"].removeprefix(prefix), row) for row in rows]
+        start = len(self._below(path)[1])
+        pages = self._pages("list_multipart_uploads", path)
+        return [(row["Key"][start:], row) async for answer in pages for row in answer.get("Uploads", ())]
 
-    async def _rows(self, method: str, name: str, **request: Any) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield the rows of a listing, over all its pages."""
-        while True:
-            answer = await self._call_s3(method, **request)
-            for row in answer.get(name, ()):
-                yield row
-            if not answer.get("IsTruncated"):
-                return
-            request |= {key: answer[following] for key, following in _FOLLOWING[method].items()}
+
+def _names(answer: Mapping[str, Any]) -> list[str]:
+    """Return the keys and the common prefixes in the answer to a listing."""
+    rows = [*answer.get("Contents", ()), *answer.get("Uploads", ())]
+    return [row["Key"] for row in rows] + [row["Prefix"] for row in answer.get("CommonPrefixes", ())]
 
 
 def _is_ours(path: str) -> bool:

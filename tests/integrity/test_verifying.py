@@ -1,5 +1,6 @@
 """What verify_session finds wrong with a session, on each backend and engine."""
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -195,6 +196,16 @@ async def test_unfinished_uploads_are_listed_to_the_last_page(answered_by: Answe
     sm, server = await answered_by(listing(), *pages)
     assert await found(sm) == [("", "missing"), ("a/action.json", "leftover"), ("b/action.json", "leftover")]
     assert b"key-marker=run-1%2Fa%2Faction.json" in server.asked[2]
+
+
+@pytest.mark.parametrize("repeated", [True, False], ids=["the same token again", "no token"])
+async def test_uploads_that_are_truncated_without_a_new_token(answered_by: Answers, repeated: bool) -> None:
+    page = uploads_answer("run-1/a/action.json", following="run-1/a/action.json")
+    if not repeated:
+        page = page.replace(b"NextKeyMarker", b"LastKeyMarker")
+    sm, _ = await answered_by(listing(), page)
+    with pytest.raises(S3OperationError, match="truncated, without a token"):
+        await asyncio.wait_for(verify_session(sm, "run-1"), 10)
 
 
 async def test_who_may_not_list_uploads_may_verify(answered_by: Answers, caplog: pytest.LogCaptureFixture) -> None:
