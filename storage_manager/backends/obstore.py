@@ -9,6 +9,7 @@ import asyncio
 import atexit
 import errno
 import os
+import re
 import sys
 import threading
 import time
@@ -21,7 +22,6 @@ from botocore import UNSIGNED
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
-from obstore.exceptions import InvalidPathError
 from obstore.store import S3Store
 
 from storage_manager.aio import run_to_end
@@ -40,6 +40,8 @@ _used_in: set[int] = set()  # the processes in which obstore has threads
 # object_store asks again for credentials that end in five minutes; botocore's last ten minutes or longer.
 _KEPT = timedelta(minutes=10)
 _NO_LIMIT = timedelta(days=365)  # for a request as a whole; obstore's default is 30 seconds, whatever its size
+# obstore refuses a key with `.`, `..`, an empty name or a control character, and reads `x` if asked for `/x`.
+_NO_OBSTORE_KEY = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
 # The options that s3fs sends with every request, as obstore calls them.
 _REQUEST_OPTIONS = {
     "RequestPayer": "request_payer",
@@ -87,6 +89,8 @@ class ObstoreBackend(S3Backend):
 
     async def _put_whole(self, file: File) -> None:
         bucket, key, _ = self.split_path(file.path)
+        if _NO_OBSTORE_KEY.search(key):
+            return await super()._put_whole(file)
         attributes = {"Content-Type": file.content_type, **self._attributes}
         # one read timeout for each MiB, because obstore's timeout includes the time to send
         factor = 1 << (len(file.data) // MIB).bit_length()
@@ -100,13 +104,10 @@ class ObstoreBackend(S3Backend):
 
     async def _get_whole(self, **request: Any) -> bytes:
         bucket, key = request["Bucket"], request["Key"]
-        if len(request) > 2:  # a range or a version
+        if len(request) > 2 or _NO_OBSTORE_KEY.search(key):  # more than two: a range or a version
             return await super()._get_whole(**request)
         store = await self._store(bucket)
-        try:
-            meta, data = await store.answer("GetObject", _get(store.client, key))
-        except InvalidPathError:  # obstore has no names such as `a//b`
-            return await super()._get_whole(**request)
+        meta, data = await store.answer("GetObject", _get(store.client, key))
         if meta["e_tag"] is None:
             raise OSError(errno.EPROTO, "the answer to GetObject is not from S3: it has no ETag")
         if self._compares_e_tags and not may_be_md5_of(meta["e_tag"], data):
@@ -195,8 +196,6 @@ class _Store:
         """Await a request; raise its failure as the errors of s3fs."""
         try:
             return await request
-        except InvalidPathError:
-            raise
         except FAILURES as error:
             why = self._credentials.error or translated(error, operation, self._endpoint)
         raise why

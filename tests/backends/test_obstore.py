@@ -21,6 +21,7 @@ from obstore.exceptions import GenericError
 
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager
 from storage_manager.backends import obstore
+from storage_manager.backends.base import File
 from storage_manager.backends.obstore_errors import translated
 from storage_manager.errors import is_transient
 from tests.support.answers import Answering, Answers, http, listing
@@ -310,12 +311,16 @@ async def test_keys_that_obstore_has_no_name_for(moto: Make) -> None:
     assert [row["Key"] for row in left["Contents"]] == ["/x", "s"]
 
 
-async def test_a_key_that_obstore_cannot_name_is_read(moto: Make) -> None:
-    """obstore refuses `a//b`, so the key is read through s3fs."""
+@pytest.mark.parametrize("key", ["s/u//x", "/x", "s/../x", "s/.", "s/x/", "s/a\x01b"])
+async def test_a_key_that_obstore_cannot_name(moto: Make, key: str) -> None:
+    """obstore refuses `a//b` and reads `x` if asked for `/x`. Such keys are stored and read through s3fs."""
     sm = moto()
-    key = f"{sm.url_for()}/s/u//x"
-    await sm.async_fs._call_s3("put_object", Bucket=sm.get_storage_info()["s3_bucket"], Key="s/u//x", Body=b"found")
-    assert await sm.async_fs._cat_file(key) == b"found"
+    path = f"{sm.url_for()}/{key}"
+    await sm.async_fs.write_files(
+        [File(f"{sm.url_for()}/x", b"other", "text/plain"), File(path, b"found", "text/plain")]
+    )
+    assert await sm.async_fs.read_files([path]) == [b"found"]
+    assert await sm.async_fs.read_files([f"{sm.url_for()}/x"]) == [b"other"]
 
 
 async def test_a_prefix_is_taken_literally(moto: Make) -> None:
