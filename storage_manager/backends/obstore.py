@@ -124,10 +124,11 @@ class ObstoreBackend(S3Backend):
         self._compares_e_tags = False
 
     async def _store(self, bucket: str, timeout_factor: int = 1) -> "_Store":
-        async with self._opening:  # several first requests open one store
-            if (bucket, timeout_factor) not in self._stores:
-                self._stores[bucket, timeout_factor] = await self._open_store(bucket, timeout_factor)
-        return self._stores[bucket, timeout_factor]
+        key = (bucket, timeout_factor)
+        if key not in self._stores:
+            async with self._opening:  # several first requests open one store
+                self._stores[key] = self._stores.get(key) or await self._open_store(*key)
+        return self._stores[key]
 
     async def _open_store(self, bucket: str, timeout_factor: int) -> "_Store":
         """Return a store for a bucket, configured like botocore's client.
