@@ -57,6 +57,7 @@ class Test{number}(StorageManagerTests):
 """
 
 
+@pytest.mark.thorough
 def test_a_place_with_data_is_refused(tmp_path: Path) -> None:
     """What the suite deletes afterwards is its own."""
     imports = "import pytest\n" + "".join(

@@ -150,7 +150,7 @@ async def test_a_file_that_is_there_is_not_created_on_another_backend() -> None:
 # --- aclose -------------------------------------------------------------------------------------------------
 
 
-async def fill(sm: StorageManager, steps: int = 40) -> None:
+async def fill(sm: StorageManager, steps: int = 8) -> None:
     for number in range(steps):
         await sm.store_step_data("s", f"step_{number:06}", *DATA)
 
@@ -173,7 +173,7 @@ async def test_aclose_of_either_side_waits_for_copying(sm: StorageManager, tmp_p
         await asyncio.sleep(0.01)
         await closed.aclose()
         assert task.done()
-        assert await task == 40
+        assert await task == 8
         await target.delete_session("s")
     await target.aclose()
 

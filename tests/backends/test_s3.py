@@ -460,6 +460,7 @@ async def test_a_server_that_is_mute(moto: Make) -> None:
         await sm.aclose()
 
 
+@pytest.mark.thorough
 async def test_a_server_that_takes_no_more(moto: Make) -> None:
     """It accepts a connection and reads nothing: a body larger than the buffers between is given up as well."""
     with socket.create_server(("127.0.0.1", 0)) as mute:

@@ -82,6 +82,7 @@ async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     assert "action" in out
 
 
+@pytest.mark.thorough
 def test_for_machines(root: str) -> None:
     at = ("--root", root)
     sm("put", "-q", SAMPLE, *at)
@@ -107,6 +108,7 @@ def test_for_machines(root: str) -> None:
     assert info["uses_s3"] == root.startswith("s3:")
 
 
+@pytest.mark.thorough
 def test_components_as_they_are_stored(root: str, tmp_path: Path) -> None:
     at = ("harbour-books", "step_000001", "--root", root)
     sm("put", "-q", SAMPLE, "--root", root)
@@ -117,6 +119,7 @@ def test_components_as_they_are_stored(root: str, tmp_path: Path) -> None:
     assert lines(sm("share", *at).out)[1].startswith("screenshot ")
 
 
+@pytest.mark.thorough
 async def test_what_goes(root: str) -> None:
     at = ("--root", root)
     sm("put", "-q", SAMPLE, *at)

@@ -20,6 +20,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_a_place_that_is_not_there_is_not_made(place: Path) -> None:
     missing = f"storage-manager: there is no directory {place}/.storage_data: name the root with --root"
     for command in (["ls"], ["verify"], ["show", "a", "b"], ["get", "a", "out"], ["cp", "nobody", "out"], ["rm", "a"]):
@@ -48,6 +49,7 @@ def test_a_check_that_fails_creates_nothing(place: Path, monkeypatch: pytest.Mon
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_what_is_not_there(place: Path) -> None:
     at = ("--root", SAMPLE)
     url = f"{SAMPLE}/harbour-books"
@@ -63,6 +65,7 @@ def test_what_is_not_there(place: Path) -> None:
     assert (code, "cannot retrieve" in err) == (3, True)
 
 
+@pytest.mark.thorough
 def test_usage(place: Path) -> None:
     assert sm().code == 2
     assert sm("nothing").code == 2
@@ -106,6 +109,7 @@ def test_without_its_packages(place: Path) -> None:
     assert done.stderr.startswith(install)
 
 
+@pytest.mark.thorough
 def test_a_terminal_is_asked(place: Path) -> None:
     sm("put", "-q", SAMPLE)
     question = f"Delete {place}/.storage_data/harbour-books (4 steps, 285.3 kB)? [y/N]: "
@@ -152,6 +156,7 @@ def test_a_disk_that_is_full_is_said() -> None:
     assert done.err == "storage-manager: [Errno 28] No space left on device\n"
 
 
+@pytest.mark.thorough
 def test_an_empty_place_is_not_the_default_one(place: Path) -> None:
     assert sm("put", SAMPLE).code == 0
     empty = ("--root", "")
@@ -165,6 +170,7 @@ def test_an_empty_place_is_not_the_default_one(place: Path) -> None:
     assert sm("ls").out == "harbour-books\n"
 
 
+@pytest.mark.thorough
 def test_streams_that_are_closed(place: Path) -> None:
     def shell(command: str) -> Done:
         words = ["sh", "-c", f'"$@" {command}', "sh", *SM]

@@ -144,6 +144,7 @@ async def test_any_target(local: StorageManager, tmp_path: Path, monkeypatch: py
     fs.rm(path, recursive=True)
 
 
+@pytest.mark.thorough
 async def test_a_bucket_as_target(moto: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """From S3 to S3, twice, with listings that fsspec has cached meanwhile."""
     monkeypatch.setattr(parquet, "FILE_BYTES", 1)

@@ -103,6 +103,7 @@ async def test_another_compression(sm: StorageManager, tmp_path: Path, method: i
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.thorough
 async def test_every_cut_and_every_changed_byte(sm: StorageManager, tmp_path: Path, compression: int) -> None:
     cast, name = frame(1001.6)
     good = {"trace.trace": [header(), *action(1, html="x"), cast], name: JPEG}
@@ -247,6 +248,7 @@ async def test_references_that_double_the_page_with_each_snapshot(
     await refused(sm, write_zip(tmp_path / "t.zip", {"t.trace": events}), "more than 1048576 characters")
 
 
+@pytest.mark.thorough
 async def test_many_frames_of_many_actions(sm: StorageManager, tmp_path: Path) -> None:
     """Whose product nothing would bound: 60 s when each action looked at each frame, on an idle machine."""
     frames = [snapshot("after@call@1", "", f"child@{number}") for number in range(20_000)]
