@@ -61,6 +61,8 @@ def _plain_number(value: float, where: _KeyPath) -> float:
 
 
 def _plain_key(key: object, where: _KeyPath) -> str:
+    if type(key) is str and key.isascii():
+        return key
     if not isinstance(key, str):
         raise _refusal(where, f"the key {_short(key)} is a {type(key).__name__}, and JSON has only str keys")
     return _plain_text(key, where)
@@ -76,7 +78,7 @@ def _plain(value: object, where: _KeyPath) -> Any:
     """Return an equal value of JSON's own types, or refuse it with an error that names its position."""
     if len(where) > MAX_JSON_DEPTH + 1:  # the path begins with the keyword
         raise _refusal(where, f"nested deeper than {MAX_JSON_DEPTH} levels, or in itself")
-    if value is None or isinstance(value, bool):
+    if (type(value) is str and value.isascii()) or value is None or isinstance(value, bool):  # most values, first
         return value
     if isinstance(value, str):
         return _plain_text(value, where)

@@ -220,21 +220,25 @@ def attempt(call: Callable[[], Out]) -> Out | Exception:
         return error
 
 
-@contextmanager
-def translating(operation: str, url: str) -> Iterator[None]:
+class translating:  # noqa: N801 - a context manager; a class is quicker than a generator
     """Raise every error of the block as a StorageManagerError with this operation and URL, chained.
 
     Raises:
         StorageManagerError: the class that `translate` chooses. A StorageManagerError of the block passes, and
             gets the name of the operation that the user called.
     """
-    try:
-        yield
-    except StorageManagerError as error:
-        error.operation = operation
-        raise
-    except Exception as error:
-        raise translate(error, operation, url) from error
+
+    def __init__(self, operation: str, url: str) -> None:
+        self._operation, self._url = operation, url
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, StorageManagerError):
+            error.operation = self._operation
+        elif isinstance(error, Exception):
+            raise translate(error, self._operation, self._url) from error
 
 
 @contextmanager

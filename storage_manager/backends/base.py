@@ -7,9 +7,9 @@ the other calls continue, and have no pages.
 import asyncio
 import contextlib
 import errno
+import os
 import posixpath
 import re
-import uuid
 from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -42,7 +42,7 @@ Out = TypeVar("Out")
 
 def hidden_name() -> str:
     """Return a new name for a staged file: no listing shows it, no id is like it, and `sweep` finds it again."""
-    return STAGING_PREFIX + uuid.uuid4().hex
+    return STAGING_PREFIX + os.urandom(16).hex()
 
 
 def md5_in(e_tag: str) -> str | None:

@@ -85,8 +85,7 @@ class DiskFileSystem(LocalFileSystem):
     def write_step(self, files: Sequence[File]) -> None:
         """Write the files of one step. Begin again if a deletion removes its directory meanwhile."""
         step = os.path.dirname(files[0].path)
-        for directory in (os.path.dirname(step), step):
-            self._refuse_link(directory)
+        self._refuse_link(os.path.dirname(step))
         if any(len(os.fsencode(file.path)) >= PATH_LIMIT for file in files):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), step)
         if not self._swept:
@@ -120,6 +119,7 @@ class DiskFileSystem(LocalFileSystem):
         try:
             self._rename_step(staged, step)
         except OSError as error:
+            self._refuse_link(step)
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             for name in names:
