@@ -34,7 +34,8 @@ class Figure(NamedTuple):
 
 PLAIN, OBSTORE, S3FS = ("ours", "plain Python"), ("ours on obstore", "obstore"), ("ours on s3fs", "s3fs")
 TARGETS = (
-    *(Target(f"local: store, {n} in flight", f"local-store-{n}", *PLAIN, "cpu", 1.6) for n in (1, 8, 64)),
+    Target("local: store, 1 in flight", "local-store-1", *PLAIN, "cpu", 1.8),
+    *(Target(f"local: store, {n} in flight", f"local-store-{n}", *PLAIN, "cpu", 1.6) for n in (8, 64)),
     *(Target(f"local: retrieve, {n} in flight", f"local-retrieve-{n}", *PLAIN, "cpu", 2.0) for n in (1, 8, 64)),
     Target("local: list 100,000 sessions", "local-list-sessions", *PLAIN, "wall", 1.3),
     Target("local: delete 1,000 steps", "local-delete-1000", *PLAIN, "wall", 1.25),
