@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 __all__ = ["Progress", "map_ahead", "run_to_end"]
@@ -34,12 +34,8 @@ async def run_to_end(work: Awaitable[Out]) -> Out:
 
 async def _iterate(items: Iterable[In] | AsyncIterable[In]) -> AsyncGenerator[In, None]:
     if isinstance(items, AsyncIterable):
-        try:
-            async for item in items:
-                yield item
-        finally:
-            if isinstance(items, AsyncGenerator):
-                await items.aclose()
+        async for item in items:
+            yield item
     else:
         for item in items:
             yield item
@@ -63,20 +59,17 @@ async def map_ahead(
     if concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, not {concurrency}")
     tasks: deque[asyncio.Future[Out]] = deque()
-    source = _iterate(items)
-    try:
-        async for item in source:
-            if any(map(_has_failed, tasks)):
-                break
-            tasks.append(asyncio.ensure_future(function(item)))
-            if len(tasks) >= concurrency:
-                yield await tasks.popleft()
-        while tasks:
-            yield await tasks.popleft()
-    finally:
-        for task in tasks:
-            task.cancel()
+    async with aclosing(items if isinstance(items, AsyncGenerator) else _iterate(items)) as source:
         try:
-            await asyncio.gather(*tasks, return_exceptions=True)
+            async for item in source:
+                if any(map(_has_failed, tasks)):
+                    break
+                tasks.append(asyncio.ensure_future(function(item)))
+                if len(tasks) >= concurrency:
+                    yield await tasks.popleft()
+            while tasks:
+                yield await tasks.popleft()
         finally:
-            await source.aclose()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

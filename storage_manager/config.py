@@ -142,8 +142,9 @@ def _explain(error: ValidationError, given: Mapping[str, Any]) -> str:
         field, message = str(fault["loc"][0]), fault["msg"]
         argument = next((name for name, other in _FIELDS.items() if other == field), field)
         source = argument if field in given else _PREFIX + field.upper()
-        ours = message.removeprefix("Value error, ")
-        faults.append(f"{source} {ours}" if ours != message else f"{source} is not valid: {message}")
+        own = message.removeprefix("Value error, ")  # the text of a ValueError of this module
+        why = own if own != message else f"is not valid: {message.replace('Input', 'it')}"
+        faults.append(f"{source} {why}")
     return "; ".join(faults)
 
 

@@ -12,14 +12,7 @@ from pydantic_core import from_json, to_json, to_jsonable_python
 
 from storage_manager.errors import InvalidDataError, refusing
 
-__all__ = [
-    "MAX_JSON_DEPTH",
-    "decode_json",
-    "encode_bytes",
-    "encode_html",
-    "encode_json",
-    "image_type",
-]
+__all__ = ["MAX_JSON_DEPTH", "decode_json", "encode_bytes", "encode_html", "encode_json", "image_type"]
 
 MAX_JSON_DEPTH = 200  # levels; jiter, which reads the JSON again, stops at 201
 MAX_JSON_INT = 10**4300  # Python reads no more digits (sys.int_info.default_max_str_digits)

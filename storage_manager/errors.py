@@ -39,13 +39,12 @@ __all__ = [
 
 Out = TypeVar("Out")
 
-# On PyPI, `storage-manager` is another project.
-_INSTALL = 'pip install "agent-storage-manager[{0}]" (it is not on PyPI yet: run pip install ".[{0}]" in a clone)'
-
 
 def how_to_install(extra: str) -> str:
     """Return the command that installs an extra of this package, for a message."""
-    return _INSTALL.format(extra)
+    # on PyPI, `storage-manager` is another project
+    in_clone = f'(it is not on PyPI yet: run pip install ".[{extra}]" in a clone)'
+    return f'pip install "agent-storage-manager[{extra}]" {in_clone}'
 
 
 class StorageManagerError(Exception):
@@ -83,46 +82,41 @@ class InvalidDataError(StorageManagerError, ValueError):
     """A component cannot be stored faithfully, or an argument cannot be used. It is refused before any I/O."""
 
 
-_ATTEMPTS_FAILED = "try again later: the service kept failing after three attempts"
 _NO_ACCESS = "grant s3:ListBucket on the bucket and s3:GetObject, s3:PutObject, s3:DeleteObject on its objects"
 _BAD_CREDENTIALS = "correct the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE, or storage_options)"
-_EXPIRED = "renew the session credentials"
 _WRONG_REGION = "set s3_region_name (SM_S3_REGION) to the bucket's own region"
+_FAILING = "try again later: the service kept failing after three attempts"
 _UNREACHABLE = "check s3_endpoint_url (SM_S3_ENDPOINT_URL), the network and the proxy"
 _SLOW = (
     f"{_UNREACHABLE}; on a slow line lower max_concurrency, or raise read_timeout in storage_options['config_kwargs']"
 )
-_FILE_IN_THE_WAY = "a file is in the way of a directory: move it, or choose another local_base_path"
-_NOT_S3 = "check s3_endpoint_url (SM_S3_ENDPOINT_URL): the server there does not speak S3"
 _WEB_PAGE = "a web page"  # botocore calls it a 500, whatever its status
-_NO_PERMISSION = "check who may read and write this path"
+_NOT_S3 = "check s3_endpoint_url (SM_S3_ENDPOINT_URL): the server there does not speak S3"
 
-# The advice for an error, by S3 error code or HTTP status, class name, or errno name.
-_ADVICE = {
+# The advice for an error, by its names: S3 error codes or HTTP statuses, class names, or errno names.
+_ADVICE_BY_NAMES = {
     "NoSuchBucket": "create the bucket, or correct s3_bucket_name (SM_S3_BUCKET_NAME)",
-    **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "403"), _NO_ACCESS),
-    **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch", "UnauthenticatedError"), _BAD_CREDENTIALS),
-    **dict.fromkeys(("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"), _BAD_CREDENTIALS),
-    **dict.fromkeys(("ExpiredToken", "InvalidToken", "TokenRefreshRequired"), _EXPIRED),
-    **dict.fromkeys(("PermanentRedirect", "TemporaryRedirect", "301", "307"), _WRONG_REGION),
-    **dict.fromkeys(("AuthorizationHeaderMalformed", "IllegalLocationConstraintException"), _WRONG_REGION),
+    "AccessDenied AllAccessDisabled 403": _NO_ACCESS,
+    "InvalidAccessKeyId SignatureDoesNotMatch UnauthenticatedError": _BAD_CREDENTIALS,
+    "NoCredentialsError PartialCredentialsError CredentialRetrievalError": _BAD_CREDENTIALS,
+    "ExpiredToken InvalidToken TokenRefreshRequired": "renew the session credentials",
+    "PermanentRedirect TemporaryRedirect 301 307": _WRONG_REGION,
+    "AuthorizationHeaderMalformed IllegalLocationConstraintException": _WRONG_REGION,
     "RequestTimeTooSkewed": "set this machine's clock",
-    **dict.fromkeys(("SlowDown", "ServiceUnavailable", "InternalError", "TooManyRequests"), _ATTEMPTS_FAILED),
-    **dict.fromkeys(("500", "502", "503", "504", "429"), _ATTEMPTS_FAILED),
+    "SlowDown ServiceUnavailable InternalError TooManyRequests 500 502 503 504 429": _FAILING,
     "ReadTimeoutError": _SLOW,
-    **dict.fromkeys(("HTTPClientError", "ConnectionError", "ClientConnectionError", "407"), _UNREACHABLE),
+    "HTTPClientError ConnectionError ClientConnectionError 407": _UNREACHABLE,
     "InvalidProxiesConfigError": "correct the proxy's URL (HTTPS_PROXY, HTTP_PROXY, or config_kwargs['proxies'])",
     "TypeError": "correct storage_options",
-    **dict.fromkeys(("EPROTO", "302", "303", "308", "404", _WEB_PAGE), _NOT_S3),
+    "EPROTO 302 303 308 404": _NOT_S3,
     "ENOSPC": "free some space on the disk",
     "EDQUOT": "free some of the disk quota",
-    "EACCES": _NO_PERMISSION,
-    "EPERM": _NO_PERMISSION,
+    "EACCES EPERM": "check who may read and write this path",
     "EROFS": "the file system is mounted read-only: choose another local_base_path",
-    "ENOTDIR": _FILE_IN_THE_WAY,
-    "EEXIST": _FILE_IN_THE_WAY,
-    "ENOENT": "the directory is gone: create it again, or mount its disk",
+    "ENOTDIR EEXIST": "a file is in the way of a directory: move it, or choose another local_base_path",
+    "ENOENT": "the directory is gone: create it again, or mount its disk, or choose another local_base_path",
 }
+_ADVICE = {name: advice for names, advice in _ADVICE_BY_NAMES.items() for name in names.split()} | {_WEB_PAGE: _NOT_S3}
 
 # Errors that are raised before a request is sent: by botocore (a service's answer is a ClientError, which is no
 # BotoCoreError), by obstore, for a missing package, or for an argument that a client does not have.

@@ -156,21 +156,17 @@ class ComponentSpec(NamedTuple):
     decode: Callable[[bytes], Any]
 
 
-# The content types; that of a screenshot depends on its bytes.
-_HTML_TYPE, _JSON_TYPE = (lambda data: "text/html; charset=utf-8"), (lambda data: "application/json")
+# How a component is stored: its content type (that of a screenshot depends on its bytes), encoder and decoder.
+_HTML = (lambda data: "text/html; charset=utf-8"), encode_html, bytes.decode
+_IMAGE = image_type, encode_bytes, bytes
+_JSON = (lambda data: "application/json"), encode_json, decode_json
 
-# fmt: off
 COMPONENTS = (
-    ComponentSpec("html", HTML_FILENAME, "html_content", "html_path",
-                  _HTML_TYPE, encode_html, bytes.decode),
-    ComponentSpec("screenshot", SCREENSHOT_FILENAME, "screenshot_bytes", "screenshot_path",
-                  image_type, encode_bytes, bytes),
-    ComponentSpec("action", ACTION_DATA_FILENAME, "action_data", "action_data_path",
-                  _JSON_TYPE, encode_json, decode_json),
-    ComponentSpec("metadata", METADATA_FILENAME, "metadata", "metadata_path",
-                  _JSON_TYPE, encode_json, decode_json),
+    ComponentSpec("html", HTML_FILENAME, "html_content", "html_path", *_HTML),
+    ComponentSpec("screenshot", SCREENSHOT_FILENAME, "screenshot_bytes", "screenshot_path", *_IMAGE),
+    ComponentSpec("action", ACTION_DATA_FILENAME, "action_data", "action_data_path", *_JSON),
+    ComponentSpec("metadata", METADATA_FILENAME, "metadata", "metadata_path", *_JSON),
 )
-# fmt: on
 BY_FILENAME = {row.filename: row for row in COMPONENTS}
 
 

@@ -477,15 +477,15 @@ class StorageManager:
                     yield ids
 
     async def store_steps(self, steps: Iterable[Step] | AsyncIterable[Step], *, concurrency: int = 16) -> int:
-        """Store many steps; return how many. The source is read only as fast as steps are stored.
+        """Store many steps; return how many. The next step is taken from the source when there is room for it.
 
         Parameters:
             steps: the steps of iter_steps, or your own.
             concurrency: how many steps are stored at a time.
 
         Raises:
-            InvalidIdError, InvalidDataError, S3OperationError, S3ConfigError, LocalStorageError: one step was not
-                stored. The steps that were under way have ended, and no further step was begun.
+            InvalidIdError, InvalidDataError, S3OperationError, S3ConfigError, LocalStorageError: at least one step was
+                not stored. The steps that were under way have ended, and no further step was begun.
         """
 
         async def store(step: Step) -> None:

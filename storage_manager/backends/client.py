@@ -114,7 +114,11 @@ class _NoRedirects:
 
 
 def http_session_class(config: Mapping[str, Any]) -> type[Any]:
-    """Return the class of HTTP sessions for a client's configuration. It extends the user's own class, if any."""
+    """Return the class of HTTP sessions for a client's configuration.
+
+    If the user configured a class of aiobotocore's kind (`http_session_cls`), the result is a subclass of it. A class
+    of another kind is returned unchanged.
+    """
     own: type[Any] = config.get("http_session_cls", HttpSession)
     if not isinstance(own, type) or not issubclass(own, AIOHTTPSession) or issubclass(own, HttpSession):
         return own

@@ -27,7 +27,7 @@ STALE_SECONDS = 3600  # a writer needs seconds, so a staged file that is an hour
 
 
 class DiskFileSystem(LocalFileSystem):
-    """`LocalFileSystem` that writes steps and `pipe_file` whole.
+    """`LocalFileSystem` that writes each step, and each file given to `pipe_file`, completely or not at all.
 
     Attributes:
         root: the directory at which writes are staged.

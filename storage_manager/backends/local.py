@@ -1,4 +1,7 @@
-"""Local disk for asyncio: a batch of reads or writes is one hop to one worker thread.
+"""Local disk for asyncio: one worker thread does the I/O. A hop is one call that is handed to it, and its result back.
+
+A hop costs 60 to 80 us, as much as reading a small step. So one hop reads or writes all files of a step, and steps that
+wait while the worker is busy share the next hop.
 
 fsspec's `AsyncFileSystemWrapper` is not used: in 2026.9.0 `open(path, "wb")` on it returns without writing a file, and
 each of its calls is a hop of its own.

@@ -243,9 +243,9 @@ class _Credentials:
 
 
 async def _resolve(client: Any, bucket: str) -> tuple[str, Any]:
-    """Return the URL to which botocore sends requests for a bucket, and the signer of its client. Send nothing.
+    """Return the URL to which botocore sends requests for a bucket, and the signer of its client.
 
-    The URL depends on region, partition, addressing style and profile.
+    No request is sent. The URL depends on region, partition, addressing style and profile.
 
     Raises:
         S3ConfigError: it is a directory bucket, whose requests obstore would sign differently.

@@ -72,6 +72,6 @@ async def _export(
 
 
 def _storage_options(url: str) -> dict[str, Any] | None:
-    """Return fsspec's options for an export to S3, from the SM_* variables, as for sessions. None for other targets."""
+    """Return fsspec's options for an export to S3, from the same SM_* variables as for sessions, else None."""
     is_s3 = "s3_bucket_name" in (arguments_of(url) or {})
     return StorageManager.from_url(url).storage_options if is_s3 else None

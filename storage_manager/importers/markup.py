@@ -1,14 +1,15 @@
-"""Write one snapshot of a frame as HTML. It has holes for content that another snapshot or another frame holds.
+"""Write one snapshot of a frame as HTML. Content of another snapshot or frame is left out: a hole marks its place.
 
 Playwright records a node as text, as `[name, attributes, ...children]`, or as a reference `[[ago, index]]`. A reference
 means a node of an earlier snapshot of the same frame: `ago` counts the snapshots back, and `index` counts that
 snapshot's nodes in post-order, without the references.
 
-Each snapshot is written once, together with the position of each node. A page is then put together from slices. Take
-the two snapshots `["P", {}, "one"]` and `["DIV", {}, [[1, 1]], "two"]`:
+Each snapshot is written once, together with the positions at which each node starts and ends in the text. A page is
+then put together from slices of these texts. Take the two snapshots `["P", {}, "one"]` and
+`["DIV", {}, [[1, 1]], "two"]`:
 
-    <P>one</P>           starts 3, 0   ends 6, 10      nodes: 0 is the text, 1 is the P
-    <DIV>.two</DIV>      starts 6, 0   ends 9, 15      the hole at 5 stands for node 1 of the snapshot before
+    <P>one</P>           node 0 (the text): 3 to 6     node 1 (the P): 0 to 10
+    <DIV>.two</DIV>      node 0 (the text): 6 to 9     node 1 (the DIV): 0 to 15; the hole at 5 is the P
 
 The page of the second snapshot is its own text up to the hole, then characters 0 to 10 of the first snapshot, then the
 rest of its own text: <DIV><P>one</P>two</DIV>.

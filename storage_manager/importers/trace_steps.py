@@ -31,7 +31,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class Steps:
-    """The steps of a trace. Each is built when it is asked for. Only one thread may use them.
+    """The steps of a trace. Each is built when it is asked for. They are not thread-safe.
 
     Raises (here and in each method):
         ValueError, zipfile.BadZipFile, zlib.error, EOFError: the trace is damaged or hostile.

@@ -49,7 +49,7 @@ _HEADERS = {
 
 
 async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Add the security headers to every answer, also to errors. Keep headers that a handler has set."""
+    """Add the security headers to every answer, also to errors. A header that a handler has set is not replaced."""
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
 
