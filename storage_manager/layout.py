@@ -29,6 +29,7 @@ __all__ = [
     "formats",
     "is_component",
     "is_id",
+    "is_system_file",
     "join",
     "only_ids",
 ]
@@ -61,7 +62,8 @@ class Step(NamedTuple):
 
 
 _SHAPE = r"[A-Za-z0-9][A-Za-z0-9_.:=@+,~-]{0,127}"
-_ID = re.compile(rf"(?!.*::){_SHAPE}(?<!\.)")
+_LOST_AND_FOUND = "lost+found"  # file systems have such a directory at their root, which only root may read
+_ID = re.compile(rf"(?!.*::)(?!{re.escape(_LOST_AND_FOUND)}$){_SHAPE}(?<!\.)")
 _SHAPES = re.compile(rf"(?:{_SHAPE}/)*")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.:=@+,~-]")
 _WHY_FOREIGN = {
@@ -82,7 +84,7 @@ def only_ids(names: list[str]) -> list[str]:
     Usually all names are valid, so one pattern first tests all of them together: six times as fast as one by one.
     """
     text = "/".join(names) + "/"
-    if _SHAPES.fullmatch(text) and "::" not in text and "./" not in text:
+    if _SHAPES.fullmatch(text) and not any(part in text for part in ("::", "./", f"{_LOST_AND_FOUND}/")):
         return names
     return list(filter(is_id, names))
 
@@ -101,6 +103,8 @@ def _fault(value: str) -> str:
         return f"'::' at position {value.index('::')} is not allowed: fsspec chains URLs with it"
     if value.endswith("."):
         return "'.' at its end is not allowed: some file systems remove it"
+    if value == _LOST_AND_FOUND:
+        return "file systems have a directory of this name at their root"
     return f"{value[0]!r} at position 0 is not allowed: such names are hidden, or belong to the library"
 
 
@@ -109,7 +113,7 @@ def check_id(value: object, what: str) -> str:
 
     An id has 1 to 128 letters, digits and `_ . : = @ + , ~ -`. It begins with a letter or digit, has no `::`, and does
     not end in `.`. Such names are literal to fsspec, S3, file systems, dask, pyarrow and Spark: they are no hidden
-    names, globs or chains of URLs.
+    names, globs or chains of URLs. `lost+found` is refused, because file systems have a directory of this name.
 
     Parameters:
         value: a session or step id.
@@ -174,6 +178,15 @@ def is_component(path: str) -> bool:
     """Return True if the path, relative to a session, is that of a component: `step_000001/action.json`."""
     step_id, _, filename = path.rpartition("/")
     return is_id(step_id) and filename in BY_FILENAME
+
+
+# macOS and Windows write these when someone looks at a directory; NFS, when an open file is deleted.
+_SYSTEM_FILE = re.compile(r"\.DS_Store|\._.*|\.nfs.*|(eh)?thumbs\.db|desktop\.ini", re.IGNORECASE)
+
+
+def is_system_file(path: str) -> bool:
+    """Return True if operating systems leave files of this name. They are nobody's data, and no session needs them."""
+    return _SYSTEM_FILE.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def formats(components: Sequence[Component]) -> list[ComponentSpec]:

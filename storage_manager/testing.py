@@ -46,6 +46,7 @@ RAW = {
 # fmt: off
 BAD_IDS = [
     "", ".", "..", "../up", "a/b", "a\\b", ".hidden", "_own", "*", "a?versionId=1", "a::b", "a.", "a b", "a\n", "é",
+    "lost+found",
 ]
 # fmt: on
 # sorted by code point

@@ -20,11 +20,11 @@ from pydantic import BaseModel
 
 from storage_manager import InvalidDataError, InvalidIdError
 from storage_manager.encoding import MAX_JSON_DEPTH
-from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, StepData, check_id, formats, is_id, join, only_ids
+from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, StepData, check_id, formats, is_id, is_system_file, join, only_ids
 
 HTML, SCREENSHOT, ACTION, METADATA = COMPONENTS
 
-GOOD = ["a", "0", "A" * 128, "2024-01-01T10:00:00", "user@host", "a.b", "a=b", "x+y,z~", "step_000001", "a:b"]
+GOOD = ["lost+found2", "alost+found", "a", "0", "A" * 128, "2024-01-01T10:00:00", "user@host", "a.b", "a=b", "x+y,z~", "step_000001", "a:b"]
 HOSTILE = [
     # (id, what the message says of it)
     ("", "empty"),
@@ -46,7 +46,25 @@ HOSTILE = [
     ("C:\\x", "'\\\\' at position 2"),
     ("a\n", "'\\n' at position 1"),
     ("key?versionId=1", "'?' at position 3"),
+    ("lost+found", "at their root"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (".DS_Store", True),
+        ("run-1/._action.json", True),
+        ("run-1/.nfs000000000001", True),
+        ("Thumbs.db", True),
+        ("DESKTOP.INI", True),
+        ("action.json", False),
+        (".DS_Store/action.json", False),
+        ("my.DS_Store", False),
+    ],
+)
+def test_files_that_systems_leave(path: str, expected: bool) -> None:
+    assert is_system_file(path) is expected
 
 
 @pytest.mark.parametrize("name", GOOD)
