@@ -17,7 +17,7 @@ import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from enum import Enum
 from hashlib import md5, sha256
@@ -123,6 +123,7 @@ _OPERATIONS: dict[str, tuple[tuple[str, bool, str], ...]] = {
         ("ListObjectsV2", False, "list-type"),
         ("ListMultipartUploads", False, "uploads"),
         ("GetBucketLocation", False, "location"),
+        ("CreateSession", False, "session"),
     ),
     "HEAD": (("HeadObject", True, ""), ("HeadBucket", False, "")),
     "DELETE": (("AbortMultipartUpload", True, "uploadId"), ("DeleteObject", True, "")),
@@ -448,6 +449,12 @@ class QuirkyS3:
     def _get_bucket_location(self, request: Request) -> Answer:
         return _document("<LocationConstraint/>")
 
+    def _create_session(self, request: Request) -> Answer:
+        """Answer with the keys that requests to a directory bucket are signed with."""
+        fields = {"AccessKeyId": "session-key", "SecretAccessKey": "session-secret", "SessionToken": "session-token"}
+        fields["Expiration"] = _iso(datetime.now(timezone.utc) + timedelta(minutes=5))
+        return _document(f"<CreateSessionResult><Credentials>{_fields(fields)}</Credentials></CreateSessionResult>")
+
     # --- multipart uploads ------------------------------------------------------------------------
 
     def _create_upload(self, request: Request) -> Answer:
@@ -518,6 +525,7 @@ _ANSWERS: dict[str, Callable[[QuirkyS3, Request], Answer]] = {
     "CreateBucket": QuirkyS3._create_bucket,
     "HeadBucket": QuirkyS3._head_bucket,
     "GetBucketLocation": QuirkyS3._get_bucket_location,
+    "CreateSession": QuirkyS3._create_session,
     "CreateMultipartUpload": QuirkyS3._create_upload,
     "UploadPart": QuirkyS3._upload_part,
     "CompleteMultipartUpload": QuirkyS3._complete_upload,
@@ -651,9 +659,8 @@ def _document(xml: str, status: str = "200 OK") -> Answer:
 
 def _texts(document: bytes, name: str) -> list[str]:
     """Return the texts of all elements with a name, in any namespace."""
-    return [element.text or "" for element in ElementTree.fromstring(document).iter(f"{{*}}{name}")] or [
-        element.text or "" for element in ElementTree.fromstring(document).iter(name)
-    ]
+    elements = ElementTree.fromstring(document).iter()
+    return [element.text or "" for element in elements if element.tag.rpartition("}")[2] == name]
 
 
 async def _receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request:
