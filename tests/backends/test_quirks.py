@@ -4,15 +4,13 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Collection
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
-from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager
+from storage_manager import S3ConfigError, S3OperationError, StorageManager
 from storage_manager.backends.base import hidden_name
 from storage_manager.errors import translate
 from storage_manager.integrity import seal_session, sweep, verify_session
@@ -20,70 +18,10 @@ from storage_manager.inventory import count_steps, summarize
 from storage_manager.testing import NAMES, StorageManagerTests
 from storage_manager.transfer import copy_sessions, purge_sessions
 from tests.support.quirky_s3 import Quirk, QuirkyS3
-from tests.support.roots import MOTO_KEYS
+from tests.support.services import BUCKET, DATA, FILES, SIZE, Serve, Service, manager
 from tests.support.shell import sm as command
 
-BUCKET = "sessions"
-DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
-FILES = {
-    "observation.html": b"<p>",
-    "screenshot.png": b"\x89PNG",
-    "action.json": b'{"a":1}\n',
-    "metadata.json": b'{"m":1}\n',
-}
-SIZE = sum(map(len, FILES.values()))
 NOW = timedelta(0)
-
-
-class Service(NamedTuple):
-    """A server, and a manager of an empty bucket there."""
-
-    server: QuirkyS3
-    sm: StorageManager
-
-    @property
-    def objects(self) -> dict[str, bytes]:
-        """What is stored, without a request."""
-        return {key: stored.data for key, stored in self.server.buckets[BUCKET].items()}
-
-    def put(self, *keys: str, modified: datetime | None = None) -> None:
-        """Store objects without a request; those of a step have the bytes of DATA, others none."""
-        for key in keys:
-            self.server.put(BUCKET, key, FILES.get(key.rpartition("/")[2], b""), modified)
-
-    def put_steps(self, *steps: str, modified: datetime | None = None) -> None:
-        """Store steps, each named `session/step`, with all components."""
-        self.put(*(f"{step}/{name}" for step in steps for name in FILES), modified=modified)
-
-
-def manager(server: QuirkyS3, bucket: str = BUCKET, **options: Any) -> StorageManager:
-    """A manager of a new bucket there."""
-    server.buckets.setdefault(bucket, {})
-    return StorageManager(bucket, s3_endpoint_url=server.url, **options)
-
-
-Serve = Callable[..., Service]
-
-
-@pytest.fixture
-def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some keys in the environment: the server takes any."""
-    for name, value in MOTO_KEYS.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture
-async def serve(engine: str, keys: None) -> AsyncIterator[Serve]:
-    """A way to start servers with given quirks, for each engine."""
-    async with AsyncExitStack() as stack:
-
-        def start(*quirks: Quirk, **options: Any) -> Service:
-            server = stack.enter_context(QuirkyS3(quirks))
-            sm = manager(server, **options)
-            stack.push_async_callback(sm.aclose)
-            return Service(server, sm)
-
-        yield start
 
 
 def warnings(caplog: pytest.LogCaptureFixture, word: str) -> list[str]:
