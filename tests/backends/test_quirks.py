@@ -1,0 +1,566 @@
+"""S3 services that deviate from Amazon's: each kind of deviation that `tests/support/quirky_s3.py` has."""
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Collection
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from storage_manager import S3ConfigError, S3OperationError, StorageManager
+from storage_manager.backends.base import hidden_name
+from storage_manager.errors import translate
+from storage_manager.integrity import seal_session, sweep, verify_session
+from storage_manager.inventory import count_steps, summarize
+from storage_manager.testing import NAMES, StorageManagerTests
+from storage_manager.transfer import copy_sessions, purge_sessions
+from tests.support.quirky_s3 import Quirk, QuirkyS3
+from tests.support.services import BUCKET, DATA, FILES, SIZE, Serve, Service, manager
+from tests.support.shell import sm as command
+
+NOW = timedelta(0)
+
+
+def warnings(caplog: pytest.LogCaptureFixture, word: str) -> list[str]:
+    """The warnings of the library with this word, and nothing worse."""
+    ours = [record for record in caplog.records if record.name.startswith("storage_manager")]
+    return [record.message for record in ours if record.levelno >= logging.WARNING and word in record.message]
+
+
+def ids(quirks: Collection[Quirk]) -> str:
+    return " ".join(quirk.value for quirk in quirks) or "none"
+
+
+# --- the conformance suite ------------------------------------------------------------------------
+
+
+class OnQuirks(StorageManagerTests):
+    """The conformance suite; what bypasses the code under test asks the server's own memory."""
+
+    service: Service
+
+    def start(self, serve: Serve, quirks: Collection[Quirk]) -> StorageManager:
+        self.service = serve(*quirks, s3_prefix="some/prefix")
+        return self.service.sm
+
+    async def set(self, storage: StorageManager, url: str, data: bytes) -> None:
+        self.service.server.put(BUCKET, url.removeprefix(f"s3://{BUCKET}/"), data)
+
+    async def get(self, storage: StorageManager, url: str) -> bytes:
+        return self.service.objects[url.removeprefix("s3://").removeprefix(f"{BUCKET}/")]
+
+    async def files(self, storage: StorageManager) -> list[str]:
+        return sorted(self.service.objects)
+
+    def _clear(self, storage: StorageManager) -> None:
+        self.service.server.buckets[BUCKET].clear()
+
+
+# Everything that a service can do at the same time, except what is the opposite of another.
+WORST = frozenset(Quirk) - {
+    Quirk.NO_TOKEN, Quirk.EMPTY_ETAGS, Quirk.NO_BULK_DELETE_400, Quirk.ODD_LAST_MODIFIED, Quirk.EPOCH_LAST_MODIFIED,
+    Quirk.EXACT_UPLOAD_LIST,
+}  # fmt: skip
+
+
+class TestTheWorst(OnQuirks):
+    @pytest.fixture
+    async def storage(self, serve: Serve) -> StorageManager:
+        return self.start(serve, WORST)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    "quirk", [quirk for quirk in Quirk if quirk is not Quirk.NO_TOKEN], ids=lambda quirk: quirk.value
+)
+class TestOne(OnQuirks):
+    @pytest.fixture
+    async def storage(self, serve: Serve, quirk: Quirk) -> StorageManager:
+        return self.start(serve, [quirk])
+
+
+@pytest.mark.thorough
+class TestNone(StorageManagerTests):
+    """Without quirks the server is a service like Amazon's, also for s3fs."""
+
+    @pytest.fixture
+    async def storage(self, serve: Serve) -> StorageManager:
+        return serve().sm
+
+
+# --- requests to a well-behaved service -----------------------------------------------------------
+
+
+async def test_the_requests_to_a_good_service(serve: Serve) -> None:
+    """One PUT per file, one GET per component, and a LIST after each deletion, which proves it."""
+    server, sm = serve()
+    for step in ("t1", "t2", "t3"):
+        await sm.store_step_data("s", step, *DATA)
+    assert server.counted() == {"PutObject": 12}
+    assert await sm.retrieve_step_data("s", "t1") == DATA
+    assert server.counted() == {"GetObject": 4}
+    assert await sm.list_sessions() == ["s"]
+    assert await sm.list_steps_for_session("s") == ["t1", "t2", "t3"]
+    assert server.counted() == {"ListObjectsV2": 2}
+    await sm.delete_session("s")
+    assert server.counted() == {"ListObjectsV2": 2, "DeleteObjects": 1}
+
+
+async def test_deleting_a_step_lists_its_session_once(serve: Serve) -> None:
+    """Because nothing but system files may be left in it."""
+    service = serve()
+    service.put_steps("s/t1", "s/t2")
+    for _ in ("one of two", "the last"):
+        [step, *_] = await service.sm.list_steps_for_session("s")
+        service.server.counted()
+        await service.sm.delete_step("s", step)
+        assert service.server.counted() == {"ListObjectsV2": 3, "DeleteObjects": 1}
+    assert service.objects == {}
+
+
+# --- ETags ----------------------------------------------------------------------------------------
+
+NO_MD5 = [Quirk.FOREIGN_ETAGS, Quirk.EMPTY_ETAGS]
+
+
+async def test_foreign_etags_are_warned_of_once(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    service = serve(Quirk.FOREIGN_ETAGS)
+    steps = [f"t{number}" for number in range(5)]
+    await asyncio.gather(*(service.sm.store_step_data("s", step, *DATA) for step in steps))
+    assert service.objects == {f"s/{step}/{name}": data for step in steps for name, data in FILES.items()}
+    for step in steps:
+        assert await service.sm.retrieve_step_data("s", step) == DATA
+    await service.sm.check()
+    assert await verify_session(service.sm, "s") == []
+    assert len(warnings(caplog, "ETag")) == 1
+
+
+async def test_foreign_etags_are_warned_of_by_a_reader(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    service = serve(Quirk.FOREIGN_ETAGS)
+    service.put_steps("s/t1", "s/t2")
+    assert [step.data async for step in service.sm.iter_steps(concurrency=2)] == [DATA, DATA]
+    assert len(warnings(caplog, "ETag")) == 1
+
+
+async def test_once_it_is_known_that_etags_are_foreign_nothing_is_read_twice(serve: Serve) -> None:
+    service = serve(Quirk.FOREIGN_ETAGS)
+    await service.sm.store_step_data("s", "t1", *DATA)
+    service.server.counted()
+    await service.sm.store_step_data("s", "t2", *DATA)
+    await service.sm.retrieve_step_data("s", "t1")
+    assert service.server.counted() == {"PutObject": 4, "GetObject": 4}
+
+
+async def test_empty_etags_are_no_warning(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    service = serve(Quirk.EMPTY_ETAGS)
+    await service.sm.store_step_data("s", "t", *DATA)
+    assert await service.sm.retrieve_step_data("s", "t") == DATA
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("quirks", [(), (Quirk.FOREIGN_ETAGS,)], ids=ids)
+async def test_a_byte_that_is_flipped_once_is_read_again(serve: Serve, quirks: tuple[Quirk, ...]) -> None:
+    service = serve(*quirks)
+    service.put_steps("s/t")
+    service.server.flip("GetObject")
+    assert (await service.sm.retrieve_step_data("s", "t", components=["html"])).html == DATA.html
+
+
+@pytest.mark.parametrize("quirks", [(), (Quirk.FOREIGN_ETAGS,)], ids=ids)
+async def test_a_byte_that_is_flipped_once_is_sent_again(serve: Serve, quirks: tuple[Quirk, ...]) -> None:
+    """The service does not notice it: it gives the ETag of the bytes that reached it."""
+    service = serve(*quirks)
+    service.server.flip("PutObject")
+    await service.sm.store_step_data("s", "t", "<p>")
+    assert service.objects == {"s/t/observation.html": b"<p>"}
+
+
+async def test_a_flipped_byte_is_no_proof_of_foreign_etags(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever was flipped before: the next one is found as well."""
+    service = serve()
+    for number in range(4):
+        service.server.flip("PutObject")
+        await service.sm.store_step_data("s", f"t{number}", "<p>")
+        service.server.flip("GetObject")
+        assert (await service.sm.retrieve_step_data("s", f"t{number}", components=["html"])).html == "<p>"
+    assert set(service.objects.values()) == {b"<p>"}
+    assert warnings(caplog, "ETag") == []
+
+
+@pytest.mark.parametrize("quirk", NO_MD5, ids=lambda quirk: quirk.value)
+async def test_a_copy_does_not_send_twice_without_md5(serve: Serve, quirk: Quirk, tmp_path: Path) -> None:
+    source, target = serve(quirk), serve()
+    source.put_steps("s/t1", "s/t2")
+    assert [await copy_sessions(source.sm, target.sm) for _ in range(2)] == [2, 0]
+    assert target.objects == source.objects
+    assert await copy_sessions(target.sm, source.sm) == 0
+    assert source.server.counted()["PutObject"] == 0
+
+
+# --- deleting in bulk -----------------------------------------------------------------------------
+
+DELETIONS = [
+    (),
+    (Quirk.MD5_FOR_BULK_DELETE,),
+    (Quirk.NO_CRC,),
+    (Quirk.MD5_FOR_BULK_DELETE, Quirk.NO_CRC),
+    (Quirk.NO_BULK_DELETE,),
+    (Quirk.NO_BULK_DELETE_400,),
+    (Quirk.MISSING_IS_404,),
+    (Quirk.NO_BULK_DELETE, Quirk.MISSING_IS_404),
+]
+NO_BULK = {Quirk.NO_BULK_DELETE, Quirk.NO_BULK_DELETE_400}
+
+
+@pytest.mark.parametrize("quirks", DELETIONS, ids=ids)
+async def test_a_deletion_deletes(serve: Serve, quirks: tuple[Quirk, ...]) -> None:
+    service = serve(*quirks)
+    service.put_steps("s/t1", "s/t2", "s-1/t")
+    await service.sm.delete_step("s", "t1")  # there is no manifest to delete with it
+    service.server.counted()
+    await service.sm.delete_session("s")
+    requests = service.server.counted()
+    assert {key.partition("/")[0] for key in service.objects} == {"s-1"}
+    assert requests["ListObjectsV2"] == 2
+    assert requests["DeleteObject"] == (4 if NO_BULK.intersection(quirks) else 0)
+    assert requests["DeleteObjects"] <= 1
+
+
+@pytest.mark.parametrize("quirks", DELETIONS, ids=ids)
+async def test_a_deletion_names_the_key_that_is_refused(serve: Serve, quirks: tuple[Quirk, ...]) -> None:
+    service = serve(*quirks)
+    service.put_steps("s/t")
+    service.server.denied.add("s/t/action.json")
+    with pytest.raises(S3OperationError, match=r"AccessDenied.*s/t/action\.json.*grant"):
+        await service.sm.delete_session("s")
+    assert list(service.objects) == ["s/t/action.json"]
+
+
+@pytest.mark.parametrize("quirks", DELETIONS, ids=ids)
+async def test_a_deletion_is_proved(serve: Serve, quirks: tuple[Quirk, ...]) -> None:
+    """A service that says it has deleted is not believed."""
+    service = serve(*quirks)
+    service.put_steps("s/t")
+    service.server.kept.add("s/t/action.json")
+    with pytest.raises(S3OperationError, match=r"still listed.*s/t/action\.json"):
+        await service.sm.delete_session("s")
+
+
+async def test_single_deletions_are_sent_at_once(serve: Serve) -> None:
+    """As many as may be in flight."""
+    service = serve(Quirk.NO_BULK_DELETE, max_concurrency=8)
+    service.put_steps(*(f"s/t{number}" for number in range(8)))
+    service.server.latency = 0.005
+    await service.sm.delete_session("s")
+    assert service.objects == {}
+    assert service.server.most == 8
+
+
+@pytest.mark.parametrize("quirks", [*DELETIONS, (Quirk.SLASH_PREFIXES,)], ids=ids)
+async def test_probes_are_swept(serve: Serve, quirks: tuple[Quirk, ...]) -> None:
+    service = serve(*quirks)
+    service.put_steps("s/t")
+    service.put(*(f"{hidden_name()}/probe" for _ in range(3)), modified=datetime(2020, 1, 1, tzinfo=timezone.utc))
+    service.put(f"{hidden_name()}/probe")
+    assert await sweep(service.sm) == 3
+    assert await sweep(service.sm, NOW) == 1
+    assert len(service.objects) == len(FILES)
+
+
+# --- Object Lock ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quirks", [(Quirk.OBJECT_LOCK,), (Quirk.OBJECT_LOCK, Quirk.NO_CRC)], ids=ids)
+async def test_a_bucket_with_object_lock_can_be_written(serve: Serve, quirks: tuple[Quirk, ...]) -> None:
+    service = serve(*quirks)
+    await service.sm.check()
+    await service.sm.store_step_data("s", "t", *DATA)
+    assert await service.sm.retrieve_step_data("s", "t") == DATA
+    await seal_session(service.sm, "s")
+    assert await verify_session(service.sm, "s") == []
+
+
+# --- listings -------------------------------------------------------------------------------------
+
+LISTINGS = [
+    (Quirk.SMALL_PAGES,),
+    (Quirk.SMALL_PAGES, Quirk.REPEATED_PREFIXES),
+    (Quirk.SMALL_PAGES, Quirk.UNORDERED),
+    (Quirk.SMALL_PAGES, Quirk.UNORDERED, Quirk.REPEATED_PREFIXES),
+    (Quirk.SMALL_PAGES, Quirk.EMPTY_PAGES),
+    (Quirk.SMALL_PAGES, Quirk.BARE_ANSWERS),
+]
+
+
+@pytest.mark.parametrize("quirks", LISTINGS, ids=ids)
+class TestListings:
+    """Whatever the pages are like, each session, step and file is there once, and in order."""
+
+    @pytest.fixture
+    def service(self, serve: Serve, quirks: tuple[Quirk, ...]) -> Service:
+        service = serve(*quirks)
+        service.put_steps(*(f"{name}/t" for name in NAMES[:8]), *(f"s/{name}" for name in NAMES[:8]))
+        return service
+
+    async def test_sessions_and_steps_are_listed_once(self, service: Service) -> None:
+        assert await service.sm.list_sessions() == sorted([*NAMES[:8], "s"])
+        assert [name async for name in service.sm.iter_sessions()] == sorted([*NAMES[:8], "s"])
+        assert await service.sm.list_steps_for_session("s") == NAMES[:8]
+        assert await count_steps(service.sm) == 16
+
+    async def test_files_are_counted_once(self, service: Service) -> None:
+        """This is what `ls --long` prints."""
+        assert (await summarize(service.sm, "s"))[:2] == (8, 8 * SIZE)
+
+    async def test_steps_are_read_once(self, service: Service) -> None:
+        read = [(step.session_id, step.step_id) async for step in service.sm.iter_steps(components=["metadata"])]
+        assert read == [*((name, "t") for name in NAMES[:8]), *(("s", name) for name in NAMES[:8])]
+
+    async def test_steps_are_copied_once(self, service: Service, tmp_path: Path) -> None:
+        target, seen = StorageManager(local_base_path=tmp_path), list[tuple[int, int | None]]()
+        assert await copy_sessions(service.sm, target, progress=lambda *done: seen.append(done)) == 16
+        assert seen[-1] == (16, 16)
+        assert await copy_sessions(service.sm, target) == 0
+        assert await copy_sessions(target, service.sm) == 0
+        assert await target.list_steps_for_session("s") == NAMES[:8]
+
+    async def test_a_session_is_sealed_and_verified(self, service: Service) -> None:
+        assert await verify_session(service.sm, "s") == []
+        await seal_session(service.sm, "s")
+        assert await verify_session(service.sm, "s") == []
+        del service.server.buckets[BUCKET]["s/b/action.json"]
+        assert [problem.kind for problem in await verify_session(service.sm, "s")] == ["missing"]
+
+    async def test_a_session_is_deleted_whole(self, service: Service) -> None:
+        await service.sm.delete_session("s")
+        assert await service.sm.list_sessions() == NAMES[:8]
+        assert len(service.objects) == 8 * len(FILES)
+
+    async def test_old_sessions_are_named_once(self, service: Service) -> None:
+        assert await purge_sessions(service.sm, NOW) == sorted([*NAMES[:8], "s"])
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("quirks", LISTINGS, ids=ids)
+async def test_the_command_ls_prints_each_session_once(
+    serve: Serve, quirks: tuple[Quirk, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve(*quirks)
+    service.put_steps(*(f"{name}/t" for name in NAMES[:8]), "s/t1", "s/t2", "s/t3", "s/t4")
+    monkeypatch.setenv("SM_S3_ENDPOINT_URL", service.server.url)
+    printed = command("ls", "--long", "--json", "--root", f"s3://{BUCKET}")
+    rows = [json.loads(line) for line in printed.out.splitlines()]
+    found = {row["session_id"]: (row["steps"], row["size"]) for row in rows}
+    assert (printed.code, printed.err, len(rows)) == (0, "", 9)
+    assert found == {**dict.fromkeys(NAMES[:8], (1, SIZE)), "s": (4, 4 * SIZE)}
+
+
+async def test_a_page_without_the_next_token_is_refused(serve: Serve, tmp_path: Path) -> None:
+    """What is not listed would be taken for deleted."""
+    service = serve(Quirk.SMALL_PAGES, Quirk.NO_TOKEN)
+    service.put_steps("s/t1", "s/t2", "s/t3", "s/t4", "s1/t", "s2/t", "s3/t")
+    target = StorageManager(local_base_path=tmp_path)
+    calls: list[Awaitable[object]] = [
+        service.sm.list_sessions(),
+        service.sm.list_steps_for_session("s"),
+        summarize(service.sm, "s"),
+        verify_session(service.sm, "s"),
+        copy_sessions(service.sm, target, ["s"]),
+        purge_sessions(service.sm, NOW),
+    ]
+    for call in calls:
+        with pytest.raises(S3OperationError, match="truncated, without a token"):
+            await call
+    await service.sm.delete_session("s1")
+    assert "s/t1/metadata.json" in service.objects
+
+
+# --- what answers lack ----------------------------------------------------------------------------
+
+AGELESS = [(Quirk.NO_LAST_MODIFIED,), (Quirk.ODD_LAST_MODIFIED,), (Quirk.EPOCH_LAST_MODIFIED,)]
+INCOMPLETE = [
+    *AGELESS,
+    (Quirk.BARE_ANSWERS,),
+    (Quirk.BARE_ANSWERS, Quirk.NO_LAST_MODIFIED, Quirk.CHUNKED),
+    (Quirk.CHUNKED,),
+]
+
+
+@pytest.mark.parametrize("quirks", INCOMPLETE, ids=ids)
+async def test_sessions_can_be_used_whatever_answers_lack(
+    serve: Serve, quirks: tuple[Quirk, ...], tmp_path: Path
+) -> None:
+    service = serve(*quirks)
+    await service.sm.store_step_data("s", "t", *DATA)
+    assert await service.sm.list_sessions() == ["s"]
+    assert await service.sm.retrieve_step_data("s", "t") == DATA
+    assert (await summarize(service.sm, "s"))[:2] == (1, SIZE)
+    await seal_session(service.sm, "s")
+    assert await verify_session(service.sm, "s") == []
+    target = StorageManager(local_base_path=tmp_path)
+    assert [await copy_sessions(service.sm, target) for _ in range(2)] == [1, 0]
+    assert await target.retrieve_step_data("s", "t") == DATA
+    assert None not in (await service.sm.get_share_links("s", "t")).values()
+    await service.sm.delete_session("s")
+    assert service.objects == {}
+
+
+@pytest.mark.parametrize("quirks", AGELESS, ids=ids)
+async def test_what_has_no_age_is_not_purged(serve: Serve, quirks: tuple[Quirk, ...]) -> None:
+    service = serve(*quirks)
+    service.put_steps("s/t", modified=datetime(2020, 1, 1, tzinfo=timezone.utc))
+    assert (await summarize(service.sm, "s")).modified is None
+    assert await purge_sessions(service.sm, NOW, dry_run=False) == []
+    assert len(service.objects) == len(FILES)
+
+
+@pytest.mark.parametrize("quirks", AGELESS, ids=ids)
+async def test_what_has_no_age_is_not_swept(serve: Serve, quirks: tuple[Quirk, ...]) -> None:
+    service = serve(*quirks)
+    service.put(f"{hidden_name()}/probe")
+    assert await sweep(service.sm, NOW) == 0
+    assert len(service.objects) == 1
+
+
+async def test_an_upload_that_has_no_age_is_not_swept(serve: Serve) -> None:
+    service = serve(Quirk.BARE_ANSWERS)
+    service.server.begin(BUCKET, "s/t/screenshot.png")
+    assert await sweep(service.sm, NOW) == 0
+    assert [problem.kind for problem in await verify_session(service.sm, "s")] == ["missing", "leftover"]
+
+
+async def test_a_large_file_is_read_in_chunks(serve: Serve) -> None:
+    service = serve(Quirk.CHUNKED)
+    large = bytes(range(256)) * 4096  # 1 MiB
+    service.server.put(BUCKET, "s/t/screenshot.png", large)
+    assert (await service.sm.retrieve_step_data("s", "t", components=["screenshot"])).screenshot == large
+
+
+@pytest.mark.parametrize("error", [TypeError("'NoneType' object is not subscriptable"), KeyError("LastModified")])
+def test_a_mistake_of_the_library_is_no_wrong_configuration(error: Exception) -> None:
+    ours = translate(error, "list", "s3://b/s")
+    assert not isinstance(ours, S3ConfigError)
+    assert "storage_options" not in str(ours)
+
+
+# --- unfinished uploads ---------------------------------------------------------------------------
+
+
+async def test_a_service_that_lists_no_uploads_is_swept_and_verified(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = serve(Quirk.NO_UPLOAD_LIST)
+    service.put_steps("s/t")
+    service.put(f"{hidden_name()}/probe")
+    assert await verify_session(service.sm, "s") == []
+    assert await sweep(service.sm, NOW) == 1
+    assert await sweep(service.sm, NOW) == 0
+    assert warnings(caplog, "uploads")
+
+
+@pytest.mark.parametrize("quirks", [(), (Quirk.SMALL_PAGES,), (Quirk.SMALL_PAGES, Quirk.SLASH_PREFIXES)], ids=ids)
+async def test_unfinished_uploads_are_found_and_swept(serve: Serve, quirks: tuple[Quirk, ...]) -> None:
+    service = serve(*quirks)
+    service.put_steps("s/t")
+    for number in range(5):
+        service.server.begin(BUCKET, f"s/t{number}/screenshot.png", datetime(2020, 1, 1, tzinfo=timezone.utc))
+    service.server.begin(BUCKET, "s/t/screenshot.png")
+    assert [problem.kind for problem in await verify_session(service.sm, "s")] == ["leftover"] * 6
+    assert await sweep(service.sm) == 5
+    assert await sweep(service.sm, NOW) == 1
+    assert await verify_session(service.sm, "s") == []
+
+
+# --- markers of directories, and files that systems leave -----------------------------------------
+
+MARKERS = ["s/", "s/t/"]
+SYSTEM_FILES = [
+    "s/.DS_Store",
+    "s/t/.DS_Store",
+    "s/t/._screenshot.png",
+    "s/Thumbs.db",
+    "s/desktop.ini",
+    "s/t/Desktop.ini",
+]
+
+
+@pytest.mark.parametrize("left", [MARKERS, SYSTEM_FILES, MARKERS + SYSTEM_FILES], ids=["markers", "files", "both"])
+class TestLeftBySystems:
+    @pytest.fixture
+    def service(self, serve: Serve, left: list[str]) -> Service:
+        service = serve()
+        service.put_steps("s/t")
+        service.put(*left)
+        return service
+
+    async def test_the_last_step_takes_them_along(self, service: Service, left: list[str]) -> None:
+        await service.sm.delete_step("s", "t")
+        assert await service.sm.list_sessions() == []
+        assert service.objects == {}
+
+    async def test_they_stay_with_another_step(self, service: Service, left: list[str]) -> None:
+        service.put_steps("s/t2", "s-1/t")
+        service.put("s-1/.DS_Store", ".DS_Store")
+        await service.sm.delete_step("s", "t")
+        assert await service.sm.list_sessions() == ["s", "s-1"]
+        assert await service.sm.list_steps_for_session("s") == ["t2"]
+        assert service.objects.keys() >= {"s-1/.DS_Store", ".DS_Store"}
+        await service.sm.delete_step("s", "t2")
+        assert await service.sm.list_sessions() == ["s-1"]
+        assert service.objects.keys() == {"s-1/.DS_Store", ".DS_Store", *(f"s-1/t/{name}" for name in FILES)}
+
+    async def test_a_file_of_the_user_stays(self, service: Service, left: list[str]) -> None:
+        service.put("s/notes.txt")
+        await service.sm.delete_step("s", "t")
+        assert "s/notes.txt" in service.objects
+
+    async def test_they_are_no_problem(self, service: Service, left: list[str]) -> None:
+        assert await verify_session(service.sm, "s") == []
+        await seal_session(service.sm, "s")
+        assert await verify_session(service.sm, "s") == []
+
+    async def test_they_are_not_copied(self, service: Service, left: list[str], tmp_path: Path) -> None:
+        target = StorageManager(local_base_path=tmp_path)
+        assert await copy_sessions(service.sm, target) == 1
+        assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(
+            f"s/t/{name}" for name in FILES
+        )
+
+
+async def test_other_hidden_files_are_a_problem(serve: Serve) -> None:
+    service = serve()
+    service.put_steps("s/t")
+    service.put("s/t/.staging-mine", "s/.hidden/x")
+    problems = await verify_session(service.sm, "s")
+    assert Counter(problem.kind for problem in problems) == {"leftover": 2}
+
+
+# --- directory buckets ----------------------------------------------------------------------------
+
+EXPRESS = (Quirk.FOREIGN_ETAGS, Quirk.UNORDERED, Quirk.SMALL_PAGES, Quirk.SLASH_PREFIXES)
+
+
+@pytest.mark.parametrize("bucket", ["sessions--use1-az4--x-s3", "reader--use1-az4--xa-s3"])
+async def test_directory_buckets_and_their_access_points(keys: None, bucket: str) -> None:
+    with QuirkyS3(EXPRESS) as server:
+        async with manager(server, bucket, s3_region_name="us-east-1", s3_engine="s3fs") as sm:
+            await sm.check()
+            await sm.store_step_data("s", "t", *DATA)
+            assert await sm.retrieve_step_data("s", "t") == DATA
+            assert await sm.list_sessions() == ["s"]
+            assert await verify_session(sm, "s") == []
+            assert await sweep(sm, NOW) == 0
+            await sm.delete_session("s")
+        assert server.buckets[bucket] == {}
+        assert server.counted()["CreateSession"] > 0
+
+
+@pytest.mark.parametrize("bucket", ["sessions--use1-az4--x-s3", "reader--use1-az4--xa-s3"])
+async def test_directory_buckets_need_the_engine_s3fs(keys: None, bucket: str) -> None:
+    with QuirkyS3(EXPRESS) as server:
+        async with manager(server, bucket, s3_region_name="us-east-1", s3_engine="obstore") as sm:
+            with pytest.raises(S3ConfigError, match="need s3_engine='s3fs'"):
+                await sm.store_step_data("s", "t", *DATA)
