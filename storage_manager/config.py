@@ -12,16 +12,18 @@ from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from storage_manager.defaults import DEFAULT_LOCAL_BASE_PATH, DEFAULT_S3_REGION
 from storage_manager.errors import LocalStorageError, S3ConfigError, StorageManagerError, translating
-from storage_manager.s3_settings import ENDPOINT_RULE, is_endpoint
+from storage_manager.s3_settings import ENDPOINT_RULE, configured_endpoint, is_amazon, is_endpoint
 
 __all__ = ["DEFAULT_LOCAL_BASE_PATH", "DEFAULT_S3_REGION", "Config", "arguments_of"]
 
 _PREFIX = "SM_"
-_BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# Amazon's rule (Amazon S3 User Guide, "General purpose bucket naming rules"), and what all clients accept elsewhere.
+_AMAZON_BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_ANY_BUCKET = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,255}")
 _REGION = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _FIELDS = {"s3_region_name": "s3_region"}  # the one argument whose field and variable have another name
 _PREFIX_LIMIT = 700  # bytes; an S3 key has at most 1024, of which two ids and a file name take up to 275
@@ -40,18 +42,21 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
-    s3_bucket_name: str | None = None
+    s3_endpoint_url: str | None = None
+    s3_bucket_name: str | None = None  # after the endpoint, on which its rule depends
     s3_region: str = DEFAULT_S3_REGION
     local_base_path: str = DEFAULT_LOCAL_BASE_PATH
     prefer_s3: bool = True
     s3_prefix: str = ""
-    s3_endpoint_url: str | None = None
     s3_engine: Literal["s3fs", "obstore"] = "s3fs"
     require_s3: bool = False
 
     @classmethod
-    def resolve(cls, **arguments: Any) -> "Config":
+    def resolve(cls, storage_options: Mapping[str, Any] | None = None, **arguments: Any) -> "Config":
         """Take each setting from its argument unless that is None, else from the environment, else the default.
+
+        Parameters:
+            storage_options: the user's, which may have the endpoint too.
 
         Raises:
             S3ConfigError: says which arguments or variables are wrong and how to correct them, never their values.
@@ -59,7 +64,7 @@ class Config(BaseModel):
         """
         given = {_FIELDS.get(name, name): value for name, value in arguments.items() if value is not None}
         try:
-            config = cls(**{**_environment(), **given})
+            config = cls.model_validate({**_environment(), **given}, context=configured_endpoint(storage_options or {}))
         except ValidationError as error:
             is_local = any(fault["loc"] == ("local_base_path",) for fault in error.errors(include_url=False))
             wrong = LocalStorageError if is_local else S3ConfigError
@@ -85,10 +90,15 @@ class Config(BaseModel):
 
     @field_validator("s3_bucket_name")
     @classmethod
-    def _check_bucket(cls, value: str | None) -> str | None:
-        if value is not None and (not _BUCKET.fullmatch(value) or _is_ip_address(value)):
+    def _check_bucket(cls, value: str | None, info: ValidationInfo) -> str | None:
+        endpoint = info.context or info.data.get("s3_endpoint_url")
+        if value is None or (not is_amazon(endpoint) and _ANY_BUCKET.fullmatch(value)):
+            return value
+        if not is_amazon(endpoint):
+            raise ValueError("is not a valid bucket name: use 1 to 255 letters, digits and '-', '_', '.'")
+        if not _AMAZON_BUCKET.fullmatch(value) or _is_ip_address(value):
             rule = "use 3 to 63 lower-case letters, digits, '-' and single '.', and no IP address"
-            raise ValueError(f"is not a valid bucket name: {rule}")
+            raise ValueError(f"is not a valid bucket name on Amazon S3: {rule}; give an access point by its alias")
         return value
 
     @field_validator("s3_region")
@@ -148,7 +158,7 @@ def _explain(error: ValidationError, given: Mapping[str, Any]) -> str:
     return "; ".join(faults)
 
 
-_S3, _LOCAL = ("s3", "s3a"), ("file", "local")  # the protocols, as fsspec names them
+_LOCAL = ("file", "local")  # the protocols, as fsspec names them
 _BAD_SLASHES = re.compile(
     r"[a-z][a-z0-9+]+:/(?!/)|(s3a?|file|local|memory|gc?s|az|abfss?|https?):(?!//)", re.IGNORECASE
 )
@@ -165,11 +175,11 @@ def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
         raise StorageManagerError("a URL has two slashes after its protocol: s3://bucket/prefix", operation="configure")
     if "://" not in text:
         return {"local_base_path": url, "prefer_s3": False, "require_s3": False}
+    if text.lower().startswith(("s3://", "s3a://")):
+        return _s3_arguments(text)
     parts = _split(text)
     if parts.scheme in _LOCAL and parts.netloc in ("", "localhost"):
         return {"local_base_path": unquote(parts.path), "prefer_s3": False, "require_s3": False}
-    if parts.scheme in _S3:
-        return {"s3_bucket_name": parts.netloc, "s3_prefix": parts.path, "prefer_s3": True}
     if parts.scheme in _LOCAL or re.search(r"//.*(:|%3a).*@|;password=|::", text, re.IGNORECASE):
         why = "a URL must not hold a password or '::', and a file URL no host: use storage_options"
         raise StorageManagerError(why, operation="configure")
@@ -180,16 +190,26 @@ def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
     return None
 
 
-def _split(url: str) -> SplitResult:
+def _s3_arguments(url: str) -> dict[str, Any]:
+    """Return the settings that a URL of S3 means. As for fsspec, `#` and `%` in its prefix mean nothing."""
+    before, sharp, after = url.partition("#")
+    parts = _split(before, S3ConfigError)
+    if sharp and not parts.path:
+        raise S3ConfigError(_ONLY_A_ROOT, operation="configure")
+    return {"s3_bucket_name": parts.netloc, "s3_prefix": parts.path + sharp + after, "prefer_s3": True}
+
+
+_ONLY_A_ROOT = "the URL must name a root only: remove its user, query, fragment or control characters"
+
+
+def _split(url: str, cls: type[StorageManagerError] = StorageManagerError) -> SplitResult:
     """Split a URL that names a root and nothing more. `urlsplit` alone would drop control characters silently."""
-    cls = S3ConfigError if url.lower().startswith(("s3:", "s3a:")) else StorageManagerError
     try:
         parts = urlsplit(url)
     except ValueError:
         # not chained: the text of the error quotes the URL, which may hold a password
         raise cls("the URL cannot be read: its host is malformed", operation="configure") from None
-    strict = parts.scheme in (*_S3, *_LOCAL)
-    if not url.isprintable() or parts.query or parts.fragment or (strict and "@" in parts.netloc):
-        why = "the URL must name a root only: remove its user, query, fragment or control characters"
-        raise cls(why, operation="configure")
+    is_strict = parts.scheme in _LOCAL or cls is S3ConfigError
+    if not url.isprintable() or parts.query or parts.fragment or (is_strict and "@" in parts.netloc):
+        raise cls(_ONLY_A_ROOT, operation="configure")
     return parts

@@ -29,8 +29,10 @@ __all__ = [
     "attempt",
     "came_from_service",
     "how_to_install",
+    "is_content_md5_missing",
     "is_missing",
     "is_transient",
+    "is_unsupported",
     "needing",
     "refusing",
     "translate",
@@ -84,6 +86,10 @@ class InvalidDataError(StorageManagerError, ValueError):
 
 _NO_ACCESS = "grant s3:ListBucket on the bucket and s3:GetObject, s3:PutObject, s3:DeleteObject on its objects"
 _BAD_CREDENTIALS = "correct the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE, or storage_options)"
+_NO_CREDENTIALS = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN if the key is temporary; "
+    "or set AWS_PROFILE, or give storage_options={'key': ..., 'secret': ...}"
+)
 _WRONG_REGION = "set s3_region_name (SM_S3_REGION) to the bucket's own region"
 _FAILING = "try again later: the service kept failing after three attempts"
 _UNREACHABLE = "check s3_endpoint_url (SM_S3_ENDPOINT_URL), the network and the proxy"
@@ -98,7 +104,8 @@ _ADVICE_BY_NAMES = {
     "NoSuchBucket": "create the bucket, or correct s3_bucket_name (SM_S3_BUCKET_NAME)",
     "AccessDenied AllAccessDisabled 403": _NO_ACCESS,
     "InvalidAccessKeyId SignatureDoesNotMatch UnauthenticatedError": _BAD_CREDENTIALS,
-    "NoCredentialsError PartialCredentialsError CredentialRetrievalError": _BAD_CREDENTIALS,
+    "NoCredentialsError": _NO_CREDENTIALS,
+    "PartialCredentialsError CredentialRetrievalError": _BAD_CREDENTIALS,
     "ExpiredToken InvalidToken TokenRefreshRequired": "renew the session credentials",
     "PermanentRedirect TemporaryRedirect 301 307": _WRONG_REGION,
     "AuthorizationHeaderMalformed IllegalLocationConstraintException": _WRONG_REGION,
@@ -107,7 +114,7 @@ _ADVICE_BY_NAMES = {
     "ReadTimeoutError": _SLOW,
     "HTTPClientError ConnectionError ClientConnectionError 407": _UNREACHABLE,
     "InvalidProxiesConfigError": "correct the proxy's URL (HTTPS_PROXY, HTTP_PROXY, or config_kwargs['proxies'])",
-    "TypeError": "correct storage_options",
+    "OptionsError": "correct storage_options",
     "EPROTO 302 303 308 404": _NOT_S3,
     "ENOSPC": "free some space on the disk",
     "EDQUOT": "free some of the disk quota",
@@ -119,9 +126,9 @@ _ADVICE_BY_NAMES = {
 _ADVICE = {name: advice for names, advice in _ADVICE_BY_NAMES.items() for name in names.split()} | {_WEB_PAGE: _NOT_S3}
 
 # Errors that are raised before a request is sent: by botocore (a service's answer is a ClientError, which is no
-# BotoCoreError), by obstore, for a missing package, or for an argument that a client does not have.
+# BotoCoreError), by obstore, for a missing package, or for a storage option that no client has.
 _CONFIG_ERRORS = {
-    "BotoCoreError", "UnauthenticatedError", "UnknownConfigurationKeyError", "ImportError", "TypeError",
+    "BotoCoreError", "UnauthenticatedError", "UnknownConfigurationKeyError", "ImportError", "OptionsError",
 }  # fmt: skip
 
 # The BotoCoreErrors that are about a request all the same.
@@ -180,6 +187,21 @@ def is_transient(error: BaseException) -> bool:
     status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     names = {*_names(error), str(status)}
     return not _TRANSIENT.isdisjoint(names) or any(re.fullmatch(r"5(?!01)\d\d", name) for name in names)
+
+
+def is_unsupported(error: BaseException) -> bool:
+    """Return True if an S3 service answered that it does not have this operation (Amazon S3, "Error responses")."""
+    status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status in (405, 501) or _service_code(error) in ("MethodNotAllowed", "NotImplemented")
+
+
+def is_content_md5_missing(error: BaseException) -> bool:
+    """Return True if an S3 service refused a request because it has no Content-MD5.
+
+    Amazon does so in a bucket with a default retention (Amazon S3 User Guide, "Configuring S3 Object Lock").
+    """
+    text = f"{_service_code(error)} {_response(error).get('Error', {}).get('Message')}"
+    return re.search("content-?md5", text, re.IGNORECASE) is not None
 
 
 def _error_class(url: str, names: list[str]) -> type[StorageManagerError]:

@@ -73,6 +73,9 @@ _WHY_FOREIGN = {
 }
 
 
+_WHY_WHOLE = {"": "it is empty", _LOST_AND_FOUND: "file systems have a directory of this name at their root"}
+
+
 def is_id(name: str) -> bool:
     """Return True if the name may be a session or a step id. Listings leave out every other name."""
     return _ID.fullmatch(name) is not None
@@ -92,8 +95,8 @@ def only_ids(names: list[str]) -> list[str]:
 def _fault(value: str) -> str:
     """Return which rule an id breaks, and the reason for the rule."""
     foreign = _FOREIGN.search(value)
-    if not value:
-        return "it is empty"
+    if value in _WHY_WHOLE:
+        return _WHY_WHOLE[value]
     if foreign:
         why = _WHY_FOREIGN.get(foreign[0], "only A-Z a-z 0-9 _ . : = @ + , ~ - mean the same everywhere")
         return f"{foreign[0]!r} at position {foreign.start()} is not allowed: {why}"
@@ -103,8 +106,6 @@ def _fault(value: str) -> str:
         return f"'::' at position {value.index('::')} is not allowed: fsspec chains URLs with it"
     if value.endswith("."):
         return "'.' at its end is not allowed: some file systems remove it"
-    if value == _LOST_AND_FOUND:
-        return "file systems have a directory of this name at their root"
     return f"{value[0]!r} at position 0 is not allowed: such names are hidden, or belong to the library"
 
 

@@ -3,6 +3,7 @@
 No message repeats a value that was given, because it could be a secret.
 """
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -14,7 +15,16 @@ from urllib.parse import urlsplit
 
 from storage_manager.errors import S3ConfigError, how_to_install
 
-__all__ = ["ATTEMPTS", "ENDPOINT_RULE", "S3Settings", "check_endpoint", "is_endpoint"]
+__all__ = [
+    "ATTEMPTS",
+    "ENDPOINT_RULE",
+    "S3Settings",
+    "Service",
+    "check_endpoint",
+    "configured_endpoint",
+    "is_amazon",
+    "is_endpoint",
+]
 
 ATTEMPTS = 3  # of each request, before its failure is reported
 ENDPOINT_RULE = "an http:// or https:// URL with a host, without user, password, query or fragment"
@@ -22,6 +32,8 @@ ENDPOINT_RULE = "an http:// or https:// URL with a host, without user, password,
 
 def check_endpoint(url: str | None, root: str = "") -> None:
     """Refuse an endpoint URL that is malformed, or that names the bucket of the root.
+
+    Only Amazon's endpoints cannot name a bucket: elsewhere, a bucket `minio` at `http://minio.svc` is no mistake.
 
     Parameters:
         url: the endpoint, from any source; None for Amazon's own.
@@ -36,8 +48,38 @@ def check_endpoint(url: str | None, root: str = "") -> None:
     if not is_endpoint(url):
         raise S3ConfigError(f"{where} must be {ENDPOINT_RULE}", operation="configure")
     parts, bucket = urlsplit(url), urlsplit(root).netloc
-    if parts.path.rstrip("/").endswith(f"/{bucket}") or str(parts.hostname).startswith(f"{bucket}."):
+    names_bucket = parts.path.rstrip("/").endswith(f"/{bucket}") or str(parts.hostname).startswith(f"{bucket}.")
+    if names_bucket and is_amazon(url):
         raise S3ConfigError(f"{where} names the bucket: leave it out, it is added", operation="configure")
+
+
+def is_amazon(url: str | None) -> bool:
+    """Return True if the endpoint is one of Amazon's own, or None."""
+    return url is None or re.match(r"https?://([^/]*\.)?amazonaws\.com(\.cn)?(:\d+)?(/|\Z)", url.lower()) is not None
+
+
+def configured_endpoint(options: Mapping[str, Any]) -> str | None:
+    """Return the endpoint of storage_options, else of the variables that every AWS tool reads, else None."""
+    given = options.get("endpoint_url") or (options.get("client_kwargs") or {}).get("endpoint_url")
+    url = given or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+    return None if url is None else str(url)
+
+
+def _is_in_no_proxy(url: str | None) -> bool:
+    """Return True if the endpoint is an IP address in a range of NO_PROXY (10.0.0.0/8), which botocore ignores."""
+    excluded = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(",")
+    try:
+        address = ipaddress.ip_address(urlsplit(url or "").hostname or "")
+    except ValueError:  # a name, or malformed
+        return False
+    return any(address in network for network in map(_network, excluded) if network)
+
+
+def _network(text: str) -> "ipaddress.IPv4Network | ipaddress.IPv6Network | None":
+    try:
+        return ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:  # the name of a host or domain, which urllib compares
+        return None
 
 
 def is_endpoint(url: str) -> bool:
@@ -61,6 +103,22 @@ _PROFILE_FILES = (
 )
 
 
+class Service:
+    """What the service of a root was found to do otherwise than Amazon S3. All backends of the root share it.
+
+    Attributes:
+        compares_e_tags: False if its ETags look like an MD5 and are none.
+        has_md5_e_tags: True if an ETag was the MD5 of the bytes.
+        deletes_in_bulk: False if it has no DeleteObjects.
+        lists_in_order: False if its listings are not sorted.
+        wants_content_md5: True if it refuses a PUT without the MD5 of the bytes, which obstore cannot send.
+    """
+
+    def __init__(self) -> None:
+        self.compares_e_tags = self.deletes_in_bulk = self.lists_in_order = True
+        self.has_md5_e_tags = self.wants_content_md5 = False
+
+
 class S3Settings:
     """The settings of S3 for one root: the library's own, and the user's storage_options over them.
 
@@ -80,6 +138,7 @@ class S3Settings:
         max_concurrency: int,
     ) -> None:
         self.engine = engine
+        self.service = Service()
         self._options = storage_options
         self._ours = {
             "endpoint_url": endpoint_url,
@@ -101,18 +160,20 @@ class S3Settings:
     def keywords(self, attempts: int = ATTEMPTS) -> dict[str, Any]:
         """Return the keywords for `s3fs.S3FileSystem`; botocore tries each request `attempts` times."""
         # botocore's "max_attempts" would count the retries alone
-        retries = {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": attempts}}}
-        return _merge(_merge(self._ours, retries), self._options)
+        config: dict[str, Any] = {"retries": {"mode": "standard", "total_max_attempts": attempts}}
+        if _is_in_no_proxy(self.endpoint_url or configured_endpoint(self._options)):
+            config["proxies"] = {}
+        return _merge(_merge(self._ours, {"config_kwargs": config}), self._options)
 
     @property
     def region(self) -> str:
         """The region that requests go to."""
-        return str(self.keywords()["client_kwargs"]["region_name"])
+        return str(_merge(self._ours, self._options)["client_kwargs"]["region_name"])
 
     @property
     def endpoint_url(self) -> str | None:
         """The endpoint that requests go to; None for Amazon's own."""
-        options = self.keywords()
+        options = _merge(self._ours, self._options)
         url = options["endpoint_url"] or options["client_kwargs"].get("endpoint_url")
         return None if url is None else str(url)
 
@@ -134,8 +195,7 @@ class S3Settings:
             raise S3ConfigError(why, operation="configure")
         self._check_keys()
         self._check_profile()
-        environment = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        check_endpoint(self.endpoint_url or environment, root)
+        check_endpoint(self.endpoint_url or configured_endpoint(self._options), root)
 
     def _check_keys(self) -> None:
         """Refuse an access key without its secret, or a secret without its key."""
@@ -152,12 +212,13 @@ class S3Settings:
 
     def _check_profile(self) -> None:
         """Refuse a profile that neither AWS file has."""
-        profile = self._options.get("profile") or os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")
-        if profile and profile not in _profiles():
-            why = (
-                "the AWS profile (AWS_PROFILE, or storage_options['profile']) is in neither AWS file: "
-                "add it to ~/.aws/config, or unset it"
-            )
+        given = [(name, os.environ[name]) for name in ("AWS_DEFAULT_PROFILE", "AWS_PROFILE") if os.environ.get(name)]
+        if self._options.get("profile"):
+            given = [("storage_options['profile']", self._options["profile"])]
+        if given and given[0][1] not in _profiles():
+            source, profile = given[0]
+            name = repr(profile) if source in os.environ else "that is given"  # an option could be a secret by mistake
+            why = f"the AWS profile {name} ({source}) is in neither AWS file: add it to ~/.aws/config, or unset it"
             raise S3ConfigError(why, operation="configure")
 
 

@@ -113,6 +113,7 @@ class StorageManager:
         from storage_manager.config import Config  # its model takes a third of the time of importing the package
 
         config = Config.resolve(
+            storage_options,
             s3_bucket_name=s3_bucket_name,
             s3_region_name=s3_region_name,
             local_base_path=local_base_path,

@@ -10,8 +10,9 @@ from botocore.exceptions import ProfileNotFound
 from botocore.session import Session
 from pydantic import ValidationError
 
-from storage_manager import LocalStorageError, S3ConfigError, StorageManager, StorageManagerError
+from storage_manager import LocalStorageError, S3ConfigError, S3OperationError, StorageManager, StorageManagerError
 from storage_manager.config import Config, arguments_of
+from storage_manager.s3_settings import S3Settings
 
 SETTINGS = {
     # argument: (variable, default, in the variable, its value, as an argument)
@@ -138,7 +139,7 @@ def test_half_a_key_pair(options: dict[str, Any], monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("file", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
 def test_profiles(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "mine")
-    with pytest.raises(S3ConfigError, match="AWS profile"):
+    with pytest.raises(S3ConfigError, match=r"AWS profile 'mine' \(AWS_PROFILE\)"):
         StorageManager("a-bucket")
     section = "profile mine" if file == "AWS_CONFIG_FILE" else "mine"
     Path(os.environ[file]).write_text(f"[{section}]\nregion = eu-west-1\ns3 =\n  addressing_style = path\n")
@@ -404,7 +405,6 @@ def test_arguments_of(url: Any, arguments: dict[str, Any] | None) -> None:
     ("url", "error"),
     [
         ("s3://b/p?versionId=planted", S3ConfigError),
-        ("s3://b/p#planted", S3ConfigError),
         ("s3://key:planted@b/p", S3ConfigError),
         ("s3://planted@b/p", S3ConfigError),
         ("sftp://me:planted@host/p", StorageManagerError),
@@ -610,11 +610,153 @@ def test_the_working_directory_is_gone(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    "url", ["http://host/a-bucket", "http://host/x/a-bucket/", "https://a-bucket.s3.amazonaws.com"]
+    "url",
+    [
+        "https://s3.eu-west-1.amazonaws.com/a-bucket",
+        "https://a-bucket.s3.amazonaws.com",
+        "https://a-bucket.s3.cn-north-1.amazonaws.com.cn/",
+    ],
 )
-def test_an_endpoint_does_not_name_the_bucket(url: str) -> None:
+def test_an_endpoint_of_amazon_does_not_name_the_bucket(url: str) -> None:
     """What was stored would lie under another key than its URL says."""
     for arguments in ({"s3_endpoint_url": url}, {"storage_options": {"endpoint_url": url}}):
         with pytest.raises(S3ConfigError, match="names the bucket"):
             StorageManager("a-bucket", **arguments)  # type: ignore[arg-type]
     StorageManager("other-bucket", s3_endpoint_url=url)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "url"),
+    [
+        ("minio", "http://minio.svc:9000"),
+        ("storage", "https://storage.googleapis.com"),
+        ("data", "https://host/s3/data"),
+        ("evil-amazonaws", "https://evil-amazonaws.com"),
+    ],
+)
+@pytest.mark.parametrize("where", ["argument", "options", "client_kwargs", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_another_endpoint_may_look_like_the_bucket(
+    bucket: str, url: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert opened_at(url, where, monkeypatch, bucket).url_for() == f"s3://{bucket}"
+
+
+def opened_at(url: str, where: str, monkeypatch: pytest.MonkeyPatch, bucket: str) -> StorageManager:
+    """Return a manager whose endpoint comes from one of the five places that may name it."""
+    if where.startswith("AWS"):
+        monkeypatch.setenv(where, url)
+    arguments: dict[str, Any] = {
+        "argument": {"s3_endpoint_url": url},
+        "options": {"storage_options": {"endpoint_url": url}},
+        "client_kwargs": {"storage_options": {"client_kwargs": {"endpoint_url": url}}},
+    }
+    return StorageManager(bucket, **arguments.get(where, {}))
+
+
+ODD_BUCKETS = ["My_Bucket", "_x", "1.2.3.4", "a", "UPPER", "a..b", "x" * 255]
+
+
+@pytest.mark.parametrize("bucket", ODD_BUCKETS)
+@pytest.mark.parametrize("where", ["argument", "options", "client_kwargs", "AWS_ENDPOINT_URL"])
+def test_other_services_have_other_names_of_buckets(bucket: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sm = opened_at("http://host:9000", where, monkeypatch, bucket)
+    assert sm.url_for("s") == f"s3://{bucket}/s"
+    options: Any = {} if where.startswith("AWS") else {"s3_endpoint_url": "http://host:9000"}
+    assert StorageManager.from_url(sm.url_for(), **options).url_for() == sm.url_for()
+
+
+@pytest.mark.parametrize("bucket", [*ODD_BUCKETS, "arn:aws:s3:us-west-2:123456789012:accesspoint/mine"])
+@pytest.mark.parametrize("url", [None, "https://s3.eu-west-1.amazonaws.com", "https://s3.cn-north-1.amazonaws.com.cn"])
+def test_amazon_has_its_own_names_of_buckets(bucket: str, url: str | None) -> None:
+    with pytest.raises(S3ConfigError, match=r"on Amazon S3: .* access point by its alias"):
+        StorageManager(bucket, s3_endpoint_url=url)
+
+
+@pytest.mark.parametrize("bucket", ["a/b", "", " ", "..", "a b", "x" * 256, "a?b", "é"])
+def test_no_service_has_these_names(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SM_S3_ENDPOINT_URL", "http://host")
+    with pytest.raises(S3ConfigError, match="is not a valid bucket name"):
+        StorageManager(bucket)
+
+
+PREFIXES = ["h#1", "a%20b", "a b", "a&b=c;d", "a+b,c", "é/日", "a:b", "a@b", "~", "$x", "{a}", "'\"", "a#b/c#d"]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_the_url_of_a_prefix_opens_the_same_root(prefix: str) -> None:
+    url = StorageManager("a-bucket", s3_prefix=prefix).url_for()
+    assert url == f"s3://a-bucket/{prefix}"
+    assert StorageManager.from_url(url).url_for() == url
+
+
+@pytest.mark.parametrize(
+    ("url", "excluded", "skips"),
+    [
+        ("http://10.1.2.3:9000", "10.0.0.0/8", True),
+        ("http://10.1.2.3:9000", "localhost, 192.168.0.0/16 ,10.1.0.0/16", True),
+        ("http://[fd00::7]", "fd00::/8", True),
+        ("http://11.1.2.3:9000", "10.0.0.0/8", False),
+        ("http://minio.svc", "10.0.0.0/8", False),
+        ("http://10.1.2.3", "", False),
+        ("http://10.1.2.3", "10.0.0.0/99,*.svc", False),
+    ],
+)
+@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+def test_no_proxy_may_name_a_range_of_addresses(
+    url: str, excluded: str, skips: bool, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv(name, excluded)
+    settings = S3Settings("s3fs", "us-west-2", url, {}, 1)
+    assert settings.keywords()["config_kwargs"].get("proxies") == ({} if skips else None)
+    own = S3Settings("s3fs", "us-west-2", url, {"config_kwargs": {"proxies": {"http": "http://p"}}}, 1)
+    assert own.keywords()["config_kwargs"]["proxies"] == {"http": "http://p"}
+
+
+@pytest.mark.parametrize(
+    ("url", "option", "error"),
+    [
+        ("s3://a-bucket", "asynchronous", S3ConfigError),
+        ("s3://a-bucket", "loop", S3ConfigError),
+        ("", "asynchronous", LocalStorageError),
+        ("", "fsync", LocalStorageError),
+        ("memory://x", "asynchronous", StorageManagerError),
+    ],
+)
+def test_options_that_the_library_sets_are_refused(
+    url: str, option: str, error: type[StorageManagerError], tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=f"storage_options.'{option}'. is set by the library: leave it out") as caught:
+        StorageManager.from_url(url or tmp_path, storage_options={option: None})
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"nonsense": 1}, {"config_kwargs": {"nonsense": 1}}, {"client_kwargs": {"nonsense": 1}}],
+)
+async def test_options_that_no_client_has(options: dict[str, Any]) -> None:
+    sm = StorageManager("a-bucket", storage_options={"key": "k", "secret": "s", **options})
+    with pytest.raises(S3ConfigError, match=r"nonsense.*\(correct storage_options\)") as caught:
+        await sm.list_sessions()
+    assert caught.value.url == "s3://a-bucket"
+
+
+async def test_a_type_error_of_ours_is_no_wrong_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    sm = StorageManager("a-bucket", storage_options={"key": "k", "secret": "s"})
+
+    async def broken(*args: object, **kwargs: object) -> None:
+        raise TypeError("unsupported operand")
+
+    monkeypatch.setattr(sm.async_fs, "_call_s3", broken)
+    with pytest.raises(S3OperationError, match="TypeError: unsupported operand"):
+        await sm.list_sessions()
+
+
+async def test_no_credentials_at_all(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    sm = StorageManager("a-bucket", s3_endpoint_url="http://127.0.0.1:9", s3_engine=engine)  # type: ignore[arg-type]
+    with pytest.raises(S3ConfigError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN"):
+        await sm.store_step_data("s", "t", "x")

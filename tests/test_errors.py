@@ -298,7 +298,7 @@ def test_every_error_of_botocore_is_the_documented_one(cls: type[Exception]) -> 
 @pytest.mark.parametrize("cls", OTHERS, ids=lambda cls: cls.__name__)
 def test_every_error_of_the_transports_is_the_documented_one(cls: type[Exception]) -> None:
     configuration = cls.__name__ in {"UnauthenticatedError", "UnknownConfigurationKeyError"}
-    configuration = configuration or issubclass(cls, (TypeError, ImportError))
+    configuration = configuration or issubclass(cls, ImportError)
     assert type(raised(cls, "s3://b/s")) is (S3ConfigError if configuration else S3OperationError)
     assert type(raised(cls, "/data/s")) is LocalStorageError
     assert type(raised(cls, "gs://b/s")) is StorageManagerError
@@ -307,7 +307,7 @@ def test_every_error_of_the_transports_is_the_documented_one(cls: type[Exception
 def test_the_walk_met_them_all() -> None:
     names = {cls.__name__ for cls in BOTOCORE + OTHERS}
     assert {"NoCredentialsError", "ResponseParserError", "AioReadTimeoutError", "ClientPayloadError"} <= names
-    assert (_CONFIG_ERRORS | _REQUEST_ERRORS) - {"ImportError", "TypeError"} <= names
+    assert (_CONFIG_ERRORS | _REQUEST_ERRORS) - {"ImportError", "OptionsError"} <= names
 
 
 PASSING = [

@@ -121,3 +121,27 @@ async def test_a_backend_with_links_gives_them(backend: type[AbstractFileSystem]
     link = (await sm.get_share_links("run-1", "step_000001", 60))["metadata_path"]
     assert link == "https://links.test/share/run-1/step_000001/metadata.json?for=60"
     await sm.delete_session("run-1")
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("eu-south-1", "a-bucket.s3.eu-south-1.amazonaws.com"),
+        ("us-west-2", "a-bucket.s3.us-west-2.amazonaws.com"),
+        ("us-east-1", "a-bucket.s3.us-east-1.amazonaws.com"),
+        ("cn-north-1", "a-bucket.s3.cn-north-1.amazonaws.com.cn"),
+        ("us-gov-west-1", "a-bucket.s3.us-gov-west-1.amazonaws.com"),
+    ],
+)
+@pytest.mark.parametrize("bucket", ["a-bucket", "a.bucket"])
+async def test_a_link_names_the_host_of_its_region(engine: str, region: str, host: str, bucket: str) -> None:
+    sm = StorageManager(
+        bucket, region, s3_engine=engine, storage_options={"key": "k", "secret": "s"}  # type: ignore[arg-type]
+    )
+    async with sm, sm.backend() as backend:
+        link = urlsplit(await backend.link(sm.url_for("run-1", "step_000001", "html"), 60))
+    path = "/run-1/step_000001/observation.html"
+    if bucket == "a.bucket":  # no certificate covers it as a host name
+        host, path = host.removeprefix("a-bucket."), f"/a.bucket{path}"
+    assert (link.scheme, link.netloc, link.path) == ("https", host, path)
+    assert f"%2F{region}%2Fs3%2F" in link.query

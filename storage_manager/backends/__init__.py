@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import fsspec
 
 from storage_manager.backends.base import Backend, File, FileInfo, FsspecBackend, hidden_name
-from storage_manager.errors import translating
+from storage_manager.errors import LocalStorageError, S3ConfigError, StorageManagerError, translating
 from storage_manager.s3_settings import S3Settings
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Root:
 
     def _prepare(self) -> None:
         with translating("configure" if self.s3 else "open", self.url):
+            _refuse_reserved(self.protocol, self._options)
             if self.s3:
                 self.s3.check(self.url)
             elif self.protocol == "file":
@@ -117,11 +118,14 @@ class Root:
     def _open_s3(self, settings: S3Settings, keywords: dict[str, Any]) -> FsspecBackend:
         from storage_manager.backends.s3 import S3Backend
 
-        if settings.engine == "s3fs":
-            return S3Backend(asynchronous=True, **keywords)
-        from storage_manager.backends.obstore import ObstoreBackend, is_forked
+        cls = S3Backend
+        if settings.engine == "obstore":
+            from storage_manager.backends.obstore import ObstoreBackend, is_forked
 
-        return (S3Backend if is_forked() else ObstoreBackend)(asynchronous=True, **keywords)
+            cls = S3Backend if is_forked() else ObstoreBackend
+        backend = cls(asynchronous=True, **keywords)
+        backend.root, backend.service = self.url, settings.service
+        return backend
 
     def open_sync(self) -> fsspec.AbstractFileSystem:
         """Return fsspec's own synchronous filesystem for the same root, usable from any thread."""
@@ -136,6 +140,19 @@ class Root:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}}
+
+
+def _refuse_reserved(protocol: str, options: Mapping[str, Any]) -> None:
+    """Refuse storage_options that the library itself gives to each filesystem.
+
+    Raises:
+        S3ConfigError, LocalStorageError, StorageManagerError: for S3, local disk, another backend.
+    """
+    reserved = ("asynchronous", "loop", *(("root", "fsync") if protocol == "file" else ()))
+    cls = {"s3": S3ConfigError, "file": LocalStorageError}.get(protocol, StorageManagerError)
+    for name in reserved:
+        if name in options:
+            raise cls(f"storage_options[{name!r}] is set by the library: leave it out", operation="configure")
 
 
 class _OpenBackend:

@@ -6,10 +6,12 @@ import os
 import socket
 import threading
 import weakref
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
+from hashlib import md5
 from typing import Any, ClassVar
 
 import aiohttp
@@ -23,7 +25,33 @@ from botocore.utils import parse_timestamp
 from storage_manager.errors import came_from_service
 from storage_manager.s3_settings import check_endpoint
 
-__all__ = ["HttpSession", "finding_credentials", "http_session_class", "lifespan", "new_session", "prepare"]
+__all__ = [
+    "HttpSession",
+    "OptionsError",
+    "finding_credentials",
+    "http_session_class",
+    "lifespan",
+    "new_session",
+    "prepare",
+    "using_options",
+]
+
+
+class OptionsError(TypeError):
+    """A keyword in storage_options that s3fs, aiobotocore or botocore does not take."""
+
+
+@contextlib.contextmanager
+def using_options() -> Iterator[None]:
+    """Report a keyword that a library does not take as OptionsError. Any other TypeError is a fault of ours.
+
+    Raises:
+        OptionsError: chained.
+    """
+    try:
+        yield
+    except TypeError as error:
+        raise OptionsError(str(error)) from error
 
 
 def new_session(**options: Any) -> AioSession:
@@ -40,12 +68,18 @@ def new_session(**options: Any) -> AioSession:
 _loader = cache(create_loader)
 
 
-def _timestamp(value: Any) -> datetime:
-    """Parse a time as botocore does, but parse the date of a header (RFC 9110, 5.6.7), as every GET has, 10x faster."""
-    if isinstance(value, str) and value.endswith(" GMT"):
-        return parsedate_to_datetime(value)
-    other: datetime = parse_timestamp(value)
-    return other
+def _timestamp(value: Any) -> datetime | None:
+    """Parse a time as botocore does, but parse the date of a header (RFC 9110, 5.6.7), as every GET has, 10x faster.
+
+    Return None if it is malformed: nothing depends on the time of an object alone.
+    """
+    try:
+        if isinstance(value, str) and value.endswith(" GMT"):
+            return parsedate_to_datetime(value)
+        parsed: datetime = parse_timestamp(value)
+    except ValueError:
+        return None
+    return parsed
 
 
 @contextlib.contextmanager
@@ -73,11 +107,35 @@ def prepare(client: Any) -> None:
     # aiohttp waits for "100 Continue" without a timeout, and a silent server never sends it
     client.meta.events.unregister("before-call.s3", add_expect_header)
     client.meta.events.register("before-call.s3", _call_no_other_region)
+    client.meta.events.register("before-call.s3.DeleteObjects", _send_content_md5)
+    client.meta.events.register_first("before-endpoint-resolution.s3", _link_to_the_region)
 
 
 def _call_no_other_region(params: dict[str, Any], **kwargs: Any) -> None:
     """Let botocore report a redirect as a wrong region. It would ask for the bucket's region, a hundred times."""
     params["context"].setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _send_content_md5(params: dict[str, Any], context: dict[str, Any], **kwargs: Any) -> None:
+    """Send a DeleteObjects with Content-MD5 instead of botocore's CRC32, which some services do not accept.
+
+    Directory buckets accept only the CRC32 (Amazon S3 API reference, "DeleteObjects").
+    """
+    schemes = context.get("endpoint_properties", {}).get("authSchemes", ())
+    if not any("express" in scheme["name"] for scheme in schemes):
+        context.get("checksum", {}).pop("request_algorithm", None)
+        params["headers"]["Content-MD5"] = b64encode(md5(params["body"], usedforsecurity=False).digest()).decode()
+
+
+def _link_to_the_region(builtins: dict[str, Any], context: dict[str, Any], **kwargs: Any) -> None:
+    """Let a presigned URL name the host of the region, as every request does.
+
+    botocore would name s3.amazonaws.com, which does not know the buckets of the regions that opened since 2019
+    (Amazon S3 User Guide, "Virtual hosting of general purpose buckets").
+    """
+    if context.get("is_presign_request"):
+        context["use_global_endpoint"] = False
+        builtins["AWS::S3::UseGlobalEndpoint"] = False
 
 
 class HttpSession(AIOHTTPSession):

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta, timezone
+from hashlib import md5
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,9 +28,9 @@ from obstore.store import S3Store
 from storage_manager.aio import run_to_end
 from storage_manager.backends.base import File, md5_in
 from storage_manager.backends.client import finding_credentials
-from storage_manager.backends.obstore_errors import FAILURES, translated
+from storage_manager.backends.obstore_errors import FAILURES, UnreadableAnswerError, translated
 from storage_manager.backends.s3 import S3Backend, bytes_changed, may_be_md5_of
-from storage_manager.errors import S3ConfigError
+from storage_manager.errors import S3ConfigError, is_content_md5_missing
 
 __all__ = ["ObstoreBackend", "is_forked"]
 
@@ -75,7 +76,7 @@ def is_forked() -> bool:
 class ObstoreBackend(S3Backend):
     """`S3Backend` that stores and reads whole objects through obstore. It takes the same keywords."""
 
-    _compares_e_tags = True  # when reading; not over TLS (RFC 8446, 5.2), nor if the service's ETags are no MD5
+    _compares_e_tags = True  # when reading; not over TLS (RFC 8446, 5.2), nor if ETags are no MD5 (encrypted objects)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -89,39 +90,48 @@ class ObstoreBackend(S3Backend):
 
     async def _put_whole(self, file: File) -> None:
         bucket, key, _ = self.split_path(file.path)
-        if _NO_OBSTORE_KEY.search(key):
+        if self.service.wants_content_md5 or _NO_OBSTORE_KEY.search(key):
             return await super()._put_whole(file)
-        attributes = {"Content-Type": file.content_type, **self._attributes}
-        # one read timeout for each MiB, because obstore's timeout includes the time to send
-        factor = 1 << (len(file.data) // MIB).bit_length()
-        store = await self._store(bucket, factor)
-        put = store.client.put_async(key, file.data, attributes=attributes, use_multipart=False)
-        e_tag = (await run_to_end(store.answer("PutObject", put)))["e_tag"] or ""
+        try:
+            e_tag = await self._put_through_obstore(bucket, key, file)
+        except (OSError, ClientError) as error:
+            if not is_content_md5_missing(error):
+                raise
+            self.service.wants_content_md5 = True
+            return await super()._put_whole(file)
         # The service compares a signed body with its SHA-256. An ETag that is no MD5 may come from a redirect's page.
         is_proved = may_be_md5_of(e_tag, file.data) if self.anon else md5_in(e_tag)
-        if self._compares_e_tags and not is_proved:
-            await self._compare_again(bucket, key, file.data)
+        if self._compares_e_tags and self.service.compares_e_tags and not is_proved:
+            await self._compare_stored(bucket, key, file.data)
+            self._compares_e_tags = False
+
+    async def _put_through_obstore(self, bucket: str, key: str, file: File) -> str:
+        """Send one PUT. Return the ETag of the answer, or an empty string."""
+        attributes = {"Content-Type": file.content_type, **self._attributes}
+        # one read timeout for each MiB, because obstore's timeout includes the time to send
+        store = await self._store(bucket, 1 << (len(file.data) // MIB).bit_length())
+        put = store.client.put_async(key, file.data, attributes=attributes, use_multipart=False)
+        return (await run_to_end(store.answer("PutObject", put)))["e_tag"] or ""
 
     async def _get_whole(self, **request: Any) -> bytes:
         bucket, key = request["Bucket"], request["Key"]
         if len(request) > 2 or _NO_OBSTORE_KEY.search(key):  # more than two: a range or a version
             return await super()._get_whole(**request)
         store = await self._store(bucket)
-        meta, data = await store.answer("GetObject", _get(store.client, key))
+        try:
+            meta, data = await store.answer("GetObject", _get(store.client, key))
+        except UnreadableAnswerError:
+            return await super()._get_whole(**request)
         if meta["e_tag"] is None:
             raise OSError(errno.EPROTO, "the answer to GetObject is not from S3: it has no ETag")
-        if self._compares_e_tags and not may_be_md5_of(meta["e_tag"], data):
-            await self._compare_again(bucket, key, data)
+        if self._compares_e_tags and self.service.compares_e_tags and not self._is_md5(meta["e_tag"], data):
+            if await super()._get_whole(**request) != data:
+                raise bytes_changed()
+            self._compares_e_tags = False  # for example, the objects are encrypted with a key of KMS
         return data
 
-    async def _compare_again(self, bucket: str, key: str, data: bytes) -> None:
-        """Read again through s3fs and raise if the bytes differ; if they are equal, stop comparing ETags.
-
-        The ETags of this service are then no MD5, for example because of encryption with a key of KMS.
-        """
-        if await super()._get_whole(Bucket=bucket, Key=key) != data:
-            raise bytes_changed()
-        self._compares_e_tags = False
+    def _is_md5(self, e_tag: str, data: bytes) -> bool:
+        return self._is_proved("", {"ETag": e_tag}, md5(data, usedforsecurity=False).hexdigest())
 
     async def _store(self, bucket: str, timeout_factor: int = 1) -> "_Store":
         key = (bucket, timeout_factor)

@@ -21,13 +21,14 @@ from botocore.exceptions import (
 from obstore.exceptions import BaseError
 from s3fs.errors import translate_boto_error
 
-__all__ = ["FAILURES", "translated"]
+__all__ = ["FAILURES", "UnreadableAnswerError", "translated"]
 
 FAILURES = (BaseError, OSError, ValueError)  # obstore raises these; a missing object is a FileNotFoundError
 
 _ANSWER = re.compile(r"non-2xx status code: (\d+)[^:]*: (.*?)(?:\n\nDebug source|\Z)", re.DOTALL)
 _REQUEST = re.compile(r"Error performing [A-Z]+ (\S+) in ")
-_NOT_S3 = re.compile("Got invalid|Unable to extract metadata|ETag Header missing|Content-Length Header missing")
+# obstore needs headers that some services do not send, such as Content-Length and a valid Last-Modified.
+_UNREADABLE = re.compile("Got invalid|Unable to extract metadata|ETag Header missing|Content-Length Header missing")
 # Whole lines of the dump, not words: the text names the key too, which may contain any word.
 _CONNECTING, _TIMED_OUT = (
     re.compile("^ *(kind: )?Connect,$", re.MULTILINE),
@@ -41,6 +42,10 @@ _CONNECTION_ERRORS = {
     (False, True): ReadTimeoutError,
     (False, False): ConnectionClosedError,
 }
+
+
+class UnreadableAnswerError(OSError):
+    """obstore could not read the headers of an answer. s3fs may be able to."""
 
 
 def translated(error: Exception, operation: str, endpoint: str) -> Exception:
@@ -58,8 +63,8 @@ def translated(error: Exception, operation: str, endpoint: str) -> Exception:
         return _refusal(_said("PermanentRedirect", "the bucket is in another region", 301), operation)
     if "HTTP error" in text:
         return _connection_error(text, endpoint)
-    if _NOT_S3.search(text):
-        return OSError(errno.EPROTO, f"the answer to {operation} is not from S3")
+    if _UNREADABLE.search(text):
+        return UnreadableAnswerError(errno.EPROTO, f"the answer to {operation} is not from S3")
     return OSError(errno.EIO, text.partition("\n")[0])
 
 

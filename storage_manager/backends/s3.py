@@ -12,13 +12,16 @@ These settings differ from stock s3fs:
 
 import asyncio
 import errno
+import logging
 import random
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from base64 import b64encode
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from datetime import datetime, timezone
 from functools import partial
 from hashlib import md5
+from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 import aiohttp
@@ -28,12 +31,21 @@ from botocore.parsers import ResponseParserError
 
 from storage_manager.aio import run_to_end
 from storage_manager.backends.base import STAGED, STAGING_PREFIX, File, FileInfo, FsspecBackend, md5_in
-from storage_manager.backends.client import finding_credentials, http_session_class, lifespan, new_session, prepare
-from storage_manager.errors import is_transient, translating
-from storage_manager.layout import is_component, is_id
-from storage_manager.s3_settings import ATTEMPTS
+from storage_manager.backends.client import (
+    finding_credentials,
+    http_session_class,
+    lifespan,
+    new_session,
+    prepare,
+    using_options,
+)
+from storage_manager.errors import is_transient, is_unsupported, translating
+from storage_manager.layout import is_component, is_id, is_system_file
+from storage_manager.s3_settings import ATTEMPTS, Service
 
-__all__ = ["PAGE", "S3Backend", "bytes_changed", "check_digest", "may_be_md5_of", "sorted_pages"]
+__all__ = ["PAGE", "S3Backend", "bytes_changed", "has_foreign_e_tag", "may_be_md5_of", "ordered_pages", "sorted_pages"]
+
+logger = logging.getLogger(__name__)
 
 PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
 ROUNDS = 20  # of a deletion that finds less than a page each time, because others keep writing there
@@ -46,12 +58,16 @@ _FOLLOWING = {
 _REQUEST_FAILURES = (OSError, BotoCoreError, aiohttp.ClientError)  # the errors of a request
 # An answer with one of these fields comes from S3.
 _PROOFS = {"put_object": {"ETag"}, "get_object": {"ETag"}, "list_objects_v2": {"Name", "KeyCount"}}
+_NAMES = {"Contents": "Key", "CommonPrefixes": "Prefix", "Uploads": "Key"}  # the entries of a listing, and their names
+# The names of directory buckets and of their access points (Amazon S3 User Guide, "Directory bucket naming rules").
+_DIRECTORY_BUCKET = re.compile(r".*--xa?-s3")
 
 
 class S3Backend(FsspecBackend, s3fs.S3FileSystem):
     """`s3fs.S3FileSystem` with literal paths, for one event loop. It need not be closed."""
 
     retries = 1  # in the layer of s3fs
+    root = ""  # the URL that sessions are below
     session: Any
     config_kwargs: dict[str, Any]
     _s3: Any
@@ -59,15 +75,18 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
     _connecting: asyncio.Lock | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        with using_options():
+            super().__init__(*args, **kwargs)
         self.config_kwargs = {**self.config_kwargs, "http_session_cls": http_session_class(self.config_kwargs)}
+        self.service = Service()
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
         """Return the client. It is created on first use, and the shutdown of the running loop closes it."""
         self._connecting = self._connecting or asyncio.Lock()
         async with self._connecting:  # s3fs before 2026.6 creates a client for each of several first requests
-            self.session = self.session or new_session(**self.kwargs)
-            client = await super().set_session(refresh=refresh)
+            with using_options():
+                self.session = self.session or new_session(**self.kwargs)
+                client = await super().set_session(refresh=refresh)
             if self.asynchronous and self._lifespan is None:
                 prepare(client)
                 self._lifespan = lifespan(self._s3creator)
@@ -100,12 +119,16 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
 
     async def _request(self, method: str, *kwargs_list: Any, **kwargs: Any) -> Any:
         """Send a request once, and check that S3 answered: a proxy may answer with a page and status 200."""
+        with finding_credentials():
+            await self.set_session()
         try:
             with finding_credentials():
                 answer = await super()._call_s3(method, *kwargs_list, **kwargs)
-        # Neither error is chained: it quotes the answer, which may quote the request with its token, or a password.
+        # No error is chained: it quotes the answer, which may quote the request with its token, or a password.
         except ResponseParserError:
             raise OSError(errno.EPROTO, f"the answer to {method} is not from S3: it is not XML") from None
+        except ValueError:
+            raise OSError(errno.EPROTO, f"the answer to {method} is not from S3: a number is malformed") from None
         except HTTPClientError as error:
             if InvalidProxiesConfigError.fmt in str(error):
                 raise InvalidProxiesConfigError from None
@@ -121,10 +144,24 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
             await self._retry(partial(self._put_whole, file))
 
     async def _put_whole(self, file: File) -> None:
-        """Send one PUT. Check that the service stored these bytes."""
+        """Send one PUT, with the MD5 of the bytes. Check that the service stored these bytes."""
         bucket, key, _ = self.split_path(file.path)
+        digest = md5(file.data, usedforsecurity=False)
         body = {"Body": file.data, "ContentType": file.content_type}
-        check_digest(bucket, await run_to_end(self._request("put_object", Bucket=bucket, Key=key, **body)), file.data)
+        if not _DIRECTORY_BUCKET.fullmatch(bucket):  # these have no Content-MD5 (Amazon S3 API reference, "PutObject")
+            body["ContentMD5"] = b64encode(digest.digest()).decode()
+        answer = await run_to_end(self._request("put_object", Bucket=bucket, Key=key, **body))
+        if not self._is_proved(bucket, answer, digest.hexdigest()):
+            await self._compare_stored(bucket, key, file.data)
+
+    async def _compare_stored(self, bucket: str, key: str, data: bytes) -> None:
+        """Read an object back whose ETag is not the MD5 of the bytes that were sent. Raise if it has other bytes."""
+        request = {"Bucket": bucket, "Key": key}
+        stored, answer = await self._fetch(**request)
+        if stored != data:
+            raise bytes_changed()
+        if not self._is_proved(bucket, answer, _md5(data)):
+            await self._stop_comparing(request, data)
 
     async def _cat_file(
         self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **kwargs: Any
@@ -137,18 +174,61 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         return await self._retry(partial(self._get_whole, **request))
 
     async def _get_whole(self, **request: Any) -> bytes:
-        """Send one GET and read its body. Check the bytes, unless only a range of them was asked for."""
+        """Send one GET and read its body. Check the bytes, unless only a range of them was asked for.
+
+        If the ETag is not their MD5, read again: the bytes changed on their way, or ETags are no MD5 here.
+        """
+        bucket, (data, answer) = request["Bucket"], await self._fetch(**request)
+        if "Range" in request or self._is_proved(bucket, answer, _md5(data)):
+            return data
+        again, answer = await self._fetch(**request)
+        if not self._is_proved(bucket, answer, _md5(again)):
+            if again != data:
+                raise bytes_changed()
+            await self._stop_comparing(request, data)
+        return again
+
+    async def _fetch(self, **request: Any) -> tuple[bytes, Mapping[str, Any]]:
+        """Send one GET. Return the body, which is not compared with the ETag, and the other fields of the answer."""
         answer = await self._request("get_object", **request)
         try:
             data = bytes(await answer["Body"].read())
         finally:
             answer["Body"].close()
-        if "Range" in request:
-            return data
-        if "ContentRange" in answer:
+        if "Range" in request and "ContentRange" not in answer:  # the service has no ranges
+            start, _, last = request["Range"].removeprefix("bytes=").partition("-")
+            return data[int(start) : int(last) + 1 if last else None], answer
+        if "ContentRange" in answer and "Range" not in request:
             raise OSError(errno.EPROTO, "the answer to get_object is not from S3: it is a range of a whole object")
-        check_digest(request["Bucket"], answer, data)
-        return data
+        return data, answer
+
+    def _is_proved(self, bucket: str, answer: Mapping[str, Any], digest: str) -> bool:
+        """Return False if the ETag looks like an MD5 and is another than that of the bytes.
+
+        Parameters:
+            answer: to a PUT or a GET.
+            digest: the MD5 of the bytes, in hexadecimal.
+        """
+        e_tag = md5_in(answer["ETag"])
+        self.service.has_md5_e_tags |= e_tag == digest
+        return e_tag in (None, digest) or not self.service.compares_e_tags or has_foreign_e_tag(bucket, answer)
+
+    async def _stop_comparing(self, request: Mapping[str, Any], data: bytes) -> None:
+        """Accept bytes that were read twice alike, although the ETag is not their MD5, and say so.
+
+        ETags are not compared at this root any more, unless one of them was an MD5. Some services have ETags of 32
+        hexadecimal digits that are no MD5.
+
+        Raises:
+            OSError: the second half of the bytes, read alone, is another one. So something on the way changes them.
+        """
+        middle = len(data) // 2
+        if data and (await self._fetch(**request, Range=f"bytes={middle}-"))[0] != data[middle:]:
+            raise bytes_changed()
+        self.service.compares_e_tags = self.service.has_md5_e_tags
+        scope = "this object" if self.service.has_md5_e_tags else "this root, so ETags are not compared there"
+        url = f"s3://{request['Bucket']}/{request['Key']}"
+        logger.warning("the ETag of %s is not the MD5 of its bytes, which were read twice alike: %s", url, scope)
 
     def _below(self, path: str) -> tuple[str, str]:
         """Return the bucket of a directory, and the prefix of the keys below it."""
@@ -178,26 +258,39 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
 
     async def _rows(self, path: str, start: str = "") -> AsyncGenerator[list[dict[str, Any]], None]:
         """Yield the objects below a directory, in pages. A page may be empty without being the last."""
+        before: set[str] = set()  # some services repeat keys of the page before
         async with aclosing(self._pages("list_objects_v2", path, start, MaxKeys=PAGE)) as pages:
             async for answer in pages:
-                yield answer.get("Contents", [])
+                rows = [row for row in answer.get("Contents", []) if row["Key"] not in before]
+                before = {row["Key"] for row in rows}
+                yield rows
 
     def iter_names(self, path: str) -> AsyncGenerator[list[str], None]:
-        pages = self._pages("list_objects_v2", path, MaxKeys=PAGE, Delimiter="/")
-        rows = (answer.get("CommonPrefixes", ()) async for answer in pages)
-        return sorted_pages([row["Prefix"][:-1].rpartition("/")[2] for row in page] async for page in rows)
+        answers = self._pages("list_objects_v2", path, MaxKeys=PAGE, Delimiter="/")
+        rows = (answer.get("CommonPrefixes", ()) async for answer in answers)
+        pages = ([row["Prefix"][:-1].rpartition("/")[2] for row in page] async for page in rows)
+        return sorted_pages(ordered_pages(pages, self.service))
 
     async def iter_files(self, path: str) -> AsyncGenerator[list[FileInfo], None]:
         start = len(self._below(path)[1])
         async with aclosing(self._rows(path)) as pages:
             async for rows in pages:
-                yield [FileInfo(row["Key"][start:], row["Size"], row["LastModified"], row.get("ETag")) for row in rows]
+                with _complete_entries():
+                    found = [_file_info(row, start) for row in rows if not _is_marker(row)]
+                yield found
 
     async def link(self, path: str, seconds: int) -> str:
         return str(await self._url(path, expires=seconds))
 
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
         """Delete the first thousand keys until a LIST names none: this last LIST is the proof."""
+        was_there = await self._remove_all(path, also_delete)
+        parent = path.rpartition("/")[0]
+        if parent != self.root:
+            await self._remove_if_empty(parent)
+        return was_there
+
+    async def _remove_all(self, path: str, also_delete: Sequence[str]) -> bool:
         before, stuck, unfilled = list[str](), 0, 0
         while keys := await self._first_keys(path):
             stuck = stuck + 1 if keys == before else 0
@@ -211,6 +304,14 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
             before = keys
         return bool(before)
 
+    async def _remove_if_empty(self, session: str) -> None:
+        """Delete what systems and consoles left in a session, if it has nothing else. Otherwise it would be listed."""
+        async with aclosing(self._rows(session)) as pages:
+            rows = await anext(pages)
+        if rows and all(_is_marker(row) or is_system_file(row["Key"]) for row in rows):
+            for error in await self._delete_keys(self.split_path(session)[0], [row["Key"] for row in rows]):
+                raise _deletion_error(error)
+
     async def _first_keys(self, path: str) -> list[str]:
         """Return the first keys below a directory, at most a thousand."""
         async with aclosing(self._rows(path)) as pages:
@@ -220,26 +321,44 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         return []
 
     async def _delete_keys(self, bucket: str, keys: Sequence[str]) -> list[dict[str, str]]:
-        """Send one DeleteObjects; return its errors per key, which s3fs drops. A cancellation waits for the attempt."""
+        """Delete up to a thousand keys; return the errors per key. A cancellation waits for the attempt.
+
+        Send one DeleteObjects, whose errors s3fs drops, or one DELETE per key if the service has no DeleteObjects.
+        """
+        if self.service.deletes_in_bulk:
+            try:
+                async with self._slots:
+                    return await self._retry(partial(self._delete_in_bulk, bucket, keys))
+            except _REQUEST_FAILURES as error:
+                if not is_unsupported(error):
+                    raise
+            self.service.deletes_in_bulk = False
+        answers = await self._map(partial(self._delete_key, bucket), keys)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return []
+
+    async def _delete_in_bulk(self, bucket: str, keys: Sequence[str]) -> list[dict[str, str]]:
         request = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        answer = await run_to_end(self._request("delete_objects", Bucket=bucket, Delete=request))
+        return list(answer.get("Errors", []))
 
-        async def attempt() -> Any:
-            return await run_to_end(self._request("delete_objects", Bucket=bucket, Delete=request))
-
-        async with self._slots:
-            return list((await self._retry(attempt)).get("Errors", []))
+    async def _delete_key(self, bucket: str, key: str) -> None:
+        with suppress(FileNotFoundError):  # Amazon answers with success
+            await self._retry(lambda: run_to_end(self._request("delete_object", Bucket=bucket, Key=key)))
 
     async def sweep(self, path: str, older_than: float) -> int:
         """Delete probes, and abort uploads of components (s3fs uploads large files in parts)."""
         bucket, prefix = self._below(path)
         rows = [row async for page in self._rows(path, STAGING_PREFIX) for row in page]
         staged = [row for row in rows if STAGED.fullmatch(row["Key"].removeprefix(prefix).partition("/")[0])]
-        probes = [row["Key"] for row in staged if _age(row["LastModified"]) > older_than]
+        probes = [row["Key"] for row in staged if _is_older(row.get("LastModified"), older_than)]
         for start in range(0, len(probes), PAGE):
             for error in await self._delete_keys(bucket, probes[start : start + PAGE]):
                 raise _deletion_error(error)
         begun = await self._uploads(path)
-        uploads = [row for name, row in begun if _is_ours(name) and _age(row["Initiated"]) > older_than]
+        uploads = [row for name, row in begun if _is_ours(name) and _is_older(row.get("Initiated"), older_than)]
         for row in uploads:
             with suppress(FileNotFoundError):  # it ended meanwhile
                 await self._call_s3("abort_multipart_upload", Bucket=bucket, Key=row["Key"], UploadId=row["UploadId"])
@@ -249,16 +368,38 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         return [f"{path}/{name}" for name, _ in await self._uploads(path) if is_component(name)]
 
     async def _uploads(self, path: str) -> list[tuple[str, dict[str, Any]]]:
-        """Return the uploads below a directory that have begun and not ended, each with its path relative to it."""
+        """Return the uploads below a directory that have begun and not ended, each with its path relative to it.
+
+        A service without ListMultipartUploads removes them itself, or has none.
+        """
         start = len(self._below(path)[1])
         pages = self._pages("list_multipart_uploads", path)
-        return [(row["Key"][start:], row) async for answer in pages for row in answer.get("Uploads", ())]
+        try:
+            return [(row["Key"][start:], row) async for answer in pages for row in answer.get("Uploads", ())]
+        except _REQUEST_FAILURES as error:
+            if not is_unsupported(error):
+                raise
+            logger.info("unfinished uploads below %s are not known: the service cannot list them", path)
+            return []
+
+
+@contextmanager
+def _complete_entries() -> Iterator[None]:
+    """Raise EPROTO if an entry of a listing lacks a field that every S3 service sends.
+
+    Times and ETags may be missing: some services do not send them.
+    """
+    try:
+        yield
+    except KeyError as error:
+        why = f"the answer to the LIST is not from S3: an entry has no {error.args[0]}"
+        raise OSError(errno.EPROTO, why) from None
 
 
 def _names(answer: Mapping[str, Any]) -> list[str]:
     """Return the keys and the common prefixes in the answer to a listing."""
-    rows = [*answer.get("Contents", ()), *answer.get("Uploads", ())]
-    return [row["Key"] for row in rows] + [row["Prefix"] for row in answer.get("CommonPrefixes", ())]
+    with _complete_entries():
+        return [row[field] for entries, field in _NAMES.items() for row in answer.get(entries, ())]
 
 
 def _is_ours(path: str) -> bool:
@@ -266,8 +407,18 @@ def _is_ours(path: str) -> bool:
     return is_id(session_id) and is_component(component)
 
 
-def _age(written: datetime) -> float:
-    return (datetime.now(timezone.utc) - written).total_seconds()
+def _file_info(row: Mapping[str, Any], start: int) -> FileInfo:
+    return FileInfo(row["Key"][start:], row["Size"], row.get("LastModified"), row.get("ETag"))
+
+
+def _is_marker(row: Mapping[str, Any]) -> bool:
+    """Return True for an empty object whose key ends in a slash: consoles create one for each directory."""
+    return row["Key"].endswith("/") and row.get("Size") == 0
+
+
+def _is_older(written: datetime | None, seconds: float) -> bool:
+    """Return True if the time is longer ago. What has no time is left alone."""
+    return written is not None and (datetime.now(timezone.utc) - written).total_seconds() > seconds
 
 
 def _deletion_error(left: Mapping[str, str]) -> Exception:
@@ -276,15 +427,14 @@ def _deletion_error(left: Mapping[str, str]) -> Exception:
     return cast("Exception", ClientError({"Error": reason}, "DeleteObjects"))
 
 
-def check_digest(bucket: str, answer: Mapping[str, Any], data: bytes) -> None:
-    """Raise if the bytes are not those of the ETag, which is their MD5.
+def has_foreign_e_tag(bucket: str, answer: Mapping[str, Any]) -> bool:
+    """Return True if Amazon says that the ETag is no MD5.
 
-    It is no MD5 if the object is encrypted with a key of KMS or of the customer, or in a directory bucket (Amazon S3
-    API reference, "Object"). rclone relies on the same for every S3 service that it knows.
+    The object is encrypted with a key of KMS or of the customer, or it is in a directory bucket (Amazon S3 API
+    reference, "Object"). rclone relies on the same for every S3 service that it knows.
     """
     encrypted = "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
-    if not encrypted and not bucket.endswith("--x-s3") and not may_be_md5_of(answer["ETag"], data):
-        raise bytes_changed()
+    return encrypted or _DIRECTORY_BUCKET.fullmatch(bucket) is not None
 
 
 def bytes_changed() -> OSError:
@@ -294,8 +444,43 @@ def bytes_changed() -> OSError:
 
 def may_be_md5_of(e_tag: str, data: bytes) -> bool:
     """Return False if the ETag looks like an MD5 and is not that of the bytes."""
-    digest = md5_in(e_tag)
-    return digest is None or digest == md5(data, usedforsecurity=False).hexdigest()
+    return md5_in(e_tag) in (None, _md5(data))
+
+
+def _md5(data: bytes) -> str:
+    return md5(data, usedforsecurity=False).hexdigest()
+
+
+async def ordered_pages(pages: AsyncIterable[Sequence[str]], service: Service) -> AsyncGenerator[Sequence[str], None]:
+    """Yield the names of an S3 listing in S3's order, each once.
+
+    Some services repeat names of the page before. Others list in no order (directory buckets; Storj): if the first
+    thousand names are not in order, all names are held in memory and sorted.
+
+    Raises:
+        OSError: a name after the first thousand is out of order. The next listing of this root is sorted.
+    """
+    first: Sequence[str] = []
+    iterator = aiter(pages)
+    async for page in iterator:
+        first = [*first, *page]
+        service.lists_in_order &= _are_in_order(first)
+        if service.lists_in_order and len(first) >= PAGE:
+            break
+    first = sorted(set(first), key=lambda name: f"{name}/")
+    yield first
+    last = first[-1:]
+    async for page in iterator:
+        service.lists_in_order &= _are_in_order([*last, *page])
+        if not service.lists_in_order:
+            raise OSError(errno.EPROTO, "the LIST was in order for a thousand names, and then not: list again")
+        yield [name for name in dict.fromkeys(page) if name not in last]
+        last = page[-1:] or last
+
+
+def _are_in_order(names: Sequence[str]) -> bool:
+    """Return True if the names are sorted, with or without the slash that follows each: services do either."""
+    return all(one <= other or f"{one}/" <= f"{other}/" for one, other in pairwise(names))
 
 
 _BELOW_SLASH = re.compile(r"[\x00-.]")
