@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,7 +81,7 @@ def test_an_endpoint_of_amazon_does_not_name_the_bucket(endpoint: str) -> None:
         StorageManager("my-sessions", s3_endpoint_url=endpoint)
 
 
-OTHER_NAMES = ["My_Sessions", "sessions_of_2026", "SESSIONS", "x" * 64]
+OTHER_NAMES = ["My_Sessions", "sessions_of_2026", "SESSIONS"]
 
 
 @pytest.mark.parametrize("bucket", OTHER_NAMES[:2])
@@ -193,13 +194,12 @@ async def test_no_proxy_takes_networks(
         monkeypatch.setenv(spelling("http_proxy"), f"http://127.0.0.1:{taken.getsockname()[1]}")
         monkeypatch.setenv(spelling("no_proxy"), excluded)
         service = serve()
-        calls = service.sm.store_step_data("s", "t", "x"), service.sm.list_sessions()
-        for call in calls:
+        for call in (partial(service.sm.store_step_data, "s", "t", "x"), service.sm.list_sessions):
             if is_direct:
-                await call
+                await call()
             else:
                 with pytest.raises(S3OperationError, match="the proxy"):
-                    await call
+                    await call()
 
 
 @pytest.mark.parametrize("url", ["s3://my-sessions", "memory://x", "local"])
