@@ -60,6 +60,7 @@ class Options(TypedDict, total=False):
     redact: Redactor | Sequence[str] | None
     fsync: bool
     max_concurrency: int
+    max_file_bytes: int
 
 
 class StorageManager:
@@ -85,6 +86,7 @@ class StorageManager:
         redact: Redactor | Sequence[str] | None = None,
         fsync: bool = False,
         max_concurrency: int = 32,
+        max_file_bytes: int = 2**30,
     ) -> None:
         """Resolve the configuration. No request is made.
 
@@ -103,12 +105,13 @@ class StorageManager:
                 redact_secrets.
             fsync: local disk only: flush each step to the disk before it is published (13 to 70 times slower).
             max_concurrency: the most requests in flight per event loop.
+            max_file_bytes: the largest file that is returned as bytes; a larger one is an error that names it.
 
         Raises:
             S3ConfigError: the configuration is visibly wrong, or S3 is required and no bucket is configured.
             LocalStorageError: the base directory cannot be created.
             InvalidDataError: redact is neither a function nor a list of secrets.
-            ValueError: max_concurrency is below 1.
+            ValueError: max_concurrency or max_file_bytes is below 1.
         """
         from storage_manager.config import Config  # its model takes a third of the time of importing the package
 
@@ -125,8 +128,8 @@ class StorageManager:
         )
         if config.prefer_s3 and not config.uses_s3:
             logger.info("no s3_bucket_name (SM_S3_BUCKET_NAME): sessions are stored in %s", config.root)
-        options = {"storage_options": storage_options, "fsync": fsync, "max_concurrency": max_concurrency}
-        self._open_root(config.root, config, redact=redact, **options)
+        limits = {"max_concurrency": max_concurrency, "max_file_bytes": max_file_bytes}
+        self._open_root(config.root, config, redact=redact, storage_options=storage_options, fsync=fsync, **limits)
 
     def _open_root(
         self, url: str, config: "Config", redact: Redactor | Sequence[str] | None = None, **options: Any

@@ -31,13 +31,13 @@ class Root:
         url: `s3://bucket[/prefix]`, an absolute directory, or a URL of another fsspec backend.
         config: region, endpoint and engine of S3.
         storage_options: the user's keywords for the filesystem; they override the library's own.
-        fsync, max_concurrency: as for StorageManager.
+        fsync, max_concurrency, max_file_bytes: as for StorageManager.
 
     Raises:
         S3ConfigError: the credentials are visibly wrong.
         LocalStorageError: the directory cannot be created.
         StorageManagerError: fsspec has no such backend, or its package is not installed.
-        ValueError: max_concurrency is below 1.
+        ValueError: max_concurrency or max_file_bytes is below 1.
     """
 
     def __init__(
@@ -48,9 +48,11 @@ class Root:
         *,
         fsync: bool = False,
         max_concurrency: int = 32,
+        max_file_bytes: int = 2**30,
     ) -> None:
-        if max_concurrency < 1:
-            raise ValueError(f"max_concurrency must be at least 1, not {max_concurrency}")
+        for name, value in (("max_concurrency", max_concurrency), ("max_file_bytes", max_file_bytes)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
         protocol, separator, path = url.rpartition("://")
         self.protocol = protocol or "file"
         self.url = f"{protocol}{separator}{path.rstrip('/')}" or "/"
@@ -58,7 +60,7 @@ class Root:
         s3 = (config.s3_engine, config.s3_region, config.s3_endpoint_url)
         self.s3 = S3Settings(*s3, self._options, max_concurrency) if self.protocol == "s3" else None
         self._fsync = fsync
-        self._max_concurrency = max_concurrency
+        self._limits = max_concurrency, max_file_bytes
         self._opened: dict[AbstractEventLoop, _OpenBackend] = {}
         self._prepare()
 
@@ -100,7 +102,7 @@ class Root:
                 if known.is_closed():
                     self._opened.pop(known, None)
             backend = self._open()
-            backend.max_in_flight = self._max_concurrency
+            backend.max_in_flight, backend.max_file_bytes = self._limits
             self._opened[loop] = _OpenBackend(backend)
         return self._opened[loop]
 

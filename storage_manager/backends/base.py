@@ -30,6 +30,7 @@ __all__ = [
     "hidden_name",
     "md5_in",
     "modified_in",
+    "too_large",
 ]
 
 STAGING_PREFIX = ".staging-"
@@ -43,6 +44,13 @@ Out = TypeVar("Out")
 def hidden_name() -> str:
     """Return a new name for a staged file: no listing shows it, no id is like it, and `sweep` finds it again."""
     return STAGING_PREFIX + os.urandom(16).hex()
+
+
+def too_large(size: int | None, limit: int) -> OSError:
+    """Return the error for a file of more bytes than the limit. The size is None if it is not known."""
+    held = f"{size:,} bytes" if size is not None else "more bytes"
+    advice = "raise max_file_bytes, or open it with storage.fs"
+    return OSError(errno.EFBIG, f"the file has {held}, and {limit:,} may be read into memory: {advice}")
 
 
 def md5_in(e_tag: str) -> str | None:
@@ -81,6 +89,7 @@ class Backend(ABC):
     """
 
     max_in_flight = 32  # requests at a time
+    max_file_bytes = 2**30  # the largest file that read_files returns
     backoff_seconds = 1.0  # the longest pause before the second attempt of a request; it doubles
 
     @abstractmethod
@@ -89,7 +98,10 @@ class Backend(ABC):
 
     @abstractmethod
     async def read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
-        """Return for each path its bytes, or the error that reading it raised."""
+        """Return for each path its bytes, or the error that reading it raised.
+
+        A file of more than `max_file_bytes` is an error (EFBIG), and is not read.
+        """
 
     @abstractmethod
     def iter_names(self, path: str) -> AsyncGenerator[list[str], None]:

@@ -26,7 +26,7 @@ from botocore.utils import get_environ_proxies
 from obstore.store import S3Store
 
 from storage_manager.aio import run_to_end
-from storage_manager.backends.base import File, md5_in
+from storage_manager.backends.base import File, md5_in, too_large
 from storage_manager.backends.client import finding_credentials
 from storage_manager.backends.obstore_errors import FAILURES, UnreadableAnswerError, translated
 from storage_manager.backends.s3 import S3Backend, bytes_changed, may_be_md5_of
@@ -119,12 +119,16 @@ class ObstoreBackend(S3Backend):
             return await super()._get_whole(**request)
         store = await self._store(bucket)
         try:
-            meta, data = await store.answer("GetObject", _get(store.client, key))
+            answer = await store.answer("GetObject", store.client.get_async(key))
+            if answer.meta["size"] > self.max_file_bytes:  # obstore would end the process without so much memory
+                raise too_large(answer.meta["size"], self.max_file_bytes)
+            data = (await store.answer("GetObject", answer.bytes_async())).to_bytes()
         except UnreadableAnswerError:
             return await super()._get_whole(**request)
-        if meta["e_tag"] is None:
+        e_tag = answer.meta["e_tag"]
+        if e_tag is None:
             raise OSError(errno.EPROTO, "the answer to GetObject is not from S3: it has no ETag")
-        if self._compares_e_tags and self.service.compares_e_tags and not self._is_md5(meta["e_tag"], data):
+        if self._compares_e_tags and self.service.compares_e_tags and not self._is_md5(e_tag, data):
             if await self._read_again(request, data) != data:
                 raise bytes_changed()
             self._compares_e_tags = False  # for example, the objects are encrypted with a key of KMS
@@ -219,11 +223,6 @@ def _new_client(bucket: str, options: Mapping[str, Any]) -> S3Store:
         # not quoted and not chained: it may name a proxy with its password
         why = f"obstore refuses these storage_options ({type(error).__name__}): check the proxy and certificates"
         raise S3ConfigError(why, operation="open") from None
-
-
-async def _get(client: S3Store, key: str) -> tuple[Mapping[str, Any], bytes]:
-    answer = await client.get_async(key)
-    return answer.meta, (await answer.bytes_async()).to_bytes()
 
 
 class _Credentials:

@@ -30,7 +30,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, Inv
 from botocore.parsers import ResponseParserError
 
 from storage_manager.aio import run_to_end
-from storage_manager.backends.base import STAGED, STAGING_PREFIX, File, FileInfo, FsspecBackend, md5_in
+from storage_manager.backends.base import STAGED, STAGING_PREFIX, File, FileInfo, FsspecBackend, md5_in, too_large
 from storage_manager.backends.client import (
     finding_credentials,
     http_session_class,
@@ -48,6 +48,9 @@ __all__ = ["PAGE", "S3Backend", "bytes_changed", "has_foreign_e_tag", "may_be_md
 logger = logging.getLogger(__name__)
 
 PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
+MAX_PAGES = 100_000  # of a listing: a hundred million names
+IDLE_PAGES = 100  # in a row that are empty, or the same as one before
+_PIECE = 1 << 20  # bytes of a body whose length is not known
 ROUNDS = 20  # of a deletion that finds less than a page each time, because others keep writing there
 Out = TypeVar("Out")
 # The parameters that ask for the next page, and the fields of the page before that give them.
@@ -206,7 +209,7 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         """Send one GET. Return the body, which is not compared with the ETag, and the other fields of the answer."""
         answer = await self._request("get_object", **request)
         try:
-            data = bytes(await answer["Body"].read())
+            data = await self._read_body(answer)
         finally:
             answer["Body"].close()
         if "Range" in request and "ContentRange" not in answer:  # the service has no ranges
@@ -215,6 +218,18 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         if "ContentRange" in answer and "Range" not in request:
             raise OSError(errno.EPROTO, "the answer to get_object is not from S3: it is a range of a whole object")
         return data, answer
+
+    async def _read_body(self, answer: Mapping[str, Any]) -> bytes:
+        size, limit = answer.get("ContentLength"), self.max_file_bytes
+        if size is not None and size <= limit:
+            return bytes(await answer["Body"].read())
+        pieces, rest = list[bytes](), limit + 1 if size is None else 0
+        while rest > 0 and (piece := await answer["Body"].read(min(rest, _PIECE))):
+            pieces.append(piece)
+            rest -= len(piece)
+        if rest <= 0:
+            raise too_large(size, limit)
+        return b"".join(pieces)
 
     def _is_proved(self, bucket: str, answer: Mapping[str, Any], digest: str) -> bool:
         """Return False if the ETag looks like an MD5 and is another than that of the bytes.
@@ -257,17 +272,18 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         """
         bucket, prefix = self._below(path)
         request |= {"Bucket": bucket, "Prefix": prefix + start}
+        progress = _Progress()
         while True:
             async with self._slots:
                 answer = await self._call_s3(method, **request)
-            if not all(name.startswith(prefix) for name in _names(answer)):
+            names = _names(answer)
+            if not all(name.startswith(prefix) for name in names):
                 raise OSError(errno.EPROTO, "the answer to the LIST has keys that are not below the directory")
             yield answer
             if not answer.get("IsTruncated"):
                 return
             following = {key: answer.get(field) for key, field in _FOLLOWING[method].items()}
-            if None in following.values() or following.items() <= request.items():
-                raise OSError(errno.EPROTO, "the answer to the LIST is truncated, without a token for the next page")
+            progress.check(tuple(following.values()), names)
             request |= following
 
     async def _rows(self, path: str, start: str = "") -> AsyncGenerator[list[dict[str, Any]], None]:
@@ -306,13 +322,15 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
 
     async def _remove_all(self, path: str, also_delete: Sequence[str]) -> bool:
         before, stuck, unfilled = list[str](), 0, 0
+        rounds = 0
         while keys := await self._first_keys(path):
+            rounds += 1
             stuck = stuck + 1 if keys == before else 0
             unfilled += len(keys) < PAGE
             await asyncio.sleep(0.1 * stuck)
             batch = [*(self.split_path(file)[1] for file in also_delete), *keys][:PAGE]  # the rest is listed again
             errors = await self._delete_keys(self.split_path(path)[0], batch)
-            if stuck == ATTEMPTS - 1 or unfilled == ROUNDS:
+            if stuck == ATTEMPTS - 1 or unfilled == ROUNDS or rounds == MAX_PAGES:
                 left = OSError(errno.ENOTEMPTY, "still listed after its deletions", keys[0])
                 raise _deletion_error(errors[0]) if errors else left
             before = keys
@@ -327,12 +345,14 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
                 raise _deletion_error(error)
 
     async def _first_keys(self, path: str) -> list[str]:
-        """Return the first keys below a directory, at most a thousand."""
+        """Return the first keys below a directory, at most a thousand. A page may have fewer of them."""
+        keys: list[str] = []
         async with aclosing(self._rows(path)) as pages:
             async for rows in pages:
-                if rows:
-                    return [row["Key"] for row in rows]
-        return []
+                keys += [row["Key"] for row in rows]
+                if len(keys) >= PAGE:
+                    break
+        return keys[:PAGE]
 
     async def _delete_keys(self, bucket: str, keys: Sequence[str]) -> list[dict[str, str]]:
         """Delete up to a thousand keys; return the errors per key. A cancellation waits for the attempt.
@@ -422,6 +442,30 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
             return []
 
 
+class _Progress:
+    """The progress of a listing, which has to end whatever tokens and pages the service sends."""
+
+    def __init__(self) -> None:
+        self._tokens: set[tuple[str | None, ...]] = set()
+        self._pages: set[int] = set()  # the hashes of their names
+        self._idle = 0
+
+    def check(self, token: tuple[str | None, ...], names: Sequence[str]) -> None:
+        """Count a page that is not the last.
+
+        Raises:
+            OSError: it has no token for the next page, or one that came before; or there are too many pages.
+        """
+        if None in token or token in self._tokens:
+            raise OSError(errno.EPROTO, "the answer to the LIST is truncated, without a token for the next page")
+        page = hash(tuple(names))
+        self._idle = self._idle + 1 if not names or page in self._pages else 0
+        if self._idle > IDLE_PAGES or len(self._tokens) >= MAX_PAGES:
+            raise OSError(errno.EPROTO, "the LIST does not end: its pages repeat, or there are too many")
+        self._tokens.add(token)
+        self._pages.add(page)
+
+
 @contextmanager
 def _complete_entries() -> Iterator[None]:
     """Raise EPROTO if an entry of a listing lacks a field that every S3 service sends.
@@ -499,7 +543,7 @@ async def ordered_pages(pages: AsyncIterable[Sequence[str]], service: Service) -
     Raises:
         OSError: a name after the first thousand is out of order. The next listing of this root is sorted.
     """
-    first: Sequence[str] = []
+    first = list[str]()
     iterator = aiter(pages)
     async for page in iterator:
         first = [*first, *page]
@@ -508,7 +552,7 @@ async def ordered_pages(pages: AsyncIterable[Sequence[str]], service: Service) -
             break
     first = sorted(set(first), key=lambda name: f"{name}/")
     yield first
-    last = first[-1:]
+    last: Sequence[str] = first[-1:]
     async for page in iterator:
         service.lists_in_order &= _are_in_order([*last, *page])
         if not service.lists_in_order:
