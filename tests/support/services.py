@@ -1,11 +1,11 @@
 """A quirky S3 server together with a manager of an empty bucket there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from storage_manager import StepData, StorageManager
-from tests.support.quirky_s3 import QuirkyS3
+from tests.support.quirky_s3 import Quirk, QuirkyS3
 
 BUCKET = "sessions"
 DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
@@ -40,6 +40,11 @@ class Service(NamedTuple):
 
 
 Serve = Callable[..., Service]
+
+
+def ids(quirks: Collection[Quirk]) -> str:
+    """Name a set of quirks as a parameter of a test."""
+    return " ".join(quirk.value for quirk in quirks) or "none"
 
 
 def manager(server: QuirkyS3, bucket: str = BUCKET, **options: Any) -> StorageManager:
