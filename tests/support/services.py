@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import pytest
+
 from storage_manager import StepData, StorageManager
 from tests.support.quirky_s3 import Quirk, QuirkyS3
 
@@ -51,3 +53,9 @@ def manager(server: QuirkyS3, bucket: str = BUCKET, **options: Any) -> StorageMa
     """A manager of a new bucket there."""
     server.buckets.setdefault(bucket, {})
     return StorageManager(bucket, s3_endpoint_url=server.url, **options)
+
+
+# For tests of what obstore inherits: listing, deleting and links.
+inherited = pytest.mark.parametrize(
+    "engine", ["s3fs", pytest.param("obstore", marks=pytest.mark.thorough)], indirect=True
+)
