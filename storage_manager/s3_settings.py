@@ -152,6 +152,7 @@ class S3Settings:
                 # A PUT signs the SHA-256 of its body, and its ETag is compared. A CRC is not needed, and services
                 # other than Amazon's may not support it.
                 "request_checksum_calculation": "when_required",
+                "response_checksum_validation": "when_required",
             },
             "max_concurrency": 1,
             "use_listings_cache": False,

@@ -20,11 +20,34 @@ from pydantic import BaseModel
 
 from storage_manager import InvalidDataError, InvalidIdError
 from storage_manager.encoding import MAX_JSON_DEPTH
-from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, StepData, check_id, formats, is_id, is_system_file, join, only_ids
+from storage_manager.layout import (
+    ALL_COMPONENTS,
+    COMPONENTS,
+    StepData,
+    check_id,
+    formats,
+    is_id,
+    is_system_file,
+    join,
+    only_ids,
+)
 
 HTML, SCREENSHOT, ACTION, METADATA = COMPONENTS
 
-GOOD = ["lost+found2", "alost+found", "a", "0", "A" * 128, "2024-01-01T10:00:00", "user@host", "a.b", "a=b", "x+y,z~", "step_000001", "a:b"]
+GOOD = [
+    "lost+found2",
+    "alost+found",
+    "a",
+    "0",
+    "A" * 128,
+    "2024-01-01T10:00:00",
+    "user@host",
+    "a.b",
+    "a=b",
+    "x+y,z~",
+    "step_000001",
+    "a:b",
+]
 HOSTILE = [
     # (id, what the message says of it)
     ("", "empty"),

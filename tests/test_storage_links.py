@@ -136,7 +136,10 @@ async def test_a_backend_with_links_gives_them(backend: type[AbstractFileSystem]
 @pytest.mark.parametrize("bucket", ["a-bucket", "a.bucket"])
 async def test_a_link_names_the_host_of_its_region(engine: str, region: str, host: str, bucket: str) -> None:
     sm = StorageManager(
-        bucket, region, s3_engine=engine, storage_options={"key": "k", "secret": "s"}  # type: ignore[arg-type]
+        bucket,
+        region,
+        s3_engine=engine,
+        storage_options={"key": "k", "secret": "s"},  # type: ignore[arg-type]
     )
     async with sm, sm.backend() as backend:
         link = urlsplit(await backend.link(sm.url_for("run-1", "step_000001", "html"), 60))

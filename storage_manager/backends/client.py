@@ -71,15 +71,14 @@ _loader = cache(create_loader)
 def _timestamp(value: Any) -> datetime | None:
     """Parse a time as botocore does, but parse the date of a header (RFC 9110, 5.6.7), as every GET has, 10x faster.
 
-    Return None if it is malformed: nothing depends on the time of an object alone.
+    Return None if it is malformed or 1970: some services send these, and then the time is not known.
     """
     try:
-        if isinstance(value, str) and value.endswith(" GMT"):
-            return parsedate_to_datetime(value)
-        parsed: datetime = parse_timestamp(value)
+        is_header = isinstance(value, str) and value.endswith(" GMT")
+        parsed: datetime = (parsedate_to_datetime if is_header else parse_timestamp)(value)
     except ValueError:
         return None
-    return parsed
+    return parsed if parsed.timestamp() else None
 
 
 @contextlib.contextmanager

@@ -28,7 +28,9 @@ FAILURES = (BaseError, OSError, ValueError)  # obstore raises these; a missing o
 _ANSWER = re.compile(r"non-2xx status code: (\d+)[^:]*: (.*?)(?:\n\nDebug source|\Z)", re.DOTALL)
 _REQUEST = re.compile(r"Error performing [A-Z]+ (\S+) in ")
 # obstore needs headers that some services do not send, such as Content-Length and a valid Last-Modified.
-_UNREADABLE = re.compile("Got invalid|Unable to extract metadata|ETag Header missing|Content-Length Header missing")
+_UNREADABLE = re.compile(
+    "Got invalid|Invalid last modified|Unable to extract metadata|ETag Header missing|Content-Length Header missing"
+)
 # Whole lines of the dump, not words: the text names the key too, which may contain any word.
 _CONNECTING, _TIMED_OUT = (
     re.compile("^ *(kind: )?Connect,$", re.MULTILINE),

@@ -79,6 +79,7 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
             super().__init__(*args, **kwargs)
         self.config_kwargs = {**self.config_kwargs, "http_session_cls": http_session_class(self.config_kwargs)}
         self.service = Service()
+        self._finding_out = asyncio.Lock()
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
         """Return the client. It is created on first use, and the shutdown of the running loop closes it."""
@@ -152,16 +153,22 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
             body["ContentMD5"] = b64encode(digest.digest()).decode()
         answer = await run_to_end(self._request("put_object", Bucket=bucket, Key=key, **body))
         if not self._is_proved(bucket, answer, digest.hexdigest()):
-            await self._compare_stored(bucket, key, file.data)
+            await self._compare_stored(bucket, key, file.data, answer["ETag"])
 
-    async def _compare_stored(self, bucket: str, key: str, data: bytes) -> None:
-        """Read an object back whose ETag is not the MD5 of the bytes that were sent. Raise if it has other bytes."""
+    async def _compare_stored(self, bucket: str, key: str, data: bytes, e_tag: str) -> None:
+        """Read an object back whose ETag is not the MD5 of the bytes that were sent. Raise if it has other bytes.
+
+        If its ETag is another one by now, another writer has replaced it, which proves nothing.
+        """
         request = {"Bucket": bucket, "Key": key}
-        stored, answer = await self._fetch(**request)
-        if stored != data:
-            raise bytes_changed()
-        if not self._is_proved(bucket, answer, _md5(data)):
-            await self._stop_comparing(request, data)
+        async with self._finding_out:
+            stored, answer = await self._fetch(**request)
+            if answer["ETag"].strip('"') != e_tag.strip('"'):
+                return
+            if stored != data:
+                raise bytes_changed()
+            if not self._is_proved(bucket, answer, _md5(data)):
+                await self._stop_comparing(request, data)
 
     async def _cat_file(
         self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **kwargs: Any
@@ -178,15 +185,22 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
 
         If the ETag is not their MD5, read again: the bytes changed on their way, or ETags are no MD5 here.
         """
-        bucket, (data, answer) = request["Bucket"], await self._fetch(**request)
-        if "Range" in request or self._is_proved(bucket, answer, _md5(data)):
+        data, answer = await self._fetch(**request)
+        if "Range" in request or self._is_proved(request["Bucket"], answer, _md5(data)):
             return data
-        again, answer = await self._fetch(**request)
-        if not self._is_proved(bucket, answer, _md5(again)):
-            if again != data:
-                raise bytes_changed()
-            await self._stop_comparing(request, data)
-        return again
+        return await self._read_again(request, data)
+
+    async def _read_again(self, request: Mapping[str, Any], data: bytes) -> bytes:
+        """Return what a second reading gives, if its ETag is its MD5, or if it is the same as the first."""
+        async with self._finding_out:  # of many readers, one is enough to find out that ETags are no MD5 here
+            if not self.service.compares_e_tags:
+                return data
+            again, answer = await self._fetch(**request)
+            if not self._is_proved(request["Bucket"], answer, _md5(again)):
+                if again != data:
+                    raise bytes_changed()
+                await self._stop_comparing(request, data)
+            return again
 
     async def _fetch(self, **request: Any) -> tuple[bytes, Mapping[str, Any]]:
         """Send one GET. Return the body, which is not compared with the ETag, and the other fields of the answer."""
@@ -345,14 +359,14 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         return list(answer.get("Errors", []))
 
     async def _delete_key(self, bucket: str, key: str) -> None:
-        with suppress(FileNotFoundError):  # Amazon answers with success
+        # for a missing key, Amazon answers with success
+        with translating("delete", f"s3://{bucket}/{key}"), suppress(FileNotFoundError):
             await self._retry(lambda: run_to_end(self._request("delete_object", Bucket=bucket, Key=key)))
 
     async def sweep(self, path: str, older_than: float) -> int:
         """Delete probes, and abort uploads of components (s3fs uploads large files in parts)."""
-        bucket, prefix = self._below(path)
-        rows = [row async for page in self._rows(path, STAGING_PREFIX) for row in page]
-        staged = [row for row in rows if STAGED.fullmatch(row["Key"].removeprefix(prefix).partition("/")[0])]
+        bucket = self._below(path)[0]
+        staged = [row async for row in self._staged(path)]
         probes = [row["Key"] for row in staged if _is_older(row.get("LastModified"), older_than)]
         for start in range(0, len(probes), PAGE):
             for error in await self._delete_keys(bucket, probes[start : start + PAGE]):
@@ -363,6 +377,31 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
             with suppress(FileNotFoundError):  # it ended meanwhile
                 await self._call_s3("abort_multipart_upload", Bucket=bucket, Key=row["Key"], UploadId=row["UploadId"])
         return len(probes) + len(uploads)
+
+    async def _staged(self, path: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the objects below a root that are staged: their names begin with that of a probe.
+
+        Directory buckets list only prefixes that end in a slash (Amazon S3 API reference, "ListObjectsV2"), so the
+        names of all sessions are read there.
+        """
+        start = len(self._below(path)[1])
+        try:
+            async for row in self._objects(path, STAGING_PREFIX):
+                if STAGED.fullmatch(row["Key"][start:].partition("/")[0]):
+                    yield row
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            names = [name async for page in self.iter_names(path) for name in page if STAGED.fullmatch(name)]
+            for name in names:
+                async for row in self._objects(f"{path}/{name}"):
+                    yield row
+
+    async def _objects(self, path: str, start: str = "") -> AsyncGenerator[dict[str, Any], None]:
+        async with aclosing(self._rows(path, start)) as pages:
+            async for rows in pages:
+                for row in rows:
+                    yield row
 
     async def list_unfinished(self, path: str) -> list[str]:
         return [f"{path}/{name}" for name, _ in await self._uploads(path) if is_component(name)]
@@ -379,7 +418,7 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         except _REQUEST_FAILURES as error:
             if not is_unsupported(error):
                 raise
-            logger.info("unfinished uploads below %s are not known: the service cannot list them", path)
+            logger.warning("unfinished uploads below %s are not checked: the service cannot list them", path)
             return []
 
 

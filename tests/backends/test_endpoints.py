@@ -156,7 +156,7 @@ async def test_without_credentials_it_says_which_variables_to_set(
 @pytest.mark.parametrize("variable", ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
 def test_a_profile_that_does_not_exist_is_named(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "prod")
-    with pytest.raises(S3ConfigError, match=r"\bprod\b"):
+    with pytest.raises(S3ConfigError, match=rf"'prod' \({variable}\)"):
         StorageManager("my-sessions")
 
 
