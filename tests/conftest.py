@@ -17,6 +17,7 @@ import pytest
 
 from storage_manager import StorageManager
 from storage_manager.backends.base import Backend
+from tests.support import wants_thorough
 from tests.support.answers import Answering, Answers
 from tests.support.roots import (
     ENGINES,
@@ -47,7 +48,7 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out thorough tests, unless `--thorough`, `-m` or a test's own id asks for them."""
-    if config.option.thorough or config.option.markexpr or any("::" in argument for argument in config.args):
+    if wants_thorough(config):
         return
     thorough = [item for item in items if item.get_closest_marker("thorough")]
     config.hook.pytest_deselected(items=thorough)

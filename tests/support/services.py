@@ -1,11 +1,13 @@
 """A quirky S3 server together with a manager of an empty bucket there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import pytest
+
 from storage_manager import StepData, StorageManager
-from tests.support.quirky_s3 import QuirkyS3
+from tests.support.quirky_s3 import Quirk, QuirkyS3
 
 BUCKET = "sessions"
 DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
@@ -42,7 +44,18 @@ class Service(NamedTuple):
 Serve = Callable[..., Service]
 
 
+def ids(quirks: Collection[Quirk]) -> str:
+    """Name a set of quirks as a parameter of a test."""
+    return " ".join(quirk.value for quirk in quirks) or "none"
+
+
 def manager(server: QuirkyS3, bucket: str = BUCKET, **options: Any) -> StorageManager:
     """A manager of a new bucket there."""
     server.buckets.setdefault(bucket, {})
     return StorageManager(bucket, s3_endpoint_url=server.url, **options)
+
+
+# For tests of what obstore inherits: listing, deleting and links.
+inherited = pytest.mark.parametrize(
+    "engine", ["s3fs", pytest.param("obstore", marks=pytest.mark.thorough)], indirect=True
+)

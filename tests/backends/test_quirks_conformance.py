@@ -1,0 +1,58 @@
+"""The conformance suite on S3 services that deviate from Amazon's: under each quirk, and under all at the same time."""
+
+from collections.abc import Collection
+
+import pytest
+
+from storage_manager import StorageManager
+from storage_manager.testing import StorageManagerTests
+from tests.support import wants_thorough
+from tests.support.quirky_s3 import Quirk
+from tests.support.services import BUCKET, Serve, Service, ids
+
+pytestmark = pytest.mark.thorough
+
+# Everything that a service can do at the same time, except what excludes another. A listing without tokens is refused.
+ALL = frozenset(Quirk) - {
+    Quirk.NO_TOKEN, Quirk.EMPTY_ETAGS, Quirk.NO_BULK_DELETE_400, Quirk.ODD_LAST_MODIFIED, Quirk.EPOCH_LAST_MODIFIED,
+    Quirk.EXACT_UPLOAD_LIST,
+}  # fmt: skip
+SETS: list[Collection[Quirk]] = [ALL, *([quirk] for quirk in Quirk if quirk is not Quirk.NO_TOKEN)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Collect two thousand tests only if thorough tests are wanted: it takes seconds."""
+    if "quirks" in metafunc.fixturenames:
+        sets = SETS if wants_thorough(metafunc.config) else SETS[:1]
+        metafunc.parametrize("quirks", sets, ids=["all", *map(ids, SETS[1:])][: len(sets)])
+
+
+class TestWithQuirks(StorageManagerTests):
+    """What bypasses the code under test asks the server's own memory."""
+
+    service: Service
+
+    @pytest.fixture
+    async def storage(self, serve: Serve, quirks: Collection[Quirk]) -> StorageManager:
+        self.service = serve(*quirks, s3_prefix="some/prefix")
+        return self.service.sm
+
+    async def set(self, storage: StorageManager, url: str, data: bytes) -> None:
+        self.service.server.put(BUCKET, url.removeprefix(f"s3://{BUCKET}/"), data)
+
+    async def get(self, storage: StorageManager, url: str) -> bytes:
+        return self.service.objects[url.removeprefix("s3://").removeprefix(f"{BUCKET}/")]
+
+    async def files(self, storage: StorageManager) -> list[str]:
+        return sorted(self.service.objects)
+
+    def _clear(self, storage: StorageManager) -> None:
+        self.service.server.buckets[BUCKET].clear()
+
+
+class TestWithoutQuirks(StorageManagerTests):
+    """The server is then a service like Amazon's, also for s3fs."""
+
+    @pytest.fixture
+    async def storage(self, serve: Serve) -> StorageManager:
+        return serve().sm
