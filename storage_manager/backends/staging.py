@@ -2,8 +2,8 @@
 
 Usually they are at the root, where no listing or deletion of a session meets them. A rename then publishes a step. But
 a file keeps the group and the ACL of the directory in which it was created. If those of a session differ from those of
-the root, or if the root may not be written, the hidden name is in the session: `<session>/.staging-<hex>/.staging-<hex>`.
-It is two levels deep, so that no pattern such as `<root>/*/*/metadata.json` matches a file in it.
+the root, or if the root may not be written, the hidden name is in the session. It is two levels deep,
+`<session>/.staging-<hex>/.staging-<hex>`, so that no pattern such as `<root>/*/*/metadata.json` matches a file in it.
 """
 
 import contextlib

@@ -18,8 +18,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from storage_manager import LocalStorageError, Step, StepData, StorageManager
 from storage_manager.backends.base import STAGING_PREFIX
-from storage_manager.backends.staging import sweep
 from storage_manager.backends.local import LocalBackend
+from storage_manager.backends.staging import sweep
 from storage_manager.integrity import seal_session
 
 DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
