@@ -35,9 +35,9 @@ async def copy_sessions(
     tell them, else by reading. Files that only the target has stay there. Nothing at the source changes.
 
     A step that cannot be copied does not stop the others; it is reported after them, and so is a session that cannot be
-    listed. But if the first 16 all fail, and not because of their content, the copy stops. The manifest of a sealed session is copied last, if all
-    its steps were. If the target redacts, the redacted components are compared and written, and the manifest is not
-    copied: seal the session there. Other files are not copied.
+    listed. But if the first 16 all fail, and not because of their content, the copy stops. The manifest of a sealed
+    session is copied last, if all its steps were. If the target redacts, the redacted components are compared and
+    written, and the manifest is not copied: seal the session there. Other files are not copied.
 
     Parameters:
         session_ids: the sessions to copy, in this order; None for all.

@@ -69,18 +69,7 @@ class QuirkyDisk(mfusepy.Operations):  # type: ignore[misc]
 
     def statfs(self, path: str) -> dict[str, int]:
         status = os.statvfs(self.path(path))
-        names = (
-            "f_bavail",
-            "f_bfree",
-            "f_blocks",
-            "f_bsize",
-            "f_favail",
-            "f_ffree",
-            "f_files",
-            "f_frsize",
-            "f_namemax",
-        )
-        return {name: getattr(status, name) for name in names}
+        return {name: getattr(status, name) for name in dir(status) if name.startswith("f_") and name != "f_fsid"}
 
     def mkdir(self, path: str, mode: int) -> None:
         os.mkdir(self.path(path), mode)
@@ -179,9 +168,8 @@ def main() -> None:
     disk = QuirkyDisk(given.source, given.ignore_case, given.rename, given.fsync, given.silly)
     # hard_remove: libfuse itself would keep open files as `.fuse_hidden*`
     caches = {"attr_timeout": 0, "entry_timeout": 0, "negative_timeout": 0, "ac_attr_timeout": 0}
-    mfusepy.FUSE(
-        disk, given.mountpoint, foreground=True, nothreads=True, hard_remove=True, default_permissions=True, **caches
-    )
+    options = {"foreground": True, "nothreads": True, "hard_remove": True, "default_permissions": True}
+    mfusepy.FUSE(disk, given.mountpoint, **options, **caches)
 
 
 if __name__ == "__main__":
