@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import fsspec
 
 from storage_manager.backends.base import Backend, File, FileInfo, FsspecBackend, hidden_name
-from storage_manager.errors import translating
+from storage_manager.errors import LocalStorageError, translating
 from storage_manager.s3_settings import S3Settings
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Root:
 
     Raises:
         S3ConfigError: the credentials are visibly wrong.
-        LocalStorageError: the directory cannot be created.
+        LocalStorageError: the directory cannot be created, or other tools could not open it.
         StorageManagerError: fsspec has no such backend, or its package is not installed.
         ValueError: max_concurrency is below 1.
     """
@@ -67,6 +67,7 @@ class Root:
             if self.s3:
                 self.s3.check(self.url)
             elif self.protocol == "file":
+                _check_directory(self.url)
                 os.makedirs(self.url, exist_ok=True)
             else:
                 fsspec.get_filesystem_class(self.protocol)
@@ -136,6 +137,22 @@ class Root:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}}
+
+
+def _check_directory(path: str) -> None:
+    """Refuse a directory that fsspec could not open at the URL that `url_for` gives.
+
+    Raises:
+        LocalStorageError: the path has `::`, with which fsspec chains URLs, or is not text.
+    """
+    if "::" in path:
+        why = "fsspec chains URLs with '::', so no other tool could open it"
+    elif any("\ud800" <= character <= "\udfff" for character in path):
+        why = "its name is not valid UTF-8"
+    else:
+        return
+    message = f"cannot use the directory {path!r}: {why}; choose another local_base_path"
+    raise LocalStorageError(message, operation="configure", url=path)
 
 
 class _OpenBackend:

@@ -133,17 +133,17 @@ class DiskFileSystem(LocalFileSystem):
         step = os.path.dirname(files[0].path)
         if any(len(os.fsencode(file.path)) >= PATH_LIMIT for file in files):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), step)
-        self._sweep_once(os.path.dirname(step))
+        self._sweep_once(step)
         for file in files:
-            self._spelling.refuse_other(file.path)
+            self._spelling.refuse_other(file.path, step)
         contents = {os.path.basename(file.path): file.data for file in files}
         self._again_after_deletion(lambda: self._stage_and_publish(step, contents), step)
 
-    def _sweep_once(self, session: str) -> None:
+    def _sweep_once(self, step: str) -> None:
         if not self._swept:
             self._swept = True
             with contextlib.suppress(OSError):  # a failed cleanup is no failed store
-                sweep(self.root, STALE_SECONDS, [session])
+                sweep(self.root, STALE_SECONDS, filter(None, [self._staging.session_of(step)]))
 
     def _again_after_deletion(self, write: Callable[[], None], step: str) -> None:
         races = RACES
@@ -156,7 +156,7 @@ class DiskFileSystem(LocalFileSystem):
                     raise
 
     def _stage_and_publish(self, step: str, files: dict[str, bytes]) -> None:
-        staged = self._staging.new_path(os.path.dirname(step))
+        staged = self._staging.new_path(step)
         is_published = False
         try:
             os.mkdir(staged)
@@ -186,7 +186,7 @@ class DiskFileSystem(LocalFileSystem):
     def _is_on_other_disk(self, error: OSError, staged: str, step: str) -> bool:
         """Return True if it may help to stage the step in its session: `_staged_well` then does so."""
         is_at_root = os.path.dirname(staged) == self.root
-        return error.errno == errno.EXDEV and is_at_root and os.path.isdir(os.path.dirname(step))
+        return error.errno == errno.EXDEV and is_at_root and os.path.isdir(self._staging.session_of(step) or "")
 
     def _move_files(self, staged: str, step: str, names: Iterable[str]) -> None:
         for name in names:
@@ -197,18 +197,16 @@ class DiskFileSystem(LocalFileSystem):
     def _move_files_to_new(self, staged: str, step: str, names: Iterable[str]) -> None:
         """Create the step, and its session, and move the files into it. On failure remove what is empty."""
         session = os.path.dirname(step)
-        for directory in (session, step):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(directory)
+        created = [directory for directory in (session, step) if _create(directory)]
         try:
             self._move_files(staged, step, names)
         except OSError:
-            for directory in (step, session):
+            for directory in reversed(created):
                 with contextlib.suppress(OSError):
                     os.rmdir(directory)
             raise
-        self._sync(session)
-        self._sync(self.root)
+        for directory in reversed(created):
+            self._sync(os.path.dirname(directory))
 
     def _rename_step(self, staged: str, step: str) -> None:
         try:
@@ -216,7 +214,7 @@ class DiskFileSystem(LocalFileSystem):
         except FileNotFoundError:
             if self._rename_session(staged, step):
                 return
-            self._spelling.refuse_other(step)  # another writer created the session
+            self._spelling.refuse_other(step, step)  # another writer created the session
             os.rename(staged, step)
         self._sync(os.path.dirname(step))
 
@@ -411,6 +409,15 @@ def _remove_in_place(directory: str) -> None:
     for entry in found:
         (_remove_in_place if entry.is_dir(follow_symlinks=False) else os.unlink)(entry.path)
     os.rmdir(directory)
+
+
+def _create(directory: str) -> bool:
+    """Create a directory. False if it exists."""
+    try:
+        os.mkdir(directory)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _is_directory(entry: "os.DirEntry[str]") -> bool:

@@ -37,8 +37,11 @@ class Spelling:
         self._ignores_case: bool | None = None if root else False
         self._listings: dict[str, _Listing] = {}
 
-    def refuse_other(self, path: str) -> None:
+    def refuse_other(self, path: str, url: str) -> None:
         """Raise if a part of the path exists under another spelling.
+
+        Parameters:
+            url: what is being stored, for the error.
 
         Raises:
             LocalStorageError: names both spellings.
@@ -47,7 +50,7 @@ class Spelling:
         if other:
             why = f"the disk takes upper and lower case as the same, and {other} exists already"
             advice = "use its spelling, or another id"
-            raise LocalStorageError(f"cannot store {path}: {why} ({advice})", operation="store", url=path)
+            raise LocalStorageError(f"cannot store {url}: {why} ({advice})", operation="store", url=url)
 
     def is_other(self, path: str) -> bool:
         """Return True if the path leads to something that has another spelling."""
@@ -95,41 +98,40 @@ class Spelling:
 def _ignores_case(root: str, may_write: bool) -> bool | None:
     """Return True if the disk takes upper and lower case as the same; None if that is unknown.
 
-    A directory at the root is asked for by its other spelling. If there is none, a hidden one is created for this.
+    A name at the root is looked up by its other spelling. If there is none, a hidden directory is created for this.
     """
     with contextlib.suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
-            answer = _has_other_spelling(entry.path) if entry.is_dir(follow_symlinks=False) else None
+            answer = _has_other_spelling(root, entry.name)
             if answer is not None:
                 return answer
-    return _probe(f"{root}/{hidden_name()}") if may_write else None
+    return _probe(root, hidden_name()) if may_write else None
 
 
-def _probe(path: str) -> bool | None:
+def _probe(root: str, name: str) -> bool | None:
+    path = f"{root}/{name}"
     try:
         os.mkdir(path)
     except OSError:
         return None
     try:
-        return _has_other_spelling(path)
+        return _has_other_spelling(root, name)
     finally:
         os.rmdir(path)
 
 
-def _has_other_spelling(path: str) -> bool | None:
-    """Return True if a directory is also found with upper and lower case swapped. None if it has no letters or is gone.
+def _has_other_spelling(root: str, name: str) -> bool | None:
+    """Return True if something is also found with upper and lower case swapped, and no listing has that name.
 
-    Only a directory is asked about: two names of one file may be hard links.
+    Inode numbers are not compared, because some file systems (FUSE) invent one for each name.
+
+    Returns:
+        None if the name has no letters, is gone, or if both names are in the listing.
     """
-    directory, name = os.path.split(path)
     swapped = name.swapcase()
     if swapped == name or not name.isascii():
         return None
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    try:
-        return os.path.samestat(status, os.lstat(os.path.join(directory, swapped)))
-    except OSError:
-        return False
+    if not os.path.lexists(f"{root}/{swapped}"):
+        return False if os.path.lexists(f"{root}/{name}") else None
+    names = os.listdir(root)
+    return None if swapped in names or name not in names else True
