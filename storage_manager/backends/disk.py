@@ -28,6 +28,7 @@ from storage_manager.backends.staging import (
     Staging,
     cannot_rename,
     files_left,
+    is_about_root,
     is_staged_now,
     link_error,
     remove_staged,
@@ -322,7 +323,7 @@ class DiskFileSystem(LocalFileSystem):
     def _hide_in_session(self, path: str, error: OSError) -> str:
         """Rename the directory of a step to a hidden name in its session, after an error at the root."""
         session = os.path.dirname(path)
-        if session == self.root or not self._staging.move_inside(session, error):
+        if session == self.root or not is_about_root(error):
             return self._cannot_hide(path, error)
         try:
             hidden = self._staging.new_inside(session)
@@ -337,7 +338,6 @@ class DiskFileSystem(LocalFileSystem):
 
     def _cannot_hide(self, path: str, error: OSError) -> str:
         """Return the path, which is then deleted where it is. Raise the error if a permission is missing."""
-        self._staging.forget(self._staging.session_of(path))
         if not cannot_rename(error, os.path.dirname(path)):
             raise error
         return path
@@ -463,7 +463,7 @@ def _files_below(path: str, name: str = "", *, follows_links: bool = True) -> It
     with os.scandir(path) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
-        if is_staged_now(entry):
+        if not name and is_staged_now(entry):
             continue
         try:
             if entry.is_dir(follow_symlinks=follows_links):

@@ -25,6 +25,7 @@ __all__ = [
     "Staging",
     "cannot_rename",
     "files_left",
+    "is_about_root",
     "is_staged_now",
     "link_error",
     "remove_staged",
@@ -112,7 +113,7 @@ class Staging:
         Returns:
             False if that would not help: it is another error, they are there already, or there is no such session.
         """
-        if session is None or error.errno not in _NOT_AT_ROOT or self._is_inside(session):
+        if session is None or not is_about_root(error) or self._is_inside(session):
             return False
         known = self._decisions.get(session)  # `_is_inside` has just looked at it
         if known is None or not os.path.isdir(session):
@@ -150,6 +151,11 @@ def _attribute(path: str, name: str) -> bytes | None:
         return os.getxattr(path, name)
     except OSError:  # it has none, or the file system knows none
         return None
+
+
+def is_about_root(error: OSError) -> bool:
+    """Return True if a hidden name at the root may be refused, and one in the session not."""
+    return error.errno in _NOT_AT_ROOT
 
 
 def cannot_rename(error: OSError, directory: str) -> bool:

@@ -139,8 +139,11 @@ def report_unlisted(unlisted: Unlisted, url: str) -> None:
     if unlisted:
         names = ", ".join(list(unlisted)[:10]) + ", ..." * (len(unlisted) > 10)
         first = next(iter(unlisted.values()))
-        message = "%d sessions could not be listed and are not in the export to %s: %s (%s)"
-        logger.warning(message, len(unlisted), url, names, first)
+        number = len(unlisted)
+        what = (
+            "1 session could not be listed and is" if number == 1 else f"{number} sessions could not be listed and are"
+        )
+        logger.warning("%s not in the export to %s: %s (%s)", what, url, names, first)
 
 
 def _refuse_empty_sessions(names: Sequence[str]) -> None:
