@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, NonNegativeInt, ValidationError
 
 from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.backends import File
-from storage_manager.errors import InvalidDataError, StorageManagerError, is_transient, translating
+from storage_manager.errors import InvalidDataError, S3ConfigError, StorageManagerError, is_transient, translating
 from storage_manager.inventory import list_files, read_stored, renamed_error
 from storage_manager.layout import (
     ALL_COMPONENTS,
@@ -153,13 +153,14 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
     that were sealed), or `unlisted` (it was stored after the session was sealed).
 
     In any session, a component is `unreadable` if access to it is refused, or if it is not UTF-8 or not a JSON object.
+    The session itself is `unreadable` if it cannot be listed, for example because access to a directory is refused.
     A hidden file, and an upload to S3 that was begun and not completed, is a `leftover`. A session that does not exist
-    is `missing`. Other files are ignored.
+    is `missing`. Other files are ignored, and so are those that operating systems leave.
 
     Raises:
         InvalidIdError: the session id is not allowed. Raised before any I/O.
-        S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed, or the service fails, so that
-            it is unknown if the session is whole.
+        S3OperationError, S3ConfigError, LocalStorageError: the root is gone or cannot be used as it is configured, or
+            the service fails, so that it is unknown if the session is whole.
     """
     with translating("verify", storage.url_for()):
         url = storage.url_for(session_id)
@@ -169,7 +170,10 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
 
 
 async def _verify(storage: StorageManager, session_id: str, url: str) -> list[Problem]:
-    names = {found.name async for found in list_files(storage, session_id)}
+    try:
+        names = {found.name async for found in list_files(storage, session_id)}
+    except StorageManagerError as error:
+        return [Problem(url, "unreadable", _why_unreadable(error))]
     manifest, problems = await _read_manifest(storage, url) if MANIFEST_FILENAME in names else (None, [])
     if not names:
         problems.append(Problem(url, "missing", "there is no such session"))
@@ -180,6 +184,14 @@ async def _verify(storage: StorageManager, session_id: str, url: str) -> list[Pr
     async for found in _map_steps(function, storage, session_id, steps):
         problems += found
     return problems
+
+
+def _why_unreadable(error: StorageManagerError) -> str:
+    """Return why a session or component cannot be read. Raise the error if it is about the root or the service."""
+    ours, cause = renamed_error(error, "verify"), error.__cause__ or error
+    if is_transient(cause) or isinstance(cause, FileNotFoundError) or isinstance(error, S3ConfigError):
+        raise ours
+    return str(ours)
 
 
 def _by_step(paths: Iterable[str]) -> list[tuple[str, list[Component]]]:
@@ -232,10 +244,7 @@ def _unread(path: str, error: StorageManagerError | None, seals: Mapping[str, _S
     """Return the fault of a component that is missing (None) or cannot be read."""
     if error is None:  # without a seal, it was deleted after it was listed, which is no problem
         return ("missing", "the manifest lists it, but it does not exist") if path in seals else None
-    ours = renamed_error(error, "verify")
-    if is_transient(error.__cause__ or error):
-        raise ours
-    return "unreadable", str(ours)
+    return "unreadable", _why_unreadable(error)
 
 
 def _fault(path: str, data: bytes, seals: Mapping[str, _Seal] | None) -> tuple[_Kind, str] | None:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from storage_manager.aio import map_ahead
 from storage_manager.backends import FileInfo
-from storage_manager.errors import StorageManagerError, translate, translating
-from storage_manager.layout import check_ids, is_id
+from storage_manager.errors import InvalidIdError, StorageManagerError, translate, translating
+from storage_manager.layout import check_ids, is_id, is_system_file
 from storage_manager.storage import StorageManager
 
 __all__ = ["Summary", "count_steps", "files_by_step", "list_files", "read_stored", "renamed_error", "summarize"]
@@ -28,6 +28,9 @@ async def list_files(
 ) -> AsyncGenerator[FileInfo, None]:
     """Yield every file of a session, or of one step, with its name, size, time and ETag.
 
+    Files that operating systems leave (`.DS_Store`, `Thumbs.db`, ...) are left out, and so are the markers of
+    directories that consoles of S3 create: they are no part of a session.
+
     The name is relative to the session (`step_000001/action.json`), or to the step if one is given. If there is no such
     session or step, nothing is yielded. On S3 this costs one LIST per thousand files.
 
@@ -40,7 +43,8 @@ async def list_files(
         async with storage.backend() as backend, aclosing(backend.iter_files(url)) as pages:
             async for page in pages:
                 for found in page:
-                    yield found
+                    if found.name and not found.name.endswith("/") and not is_system_file(found.name):
+                        yield found
 
 
 async def files_by_step(storage: StorageManager, session_id: str) -> Mapping[str, dict[str, FileInfo]]:
@@ -76,17 +80,29 @@ async def summarize(storage: StorageManager, session_id: str) -> Summary:
     return Summary(len(steps), size, modified)
 
 
-async def count_steps(storage: StorageManager, session_ids: Iterable[str] | None = None) -> int:
+async def count_steps(storage: StorageManager, session_ids: Iterable[str] | None = None, *, strict: bool = True) -> int:
     """Return how many steps the given sessions have, or all sessions. On S3 this costs one LIST per session.
+
+    Parameters:
+        strict: False to count no steps for a session that cannot be listed, instead of raising.
 
     Raises:
         InvalidIdError: an id is not allowed. Raised before any I/O.
-        S3OperationError, S3ConfigError, LocalStorageError: a session cannot be listed.
+        S3OperationError, S3ConfigError, LocalStorageError: the root or, with strict, a session cannot be listed.
     """
     check_ids(session_ids, "list")
+
+    async def count(session_id: str) -> int:
+        try:
+            return len(await storage.list_steps_for_session(session_id))
+        except StorageManagerError as error:
+            if strict or isinstance(error, InvalidIdError):
+                raise
+            return 0
+
     sessions = storage.iter_sessions() if session_ids is None else session_ids
-    async with aclosing(map_ahead(storage.list_steps_for_session, sessions, 16)) as listings:
-        return sum([len(steps) async for steps in listings])
+    async with aclosing(map_ahead(count, sessions, 16)) as counts:
+        return sum([steps async for steps in counts])
 
 
 async def read_stored(storage: StorageManager, urls: Sequence[str], operation: str) -> list[bytes]:

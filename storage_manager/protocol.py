@@ -32,7 +32,8 @@ class SessionFileSystem(AbstractFileSystem):
     variables. `to_json` has the root only. Files that are being written are hidden, as in every listing.
 
     Most methods call the method of the same name of the root's own fsspec filesystem. `rm`, `cat` and `glob` treat
-    patterns alike on every root; `get`, `cp` and `mv` treat them as that filesystem does.
+    patterns alike on every root; `get`, `cp` and `mv` treat them as that filesystem does. Only the path that is given
+    here may be a pattern: a base directory on local disk may have `*`, `?` and `[` in its name.
 
     Parameters:
         storage: a StorageManager; None to create one from the settings.
@@ -67,6 +68,8 @@ class SessionFileSystem(AbstractFileSystem):
             raise TypeError("cannot use settings with a storage, which has its own: give one or the other")
         self.storage = _manager(settings) if storage is None else storage
         self.path = strip_protocol(self.storage.url_for())
+        # if so, the filesystem of the root would take each path as a pattern: fsspec's own methods then expand it here
+        self._has_magic = has_magic(self.path)
         _ = self.fs  # open it now, so that options that it cannot use raise an error here
 
     @property
@@ -136,7 +139,7 @@ class SessionFileSystem(AbstractFileSystem):
         """Yield the details of each file under its path here. Leave out files that are being written."""
         for info in infos:
             name = self._relpath(info["name"])
-            if not name.startswith(STAGING_PREFIX):
+            if f"/{STAGING_PREFIX}" not in f"/{name}":
                 yield {**info, "name": name}
 
     # --- listing --------------------------------------------------------------------------------------
@@ -211,6 +214,8 @@ class SessionFileSystem(AbstractFileSystem):
 
     def cat(self, path: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the content of one file, or a dict of the contents of several. `find` here expands a pattern."""
+        if self._has_magic:
+            return super().cat(path, *args, **kwargs)
         contents = self.fs.cat(self._join(self._expanded(path)), *args, **kwargs)
         if isinstance(contents, dict):
             return {self._relpath(name): content for name, content in contents.items()}
@@ -228,6 +233,8 @@ class SessionFileSystem(AbstractFileSystem):
         return self.fs.cat_ranges(self._join(paths), *args, **kwargs)
 
     def get(self, rpath: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._has_magic:
+            return super().get(rpath, *args, **kwargs)
         return self.fs.get(self._join(rpath), *args, **kwargs)
 
     def get_file(self, rpath: str, lpath: Any, **kwargs: Any) -> Any:
@@ -243,6 +250,8 @@ class SessionFileSystem(AbstractFileSystem):
         return self.fs.pipe_file(self._join(path), *args, **kwargs)
 
     def put(self, lpath: Any, rpath: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._has_magic:
+            return super().put(lpath, rpath, *args, **kwargs)
         return self.fs.put(lpath, self._join(rpath), *args, **kwargs)
 
     def put_file(self, lpath: Any, rpath: str, **kwargs: Any) -> Any:
@@ -258,6 +267,8 @@ class SessionFileSystem(AbstractFileSystem):
         self.fs.makedirs(self._join(path), *args, **kwargs)
 
     def copy(self, path1: Any, path2: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._has_magic:
+            return super().copy(path1, path2, *args, **kwargs)
         return self.fs.copy(self._join(path1), self._join(path2), *args, **kwargs)
 
     def cp_file(self, path1: str, path2: str, **kwargs: Any) -> Any:

@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from storage_manager.config import Config
 
-__all__ = ["Options", "StorageManager"]
+__all__ = ["Options", "StorageManager", "iter_step_ids"]
 
 logger = logging.getLogger(__name__)
 
@@ -451,34 +451,34 @@ class StorageManager:
     ) -> AsyncGenerator[Step, None]:
         """Yield steps in order (session, then step), read ahead. At most `concurrency` steps are held in memory.
 
+        A session that cannot be listed, for example because its directory may not be read, is left out, and a warning
+        is logged for it.
+
         Parameters:
             session_ids: the sessions, in this order; None for all.
-            components, strict: as for retrieve_step_data.
+            components: as for retrieve_step_data.
             concurrency: how many steps are read at a time.
+            strict: True to raise for the first component that exists but cannot be read or decoded, and for the first
+                session that cannot be listed.
 
         Raises:
-            As retrieve_step_data; ValueError if concurrency is below 1.
+            As retrieve_step_data; or no session could be listed. ValueError if concurrency is below 1.
         """
         check_ids(session_ids, "retrieve")
         with translating("retrieve", self._root.url):
             formats(components)
 
+        def refuse(session_id: str, error: StorageManagerError) -> None:
+            if strict:
+                raise error
+            logger.warning("the steps of %s are left out: %s", session_id, error)
+
         async def read(ids: tuple[str, str]) -> Step:
             return Step(*ids, await self.retrieve_step_data(*ids, components=components, strict=strict))
 
-        async with aclosing(map_ahead(read, self._step_ids(session_ids), concurrency)) as steps:
+        async with aclosing(map_ahead(read, iter_step_ids(self, session_ids, refuse), concurrency)) as steps:
             async for step in steps:
                 yield step
-
-    async def _step_ids(self, session_ids: Iterable[str] | None) -> AsyncGenerator[tuple[str, str], None]:
-        async def listed(session_id: str) -> list[tuple[str, str]]:
-            return [(session_id, step_id) for step_id in await self.list_steps_for_session(session_id)]
-
-        sessions = self.iter_sessions() if session_ids is None else session_ids
-        async with aclosing(map_ahead(listed, sessions, 4)) as listings:
-            async for steps in listings:
-                for ids in steps:
-                    yield ids
 
     async def store_steps(self, steps: Iterable[Step] | AsyncIterable[Step], *, concurrency: int = 16) -> int:
         """Store many steps; return how many. The next step is taken from the source when there is room for it.
@@ -518,6 +518,47 @@ class StorageManager:
             error.operation = operation
             raise
         return join(self._root.url, *ids)
+
+
+async def iter_step_ids(
+    storage: StorageManager,
+    session_ids: Iterable[str] | None,
+    refuse: Callable[[str, StorageManagerError], None],
+) -> AsyncGenerator[tuple[str, str], None]:
+    """Yield the session id and step id of each step in order. Sessions are listed ahead.
+
+    Parameters:
+        session_ids: the sessions, in this order; None for all.
+        refuse: called for a session that cannot be listed, with its error, in the order of the sessions. The other
+            sessions follow, unless it raises.
+
+    Raises:
+        InvalidIdError: an id is not allowed.
+        S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed, or no session can be: then the
+            storage fails, not the session.
+    """
+
+    async def listed(session_id: str) -> tuple[str, list[str] | StorageManagerError]:
+        try:
+            return session_id, await storage.list_steps_for_session(session_id)
+        except InvalidIdError:
+            raise
+        except StorageManagerError as error:
+            return session_id, error
+
+    failed, count = list[StorageManagerError](), 0
+    sessions = storage.iter_sessions() if session_ids is None else session_ids
+    async with aclosing(map_ahead(listed, sessions, 4)) as listings:
+        async for session_id, steps in listings:
+            count += 1
+            if isinstance(steps, StorageManagerError):
+                failed.append(steps)
+                refuse(session_id, steps)
+                continue
+            for step_id in steps:
+                yield session_id, step_id
+    if failed and len(failed) == count:
+        raise failed[0]
 
 
 def _file(row: ComponentSpec, step_url: str, value: object) -> File:

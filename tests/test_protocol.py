@@ -3,6 +3,7 @@
 import asyncio
 import json
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from fsspec.core import url_to_fs
 from storage_manager import (
     InvalidDataError,
     InvalidIdError,
+    LocalStorageError,
     S3ConfigError,
     Step,
     StepData,
@@ -197,6 +199,92 @@ def test_what_is_being_written_is_hidden(tmp_path: Path) -> None:
         (tmp_path / path).mkdir(parents=True)
         (tmp_path / path / "metadata.json").write_text("half")
     assert (fs.ls(""), fs.find(""), fs.glob("**"), list(fs.walk(""))) == ([], [], [], [("", [], [])])
+
+
+# Directories whose names mean something to fsspec, in URLs or to shells. Only the path after sm:// may be a pattern.
+ODD_NAMES = [
+    "a[b]",
+    "[",
+    "a?b",
+    "?",
+    "a*b",
+    "*",
+    "a{b}",
+    "a#b",
+    "a%20b",
+    "a b",
+    " a ",
+    "a\nb",
+    "é",
+    "~",
+    "a\\b",
+    "a:b",
+    "file:",
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_any_name_of_the_base_directory(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the constructor takes, every tool opens at the same URL, and a pattern is only what the user gave."""
+    sm = StorageManager(local_base_path=tmp_path / name)
+    (tmp_path / "a-b" / "s" / "t").mkdir(parents=True)  # what the name would match, if it were a pattern
+    store(sm, ("s", "t"))
+    url, text = sm.url_for("s", "t", "metadata"), (tmp_path / name / "s/t/metadata.json").read_bytes()
+    assert asyncio.run(StorageManager.from_url(sm.url_for()).list_sessions()) == ["s"]
+    assert pd.read_json(url, lines=True)["url"].tolist() == [METADATA["url"]]
+    with fsspec.open(url) as file:
+        assert file.read() == text
+    point_at(sm, monkeypatch)
+    with fsspec.open("sm://s/t/metadata.json") as file:
+        assert file.read() == text
+    fs = SessionFileSystem()
+    assert fs.cat("s/t/metadata.json") == text
+    assert fs.cat(["s/t/metadata.json"]) == {"s/t/metadata.json": text}
+    assert fs.cat("s/*/meta*.json") == {"s/t/metadata.json": text}
+    assert fs.ls("s", detail=False) == ["s/t"]
+    assert fs.glob("?/*/*.json") == ["s/t/metadata.json"]
+    assert fs.find("") == ["s/t/metadata.json", "s/t/observation.html"]
+    assert sorted(os.listdir(tmp_path)) == sorted({name, "a-b"})
+
+
+@pytest.mark.parametrize("name", ODD_NAMES[:6])
+def test_patterns_below_any_base_directory(name: str, tmp_path: Path) -> None:
+    """What has patterns copies, moves and deletes what they match below the base, and nothing beside it."""
+    sm = StorageManager(local_base_path=tmp_path / name)
+    (tmp_path / "a-b" / "s" / "t").mkdir(parents=True)
+    store(sm, ("s", "t"))
+    fs = SessionFileSystem(local_base_path=sm.url_for())
+    fs.get("s/t/metadata.json", f"{tmp_path}/got.json")
+    assert json.loads((tmp_path / "got.json").read_bytes()) == METADATA
+    fs.get("s", f"{tmp_path}/got", recursive=True)
+    assert sorted(os.listdir(tmp_path / "got" / "t")) == ["metadata.json", "observation.html"]
+    fs.put(f"{tmp_path}/got.json", "s/u/metadata.json")
+    fs.put(f"{tmp_path}/got", "put", recursive=True)
+    fs.copy("s/u", "s/v", recursive=True)
+    fs.mv("s/v/metadata.json", "s/v/moved.json")
+    found = fs.find("s/u") + fs.find("s/v") + fs.find("put")
+    assert found == ["s/u/metadata.json", "s/v/moved.json", "put/t/metadata.json", "put/t/observation.html"]
+    fs.rm("[op]ut", recursive=True)
+    fs.rm("s/[uv]", recursive=True)
+    assert fs.find("") == ["s/t/metadata.json", "s/t/observation.html"]
+    assert sorted(os.listdir(tmp_path)) == sorted({name, "a-b", "got", "got.json"})
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("a::b", "chains URLs"), ("::", "chains URLs"), ("\udcff", "not valid UTF-8")]
+)
+def test_a_base_directory_that_other_tools_could_not_open(name: str, why: str, tmp_path: Path) -> None:
+    with pytest.raises(LocalStorageError, match=f"{why}.*choose another local_base_path"):
+        StorageManager(local_base_path=tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_staged_in_a_session_is_hidden(tmp_path: Path) -> None:
+    staged = tmp_path / "s" / hidden_name() / hidden_name()
+    staged.mkdir(parents=True)
+    (staged / "metadata.json").write_text("{}")
+    fs = SessionFileSystem(local_base_path=str(tmp_path))
+    assert fs.find("s") == fs.ls("s") == fs.glob("s/*/*/metadata.json") == fs.glob("s/*") == []
 
 
 def test_a_missing_file_is_an_error_of_the_system(fs: SessionFileSystem) -> None:

@@ -35,7 +35,7 @@ class Root:
 
     Raises:
         S3ConfigError: the credentials are visibly wrong.
-        LocalStorageError: the directory cannot be created.
+        LocalStorageError: the directory cannot be created, or other tools could not open it.
         StorageManagerError: fsspec has no such backend, or its package is not installed.
         ValueError: max_concurrency or max_file_bytes is below 1.
     """
@@ -70,6 +70,7 @@ class Root:
             if self.s3:
                 self.s3.check(self.url)
             elif self.protocol == "file":
+                _check_directory(self.url)
                 os.makedirs(self.url, exist_ok=True)
             else:
                 fsspec.get_filesystem_class(self.protocol)
@@ -155,6 +156,22 @@ def _refuse_reserved(protocol: str, options: Mapping[str, Any]) -> None:
     for name in reserved:
         if name in options:
             raise cls(f"storage_options[{name!r}] is set by the library: leave it out", operation="configure")
+
+
+def _check_directory(path: str) -> None:
+    """Refuse a directory that fsspec could not open at the URL that `url_for` gives.
+
+    Raises:
+        LocalStorageError: the path has `::`, with which fsspec chains URLs, or is not text.
+    """
+    if "::" in path:
+        why = "fsspec chains URLs with '::', so no other tool could open it"
+    elif any("\ud800" <= character <= "\udfff" for character in path):
+        why = "its name is not valid UTF-8"
+    else:
+        return
+    message = f"cannot use the directory {path!r}: {why}; choose another local_base_path"
+    raise LocalStorageError(message, operation="configure", url=path)
 
 
 class _OpenBackend:

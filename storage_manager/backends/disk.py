@@ -1,8 +1,11 @@
 """Whole files on a local disk. Everything here is synchronous: `LocalBackend` calls it in a worker thread.
 
-Files are first written in a hidden directory at the root, which is then renamed. So no reader, kill or full disk leaves
-part of a file under its name, and a new step appears at once. As on an object store, a directory below the root
-exists only while there is something in it.
+Files are first written under a hidden name (`staging`), which is then renamed. So no reader, kill or full disk leaves
+part of a file under its name, and a new step appears at once. As on an object store, a directory below the root exists
+only while there is something in it.
+
+Some file systems cannot rename directories: overlayfs those of a lower layer, many mounts of object stores none. There
+a new step appears file by file, in the order in which the files are given, and a deletion removes file by file.
 """
 
 import contextlib
@@ -17,13 +20,30 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from storage_manager.backends.base import STAGED, File, FileInfo, hidden_name
+from storage_manager.backends.base import STAGED, File, FileInfo
+from storage_manager.backends.spelling import Spelling
+from storage_manager.backends.staging import (
+    BUSY,
+    STALE_SECONDS,
+    Staging,
+    cannot_rename,
+    files_left,
+    is_about_root,
+    is_staged_now,
+    link_error,
+    remove_staged,
+    sweep,
+)
+from storage_manager.layout import is_system_file
 
-__all__ = ["DiskFileSystem", "sweep"]
+__all__ = ["DiskFileSystem"]
 
 PATH_LIMIT = 4096  # bytes, with the final zero byte (Linux, limits.h); a rename alone would not reach the limit
 RACES = 20  # attempts of work that another process undid
-STALE_SECONDS = 3600  # a writer needs seconds, so a staged file that is an hour old was left by a kill
+# What fsync of a directory raises if the file system has no such thing (CIFS: EINVAL). It is no failure: the files are
+# on the disk, and no other call would do more.
+NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+SHOWN = 3  # names in an error
 
 
 class DiskFileSystem(LocalFileSystem):
@@ -32,29 +52,34 @@ class DiskFileSystem(LocalFileSystem):
     Attributes:
         root: the directory at which writes are staged.
         fsync: True to flush files and directories to the disk before they are published.
+        removal_pauses: the seconds between the attempts to remove a directory that others use: 1 s in all. NFS keeps a
+            file that is open, and so its directory, under the name `.nfs*`.
     """
 
-    root = ""
     fsync = False
+    removal_pauses = tuple(0.001 * 2**number for number in range(10))
     _swept = False
 
-    def _staging(self, directory: str) -> str:
-        """Return a new hidden path on the same disk: at the root, where no listing or deletion of a session sees it."""
-        base = self.root if self.root and directory.startswith(f"{self.root}/") else directory
-        return f"{base}/{hidden_name()}"
+    def __init__(self, root: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.root = root
+        self._staging = Staging(root)
+        self._spelling = Spelling(root)
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         """Write a file whole: a reader gets the old bytes or all of the new ones."""
         if self._intrans:  # a transaction writes nothing before its end
             super().pipe_file(path, value, mode, **kwargs)
         else:
-            self._pipe_whole(self._strip_protocol(path), value, os.link if mode == "create" else os.replace)
+            path = self._strip_protocol(path)
+            if self.auto_mkdir:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+            publish = os.link if mode == "create" else os.replace
+            self._staged_well(path, lambda: self._pipe_whole(path, value, publish))
 
     def _pipe_whole(self, path: str, value: bytes, publish: Callable[[str, str], None]) -> None:
         directory = os.path.dirname(path)
-        if self.auto_mkdir:
-            os.makedirs(directory, exist_ok=True)
-        staged = self._staging(directory)
+        staged = self._staging.new_path(directory)
         try:
             self._write_whole(staged, value)
             publish(staged, path)
@@ -62,6 +87,21 @@ class DiskFileSystem(LocalFileSystem):
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(staged)
+            self._staging.end(staged)
+
+    def _staged_well(self, path: str, write: Callable[[], None]) -> None:
+        """Write something. If it cannot be staged at the root, write it again, staged in its session."""
+        session = self._staging.session_of(path)
+        try:
+            write()
+        except OSError as error:
+            if not self._staging.move_inside(session, error):
+                raise
+            try:
+                write()
+            except OSError:
+                self._staging.forget(session)
+                raise
 
     def _write_whole(self, path: str, data: bytes) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # half the system calls of open()
@@ -79,40 +119,57 @@ class DiskFileSystem(LocalFileSystem):
             descriptor = os.open(directory, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
+            except OSError as error:
+                if error.errno not in NO_DIRECTORY_SYNC:
+                    raise
             finally:
                 os.close(descriptor)
 
     def write_step(self, files: Sequence[File]) -> None:
-        """Write the files of one step. Begin again if a deletion removes its directory meanwhile."""
+        """Write the files of one step. Begin again if a deletion removes its directory meanwhile.
+
+        Raises:
+            LocalStorageError: the disk takes upper and lower case as the same, and another spelling exists.
+        """
         step = os.path.dirname(files[0].path)
-        self._refuse_link(os.path.dirname(step))
         if any(len(os.fsencode(file.path)) >= PATH_LIMIT for file in files):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), step)
+        self._sweep_once(step)
+        for file in files:
+            self._spelling.refuse_other(file.path, step)
+        contents = {os.path.basename(file.path): file.data for file in files}
+        self._again_after_deletion(lambda: self._stage_and_publish(step, contents), step)
+
+    def _sweep_once(self, step: str) -> None:
         if not self._swept:
             self._swept = True
             with contextlib.suppress(OSError):  # a failed cleanup is no failed store
-                sweep(self.root, STALE_SECONDS)
+                sweep(self.root, STALE_SECONDS, filter(None, [self._staging.session_of(step)]))
+
+    def _again_after_deletion(self, write: Callable[[], None], step: str) -> None:
         races = RACES
         while True:
             try:
-                return self._stage_and_publish(step, {os.path.basename(file.path): file.data for file in files})
+                return self._staged_well(step, write)
             except FileNotFoundError:
                 races -= 1
                 if not races or not os.path.isdir(self.root):
                     raise
 
     def _stage_and_publish(self, step: str, files: dict[str, bytes]) -> None:
-        staged = self._staging(step)
+        staged = self._staging.new_path(step)
+        is_published = False
         try:
             os.mkdir(staged)
             for name, data in files.items():
                 self._write_whole(f"{staged}/{name}", data)
             self._sync(staged)
             self._publish(staged, step, files)
-            staged = ""
+            is_published = True
         finally:
-            if staged:
+            if not is_published:
                 shutil.rmtree(staged, ignore_errors=True)
+            self._staging.end(staged)
 
     def _publish(self, staged: str, step: str, names: Iterable[str]) -> None:
         """Rename the directory to be the step; if the step exists, move the files into it one after another."""
@@ -120,12 +177,37 @@ class DiskFileSystem(LocalFileSystem):
             self._rename_step(staged, step)
         except OSError as error:
             self._refuse_link(step)
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                self._move_files(staged, step, names)
+            elif self._is_on_other_disk(error, staged, step) or not cannot_rename(error, os.path.dirname(staged)):
                 raise
-            for name in names:
-                os.replace(f"{staged}/{name}", f"{step}/{name}")
-            os.rmdir(staged)
-            self._sync(step)
+            else:
+                self._move_files_to_new(staged, step, names)
+
+    def _is_on_other_disk(self, error: OSError, staged: str, step: str) -> bool:
+        """Return True if it may help to stage the step in its session: `_staged_well` then does so."""
+        is_at_root = os.path.dirname(staged) == self.root
+        return error.errno == errno.EXDEV and is_at_root and os.path.isdir(self._staging.session_of(step) or "")
+
+    def _move_files(self, staged: str, step: str, names: Iterable[str]) -> None:
+        for name in names:
+            os.replace(f"{staged}/{name}", f"{step}/{name}")
+        os.rmdir(staged)
+        self._sync(step)
+
+    def _move_files_to_new(self, staged: str, step: str, names: Iterable[str]) -> None:
+        """Create the step, and its session, and move the files into it. On failure remove what is empty."""
+        session = os.path.dirname(step)
+        created = [directory for directory in (session, step) if _create(directory)]
+        try:
+            self._move_files(staged, step, names)
+        except OSError:
+            for directory in reversed(created):
+                with contextlib.suppress(OSError):
+                    os.rmdir(directory)
+            raise
+        for directory in reversed(created):
+            self._sync(os.path.dirname(directory))
 
     def _rename_step(self, staged: str, step: str) -> None:
         try:
@@ -133,13 +215,14 @@ class DiskFileSystem(LocalFileSystem):
         except FileNotFoundError:
             if self._rename_session(staged, step):
                 return
+            self._spelling.refuse_other(step, step)  # another writer created the session
             os.rename(staged, step)
         self._sync(os.path.dirname(step))
 
     def _rename_session(self, staged: str, step: str) -> bool:
         """Publish a new session with the step in it, so that a kill leaves no empty session. False if it exists."""
         session, name = os.path.split(step)
-        outer = self._staging(step)
+        outer = self._staging.new_at_root()
         os.mkdir(outer)
         try:
             os.rename(staged, f"{outer}/{name}")
@@ -157,7 +240,7 @@ class DiskFileSystem(LocalFileSystem):
 
     def _refuse_link(self, directory: str) -> None:
         if directory != self.root and os.path.islink(directory):
-            raise OSError(errno.ELOOP, "a symbolic link: nothing is written or deleted through one", directory)
+            raise link_error(directory)
 
     def _require_root(self) -> None:
         """Raise if the root is gone: for example, its disk is not mounted. It is not taken for an empty one."""
@@ -166,21 +249,30 @@ class DiskFileSystem(LocalFileSystem):
 
     def read_all(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
         """Return for each path its bytes, or the error that reading it raised."""
-        results = [_read_whole(path) for path in paths]
+        results = [self._missing(path) or _read_whole(path) for path in paths]
         if any(isinstance(result, FileNotFoundError) for result in results):
             self._require_root()
         return results
 
+    def _missing(self, path: str) -> FileNotFoundError | None:
+        """Return the error for a path that is stored under another spelling only."""
+        if self._spelling.is_other(path):
+            return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return None
+
     def files(self, path: str) -> list[FileInfo]:
-        """Return every file in a directory and below it; none if the directory is missing."""
+        """Return every file in a directory and below it; none if the directory is missing. Leave out staged files."""
         found: list[FileInfo] = []
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            found += _files_below(path)
+        if not self._spelling.is_other(path):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found += _files_below(path)
         self._require_root()  # it may have gone during the walk, so that all files seemed deleted
         return found
 
     def directories(self, path: str) -> list[str]:
         """Return the sorted names of the subdirectories of a directory; none if it is missing."""
+        if self._spelling.is_other(path):
+            return []
         try:
             with os.scandir(path) as entries:
                 return sorted(entry.name for entry in entries if _is_directory(entry))
@@ -189,50 +281,143 @@ class DiskFileSystem(LocalFileSystem):
             return []
 
     def remove_whole(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """Rename the directory to a hidden name and delete it; on failure rename it back. False if it is missing."""
+        """Rename the directory to a hidden name and delete it; on failure rename it back. False if it is missing.
+
+        If it cannot be renamed, delete it where it is: `also_delete` first, then files, then directories.
+        """
         session = os.path.dirname(path)
         self._refuse_link(session)
+        if self._spelling.is_other(path):
+            return False
         try:
             hidden = self._hide(path, also_delete)
         except (FileNotFoundError, NotADirectoryError):
             self._require_root()
             hidden = ""
-        self._remove_if_empty(session)  # also after a kill that came between the two
+        if hidden != path:
+            self._remove_if_empty(session)  # also after a kill that came between the two
         if hidden:
             self._remove_hidden(hidden, path)
+        if hidden == path:
+            self._remove_if_empty(session)
         return bool(hidden)
 
     def _hide(self, path: str, also_delete: Sequence[str]) -> str:
-        """Rename a directory or link, and return its hidden name. Leave a regular file alone: it is not ours."""
+        """Rename a directory or link, and return its hidden name; the path itself if it cannot be renamed.
+
+        Leave a regular file alone: it is not ours.
+        """
         mode = os.lstat(path).st_mode
         if not stat.S_ISDIR(mode) and not stat.S_ISLNK(mode):
             return ""
         for file in also_delete:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(file)
-        hidden = self._staging(path)
-        os.rename(path, hidden)
+        hidden = self._staging.new_at_root()
+        try:
+            os.rename(path, hidden)
+        except OSError as error:
+            return self._hide_in_session(path, error)
         return hidden
 
+    def _hide_in_session(self, path: str, error: OSError) -> str:
+        """Rename the directory of a step to a hidden name in its session, after an error at the root."""
+        session = os.path.dirname(path)
+        if session == self.root or not is_about_root(error):
+            return self._cannot_hide(path, error)
+        try:
+            hidden = self._staging.new_inside(session)
+        except OSError:
+            raise error from None
+        try:
+            os.rename(path, hidden)
+        except OSError as second:
+            self._staging.end(hidden)
+            return self._cannot_hide(path, second)
+        return hidden
+
+    def _cannot_hide(self, path: str, error: OSError) -> str:
+        """Return the path, which is then deleted where it is. Raise the error if a permission is missing."""
+        if not cannot_rename(error, os.path.dirname(path)):
+            raise error
+        return path
+
     def _remove_hidden(self, hidden: str, path: str) -> None:
-        races = RACES
+        remove = _remove_in_place if hidden == path else shutil.rmtree
+        pauses = iter(self.removal_pauses)
         while os.path.lexists(hidden):
             try:
-                (os.unlink if os.path.islink(hidden) else shutil.rmtree)(hidden)
+                (os.unlink if os.path.islink(hidden) else remove)(hidden)
             except OSError as error:
                 # a writer that opened the directory before the rename may still create a file in it
-                races -= 1
-                if error.errno in (errno.ENOTEMPTY, errno.ENOENT) and races:
-                    continue
-                with contextlib.suppress(OSError):
-                    os.makedirs(os.path.dirname(path), exist_ok=True)
-                    os.rename(hidden, path)
-                raise
+                pause = next(pauses, None)
+                if error.errno not in BUSY or pause is None:
+                    return self._leave(hidden, path, error)
+                time.sleep(pause)
+        self._staging.end(hidden)
+
+    def _leave(self, hidden: str, path: str, error: OSError) -> None:
+        """Leave files that only the system needs out of sight, for `sweep`. Bring others back, and raise."""
+        left = files_left(hidden)
+        if hidden != path and error.errno in BUSY and all(map(is_system_file, left)):
+            return
+        if hidden != path:
+            with contextlib.suppress(OSError):
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                os.rename(hidden, path)
+                self._staging.end(hidden)
+        names = ", ".join(left[:SHOWN]) + ", ..." * (len(left) > SHOWN)
+        number = f"{len(left)} files are" if len(left) != 1 else "1 file is"
+        raise OSError(error.errno, f"{error.strerror or error}; {number} left: {names}", path) from error
 
     def _remove_if_empty(self, session: str) -> None:
-        if session != self.root:
-            with contextlib.suppress(OSError):  # it is not empty, or gone already
+        """Remove a session that has nothing in it, or only files that systems and killed writers left."""
+        if session == self.root:
+            return
+        with contextlib.suppress(OSError):  # it is not empty, or gone already
+            try:
                 os.rmdir(session)
+            except OSError as error:
+                if error.errno not in BUSY:
+                    raise
+                _remove_leftovers(session)
+                os.rmdir(session)
+
+
+def _remove_leftovers(session: str) -> None:
+    """Remove the files that systems and killed writers left in a session, if there is nothing else."""
+    with os.scandir(session) as entries:
+        found = list(entries)
+    foreign = [entry for entry in found if not _is_system_entry(entry) and not STAGED.fullmatch(entry.name)]
+    if foreign or any(map(is_staged_now, found)):
+        return
+    for entry in found:
+        if _is_system_entry(entry):
+            os.unlink(entry.path)
+        else:
+            remove_staged(entry)
+
+
+def _is_system_entry(entry: "os.DirEntry[str]") -> bool:
+    return is_system_file(entry.name) and not entry.is_dir(follow_symlinks=False)
+
+
+def _remove_in_place(directory: str) -> None:
+    """Delete a directory: its files first, which are a session's own, such as its seal; then the directories in it."""
+    with os.scandir(directory) as entries:
+        found = sorted(entries, key=lambda entry: (entry.is_dir(follow_symlinks=False), entry.name))
+    for entry in found:
+        (_remove_in_place if entry.is_dir(follow_symlinks=False) else os.unlink)(entry.path)
+    os.rmdir(directory)
+
+
+def _create(directory: str) -> bool:
+    """Create a directory. False if it exists."""
+    try:
+        os.mkdir(directory)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _is_directory(entry: "os.DirEntry[str]") -> bool:
@@ -278,6 +463,8 @@ def _files_below(path: str, name: str = "", *, follows_links: bool = True) -> It
     with os.scandir(path) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
+        if not name and is_staged_now(entry):
+            continue
         try:
             if entry.is_dir(follow_symlinks=follows_links):
                 yield from _files_below(entry.path, f"{name}{entry.name}/", follows_links=False)
@@ -290,33 +477,3 @@ def _files_below(path: str, name: str = "", *, follows_links: bool = True) -> It
 def _file_info(entry: "os.DirEntry[str]", name: str) -> FileInfo:
     status = entry.stat(follow_symlinks=False)
     return FileInfo(name, status.st_size, datetime.fromtimestamp(status.st_mtime, timezone.utc))
-
-
-def sweep(root: str, older_than: float) -> int:
-    """Remove the staged files at a root that are older than this many seconds; return how many."""
-    limit = time.time() - older_than
-    with os.scandir(root) as entries:
-        staged = [entry for entry in entries if STAGED.fullmatch(entry.name)]
-    return sum(_remove_staged(entry) for entry in staged if _modified(entry) < limit)
-
-
-def _remove_staged(entry: "os.DirEntry[str]") -> bool:
-    """Remove a staged file or directory. False if another process removed it first.
-
-    Rename it first: a writer that still uses it then finds it gone, and begins again. Without the rename, the writer
-    could publish it while half of it is removed.
-    """
-    renamed = os.path.join(os.path.dirname(entry.path), hidden_name())
-    try:
-        os.rename(entry.path, renamed)
-        (shutil.rmtree if entry.is_dir(follow_symlinks=False) else os.unlink)(renamed)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _modified(entry: "os.DirEntry[str]") -> float:
-    try:
-        return entry.stat(follow_symlinks=False).st_mtime
-    except FileNotFoundError:  # it was published meanwhile
-        return time.time()

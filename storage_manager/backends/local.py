@@ -24,7 +24,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from storage_manager.aio import run_to_end
 from storage_manager.backends.base import File, FileInfo, FsspecBackend
-from storage_manager.backends.disk import DiskFileSystem, sweep
+from storage_manager.backends.disk import DiskFileSystem
+from storage_manager.backends.staging import sweep
 from storage_manager.errors import attempt
 
 __all__ = ["LocalBackend"]
@@ -56,8 +57,7 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
     def __init__(
         self, root: str = "", *, fsync: bool = False, max_workers: int = 1, auto_mkdir: bool = True, **kwargs: Any
     ) -> None:
-        super().__init__(auto_mkdir=auto_mkdir, **kwargs)
-        self.root = root
+        super().__init__(root=root, auto_mkdir=auto_mkdir, **kwargs)
         self.fsync = fsync
         self._workers = ThreadPoolExecutor(max_workers, "storage_manager")
         self._max_workers = self._idle = max_workers

@@ -16,6 +16,7 @@ from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.aio import run_to_end
 from storage_manager.backends.base import FsspecBackend
+from storage_manager.layout import is_system_file
 
 __all__ = ["OtherBackend"]
 
@@ -47,13 +48,24 @@ class OtherBackend(FsspecBackend):
         return str(await asyncio.to_thread(self.target.sign, path, expiration=seconds))
 
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """Delete as on an object store: with its last step a session is gone, also if the backend keeps directories."""
+        """Delete as on an object store: with its last step a session is gone, also if the backend keeps directories.
+
+        Files that operating systems left in the session go with it.
+        """
         removed = await super().remove_tree(path, also_delete)
         with contextlib.suppress(OSError):
-            session = posixpath.dirname(path)
-            if removed and not await self._call("ls", session, detail=False):
-                await self._call("rmdir", session)
+            if removed:
+                await self._remove_if_empty(posixpath.dirname(path), is_session=bool(also_delete))
         return removed
+
+    async def _remove_if_empty(self, directory: str, *, is_session: bool) -> None:
+        infos = await self._call("ls", directory, detail=True)
+        if not is_session and infos:  # the root
+            return
+        if all(info["type"] == "file" and is_system_file(info["name"]) for info in infos):
+            for info in infos:
+                await self._rm_file(info["name"])
+            await self._call("rmdir", directory)
 
     async def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the filesystem: the coroutine if it has one, else the synchronous one in a thread."""

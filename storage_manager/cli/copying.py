@@ -1,6 +1,7 @@
 """Copy sessions from one root to another: the shared part of put, get and cp."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import click
@@ -9,7 +10,7 @@ from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
 from storage_manager.cli.root import open_root, require_session
 from storage_manager.cli.text import count
-from storage_manager.errors import InvalidDataError
+from storage_manager.errors import InvalidDataError, LocalStorageError, S3OperationError
 from storage_manager.storage import StorageManager
 from storage_manager.transfer import copy_sessions
 
@@ -49,7 +50,8 @@ async def _copy(source: CopyRoot, target: CopyRoot, sessions: Sequence[str] | No
 
 async def _require_sessions(storage: StorageManager, sessions: Sequence[str] | None) -> None:
     for session_id in sessions or ():
-        await require_session(storage, session_id)
+        with suppress(S3OperationError, LocalStorageError):  # it cannot be listed: the copy reports it after the others
+            await require_session(storage, session_id)
     if sessions is None and await anext(aiter(storage.iter_sessions()), None) is None:
         raise _no_sessions(storage)
 

@@ -64,7 +64,7 @@ async def _export(
     from storage_manager.export import export_parquet, export_webdataset
 
     async with open_root(root) as storage:
-        progress(0, await count_steps(storage, sessions))
+        progress(0, await count_steps(storage, sessions, strict=False))
         options = {"storage_options": _storage_options(url), "progress": progress, **options}
         if kind == "parquet":
             return f"{count(await export_parquet(storage, url, sessions, **options), 'row')} in {url}"

@@ -9,9 +9,10 @@ import click
 from storage_manager.aio import map_ahead
 from storage_manager.backends import FileInfo
 from storage_manager.cli.options import command, json_option, root_option
-from storage_manager.cli.process import run
+from storage_manager.cli.process import print_error, run
 from storage_manager.cli.root import open_root, require_session
 from storage_manager.cli.text import count, json_line, moment, size
+from storage_manager.errors import StorageManagerError
 from storage_manager.inventory import Summary, files_by_step, summarize
 from storage_manager.layout import COMPONENTS
 from storage_manager.storage import StorageManager
@@ -24,20 +25,28 @@ __all__ = ["ls"]
 @click.argument("session", required=False)
 @click.option("--long", "-l", "is_long", is_flag=True, help="Also print numbers of steps, sizes and times.")
 @json_option
-def ls(root: str | None, session: str | None, is_long: bool, as_json: bool) -> None:
+def ls(root: str | None, session: str | None, is_long: bool, as_json: bool) -> int:
     """List the sessions, or the steps of one session.
 
-    Prints each line as soon as it is known.
+    Prints each line as soon as it is known. With --long, a session that cannot be listed has no numbers, and the exit
+    code is 1.
     """
-    run(_ls(root, session, is_long, as_json))
+    unlisted = run(_ls(root, session, is_long, as_json))
+    if unlisted:
+        print_error(f"{count(unlisted, 'session')} could not be listed")
+    return int(unlisted > 0)
 
 
-async def _ls(root: str | None, session: str | None, is_long: bool, as_json: bool) -> None:
+async def _ls(root: str | None, session: str | None, is_long: bool, as_json: bool) -> int:
+    """Print the list, and return how many sessions could not be listed."""
     async with open_root(root) as storage:
-        if session is not None:
-            await (_print_steps_long if is_long else _print_steps)(storage, session, as_json)
+        if session is None and is_long:
+            return await _print_sessions_long(storage, as_json)
+        if session is None:
+            await _print_sessions(storage, as_json)
         else:
-            await (_print_sessions_long if is_long else _print_sessions)(storage, as_json)
+            await (_print_steps_long if is_long else _print_steps)(storage, session, as_json)
+    return 0
 
 
 async def _print_sessions(storage: StorageManager, as_json: bool) -> None:
@@ -45,16 +54,31 @@ async def _print_sessions(storage: StorageManager, as_json: bool) -> None:
         click.echo(json_line(_session_facts(storage, session_id)) if as_json else session_id)
 
 
-async def _print_sessions_long(storage: StorageManager, as_json: bool) -> None:
-    async def summarized(session_id: str) -> tuple[str, Summary]:
-        return session_id, await summarize(storage, session_id)
+async def _print_sessions_long(storage: StorageManager, as_json: bool) -> int:
+    async def summarized(session_id: str) -> tuple[str, Summary | StorageManagerError]:
+        try:
+            return session_id, await summarize(storage, session_id)
+        except StorageManagerError as error:
+            return session_id, error
 
+    unlisted = 0
     async with aclosing(map_ahead(summarized, storage.iter_sessions(), 16)) as summaries:
-        async for session_id, summary in summaries:
-            modified = moment(summary.modified)
-            facts = {"steps": summary.steps, "size": summary.size, "modified": modified}
-            text = f"{count(summary.steps, 'step'):>12}  {size(summary.size):>9}  {modified or '-':<20}  {session_id}"
+        async for session_id, found in summaries:
+            if isinstance(found, StorageManagerError):
+                unlisted += 1
+                print_error(str(found))
+                facts: dict[str, Any] = {"error": str(found)}
+                text = _session_text(session_id, "unreadable", "-", None)
+            else:
+                modified = moment(found.modified)
+                facts = {"steps": found.steps, "size": found.size, "modified": modified}
+                text = _session_text(session_id, count(found.steps, "step"), size(found.size), modified)
             click.echo(json_line({**_session_facts(storage, session_id), **facts}) if as_json else text)
+    return unlisted
+
+
+def _session_text(session_id: str, steps: str, bytes_: str, modified: str | None) -> str:
+    return f"{steps:>12}  {bytes_:>9}  {modified or '-':<20}  {session_id}"
 
 
 async def _print_steps(storage: StorageManager, session_id: str, as_json: bool) -> None:

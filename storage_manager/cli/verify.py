@@ -12,6 +12,7 @@ from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
 from storage_manager.cli.root import open_root
 from storage_manager.cli.text import count, escape_controls, json_line
+from storage_manager.errors import StorageManagerError
 from storage_manager.integrity import Problem, verify_session
 from storage_manager.inventory import list_files
 from storage_manager.layout import MANIFEST_FILENAME, only_ids
@@ -96,7 +97,10 @@ async def _verify(root: str | None, session: str | None, as_json: bool, totals: 
 
 
 async def _verify_session(storage: StorageManager, session_id: str) -> _Verified:
-    names = {file.name async for file in list_files(storage, session_id)}
+    try:
+        names = {file.name async for file in list_files(storage, session_id)}
+    except StorageManagerError:  # verify_session reports it
+        names = set()
     steps = only_ids(list({name.partition("/")[0] for name in names if "/" in name}))
     problems = await verify_session(storage, session_id)
     return _Verified(storage.url_for(session_id), session_id, len(steps), MANIFEST_FILENAME in names, problems)

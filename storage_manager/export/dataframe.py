@@ -38,7 +38,8 @@ def read_dask(
     The sessions are listed now. Their steps are read when a partition is computed, by a manager that the worker makes:
     `StorageManager.from_url(root, storage_options=storage.storage_options)`. The graph contains no secret: workers find
     credentials as botocore does, and their own SM_S3_ENGINE selects the engine. A component that cannot be read is
-    null, and is named in the column `unreadable`. A step that was deleted in the meantime is a row of nulls.
+    null, and is named in the column `unreadable`. A step that was deleted in the meantime is a row of nulls. A session
+    that cannot be listed is left out, with a warning.
 
     Parameters:
         session_ids: the sessions to read, in this order; None: all sessions.

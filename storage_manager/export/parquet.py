@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage_manager.aio import Progress
 from storage_manager.errors import InvalidDataError, translating
-from storage_manager.export.rows import Row, read_sessions
+from storage_manager.export.rows import Row, Unlisted, read_sessions, report_unlisted
 from storage_manager.export.table import arrow, schema, text_array, to_batch
 from storage_manager.export.target import Target, target_url
 from storage_manager.export.writing import BATCH_BYTES, write_export
@@ -42,6 +42,7 @@ async def export_parquet(
 
     Only then is an earlier export at the same URL replaced; a failure or a cancellation leaves it unchanged. A
     component that exists but cannot be read is null, is named in the column `unreadable`, and is counted in a warning.
+    A session that cannot be listed is left out, and is named in a warning.
     The columns are described in docs/export.rst. Memory is bounded by `row_group_bytes` and a few steps, for any number
     of steps.
 
@@ -71,9 +72,11 @@ async def export_parquet(
     with translating("export", directory):
         target = Target(directory, storage_options)
         sink = _Tables(target, storage.url_for(), components, row_group_bytes)
-        rows = read_sessions(storage, session_ids, components)
+        unlisted: Unlisted = {}
+        rows = read_sessions(storage, session_ids, components, unlisted)
         await write_export(rows, sink, target, batch_bytes=min(BATCH_BYTES, row_group_bytes), progress=progress)
     sink.report(directory)
+    report_unlisted(unlisted, directory)
     return sink.rows
 
 

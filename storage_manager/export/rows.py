@@ -7,14 +7,25 @@ from typing import Any, NamedTuple
 
 from storage_manager.aio import map_ahead
 from storage_manager.errors import InvalidDataError, StorageManagerError
-from storage_manager.layout import ALL_COMPONENTS, Component, ComponentSpec, Step, StepData, formats, join
-from storage_manager.storage import StorageManager
+from storage_manager.layout import (
+    ALL_COMPONENTS,
+    Component,
+    ComponentSpec,
+    Step,
+    StepData,
+    check_ids,
+    formats,
+    join,
+)
+from storage_manager.storage import StorageManager, iter_step_ids
 
-__all__ = ["Row", "read_row", "read_sessions", "read_steps"]
+__all__ = ["Row", "Unlisted", "read_row", "read_sessions", "read_steps", "report_unlisted"]
 
 logger = logging.getLogger(__name__)
 
 CONCURRENCY = 16  # steps that are read at the same time
+
+Unlisted = dict[str, StorageManagerError]  # session ids, each with the error of its listing
 
 _Answer = bytes | StorageManagerError | None
 
@@ -92,22 +103,47 @@ async def read_steps(
 
 
 async def read_sessions(
-    storage: StorageManager, session_ids: Iterable[str] | None, components: Sequence[Component]
+    storage: StorageManager, session_ids: Iterable[str] | None, components: Sequence[Component], unlisted: Unlisted
 ) -> AsyncGenerator[Row, None]:
     """Read the steps of these sessions, or of all sessions if None, in the order of `iter_steps`.
 
+    Parameters:
+        unlisted: gets the sessions that cannot be listed, with their errors.
+
     Raises:
         InvalidIdError, InvalidDataError: refused before any I/O; or, at the end, a named session has no steps.
-        S3OperationError, S3ConfigError, LocalStorageError: a session cannot be listed, or as read_row.
+        S3OperationError, S3ConfigError, LocalStorageError: the root, or no session, can be listed, or as read_row.
     """
-    named = session_ids if session_ids is None or isinstance(session_ids, str) else list(session_ids)
+    check_ids(session_ids, "export")
+    named = None if session_ids is None else list(session_ids)
     empty = set(named or ())
-    async with aclosing(read_steps(storage, storage.iter_steps(named, components=()), components)) as rows:
+    async with aclosing(read_steps(storage, _steps(storage, named, unlisted), components)) as rows:
         async for row in rows:
             empty.discard(row.session_id)
             yield row
+    empty -= unlisted.keys()
     if empty:
         _refuse_empty_sessions(sorted(empty))
+
+
+async def _steps(
+    storage: StorageManager, session_ids: Iterable[str] | None, unlisted: Unlisted
+) -> AsyncGenerator[Step, None]:
+    async with aclosing(iter_step_ids(storage, session_ids, unlisted.__setitem__)) as all_ids:
+        async for ids in all_ids:
+            yield Step(*ids, StepData())
+
+
+def report_unlisted(unlisted: Unlisted, url: str) -> None:
+    """Warn if sessions could not be listed, and so are not in the export."""
+    if unlisted:
+        names = ", ".join(list(unlisted)[:10]) + ", ..." * (len(unlisted) > 10)
+        first = next(iter(unlisted.values()))
+        number = len(unlisted)
+        what = (
+            "1 session could not be listed and is" if number == 1 else f"{number} sessions could not be listed and are"
+        )
+        logger.warning("%s not in the export to %s: %s (%s)", what, url, names, first)
 
 
 def _refuse_empty_sessions(names: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from storage_manager.aio import Progress
 from storage_manager.errors import InvalidDataError, translating
-from storage_manager.export.rows import Row, read_sessions
+from storage_manager.export.rows import Row, Unlisted, read_sessions, report_unlisted
 from storage_manager.export.target import Target, target_url
 from storage_manager.export.writing import write_export
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS
@@ -36,7 +36,8 @@ async def export_webdataset(
 
     Only then is an earlier export at the same URL replaced; a failure or a cancellation leaves it unchanged. A sample's
     key is `session/step`, with `%2E` for each dot of the ids (`urllib.parse.unquote` restores them). Its files are the
-    files of the step, byte for byte as this library stores them. The same steps give the same shards.
+    files of the step, byte for byte as this library stores them. The same steps give the same shards. A session that
+    cannot be listed is left out, and is named in a warning.
 
     Parameters:
         url: a directory for this export alone, at any fsspec URL, outside the storage root.
@@ -60,8 +61,11 @@ async def export_webdataset(
     with translating("export", directory):
         target = Target(directory, storage_options)
         sink = _Shards(target, shard_bytes, complete_only)
-        names = await write_export(read_sessions(storage, session_ids, ALL_COMPONENTS), sink, target, progress=progress)
+        unlisted: Unlisted = {}
+        rows = read_sessions(storage, session_ids, ALL_COMPONENTS, unlisted)
+        names = await write_export(rows, sink, target, progress=progress)
     sink.report(directory)
+    report_unlisted(unlisted, directory)
     return [f"{directory}/{name}" for name in names]
 
 

@@ -34,10 +34,10 @@ async def copy_sessions(
     A component is skipped if the target has it with the same bytes. That is known from size and ETag if both roots
     tell them, else by reading. Files that only the target has stay there. Nothing at the source changes.
 
-    A step that cannot be copied does not stop the others; it is reported after them. But if the first 16 steps all
-    fail, and not because of their content, the copy stops. The manifest of a sealed session is copied last, if all
-    its steps were. If the target redacts, the redacted components are compared and written, and the manifest is not
-    copied: seal the session there. Other files are not copied.
+    A step that cannot be copied does not stop the others; it is reported after them, and so is a session that cannot be
+    listed. But if the first 16 all fail, and not because of their content, the copy stops. The manifest of a sealed
+    session is copied last, if all its steps were. If the target redacts, the redacted components are compared and
+    written, and the manifest is not copied: seal the session there. Other files are not copied.
 
     Parameters:
         session_ids: the sessions to copy, in this order; None for all.
@@ -51,8 +51,8 @@ async def copy_sessions(
     Raises:
         InvalidIdError, InvalidDataError: an id is not allowed, or the target is the source or lies within it; raised
             before any I/O. Or, after the others are copied, a named session does not exist.
-        StorageManagerError: steps were not copied. The message says how many, which, and why. The class is that of the
-            first failure.
+        StorageManagerError: steps or sessions were not copied. The message says how many, which, and why. The class is
+            that of the first failure.
         ValueError: concurrency is below 1.
     """
     check_ids(session_ids, "copy")
@@ -65,7 +65,7 @@ async def copy_sessions(
         named = None if given is None else list(dict.fromkeys(given))
         _refuse_overlap(source, target)
         async with _kept_open(source, target):
-            total = await count_steps(source, named) if progress else None
+            total = await count_steps(source, named, strict=False) if progress else None
             return await _run(_Copying(source, target, named), concurrency, progress, total)
 
 
@@ -101,12 +101,17 @@ async def _run(copying: "_Copying", concurrency: int, progress: Progress | None,
 
 
 class _Task(NamedTuple):
-    """A step with its files at source and target by name. An empty step id stands for the end of the session."""
+    """A step with its files at source and target by name. An empty step id stands for the end of the session.
+
+    Attributes:
+        failure: why the session cannot be listed, at the source or the target; such a session has only its end.
+    """
 
     session_id: str
     step_id: str
-    source: Mapping[str, FileInfo]
-    target: Mapping[str, FileInfo]
+    source: Mapping[str, FileInfo] = {}
+    target: Mapping[str, FileInfo] = {}
+    failure: StorageManagerError | None = None
 
 
 class _Copying:
@@ -116,6 +121,7 @@ class _Copying:
         self.source, self.target, self.named = source, target, named
         self.done = self.copied = 0
         self.failed: list[StorageManagerError] = []
+        self.unlisted = 0  # sessions that could not be listed; they are in `failed` too
         self._missing: list[str] = []  # URLs of named sessions that do not exist
         self._is_complete = True  # no step of the current session has failed
 
@@ -128,8 +134,11 @@ class _Copying:
                     yield task
 
     async def _list(self, session_id: str) -> list[_Task]:
-        at_source = await files_by_step(self.source, session_id)
-        at_target = await files_by_step(self.target, session_id)
+        try:
+            at_source = await files_by_step(self.source, session_id)
+            at_target = await files_by_step(self.target, session_id)
+        except StorageManagerError as error:
+            return [_Task(session_id, "", failure=error)]
         step_ids = [name for name in sorted(at_source) if is_id(name) and BY_FILENAME.keys() & at_source[name].keys()]
         if self.named is not None and not step_ids:
             self._missing.append(self.source.url_for(session_id))
@@ -138,9 +147,9 @@ class _Copying:
 
     @property
     def is_hopeless(self) -> bool:
-        """True if the first steps all failed, and not because of their content: a root cannot be used."""
+        """True if the first steps and sessions all failed, and not because of their content: a root cannot be used."""
         are_faults = [not isinstance(error, InvalidDataError) for error in self.failed[:_MANY_FAILURES]]
-        return self.done == sum(are_faults) == _MANY_FAILURES
+        return self.done + self.unlisted == sum(are_faults) == _MANY_FAILURES
 
     async def attempt(self, task: _Task) -> tuple[_Task, bool | StorageManagerError]:
         """Copy the files of a step that differ. Return True if something was written, or the error.
@@ -154,6 +163,9 @@ class _Copying:
         if task.step_id:
             self.done += 1
             self.copied += outcome is True
+        elif task.failure:
+            self.unlisted += 1
+            outcome = renamed_error(task.failure, "copy")
         elif self._is_complete and not self.target.redact:
             outcome = await self._attempt(task)
         if isinstance(outcome, StorageManagerError):
@@ -231,7 +243,10 @@ class _Copying:
     def _failure(self) -> StorageManagerError:
         first, urls = self.failed[0], ", ".join(str(error.url) for error in self.failed[:_SHOWN])
         more = ", ..." if len(self.failed) > _SHOWN else ""
-        summary = f"not copied: {len(self.failed)} of {self.done} steps ({urls}{more})"
+        steps = f"{len(self.failed) - self.unlisted} of {self.done} steps"
+        sessions = f"{self.unlisted} session{'s' * (self.unlisted != 1)} that cannot be listed"
+        what = " and ".join([steps] * (len(self.failed) > self.unlisted) + [sessions] * (self.unlisted > 0))
+        summary = f"not copied: {what} ({urls}{more})"
         return type(first)(f"{summary}. Run it again to continue. {first}", operation="copy", url=first.url)
 
 

@@ -1,17 +1,22 @@
 """Delete sessions that are older than a limit."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
 
 from storage_manager.aio import Progress, map_ahead, run_to_end
-from storage_manager.errors import InvalidDataError, translating
+from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.inventory import list_files
 from storage_manager.layout import is_component
 from storage_manager.storage import StorageManager
 
 __all__ = ["purge_sessions", "purging"]
+
+_SHOWN = 5  # the most failed sessions that an error names
+
+# Of a session: True if it is old or was deleted, the cancellation that came while it was deleted, or why it failed.
+_Outcome = bool | asyncio.CancelledError | StorageManagerError
 
 
 async def purge_sessions(
@@ -21,7 +26,9 @@ async def purge_sessions(
 
     Each session is checked again just before it is deleted. If someone has written to it in the meantime, it stays. A
     directory without any component is not a session, and stays. A session also stays if the backend does not tell
-    when each of its files was last written.
+    when each of its files was last written. Files that operating systems leave in a session do not count.
+
+    A session that cannot be listed or deleted does not stop the others; it is reported after them.
 
     Parameters:
         older_than: a datetime with a time zone, or an age.
@@ -32,8 +39,9 @@ async def purge_sessions(
 
     Raises:
         InvalidDataError: the datetime has no time zone, or the age is negative. Raised before any I/O.
-        S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed, or a session could not be
-            deleted. The sessions before it are deleted; run it again to continue.
+        S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed. Or sessions could not be listed
+            or deleted: the message says how many, which, and why. The others are deleted. The class is that of the
+            first failure.
     """
     return [session_id async for session_id in purging(storage, older_than, dry_run=dry_run)]
 
@@ -50,24 +58,48 @@ async def purging(
     Parameters:
         progress: called on the event loop with the number of sessions checked so far, and None.
     """
-    limit, checked = _moment(older_than), 0
+    limit, checked, failed = _moment(older_than), 0, list[StorageManagerError]()
 
-    async def is_old(session_id: str) -> tuple[str, bool]:
-        return session_id, await _is_older(storage, session_id, limit)
+    async def is_old(session_id: str) -> tuple[str, _Outcome]:
+        return session_id, await _tried(_is_older(storage, session_id, limit))
 
     with translating("purge", storage.url_for()):
         async with aclosing(map_ahead(is_old, storage.iter_sessions(), 16)) as sessions:
             async for session_id, is_candidate in sessions:
-                if is_candidate and dry_run:
+                outcome: _Outcome = is_candidate
+                if is_candidate is True and not dry_run:
+                    outcome = await _tried(_delete_if_older(storage, session_id, limit))
+                if isinstance(outcome, StorageManagerError):
+                    failed.append(outcome)
+                elif outcome:
                     yield session_id
-                elif is_candidate and await _is_older(storage, session_id, limit):
-                    cancelled = await _delete(storage, session_id)
-                    yield session_id
-                    if cancelled:
-                        raise cancelled
+                if isinstance(outcome, asyncio.CancelledError):
+                    raise outcome
                 checked += 1
                 if progress:
                     progress(checked, None)
+        if failed:
+            raise _failure(failed, checked) from failed[0]
+
+
+async def _tried(work: Awaitable[bool | asyncio.CancelledError]) -> _Outcome:
+    """Return the result of an operation, or its error."""
+    try:
+        return await work
+    except StorageManagerError as error:
+        return error
+
+
+def _failure(failed: Sequence[StorageManagerError], checked: int) -> StorageManagerError:
+    first, urls = failed[0], ", ".join(str(error.url) for error in failed[:_SHOWN])
+    more = ", ..." if len(failed) > _SHOWN else ""
+    summary = f"not purged: {len(failed)} of {checked} sessions ({urls}{more})"
+    return type(first)(f"{summary}. The others are done. {first}", operation="purge", url=first.url)
+
+
+async def _delete_if_older(storage: StorageManager, session_id: str, limit: datetime) -> bool | asyncio.CancelledError:
+    """Delete a session if it is still old. Return True if it was deleted, or the cancellation that came meanwhile."""
+    return await _is_older(storage, session_id, limit) and (await _delete(storage, session_id) or True)
 
 
 async def _is_older(storage: StorageManager, session_id: str, limit: datetime) -> bool:

@@ -18,8 +18,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from storage_manager import LocalStorageError, Step, StepData, StorageManager
 from storage_manager.backends.base import STAGING_PREFIX
-from storage_manager.backends.disk import sweep
 from storage_manager.backends.local import LocalBackend
+from storage_manager.backends.staging import sweep
 from storage_manager.integrity import seal_session
 
 DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
@@ -233,6 +233,7 @@ async def test_writes_that_arrive_in_a_deletion(
 
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", fill)
+        patch.setattr(LocalBackend, "removal_pauses", [0] * 10)
         if late == 1:
             await sm.delete_session("s")
         else:
@@ -387,7 +388,7 @@ def test_a_staging_directory_that_is_published_meanwhile(base: Path, monkeypatch
         return found
 
     monkeypatch.setattr(os, "scandir", lambda path: nullcontext(publish(path)))
-    assert sweep(str(base), 60) == 0
+    assert sweep(str(base), 60, []) == 0
 
 
 def test_other_sync_backends_have_directories(tmp_path: Path) -> None:

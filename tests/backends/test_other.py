@@ -58,3 +58,21 @@ async def test_a_file_that_is_larger_than_the_disk_says_is_read_whole(tmp_path: 
     """Files of /proc have the size 0, and a file may grow while it is read."""
     async with StorageManager(local_base_path=tmp_path).backend() as backend:
         assert await backend.read_files(["/proc/version"]) == [Path("/proc/version").read_bytes()]
+
+
+@pytest.mark.parametrize(("name", "stays"), [(".DS_Store", False), ("Thumbs.db", False), ("notes.txt", True)])
+async def test_files_of_systems_go_with_the_last_step(tmp_path: Path, name: str, stays: bool) -> None:
+    """Nobody's files keep no session listed, and anyone else's are left alone."""
+    sm = StorageManager.from_url(f"memory://{tmp_path.name}-{name}")
+    fs: Any = sm.async_fs
+    for step in ("t", "u"):
+        await sm.store_step_data("s", step, "<p>")
+    await fs._pipe_file(f"{sm.url_for()}/{name}", b"at the root")
+    await fs._pipe_file(f"{sm.url_for('s')}/{name}", b"")
+    await sm.delete_step("s", "t")
+    assert await fs._exists(f"{sm.url_for('s')}/{name}")
+    await sm.delete_step("s", "u")
+    assert await sm.list_sessions() == ["s"] * stays
+    await sm.delete_session("s")
+    assert await sm.list_sessions() == []
+    assert await fs._exists(f"{sm.url_for()}/{name}")

@@ -95,7 +95,7 @@ async def test_a_hidden_file_is_left_over_and_another_is_nobodys_concern(stored:
     await put(stored, ".DS_Store", b"")
     await put(stored, "step_1/notes.txt", b"")
     await put(stored, "_labels/x.json", b"")
-    assert await found(stored) == [(".DS_Store", "leftover"), ("step_1/.screenshot.png.part", "leftover")]
+    assert await found(stored) == [("step_1/.screenshot.png.part", "leftover")]
 
 
 async def test_an_upload_that_was_not_ended_is_left_over(moto: Make) -> None:

@@ -1,0 +1,137 @@
+"""Upper and lower case on a disk that takes both as the same, as macOS, Windows shares and some ext4 directories do.
+
+There `Run` and `run` are one directory, while everywhere else they are two sessions. An id belongs to the name that is
+stored; under any other spelling nothing is found, and nothing is written.
+"""
+
+import contextlib
+import os
+import time
+from typing import NamedTuple
+
+from storage_manager.backends.base import hidden_name
+from storage_manager.errors import LocalStorageError
+
+__all__ = ["Spelling"]
+
+KEPT_DIRECTORIES = 1000  # listings that are kept, so that reading many steps lists each directory once
+CLOCK_TICK = 3.0  # seconds; times of files have steps of up to two seconds (FAT), so a younger listing is not kept
+
+
+class _Listing(NamedTuple):
+    """The names in a directory, and its inode and time when they were read."""
+
+    stamp: tuple[int, int]
+    names: frozenset[str]
+
+
+class Spelling:
+    """The spellings of the names below a root. On a disk that tells upper and lower case apart, it costs one probe.
+
+    Parameters:
+        root: the directory; "" for none, and then no name is compared.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._ignores_case: bool | None = None if root else False
+        self._listings: dict[str, _Listing] = {}
+
+    def refuse_other(self, path: str, url: str) -> None:
+        """Raise if a part of the path exists under another spelling.
+
+        Parameters:
+            url: what is being stored, for the error.
+
+        Raises:
+            LocalStorageError: names both spellings.
+        """
+        other = self._other(path, may_write=True)
+        if other:
+            why = f"the disk takes upper and lower case as the same, and {other} exists already"
+            advice = "use its spelling, or another id"
+            raise LocalStorageError(f"cannot store {url}: {why} ({advice})", operation="store", url=url)
+
+    def is_other(self, path: str) -> bool:
+        """Return True if the path leads to something that has another spelling."""
+        return self._other(path, may_write=False) is not None
+
+    def _other(self, path: str, *, may_write: bool) -> str | None:
+        if self._ignores_case is None:
+            self._ignores_case = _ignores_case(self._root, may_write)
+        if not self._ignores_case or not path.startswith(f"{self._root}/"):
+            return None
+        directory = self._root
+        for name in path[len(directory) + 1 :].split("/"):
+            found = self._stored(directory, name)
+            if found != name:
+                return found and f"{directory}/{found}"
+            directory = f"{directory}/{name}"
+        return None
+
+    def _stored(self, directory: str, name: str) -> str | None:
+        """Return the spelling under which a name is stored; None if there is nothing of this name."""
+        if not os.path.lexists(f"{directory}/{name}"):
+            return None
+        names = self._names(directory)
+        return name if name in names else next((other for other in names if other.lower() == name.lower()), None)
+
+    def _names(self, directory: str) -> frozenset[str]:
+        with contextlib.suppress(OSError):
+            status = os.stat(directory)
+            stamp = (status.st_ino, status.st_mtime_ns)
+            known = self._listings.get(directory)
+            if known and known.stamp == stamp:
+                return known.names
+            names = frozenset(os.listdir(directory))
+            if time.time() - status.st_mtime > CLOCK_TICK:
+                self._keep(directory, _Listing(stamp, names))
+            return names
+        return frozenset()
+
+    def _keep(self, directory: str, listing: _Listing) -> None:
+        if len(self._listings) >= KEPT_DIRECTORIES:
+            self._listings.clear()
+        self._listings[directory] = listing
+
+
+def _ignores_case(root: str, may_write: bool) -> bool | None:
+    """Return True if the disk takes upper and lower case as the same; None if that is unknown.
+
+    A name at the root is looked up by its other spelling. If there is none, a hidden directory is created for this.
+    """
+    with contextlib.suppress(OSError), os.scandir(root) as entries:
+        for entry in entries:
+            answer = _has_other_spelling(root, entry.name)
+            if answer is not None:
+                return answer
+    return _probe(root, hidden_name()) if may_write else None
+
+
+def _probe(root: str, name: str) -> bool | None:
+    path = f"{root}/{name}"
+    try:
+        os.mkdir(path)
+    except OSError:
+        return None
+    try:
+        return _has_other_spelling(root, name)
+    finally:
+        os.rmdir(path)
+
+
+def _has_other_spelling(root: str, name: str) -> bool | None:
+    """Return True if something is also found with upper and lower case swapped, and no listing has that name.
+
+    Inode numbers are not compared, because some file systems (FUSE) invent one for each name.
+
+    Returns:
+        None if the name has no letters, is gone, or if both names are in the listing.
+    """
+    swapped = name.swapcase()
+    if swapped == name or not name.isascii():
+        return None
+    if not os.path.lexists(f"{root}/{swapped}"):
+        return False if os.path.lexists(f"{root}/{name}") else None
+    names = os.listdir(root)
+    return None if swapped in names or name not in names else True

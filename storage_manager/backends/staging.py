@@ -1,0 +1,258 @@
+"""Hidden names for what is being written or deleted, and the removal of what killed writers left under such names.
+
+Usually they are at the root, where no listing or deletion of a session meets them. A rename then publishes a step. But
+a file keeps the group and the ACL of the directory in which it was created. If those of a session differ from those of
+the root, or if the root may not be written, the hidden name is in the session. It is two levels deep,
+`<session>/.staging-<hex>/.staging-<hex>`, so that no pattern such as `<root>/*/*/metadata.json` matches a file in it.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from storage_manager.backends.base import STAGED, hidden_name
+from storage_manager.layout import is_id, is_system_file
+
+__all__ = [
+    "BUSY",
+    "STALE_SECONDS",
+    "Staging",
+    "cannot_rename",
+    "files_left",
+    "is_about_root",
+    "is_staged_now",
+    "link_error",
+    "remove_staged",
+    "sweep",
+]
+
+logger = logging.getLogger(__name__)
+
+STALE_SECONDS = 3600  # a writer needs seconds, so a staged file that is an hour old was left by a kill
+KEPT_SESSIONS = 10_000  # decisions that are remembered
+BUSY = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EBUSY)  # a directory that others still write to or read from
+
+# The errors with which file systems refuse to rename a directory: overlayfs for one of a lower layer (EXDEV, Linux,
+# Documentation/filesystems/overlayfs.rst); mounts of object stores, which would have to copy every file below it.
+_NO_RENAME = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMFILE)
+# The errors after which the hidden name is tried in the session: the root may not be written, or is on another disk.
+_NOT_AT_ROOT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EXDEV)
+_ACLS = ("system.posix_acl_default", "system.nfs4_acl")
+
+
+class _Decision(NamedTuple):
+    """Whether the hidden names of a session are in it, and the state of its directory for which that was decided."""
+
+    state: tuple[int, ...]
+    is_inside: bool
+
+
+class Staging:
+    """Where hidden names are.
+
+    Parameters:
+        root: the directory; "" for none, and then a file is staged in its own directory.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._decisions: dict[str, _Decision] = {}
+
+    def session_of(self, path: str) -> str | None:
+        """Return the session that a path is in, or is; None if the path is not below the root."""
+        if not self.root or not path.startswith(f"{self.root}/"):
+            return None
+        return f"{self.root}/{path[len(self.root) + 1 :].partition('/')[0]}"
+
+    def new_path(self, directory: str) -> str:
+        """Return a new hidden path for something that will be renamed into a directory below the root."""
+        session = self.session_of(directory)
+        if session is None:
+            return f"{directory}/{hidden_name()}"
+        return self.new_inside(session) if self._is_inside(session) else self.new_at_root()
+
+    def new_at_root(self) -> str:
+        """Return a new hidden path at the root."""
+        return f"{self.root}/{hidden_name()}"
+
+    def new_inside(self, session: str) -> str:
+        """Return a new hidden path in a session, in a hidden directory that is created."""
+        outer = f"{session}/{hidden_name()}"
+        os.mkdir(outer)
+        return f"{outer}/{hidden_name()}"
+
+    def end(self, path: str) -> None:
+        """Remove the hidden directory around a hidden path, if there is one."""
+        outer = os.path.dirname(path)
+        if STAGED.fullmatch(os.path.basename(outer)):
+            with contextlib.suppress(OSError):
+                os.rmdir(outer)
+
+    def _is_inside(self, session: str) -> bool:
+        try:
+            status = os.lstat(session)
+        except OSError:  # a new session is published from the root
+            return False
+        if stat.S_ISLNK(status.st_mode):
+            raise link_error(session)
+        state = (status.st_dev, status.st_ino, status.st_mode, status.st_gid)
+        known = self._decisions.get(session)
+        if known is None or known.state != state:
+            known = self._keep(session, _Decision(state, _given(session) != _given(self.root)))
+        return known.is_inside
+
+    def move_inside(self, session: str | None, error: OSError) -> bool:
+        """Decide that the hidden names of a session are in it from now on, after an error at the root.
+
+        Returns:
+            False if that would not help: it is another error, they are there already, or there is no such session.
+        """
+        if session is None or not is_about_root(error) or self._is_inside(session):
+            return False
+        known = self._decisions.get(session)  # `_is_inside` has just looked at it
+        if known is None or not os.path.isdir(session):
+            return False
+        self._keep(session, known._replace(is_inside=True))
+        return True
+
+    def forget(self, session: str | None) -> None:
+        """Decide anew for a session the next time."""
+        self._decisions.pop(session or "", None)
+
+    def _keep(self, session: str, decision: _Decision) -> _Decision:
+        if len(self._decisions) >= KEPT_SESSIONS:
+            self._decisions.clear()
+        self._decisions[session] = decision
+        return decision
+
+
+def link_error(path: str) -> OSError:
+    """Return the error that refuses a link."""
+    return OSError(errno.ELOOP, "a symbolic link: nothing is written or deleted through one", path)
+
+
+def _given(directory: str) -> tuple[object, ...]:
+    """Return what a directory gives to what is created in it: its disk, group and default ACLs."""
+    status = os.stat(directory)
+    acls = [_attribute(directory, name) for name in _ACLS]
+    return status.st_dev, status.st_gid, status.st_mode & stat.S_ISGID, *acls
+
+
+def _attribute(path: str, name: str) -> bytes | None:
+    if not hasattr(os, "getxattr"):  # only Linux has it
+        return None
+    try:
+        return os.getxattr(path, name)
+    except OSError:  # it has none, or the file system knows none
+        return None
+
+
+def is_about_root(error: OSError) -> bool:
+    """Return True if a hidden name at the root may be refused, and one in the session not."""
+    return error.errno in _NOT_AT_ROOT
+
+
+def cannot_rename(error: OSError, directory: str) -> bool:
+    """Return True if the file system cannot rename directories, or not this one.
+
+    EPERM may also mean that a permission is missing. So try to rename a new, empty directory.
+
+    Parameters:
+        error: the error that renaming a directory raised.
+        directory: one that may be written.
+    """
+    return error.errno in _NO_RENAME or (error.errno == errno.EPERM and not _renames_directories(directory))
+
+
+def _renames_directories(directory: str) -> bool:
+    first, second = (f"{directory}/{hidden_name()}" for _ in range(2))
+    try:
+        os.mkdir(first)
+    except OSError:  # it may not be written, so the error was about a permission
+        return True
+    try:
+        os.rename(first, second)
+    except OSError:
+        os.rmdir(first)
+        return False
+    os.rmdir(second)
+    return True
+
+
+def files_left(directory: str) -> list[str]:
+    """Return the files below a directory, relative to it, as far as it can be read."""
+    paths = (os.path.join(parent, name) for parent, _, names in os.walk(directory) for name in names)
+    return sorted(os.path.relpath(path, directory) for path in paths)
+
+
+def is_staged_now(entry: "os.DirEntry[str]") -> bool:
+    """Return True if a directory entry is a hidden name of a writer that may still be at work."""
+    return STAGED.fullmatch(entry.name) is not None and _modified(entry) >= time.time() - STALE_SECONDS
+
+
+def sweep(root: str, older_than: float, sessions: Iterable[str] | None = None) -> int:
+    """Remove the staged files at a root and in its sessions that are older than this many seconds; return how many.
+
+    Parameters:
+        sessions: the directories of the sessions to look into; None for all.
+    """
+    limit = time.time() - older_than
+    count = _sweep_directory(root, limit)
+    for session in _sessions(root) if sessions is None else sessions:
+        try:
+            count += _sweep_directory(session, limit)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            logger.warning("cannot sweep %s: %s", session, error)
+    return count
+
+
+def _sessions(root: str) -> Iterator[str]:
+    with os.scandir(root) as entries:
+        names = [entry.name for entry in entries if is_id(entry.name) and entry.is_dir(follow_symlinks=False)]
+    return (f"{root}/{name}" for name in names)
+
+
+def _sweep_directory(directory: str, limit: float) -> int:
+    with os.scandir(directory) as entries:
+        staged = [entry for entry in entries if STAGED.fullmatch(entry.name)]
+    return sum(remove_staged(entry) for entry in staged if _modified(entry) < limit)
+
+
+def remove_staged(entry: "os.DirEntry[str]") -> bool:
+    """Remove a staged file or directory. False if another process removed it first, or still uses a file in it.
+
+    Rename it first: a writer that still uses it then finds it gone, and begins again. Without the rename, the writer
+    could publish it while half of it is removed.
+    """
+    directory = os.path.dirname(entry.path)
+    path = f"{directory}/{hidden_name()}"
+    try:
+        try:
+            os.rename(entry.path, path)
+        except OSError as error:
+            if not cannot_rename(error, directory):
+                raise
+            path = entry.path
+        (shutil.rmtree if entry.is_dir(follow_symlinks=False) else os.unlink)(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno in BUSY and all(map(is_system_file, files_left(path))):
+            return False
+        raise
+    return True
+
+
+def _modified(entry: "os.DirEntry[str]") -> float:
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime
+    except FileNotFoundError:  # it was published meanwhile
+        return time.time()
