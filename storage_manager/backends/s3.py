@@ -292,7 +292,7 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         async with aclosing(self._pages("list_objects_v2", path, start, MaxKeys=PAGE)) as pages:
             async for answer in pages:
                 rows = [row for row in answer.get("Contents", []) if row["Key"] not in before]
-                before = {row["Key"] for row in rows}
+                before = {row["Key"] for row in rows} or before
                 yield rows
 
     def iter_names(self, path: str) -> AsyncGenerator[list[str], None]:
@@ -323,10 +323,13 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
     async def _remove_all(self, path: str, also_delete: Sequence[str]) -> bool:
         before, stuck, unfilled = list[str](), 0, 0
         rounds = 0
-        while keys := await self._first_keys(path):
+        while True:
+            keys, are_all = await self._first_keys(path)
+            if not keys:
+                return bool(before)
             rounds += 1
             stuck = stuck + 1 if keys == before else 0
-            unfilled += len(keys) < PAGE
+            unfilled += are_all
             await asyncio.sleep(0.1 * stuck)
             batch = [*(self.split_path(file)[1] for file in also_delete), *keys][:PAGE]  # the rest is listed again
             errors = await self._delete_keys(self.split_path(path)[0], batch)
@@ -334,25 +337,25 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
                 left = OSError(errno.ENOTEMPTY, "still listed after its deletions", keys[0])
                 raise _deletion_error(errors[0]) if errors else left
             before = keys
-        return bool(before)
 
     async def _remove_if_empty(self, session: str) -> None:
         """Delete what systems and consoles left in a session, if it has nothing else. Otherwise it would be listed."""
-        async with aclosing(self._rows(session)) as pages:
-            rows = await anext(pages)
-        if rows and all(_is_marker(row) or is_system_file(row["Key"]) for row in rows):
-            for error in await self._delete_keys(self.split_path(session)[0], [row["Key"] for row in rows]):
-                raise _deletion_error(error)
+        left: list[str] = []
+        async with aclosing(self._objects(session)) as rows:
+            async for row in rows:
+                left.append(row["Key"])
+                if len(left) > PAGE or not (_is_marker(row) or is_system_file(row["Key"])):
+                    return
+        for error in await self._delete_keys(self.split_path(session)[0], left) if left else ():
+            raise _deletion_error(error)
 
-    async def _first_keys(self, path: str) -> list[str]:
-        """Return the first keys below a directory, at most a thousand. A page may have fewer of them."""
-        keys: list[str] = []
-        async with aclosing(self._rows(path)) as pages:
-            async for rows in pages:
-                keys += [row["Key"] for row in rows]
-                if len(keys) >= PAGE:
-                    break
-        return keys[:PAGE]
+    async def _first_keys(self, path: str) -> tuple[list[str], bool]:
+        """Return the first keys below a directory, at most a thousand, and whether they are all."""
+        async with aclosing(self._pages("list_objects_v2", path, MaxKeys=PAGE)) as answers:
+            async for answer in answers:
+                if answer.get("Contents"):
+                    return [row["Key"] for row in answer["Contents"]], not answer.get("IsTruncated")
+        return [], True
 
     async def _delete_keys(self, bucket: str, keys: Sequence[str]) -> list[dict[str, str]]:
         """Delete up to a thousand keys; return the errors per key. A cancellation waits for the attempt.
