@@ -330,6 +330,15 @@ async def test_the_command_ls_prints_each_session_once(
 
 
 @inherited
+async def test_a_session_of_many_small_pages_is_deleted(serve: Serve) -> None:
+    """However many rounds it takes, each deletes something."""
+    service = serve(SMALL)
+    service.put(*(f"s/t{number}/metadata.json" for number in range(70)))
+    await service.sm.delete_session("s")
+    assert service.objects == {}
+
+
+@inherited
 async def test_a_page_without_the_next_token_is_refused(serve: Serve, tmp_path: Path) -> None:
     """What is not listed would be taken for deleted."""
     service = serve(Quirk.SMALL_PAGES, Quirk.NO_TOKEN)
