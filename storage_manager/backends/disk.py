@@ -312,13 +312,24 @@ class DiskFileSystem(LocalFileSystem):
             return ""
         for file in also_delete:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(file)
+                self._unlink_hidden(file)
         hidden = self._staging.new_at_root()
         try:
             os.rename(path, hidden)
         except OSError as error:
             return self._hide_in_session(path, error)
         return hidden
+
+    def _unlink_hidden(self, file: str) -> None:
+        """Delete a file. Rename it first: if it is open, NFS keeps it as `.nfs*`, which must not be in the session."""
+        hidden = self._staging.new_at_root()
+        try:
+            os.rename(file, hidden)
+        except FileNotFoundError:
+            raise
+        except OSError:  # the root may not be written
+            hidden = file
+        os.unlink(hidden)
 
     def _hide_in_session(self, path: str, error: OSError) -> str:
         """Rename the directory of a step to a hidden name in its session, after an error at the root."""
@@ -366,9 +377,7 @@ class DiskFileSystem(LocalFileSystem):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 os.rename(hidden, path)
                 self._staging.end(hidden)
-        names = ", ".join(left[:SHOWN]) + ", ..." * (len(left) > SHOWN)
-        number = f"{len(left)} files are" if len(left) != 1 else "1 file is"
-        raise OSError(error.errno, f"{error.strerror or error}; {number} left: {names}", path) from error
+        raise OSError(error.errno, f"{error.strerror or error}{_in_words(left)}", path) from error
 
     def _remove_if_empty(self, session: str) -> None:
         """Remove a session that has nothing in it, or only files that systems and killed writers left."""
@@ -382,6 +391,12 @@ class DiskFileSystem(LocalFileSystem):
                     raise
                 _remove_leftovers(session)
                 os.rmdir(session)
+
+
+def _in_words(left: Sequence[str]) -> str:
+    names = ", ".join(left[:SHOWN]) + ", ..." * (len(left) > SHOWN)
+    number = f"{len(left)} files are" if len(left) != 1 else "1 file is"
+    return f"; {number} left: {names}" if left else ""
 
 
 def _remove_leftovers(session: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from storage_manager import LocalStorageError, StepData, StorageManager
+from storage_manager import InvalidIdError, LocalStorageError, StepData, StorageManager
 from storage_manager.backends.local import LocalBackend
 from storage_manager.integrity import seal_session, sweep, verify_session
 from storage_manager.inventory import list_files
-from tests.support.mounts import files_below, mounted, overlay, quirky
+from tests.support.mounts import files_below, mounted, nobody, overlay, quirky
 
 DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
 NEW = StepData("new", b"new", {"a": 2}, {"m": 2})
@@ -164,6 +165,36 @@ async def test_sessions_of_an_image_are_written(image: Path) -> None:
     assert set(os.listdir(image)) == {"s", "sealed"}
 
 
+# --- a disk of its own ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def volume(base: Path) -> Iterator[Path]:
+    """The root of an empty ext4, in which everyone may write."""
+    image = base.with_name("image")
+    with image.open("wb") as file:
+        file.truncate(8 * 2**20)
+    base.parent.chmod(0o755)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    with mounted(base, "-o", "loop", str(image)):
+        base.chmod(0o777)
+        yield base
+
+
+async def test_the_root_of_a_volume(volume: Path) -> None:
+    """ext4 has a directory `lost+found` there, which only root may read."""
+    with nobody():
+        sm = StorageManager(local_base_path=volume)
+        await sm.store_step_data("s", "t", *DATA)
+        assert await sm.list_sessions() == ["s"]
+        assert [step.data async for step in sm.iter_steps(strict=True)] == [DATA]
+        assert await sweep(sm, timedelta(0)) == 0
+        with pytest.raises(InvalidIdError, match="at their root"):
+            await sm.list_steps_for_session("lost+found")
+        await sm.delete_session("s")
+    assert os.listdir(volume) == ["lost+found"]
+
+
 # --- a session on another disk ------------------------------------------------------------------------------
 
 
@@ -249,6 +280,16 @@ async def test_a_file_that_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert await sweep(sm, timedelta(0)) == 0
         assert await sweep(sm, timedelta(0)) == 2
         assert os.listdir(point) == []
+
+
+async def test_a_seal_that_is_open(tmp_path: Path) -> None:
+    """It keeps no session listed after its last step was deleted."""
+    with quirky(tmp_path, "--silly") as point:
+        sm = StorageManager(local_base_path=point)
+        await sm.store_step_data("s", "t", *DATA)
+        with opened(await seal_session(sm, "s")):
+            await sm.delete_step("s", "t")
+            assert await sm.list_sessions() == []
 
 
 async def test_a_file_that_is_closed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def refuse(name: str) -> OSError:
     return OSError(number, os.strerror(number))
 
 
-class QuirkyDisk(mfusepy.Operations):  # type: ignore[misc]
+class QuirkyDisk(mfusepy.Operations):
     """All paths are absolute here; `path` gives the one in the source."""
 
     use_ns = True
