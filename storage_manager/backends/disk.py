@@ -76,12 +76,12 @@ class DiskFileSystem(LocalFileSystem):
             path = self._own(path)
             if self.auto_mkdir:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-            publish = os.link if mode == "create" else os.replace
-            self._staged_well(path, lambda: self._pipe_whole(path, value, publish))
+            publish, session = (os.link if mode == "create" else os.replace), self._staging.session_of(path)
+            self._staged_well(session, lambda: self._pipe_whole(session, path, value, publish))
 
-    def _pipe_whole(self, path: str, value: bytes, publish: Callable[[str, str], None]) -> None:
+    def _pipe_whole(self, session: str | None, path: str, value: bytes, publish: Callable[[str, str], None]) -> None:
         directory = os.path.dirname(path)
-        staged = self._staging.new_path(directory)
+        staged = self._staging.new_path(session, directory)
         try:
             self._write_whole(staged, value)
             publish(staged, path)
@@ -91,9 +91,8 @@ class DiskFileSystem(LocalFileSystem):
                 os.unlink(staged)
             self._staging.end(staged)
 
-    def _staged_well(self, path: str, write: Callable[[], None]) -> None:
+    def _staged_well(self, session: str | None, write: Callable[[], None]) -> None:
         """Write something. If it cannot be staged at the root, write it again, staged in its session."""
-        session = self._staging.session_of(path)
         try:
             write()
         except OSError as error:
@@ -179,30 +178,30 @@ class DiskFileSystem(LocalFileSystem):
         step = os.path.dirname(files[0].path)
         if any(len(os.fsencode(file.path)) >= PATH_LIMIT for file in files):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), step)
-        self._sweep_once(step)
-        for file in files:
-            self._spelling.refuse_other(file.path, step)
+        session = self._staging.session_of(step)
+        self._sweep_once(session)
+        self._spelling.refuse_other(step, [file.path for file in files])
         contents = {os.path.basename(file.path): file.data for file in files}
-        self._again_after_deletion(lambda: self._stage_and_publish(step, contents), step)
+        self._again_after_deletion(session, lambda: self._stage_and_publish(session, step, contents))
 
-    def _sweep_once(self, step: str) -> None:
+    def _sweep_once(self, session: str | None) -> None:
         if not self._swept:
             self._swept = True
             with contextlib.suppress(Exception):  # a failed cleanup is no failed store, whatever it met
-                sweep(self.root, STALE_SECONDS, filter(None, [self._staging.session_of(step)]))
+                sweep(self.root, STALE_SECONDS, filter(None, [session]))
 
-    def _again_after_deletion(self, write: Callable[[], None], step: str) -> None:
+    def _again_after_deletion(self, session: str | None, write: Callable[[], None]) -> None:
         races = RACES
         while True:
             try:
-                return self._staged_well(step, write)
+                return self._staged_well(session, write)
             except FileNotFoundError:
                 races -= 1
                 if not races or not os.path.isdir(self.root):
                     raise
 
-    def _stage_and_publish(self, step: str, files: dict[str, bytes]) -> None:
-        staged = self._staging.new_path(step)
+    def _stage_and_publish(self, session: str | None, step: str, files: dict[str, bytes]) -> None:
+        staged = self._staging.new_path(session, step)
         is_published = False
         try:
             os.mkdir(staged)
@@ -260,7 +259,7 @@ class DiskFileSystem(LocalFileSystem):
         except FileNotFoundError:
             if self._rename_session(staged, step):
                 return
-            self._spelling.refuse_other(step, step)  # another writer created the session
+            self._spelling.refuse_other(step)  # another writer created the session
             os.rename(staged, step)
         self._sync(os.path.dirname(step))
 

@@ -7,6 +7,7 @@ stored; under any other spelling nothing is found, and nothing is written.
 import contextlib
 import os
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from storage_manager.backends.base import hidden_name
@@ -37,29 +38,34 @@ class Spelling:
         self._ignores_case: bool | None = None if root else False
         self._listings: dict[str, _Listing] = {}
 
-    def refuse_other(self, path: str, url: str) -> None:
-        """Raise if a part of the path exists under another spelling.
+    def refuse_other(self, url: str, paths: Iterable[str] = ()) -> None:
+        """Raise if a part of a path exists under another spelling.
 
         Parameters:
-            url: what is being stored, for the error.
+            url: what is being stored.
+            paths: the files in it; none to look only at the directory.
 
         Raises:
             LocalStorageError: names both spellings.
         """
-        other = self._other(path, may_write=True)
-        if other:
+        if self._ignores_case is None:
+            self._ignores_case = _ignores_case(self._root, may_write=True)
+        if not self._ignores_case:
+            return
+        for other in filter(None, map(self._other, paths or [url])):
             why = f"the disk takes upper and lower case as the same, and {other} exists already"
             advice = "use its spelling, or another id"
             raise LocalStorageError(f"cannot store {url}: {why} ({advice})", operation="store", url=url)
 
     def is_other(self, path: str) -> bool:
         """Return True if the path leads to something that has another spelling."""
-        return self._other(path, may_write=False) is not None
-
-    def _other(self, path: str, *, may_write: bool) -> str | None:
         if self._ignores_case is None:
-            self._ignores_case = _ignores_case(self._root, may_write)
-        if not self._ignores_case or not path.startswith(f"{self._root}/"):
+            self._ignores_case = _ignores_case(self._root, may_write=False)
+        return bool(self._ignores_case) and self._other(path) is not None
+
+    def _other(self, path: str) -> str | None:
+        """Return the other spelling under which a part of the path is stored; None if there is none."""
+        if not path.startswith(f"{self._root}/"):
             return None
         directory = self._root
         for name in path[len(directory) + 1 :].split("/"):
@@ -95,7 +101,7 @@ class Spelling:
         self._listings[directory] = listing
 
 
-def _ignores_case(root: str, may_write: bool) -> bool | None:
+def _ignores_case(root: str, *, may_write: bool) -> bool | None:
     """Return True if the disk takes upper and lower case as the same; None if that is unknown.
 
     A name at the root is looked up by its other spelling. If there is none, a hidden directory is created for this.

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from storage_manager.backends.base import STAGED, hidden_name
+from storage_manager.backends.base import STAGED, STAGING_PREFIX, hidden_name
 from storage_manager.layout import is_id, is_system_file
 
 __all__ = [
@@ -63,6 +63,7 @@ class Staging:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._root_names = f"{root}/{STAGING_PREFIX}"
         self._decisions: dict[str, _Decision] = {}
 
     def session_of(self, path: str) -> str | None:
@@ -71,9 +72,13 @@ class Staging:
             return None
         return f"{self.root}/{path[len(self.root) + 1 :].partition('/')[0]}"
 
-    def new_path(self, directory: str) -> str:
-        """Return a new hidden path for something that will be renamed into a directory below the root."""
-        session = self.session_of(directory)
+    def new_path(self, session: str | None, directory: str) -> str:
+        """Return a new hidden path for something that will be renamed.
+
+        Parameters:
+            session: the session that it will be in; None if it will not be below the root.
+            directory: where the hidden path is then.
+        """
         if session is None:
             return f"{directory}/{hidden_name()}"
         return self.new_inside(session) if self._is_inside(session) else self.new_at_root()
@@ -90,6 +95,8 @@ class Staging:
 
     def end(self, path: str) -> None:
         """Remove the hidden directory around a hidden path, if there is one."""
+        if path.startswith(self._root_names):
+            return
         outer = os.path.dirname(path)
         if STAGED.fullmatch(os.path.basename(outer)):
             with contextlib.suppress(OSError):

@@ -58,12 +58,12 @@ def test_a_name_without_letters_tells_nothing(tmp_path: Path) -> None:
 def test_a_root_that_is_gone(tmp_path: Path) -> None:
     spelling = Spelling(f"{tmp_path}/gone")
     assert not spelling.is_other(f"{tmp_path}/gone/s")
-    spelling.refuse_other(f"{tmp_path}/gone/s", "")
+    spelling.refuse_other(f"{tmp_path}/gone/s")
 
 
 def test_listings_are_kept_while_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading many steps lists each directory once; a directory that has just changed is listed again."""
-    monkeypatch.setattr("storage_manager.backends.spelling._ignores_case", lambda root, may_write: True)
+    monkeypatch.setattr("storage_manager.backends.spelling._ignores_case", lambda root, *, may_write: True)
     monkeypatch.setattr("storage_manager.backends.spelling.KEPT_DIRECTORIES", 2)
     lexists = os.path.lexists
 
@@ -86,7 +86,7 @@ def test_listings_are_kept_while_nothing_changes(tmp_path: Path, monkeypatch: py
     assert not spelling.is_other(f"{tmp_path}/new")
     (tmp_path / "New").mkdir()
     with pytest.raises(LocalStorageError, match=f"cannot store it: .*{tmp_path}/New exists already"):
-        spelling.refuse_other(f"{tmp_path}/new", "it")
+        spelling.refuse_other("it", [f"{tmp_path}/new"])
     assert not spelling.is_other("/elsewhere")
     os.rename(tmp_path / "New", tmp_path / "new")
     assert not spelling.is_other(f"{tmp_path}/new")
@@ -94,5 +94,5 @@ def test_listings_are_kept_while_nothing_changes(tmp_path: Path, monkeypatch: py
 
 def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / hidden_name().swapcase()).touch()
-    Spelling(str(tmp_path)).refuse_other(f"{tmp_path}/s", "")
+    Spelling(str(tmp_path)).refuse_other(f"{tmp_path}/s")
     assert len(os.listdir(tmp_path)) == 1

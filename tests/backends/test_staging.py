@@ -104,7 +104,7 @@ def test_not_every_decision_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert KEPT_SESSIONS > 3
     for number in range(10):
         (tmp_path / f"s{number}").mkdir()
-        assert os.path.dirname(staging.new_path(f"{tmp_path}/s{number}")) == str(tmp_path)
+        assert os.path.dirname(staging.new_path(f"{tmp_path}/s{number}", "")) == str(tmp_path)
         assert len(staging._decisions) <= 3
 
 
