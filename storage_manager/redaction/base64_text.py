@@ -12,7 +12,7 @@ __all__ = ["Base64Text"]
 # Every alternative begins with a literal character, so that `re` skips most of a page quickly.
 _PIECES = re.compile(
     r"\n\s*|\r\s*"
-    r"|\\\\{0,15}(?:[nrt]|u000[9aAdD]|[\r\n]\s*|(u002[bB])|(/|u002[fF]))"
+    r"|\\(?<!\\\\)\\{0,15}(?:[nrt]|u000[9aAdD]|[\r\n]\s*|(u002[bB])|(/|u002[fF]))"
     r"|%(?:25){0,8}(?:0[9aAdD]|20|(2[bB])|(2[fF]))"
     r"|&(?:amp;){0,12}(?:(?:#(?:0{0,8}(?:9|10|13|32)|[xX]0{0,8}(?:9|[aAdD]|20))|NewLine|Tab)"
     r"|(plus|#0{0,8}43|#[xX]0{0,8}2[bB])|(sol|#0{0,8}47|#[xX]0{0,8}2[fF]));"

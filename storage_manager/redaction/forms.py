@@ -171,6 +171,6 @@ _LETTER = "(?:3[0-9]|[46][1-9a-fA-F]|[57][0-9aA])"  # a digit or a letter of ASC
 _DECIMAL = "(?:4[89]|5[0-7]|6[5-9]|[78][0-9]|90|9[7-9]|1[01][0-9]|12[0-2])"
 # Finds each letter and digit that `_alphanumeric` finds encoded, if no backslash is before it in the secret.
 ENCODED_LETTER = re.compile(
-    rf"{_PERCENT}(?:u00)?{_LETTER}|\\\\{{0,15}}(?:u00|x|u\{{0{{0,8}}|0{{0,5}}){_LETTER}"
+    rf"{_PERCENT}(?:u00)?{_LETTER}|\\(?:u00|x|u\{{0{{0,8}}|0{{0,5}}){_LETTER}"
     rf"|&(?:amp;){{0,12}}#(?:0{{0,8}}{_DECIMAL}|[xX]0{{0,8}}{_LETTER})"
 )
