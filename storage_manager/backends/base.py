@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.aio import run_to_end
+from storage_manager.credentials import without_secrets
 from storage_manager.errors import translating
 
 __all__ = [
@@ -190,6 +191,11 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
 
     async def close(self) -> None:
         pass
+
+    def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
+        """Return fsspec's form for JSON without credentials: the reader finds them on its own machine."""
+        options: dict[str, Any] = super().to_dict(include_password=include_password)
+        return dict(without_secrets(options))
 
     async def _map(self, function: Callable[[In], Awaitable[Out]], items: Iterable[In]) -> list[Out | Exception]:
         """Call a function for every item, at most `max_in_flight` at a time; return the results or errors in order."""

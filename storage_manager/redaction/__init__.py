@@ -47,6 +47,8 @@ def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor
     """
     if isinstance(secrets, str) or not all(isinstance(secret, str) and _TEXT.fullmatch(secret) for secret in secrets):
         raise InvalidDataError("redact takes a list of secrets; each is a str that is not empty", operation="configure")
+    if not isinstance(mask, str) or not _TEXT.fullmatch(mask or "-"):
+        raise InvalidDataError("the mask must be a text that UTF-8 can encode", operation="configure")
     from storage_manager.redaction.masking import Masking  # importing its tables takes 6 ms
 
     return Masking(secrets, mask)

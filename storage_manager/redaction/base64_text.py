@@ -33,7 +33,9 @@ class Base64Text:
 
     def __init__(self, text: str) -> None:
         self._at: list[int] = []  # where each piece begins here, without line ends
-        self._pieces: list[tuple[int, int]] = []  # where it begins in the text, and where it ends if it is one character
+        self._pieces: list[
+            tuple[int, int]
+        ] = []  # where it is in the text; the end is 0 if it is longer than one letter
         self._length = 0
         joined = "".join(self._split(text))
         self._standard = joined.encode("ascii", "replace").translate(_STANDARD) + b"///////"
@@ -59,16 +61,15 @@ class Base64Text:
         Parameters:
             find: returns start and end of what it finds in bytes.
         """
-        found = []
-        for start in range(4):
-            end = start + (len(self._standard) - start) // 4 * 4
-            # of 8 bits in a byte, 6 are in a character
-            parts = [(start + first * 8 // 6, start + -(-last * 8 // 6)) for first, last in find(self._decoded(start, end))]
-            found += [(self._begin(first), self._end(last - 1)) for first, last in parts]
-        return _united(sorted(found))
+        return _united(sorted(self._span(start, part) for start in range(4) for part in find(self._decoded(start))))
 
-    def _decoded(self, start: int, end: int) -> bytes:
-        return a2b_base64(self._standard[start:end])
+    def _decoded(self, start: int) -> bytes:
+        return a2b_base64(self._standard[start : start + (len(self._standard) - start) // 4 * 4])
+
+    def _span(self, start: int, part: tuple[int, int]) -> tuple[int, int]:
+        """Return the part of the text that became this part of the bytes. Each character has 6 bits."""
+        first, last = start + part[0] * 8 // 6, start + -(-part[1] * 8 // 6) - 1
+        return self._begin(first), self._end(last)
 
     def _piece(self, at: int) -> tuple[int, int, int]:
         index = bisect_right(self._at, at) - 1
@@ -86,8 +87,8 @@ class Base64Text:
 def _united(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the spans, with those that overlap as one."""
     united: list[tuple[int, int]] = []
-    for start, end in spans:
-        if united and start < united[-1][1]:
-            start, end = united[-1][0], max(end, united.pop()[1])
-        united.append((start, end))
+    for span in spans:
+        overlaps = united and span[0] < united[-1][1]
+        before = united.pop() if overlaps else span
+        united.append((before[0], max(before[1], span[1])))
     return united

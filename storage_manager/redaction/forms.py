@@ -18,7 +18,10 @@ __all__ = ["ENCODED_LETTER", "pattern_for", "utf16_patterns"]
 
 _LONG = 16  # characters; a secret of several lines that is this long is also found if its line ends were removed
 _MOST_SPACE = 256  # characters between two lines
-_RUNS = re.compile(r"\\+|(?<=\S)[ \t]*\n[ \t\n]*(?=\S)|.", re.DOTALL)
+_GAP = "\ud800"  # stands for the white space between two lines; no secret holds a lone surrogate
+_BETWEEN_LINES = re.compile(r"(?<=\S)[ \t]*\n[ \t\n]*(?=\S)")
+_RUNS = re.compile(r"\\+|.", re.DOTALL)
+_ENCODED_BACKSLASH = re.compile(r"%(?:25)*(?:u00)?5c|&(?:amp;)*(?:bsol|#0*92|#x0*5c)|\\(?:u00|x|0*)5c", re.IGNORECASE)
 _REFERENCES: dict[str, set[str]] = {}
 for _name, _value in html5.items():
     _REFERENCES.setdefault(_value, set()).add(_name.rstrip(";"))
@@ -32,13 +35,25 @@ def pattern_for(secret: str, *, in_bytes: bool = False) -> str:
     """Return the regular expression for a secret in a text, or, to be encoded as Latin-1, in bytes of UTF-8 or Latin-1.
 
     A line end inside of a secret stands for any white space, as pages break and indent lines anew, and in a long secret
-    also for none, as a text field of one line removes it.
+    also for none, as a text field of one line removes it. If the secret itself may be read as an encoding, every line
+    end is one, because otherwise a text could be shared in many ways between white space and what looks like it.
     """
     text = re.sub(r"\r\n?", "\n", secret)
     is_long = len(text.strip()) >= _LONG
-    runs = _RUNS.findall(text.strip(" \t\n") if is_long else text)
+    text = text.strip(" \t\n") if is_long else text
+    runs = _RUNS.findall(text if {*"%&\\"} & {*text} else _BETWEEN_LINES.sub(_GAP, text))
+    kind = _Kind(in_bytes, bool(_ENCODED_BACKSLASH.search(text)))
     around = zip(["", *runs], runs, [*runs[1:], ""], strict=False)
-    return "".join(_run(before, run, after, in_bytes, int(not is_long)) for before, run, after in around)
+    return "".join(_run(before, run, after, kind, int(not is_long)) for before, run, after in around)
+
+
+class _Kind(NamedTuple):
+    """What an expression is for."""
+
+    in_bytes: bool
+    has_encoded_backslash: (
+        bool  # in the secret: then a backslash is one, and no encoded one is looked for before others
+    )
 
 
 def utf16_patterns(secret: str) -> list[str]:
@@ -47,43 +62,41 @@ def utf16_patterns(secret: str) -> list[str]:
     return [pattern_for(text) for text in texts if text and "\ufffd" not in text]
 
 
-def _run(before: str, run: str, after: str, in_bytes: bool, least: int) -> str:
+def _run(before: str, run: str, after: str, kind: _Kind, least: int) -> str:
     """Return the regular expression for one character, or for a run of backslashes or of white space.
 
     Backslashes that are doubled, up to four times, are one repetition, which also takes those of the next character's
     escape. If two repetitions could match the same backslashes, `re` would try every way to share them.
     """
-    is_escaped = before[:1] == "\\"
+    is_escaped = before[:1] == "\\" and not kind.has_encoded_backslash
     if run[0] == "\\":
-        return rf"(?:{_backslash()}){{{len(run)},{16 * len(run) + 16}}}"
-    if len(run) > 1 or (run == "\n" and before.strip() and after.strip()):
-        may_be_plus = "+" not in (before, after)
-        first, others = _white_space(is_escaped, may_be_plus), _white_space(False, may_be_plus)
-        return f"(?:(?:{first})(?:{others}){{0,{_MOST_SPACE}}}){{{least},1}}"
-    if run == "\n":
-        return f"(?:{_line_end(is_escaped)})"
-    forms = _forms(run, in_bytes)
+        return _backslashes(len(run), kind.has_encoded_backslash)
+    if run == _GAP:
+        return f"(?:{_white_space('+' not in (before, after))}){{{least},{_MOST_SPACE}}}"
+    forms = _line_end(kind) if run == "\n" else _forms(run, kind)
     return f"(?:{forms.escaped if is_escaped else forms.later if before else forms.first})"
 
 
-@cache
-def _backslash() -> str:
-    return rf"\\(?:u00|x|0{{0,4}})5[cC]{_taken(chr(92) + 's')}|\\|{_PERCENT}(?:u00)?5[cC]|&{_referred(chr(92))}"
+def _backslashes(count: int, are_exact: bool) -> str:
+    plain, codes = rf"\\|{_PERCENT}(?:u00)?5[cC]|&{_referred(chr(92))}", r"\\{1,16}(?:u00|x|0{0,4})5[cC]"
+    codes = rf"(?:{codes}{_taken(chr(92) + 's')}){{{count}}}"
+    if are_exact:
+        return f"(?:{codes}|(?:{plain}){{{count}}})"
+    return f"(?:{codes}(?:{plain}){{0,16}}|(?:{plain}){{{count},{16 * count + 16}}})"
 
 
 @cache
-def _white_space(is_escaped: bool, may_be_plus: bool) -> str:
-    forms = [_forms(char, False) for char in " \t\r\n"]
-    space, *others = (form.escaped if is_escaped else form.later for form in forms)
+def _white_space(may_be_plus: bool) -> str:
+    space, *others = (_forms(char, _Kind(False, False)).later for char in " \t\r\n")
     return "|".join([space if may_be_plus else space.replace("[ +]", "[ ]").replace("|2[bB]", ""), *others])
 
 
 @cache
-def _line_end(is_escaped: bool) -> str:
-    """Return the regular expression for a line end of any kind: CR LF, LF or CR."""
-    forms = [_forms(char, False) for char in "\r\n"]
-    carriage_return, line_feed = (form.escaped if is_escaped else form.first for form in forms)
-    return f"(?:{carriage_return}){_taken(forms[1].first)}|(?:{line_feed})"
+def _line_end(kind: _Kind) -> "_Forms":
+    """Return the alternatives for a line end of any kind: CR LF, LF or CR."""
+    carriage_return, line_feed = (_forms(char, kind) for char in "\r\n")
+    both = zip(carriage_return, line_feed, strict=True)
+    return _Forms(*(f"(?:{first}){_taken(line_feed.first)}|(?:{second})" for first, second in both))
 
 
 def _taken(pattern: str) -> str:
@@ -104,8 +117,8 @@ class _Forms(NamedTuple):
 
 
 @cache
-def _forms(char: str, in_bytes: bool) -> _Forms:
-    return _alphanumeric(char) if char.isascii() and char.isalnum() else _character(char, in_bytes)
+def _forms(char: str, kind: _Kind) -> _Forms:
+    return _alphanumeric(char) if char.isascii() and char.isalnum() else _character(char, kind)
 
 
 def _units(char: str) -> list[int]:
@@ -138,15 +151,17 @@ def _alphanumeric(char: str) -> _Forms:
     return _Forms(f"{_codes(char)}|{plain}", alone, alone)
 
 
-def _character(char: str, in_bytes: bool) -> _Forms:
+def _character(char: str, kind: _Kind) -> _Forms:
     """Return the alternatives for any other character, the longest first."""
-    referred, literal = _referred(char), _literal(char, in_bytes)
+    referred, literal = _referred(char), _literal(char, kind.in_bytes)
     percent = "|".join([f"26{referred}", *_percent_codes(char), *(["2[bB]"] if char == " " else [])])
     codes = "|".join([_codes(char), *_CONTROLS.get(char, ""), f"u0026{referred}"])
     plain = f"{_PERCENT}(?:{percent})|&{referred}|{literal}"
-    escape = rf"{_BACKSLASH}{{0,15}}(?:{codes}|{plain})"
-    first = rf"\\{escape}|{_PERCENT}(?:5[cC]{escape}|{percent})|&{referred}|{literal}"
-    later = f"{_BACKSLASH}{{1,16}}(?:{codes})|{_BACKSLASH}{{0,16}}(?:{plain})"
+    backslash = r"\\" if kind.has_encoded_backslash else _BACKSLASH
+    escape = rf"{backslash}{{0,15}}(?:{codes}|{plain})"
+    after_percent = percent if kind.has_encoded_backslash else f"5[cC]{escape}|{percent}"
+    first = rf"\\{escape}|{_PERCENT}(?:{after_percent})|&{referred}|{literal}"
+    later = f"{backslash}{{1,16}}(?:{codes})|{backslash}{{0,16}}(?:{plain})"
     return _Forms(f"{codes}|{plain}", first, later)
 
 

@@ -33,7 +33,7 @@ class Masking:
         self._is_apart = _is_apart(mask, secrets)
         used = {*"".join(secrets)}
         self._suffix = next(char for char in chain("_~*", map(chr, range(0xA1, 0xD800)), "_") if char not in used)
-        if self._once(mask * 2) != mask * 2:
+        if self._once(mask * 2, "") != mask * 2:
             why = "the mask contains a secret: give another, redact_secrets(secrets, mask=...)"
             raise InvalidDataError(why, operation="configure")
 
@@ -48,26 +48,26 @@ class Masking:
         until nothing is found. A text in which something is still found after four rounds is masked as a whole.
         """
         for _ in range(ROUNDS):
-            masked = self._once(text)
+            masked = self._once(text, self._mask)
             if masked == text or self._is_apart:
                 return masked
             text = masked
         return self._mask
 
-    def _once(self, text: str) -> str:
+    def _once(self, text: str, mask: str) -> str:
         has_encoded_letters = ENCODED_LETTER.search(text) is not None
         for secret in self._secrets:
             if has_encoded_letters or secret.may_be_in(text):
-                text = secret.pattern.sub(lambda _: self._mask, text)
+                text = secret.pattern.sub(lambda _: mask, text)
         if any(nul in text for nul in _NULS):
             for pattern in chain.from_iterable(secret.with_nuls for secret in self._secrets):
-                text = pattern.sub(lambda _: self._mask, text)
-        return self._without_base64(text) if self._long and len(text) > self._shortest else text
+                text = pattern.sub(lambda _: mask, text)
+        return self._without_base64(text, mask) if self._long and len(text) > self._shortest else text
 
-    def _without_base64(self, text: str) -> str:
+    def _without_base64(self, text: str, mask: str) -> str:
         pieces, end = list[str](), 0
         for start, following in Base64Text(text).spans(self._in_bytes):
-            pieces += [text[end:start], self._mask]
+            pieces += [text[end:start], mask]
             end = following
         return "".join([*pieces, text[end:]])
 
