@@ -194,8 +194,13 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
         """Return fsspec's form for JSON without credentials: the reader finds them on its own machine."""
-        options: dict[str, Any] = super().to_dict(include_password=include_password)
-        return dict(without_secrets(options))
+        cls, options = type(self), without_secrets(self.storage_options)
+        return {
+            "cls": f"{cls.__module__}:{cls.__name__}",
+            "protocol": self.protocol if isinstance(self.protocol, str) else self.protocol[0],
+            "args": without_secrets(self.storage_args),
+            **{name: value for name, value in options.items() if value is not None},  # fsspec refuses None
+        }
 
     async def _map(self, function: Callable[[In], Awaitable[Out]], items: Iterable[In]) -> list[Out | Exception]:
         """Call a function for every item, at most `max_in_flight` at a time; return the results or errors in order."""
