@@ -18,8 +18,9 @@ import fsspec
 import pytest
 
 from storage_manager import StorageManager, StorageManagerError
+from storage_manager.config import arguments_of
 from storage_manager.credentials import HIDDEN, without_credentials
-from storage_manager.errors import translate
+from storage_manager.errors import translate, translating
 from storage_manager.protocol import SessionFileSystem
 
 KEY, SECRET, TOKEN = "PLANTEDKEY/<id>", "planted/secret+0123456789", "planted-token==&" * 8
@@ -29,7 +30,9 @@ NAMES = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 
 
 class Quoting:
-    """An S3 service whose every answer is an error with this text in its message."""
+    """An S3 service whose every answer is an error with this text in its message. It may miss some files."""
+
+    missing: tuple[bytes, ...] = ()
 
     def __init__(self, *texts: str) -> None:
         self.message = "you sent " + ", ".join([*texts, *(quote(text, safe="") for text in texts)])
@@ -38,9 +41,10 @@ class Quoting:
         head = await reader.readuntil(b"\r\n\r\n")
         length = [int(line[15:]) for line in head.lower().splitlines() if line.startswith(b"content-length:")]
         await reader.readexactly(length[0] if length else 0)
-        text = escape(self.message)
-        body = f"<Error><Code>AccessDenied</Code><Message>{text}</Message></Error>".encode()
-        writer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-type: application/xml\r\nconnection: close\r\n")
+        is_missing = any(name in head for name in self.missing)
+        code, status = ("NoSuchKey", "404 Not Found") if is_missing else ("AccessDenied", "403 Forbidden")
+        body = f"<Error><Code>{code}</Code><Message>{escape(self.message)}</Message></Error>".encode()
+        writer.write(f"HTTP/1.1 {status}\r\ncontent-type: application/xml\r\nconnection: close\r\n".encode())
         writer.write(b"content-length: %d\r\n\r\n" % len(body) + body)
         writer.close()
 
@@ -98,18 +102,18 @@ async def test_a_service_that_quotes_the_credentials(
         assert all("grant s3:ListBucket" in str(error) for error in errors), "the advice is still there"
 
 
-async def test_what_is_unreadable_is_logged_without_credentials(
-    quoting: str, engine: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One component fails, the others are missing: a warning says why."""
-    from storage_manager import storage
-
-    sm = StorageManager("a-bucket", s3_endpoint_url=quoting, storage_options=OPTIONS)
-    monkeypatch.setattr(storage, "is_missing", lambda error: "screenshot" not in str(error) and not sm)
-    async with sm:
-        with pytest.raises(StorageManagerError):
-            await sm.retrieve_step_data("s", "t")
-    assert not [record for record in caplog.records if SECRET in record.getMessage()]
+async def test_what_is_unreadable_is_logged_without_credentials(engine: str, caplog: pytest.LogCaptureFixture) -> None:
+    """One component is refused, the others are missing: nothing is raised, and a warning says why."""
+    service = Quoting(*PLANTED)
+    service.missing = (b"/action.json", b"/metadata.json", b"/screenshot.png")
+    server = await asyncio.start_server(service.answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with StorageManager("a-bucket", s3_endpoint_url=url, storage_options=OPTIONS) as sm:
+        assert (await sm.retrieve_step_data("s", "t")).html is None
+    server.close()
+    await server.wait_closed()
+    assert HIDDEN in caplog.text
+    assert [secret for secret in PLANTED if secret in shown([], caplog)] == []
 
 
 ID, LONG_TOKEN = "ASIA" + "Z7" * 8, "IQoJb3JpZ2luX2VjE" + "Ab/+9" * 60 + "=="
@@ -142,12 +146,9 @@ async def test_an_error_that_quotes_nothing_is_chained(quoting: str, engine: str
             assert "you sent nothing" in str(error)
 
 
-class Chained(OSError):
-    """An error with a cause, a context or a note that quotes a credential."""
-
-
 def failing(where: str) -> Exception:
-    error = Chained(errno.EIO, "it failed")
+    """An error with a cause, a context or a note that quotes a credential."""
+    error: Any = OSError(errno.EIO, "it failed")
     quoted = ValueError(f"the header {SECRET} is wrong")
     if where == "cause":
         error.__cause__ = ValueError("fine")
@@ -156,7 +157,7 @@ def failing(where: str) -> Exception:
         error.__context__ = quoted
     elif where == "note":
         error.__notes__ = [str(quoted)]
-    return error
+    return error  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("where", ["cause", "context", "note"])
@@ -164,13 +165,9 @@ def test_a_cause_that_quotes_is_not_chained(where: str) -> None:
     sm = StorageManager("a-bucket", storage_options=OPTIONS)
     ours = translate(failing(where), "store", sm.url_for("s"))
     assert ours.__cause__ is None
-    try:
-        try:
-            raise failing(where)
-        except OSError as error:
-            raise translate(error, "store", sm.url_for("s")) from None
-    except StorageManagerError as error:
-        assert SECRET not in "".join(traceback.format_exception(error))
+    with pytest.raises(StorageManagerError) as raised, translating("store", sm.url_for("s")):
+        raise failing(where)
+    assert SECRET not in "".join(traceback.format_exception(raised.value)).replace("{SECRET}", "")
     assert translate(failing("nowhere"), "store", sm.url_for("s")).__cause__ is not None
 
 
@@ -196,17 +193,9 @@ def test_credentials_are_hidden_for_their_root_and_as_long_as_it_exists(tmp_path
     ],
 )
 def test_options_of_other_backends_are_secrets_by_their_names(options: Mapping[str, Any]) -> None:
-    import weakref
-
-    from storage_manager import credentials
-
-    class Root:
-        pass
-
-    root = Root()
-    credentials.keep(root, "ftp://host", options)
-    assert without_credentials(f"530 {SECRET} planted refused", "ftp://host/s") == f"530 {HIDDEN} planted refused"
-    assert weakref.ref(root)() is root
+    sm = StorageManager.from_url("memory://host", storage_options=options)
+    text = without_credentials(f"530 {SECRET} planted refused", sm.url_for("s"))
+    assert text == f"530 {HIDDEN} planted refused"
 
 
 def test_a_short_credential_is_hidden_as_a_word_only() -> None:
@@ -223,9 +212,6 @@ def test_a_url_with_a_user_alone_is_refused(url: str) -> None:
 
 
 def test_the_container_of_azure_is_no_user() -> None:
-    """adlfs is not installed here: the URL passes, and its package is asked for."""
-    from storage_manager.config import arguments_of
-
     assert arguments_of("abfs://container@account.dfs.core.windows.net/x") is None
     assert arguments_of("memory://root/a@b") is None
 
@@ -247,24 +233,11 @@ async def test_no_json_of_another_backend_holds_a_credential() -> None:
 
 def test_the_options_of_sm_hold_no_credential() -> None:
     """fsspec keeps every keyword, and tools show them; a pickle has them, so that a worker can read."""
-    with StorageManagers(OPTIONS) as fs:
-        assert [secret for secret in PLANTED if secret in f"{fs.storage_options}{vars(fs)}{fs.to_json()}"] == []
-        assert fs.storage_options["storage_options"]["client_kwargs"] == {"region_name": "us-west-2"}
-        worker = pickle.loads(pickle.dumps(fs))
-        assert worker.storage.fs.key == KEY
-        assert worker.storage_options == fs.storage_options
-        assert SessionFileSystem(**fs.storage_options).storage.url_for() == fs.storage.url_for()
+    fs = fsspec.filesystem("sm", s3_bucket_name="a-bucket", storage_options=OPTIONS)
+    assert [secret for secret in PLANTED if secret in f"{fs.storage_options}{vars(fs)}{fs.to_json()}"] == []
+    assert fs.storage_options["storage_options"]["client_kwargs"] == {"region_name": "us-west-2"}
+    worker = pickle.loads(pickle.dumps(fs))
+    assert worker.storage.fs.key == KEY
+    assert worker.storage_options == fs.storage_options
+    assert SessionFileSystem(**fs.storage_options).storage.url_for() == fs.storage.url_for()
     assert SessionFileSystem(storage=StorageManager.from_url("memory://x")).storage_options == {}
-
-
-class StorageManagers:
-    """`sm://` as fsspec opens it, with credentials in its keywords."""
-
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        self.options = options
-
-    def __enter__(self) -> Any:
-        return fsspec.filesystem("sm", s3_bucket_name="a-bucket", storage_options=dict(self.options))
-
-    def __exit__(self, *error: object) -> None:
-        pass
