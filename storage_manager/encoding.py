@@ -63,7 +63,8 @@ def _plain_key(key: object, where: _KeyPath) -> str:
     if type(key) is str and key.isascii():
         return key
     if not isinstance(key, str):
-        raise _refusal(where, f"the key {_short(key)} is a {type(key).__name__}, and JSON has only str keys")
+        shown = f"the key {key}" if isinstance(key, (int, float, NoneType)) else "a key"
+        raise _refusal(where, f"{shown} is a {type(key).__name__}, and JSON has only str keys")
     return _plain_text(key, where)
 
 
