@@ -159,6 +159,7 @@ def _explain(error: ValidationError, given: Mapping[str, Any]) -> str:
 
 
 _LOCAL = ("file", "local")  # the protocols, as fsspec names them
+_WITH_CONTAINER = ("abfs", "abfss", "az")  # `abfs://container@account/...`: no user
 _BAD_SLASHES = re.compile(
     r"[a-z][a-z0-9+]+:/(?!/)|(s3a?|file|local|memory|gc?s|az|abfss?|https?):(?!//)", re.IGNORECASE
 )
@@ -180,8 +181,9 @@ def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
     parts = _split(text)
     if parts.scheme in _LOCAL and parts.netloc in ("", "localhost"):
         return {"local_base_path": unquote(parts.path), "prefer_s3": False, "require_s3": False}
-    if parts.scheme in _LOCAL or re.search(r"//.*(:|%3a).*@|;password=|::", text, re.IGNORECASE):
-        why = "a URL must not hold a password or '::', and a file URL no host: use storage_options"
+    has_user = "@" in parts.netloc and parts.scheme not in _WITH_CONTAINER  # it may be a token
+    if has_user or parts.scheme in _LOCAL or re.search(r"//.*(:|%3a).*@|;password=|::", text, re.IGNORECASE):
+        why = "a URL must not hold a user, a password or '::', and a file URL no host: use storage_options"
         raise StorageManagerError(why, operation="configure")
     if not {*"*?["}.isdisjoint(text):  # fsspec would delete in every directory that matches
         raise StorageManagerError(

@@ -6,6 +6,7 @@ JSON is UTF-8, one line that ends in a newline, so that each file is JSON (RFC 8
 import math
 import re
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 from pydantic_core import from_json, to_json, to_jsonable_python
@@ -26,8 +27,13 @@ def _show(where: _KeyPath) -> str:
 
 
 def _short(name: object) -> str:
-    text = repr(name)
-    return text if len(text) <= 60 else text[:60] + "…"
+    """Return a key as text, whole or not at all: of a part of it, nobody could see later that it is of a secret."""
+    text = repr(name) if isinstance(name, (str, int, float, NoneType)) else ""
+    return text if text and len(text) <= 60 else f"<{type(name).__name__}{_length(name)}>"
+
+
+def _length(name: object) -> str:
+    return f" of {len(name)} characters" if isinstance(name, str) else ""
 
 
 def _refusal(where: _KeyPath, why: str) -> InvalidDataError:
@@ -57,7 +63,8 @@ def _plain_key(key: object, where: _KeyPath) -> str:
     if type(key) is str and key.isascii():
         return key
     if not isinstance(key, str):
-        raise _refusal(where, f"the key {_short(key)} is a {type(key).__name__}, and JSON has only str keys")
+        shown = f"the key {key}" if isinstance(key, (int, float, NoneType)) else "a key"
+        raise _refusal(where, f"{shown} is a {type(key).__name__}, and JSON has only str keys")
     return _plain_text(key, where)
 
 

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from storage_manager.credentials import without_credentials
+
 __all__ = [
     "InvalidDataError",
     "InvalidIdError",
@@ -212,11 +214,14 @@ def _error_class(url: str, names: list[str]) -> type[StorageManagerError]:
 
 
 def translate(error: Exception, operation: str, url: str) -> StorageManagerError:
-    """Return the library's error for any other: what failed, on which URL, why, what to do. It is chained."""
+    """Return the library's error for any other: what failed, on which URL, why, what to do.
+
+    It is chained, unless the error or one of its causes quotes a credential. The reason is told without credentials.
+    """
     if isinstance(error, StorageManagerError):
         return error
     names = _names(error)
-    text = str(error)
+    text = without_credentials(str(error), url, from_service=came_from_service(error))
     reason = text if text not in ("", "None") else type(error).__name__  # some services send a code without a message
     reason = reason if names[0] in reason else f"{names[0]}: {reason}"
     cls = _error_class(url, names)
@@ -224,8 +229,18 @@ def translate(error: Exception, operation: str, url: str) -> StorageManagerError
     advice = cls is not StorageManagerError and next((_ADVICE[name] for name in names if name in _ADVICE), None)
     message = f"cannot {operation} {url}: {reason.rstrip('.')}" + (f" ({advice})" if advice else "")
     translated = cls(message, operation=operation, url=url)
-    translated.__cause__ = error
+    translated.__cause__ = None if _quotes_credentials(error, url) else error
     return translated
+
+
+def _quotes_credentials(error: BaseException, url: str) -> bool:
+    """Return True if a traceback of the error would show a credential."""
+    shown = "\n".join([str(error), *getattr(error, "__notes__", ())])
+    if without_credentials(shown, url, from_service=came_from_service(error)) != shown:
+        return True
+    context = None if error.__suppress_context__ else error.__context__
+    chained = [error.__cause__ or context, *getattr(error, "exceptions", ())]
+    return any(_quotes_credentials(other, url) for other in chained if other is not None)
 
 
 def attempt(call: Callable[[], Out]) -> Out | Exception:
@@ -254,7 +269,8 @@ class translating:  # noqa: N801 - a context manager; a class is quicker than a 
         if isinstance(error, StorageManagerError):
             error.operation = self._operation
         elif isinstance(error, Exception):
-            raise translate(error, self._operation, self._url) from error
+            translated = translate(error, self._operation, self._url)
+            raise translated from translated.__cause__
 
 
 @contextmanager
@@ -283,4 +299,10 @@ def refusing(what: str, why: str) -> Iterator[None]:
     except StorageManagerError:
         raise
     except Exception as error:
-        raise InvalidDataError(f"{what} cannot be stored: {why} ({type(error).__name__}: {error})") from error
+        raise InvalidDataError(f"{what} cannot be stored: {why} ({type(error).__name__}: {_said(error)})") from error
+
+
+def _said(error: Exception) -> str:
+    """Return the text of an error. That of pydantic's ValidationError cuts values: part of a secret would remain."""
+    count = getattr(error, "error_count", None)
+    return f"{count()} faults in {getattr(error, 'title', 'it')}" if callable(count) else str(error)

@@ -126,8 +126,8 @@ def check_id(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise InvalidIdError(f"{what} must be a str, not {type(value).__name__}")
     if not is_id(value):
-        shown = value if len(value) <= 40 else value[:40] + "…"
-        raise InvalidIdError(f"{what} {shown!r} cannot be used: {_fault(value)}")
+        shown = repr(value) if len(value) <= 40 else f"of {len(value)} characters"  # a part could be of a secret
+        raise InvalidIdError(f"{what} {shown} cannot be used: {_fault(value)}")
     return str.__str__(value)  # str() of an Enum would be its name
 
 

@@ -88,6 +88,19 @@ class SessionFileSystem(AbstractFileSystem):
     def __repr__(self) -> str:
         return f"<SessionFileSystem {self.storage.url_for()}>"
 
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """The keywords of `to_dict`, without credentials; {} if the root has none. The pickle keeps the credentials."""
+        try:
+            keywords = self.to_dict()
+        except StorageManagerError:
+            return {}
+        return {name: value for name, value in keywords.items() if name not in ("cls", "protocol", "args")}
+
+    @storage_options.setter
+    def storage_options(self, given: object) -> None:
+        """Do not keep what fsspec sets: the keywords that were given, which may hold credentials."""
+
     def __reduce__(self) -> tuple[Any, ...]:
         return make_instance, (type(self), (), {"storage": self.storage})
 

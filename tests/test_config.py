@@ -394,7 +394,8 @@ def local(path: object) -> dict[str, Any]:
         ("relative", local("relative")),
         (Path("/data/x"), local(Path("/data/x"))),
         ("memory://x", None),
-        ("sftp://me@host/path", None),
+        ("sftp://host/path", None),
+        ("abfs://container@account.example/path", None),
     ],
 )
 def test_arguments_of(url: Any, arguments: dict[str, Any] | None) -> None:

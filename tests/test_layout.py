@@ -454,7 +454,7 @@ class Lying(float, enum.Enum):
         ({"a": (0, {"b": math.inf})}, "['a'][1]['b'] cannot be stored: inf"),
         ({"a": {"b\ud800": 1}}, "['a'] cannot be stored: the lone surrogate at position 1"),
         ({"a": MappingProxyType({1.5: 0})}, "['a'] cannot be stored: the key 1.5 is a float"),
-        ({b"a": 1}, " cannot be stored: the key b'a' is a bytes"),
+        ({b"a": 1}, " cannot be stored: a key is a bytes"),
         ({True: 1}, " cannot be stored: the key True is a bool"),
         ({"a": Box("\ud800")}, "['a']['inside'] cannot be stored: the lone surrogate"),
         ({"a": Path("\udcff")}, "['a'] cannot be stored: the lone surrogate"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import fsspec
 
 from storage_manager.backends.base import Backend, File, FileInfo, FsspecBackend, hidden_name
+from storage_manager.credentials import keep
 from storage_manager.errors import LocalStorageError, S3ConfigError, StorageManagerError, translating
 from storage_manager.s3_settings import S3Settings
 
@@ -57,6 +58,7 @@ class Root:
         self.protocol = protocol or "file"
         self.url = f"{protocol}{separator}{path.rstrip('/')}" or "/"
         self._options = dict(storage_options or {})
+        keep(self, self.url, self._options)
         s3 = (config.s3_engine, config.s3_region, config.s3_endpoint_url)
         self.s3 = S3Settings(*s3, self._options, max_concurrency) if self.protocol == "s3" else None
         self._fsync = fsync
@@ -143,6 +145,10 @@ class Root:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        keep(self, self.url, self._options)
 
 
 def _refuse_reserved(protocol: str, options: Mapping[str, Any]) -> None:

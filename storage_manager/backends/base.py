@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.aio import run_to_end
+from storage_manager.credentials import without_secrets
 from storage_manager.errors import translating
 
 __all__ = [
@@ -202,6 +203,16 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
 
     async def close(self) -> None:
         pass
+
+    def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
+        """Return fsspec's form for JSON without credentials: the reader finds them on its own machine."""
+        cls, options = type(self), without_secrets(self.storage_options)
+        return {
+            "cls": f"{cls.__module__}:{cls.__name__}",
+            "protocol": self.protocol if isinstance(self.protocol, str) else self.protocol[0],
+            "args": without_secrets(self.storage_args),
+            **{name: value for name, value in options.items() if value is not None},  # fsspec refuses None
+        }
 
     async def _map(self, function: Callable[[In], Awaitable[Out]], items: Iterable[In]) -> list[Out | Exception]:
         """Call a function for every item, at most `max_in_flight` at a time; return the results or errors in order."""

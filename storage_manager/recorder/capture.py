@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 
 from storage_manager.errors import InvalidDataError
 
-__all__ = ["Capture", "capture", "check_page"]
+__all__ = ["Capture", "capture", "check_page", "shortened"]
 
 # Seconds that one call of the page may take. The screenshot of a long page on a busy machine takes several. A page with
 # an endless script or an open dialog never answers; Playwright itself waits 30 seconds for it, or forever.
 CALL_SECONDS = 10.0
 ATTEMPTS = 3  # screenshots of a page that is changing or navigating; a page with a clock never stops changing
 PAUSE = 0.3  # seconds before the next attempt after a failure: during a navigation, calls fail for some milliseconds
+
+MAX_MESSAGE = 100_000  # characters of an error of the page that are looked at; secrets are masked in all of them
 
 _NEEDED = ("content", "screenshot", "title", "url")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # a page may contain one, and UTF-8 cannot encode it
@@ -48,7 +50,8 @@ async def capture(page: Any, *, full_page: bool = False) -> Capture:
 
     If both readings are equal, everything belongs to one moment. If they differ, another screenshot is taken, up to
     three in all. If the readings still differ then, `changed_during_capture` is true in the metadata. A part that
-    cannot be captured is None, and `not_captured` gives the reason. Each call of the page may take 10 seconds.
+    cannot be captured is None, and `not_captured` gives the reason, as the page gave it: mask secrets in it, and then
+    shorten it with `shortened`. Each call of the page may take 10 seconds.
     """
     clock = asyncio.get_running_loop().time
     last_attempt = clock() + CALL_SECONDS / 2  # another attempt at a page this slow would delay the agent too long
@@ -144,8 +147,15 @@ def _result(reading: _Reading, when: datetime, is_same: bool) -> Capture:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the first line of an error's message. Playwright says there what failed."""
+    """Return the whole message of an error. `shortened` comes after the secrets in it are masked."""
     if isinstance(error, asyncio.TimeoutError):
         return f"the page gave no answer in {CALL_SECONDS:g} seconds"
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0].strip()[:300]
+    message = str(error).strip() or type(error).__name__
+    if len(message) > MAX_MESSAGE:
+        return f"{type(error).__name__}, with a message of {len(message)} characters"
+    return message
+
+
+def shortened(reason: str) -> str:
+    """Return the first line of a reason, in which no secret is left. Playwright says there what failed."""
+    return reason.partition("\n")[0].strip()[:300]

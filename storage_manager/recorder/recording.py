@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Any
 
 from storage_manager.aio import run_to_end
-from storage_manager.errors import InvalidDataError, StorageManagerError, translating
+from storage_manager.errors import InvalidDataError, StorageManagerError, refusing, translating
 from storage_manager.integrity import seal_session
 from storage_manager.layout import ComponentSpec, StepData, check_id, formats
-from storage_manager.recorder.capture import capture, check_page
+from storage_manager.recorder.capture import capture, check_page, shortened
 from storage_manager.redaction import refusal
 from storage_manager.storage import StorageManager
 
@@ -99,9 +99,10 @@ class Recorder:
             self._raise_failure()
             shown = await capture(page, full_page=self._full_page)
             with translating("record", self._url):
+                about = self._explained(shown.metadata)
                 if shown.html is None and shown.screenshot is None and action is None:
-                    raise _nothing_captured(self._redacted(shown.metadata["not_captured"]))
-            about = {**shown.metadata, **(metadata or {})}
+                    raise _nothing_captured(about["not_captured"])
+            about |= metadata or {}
             return await self._put(StepData(shown.html, shown.screenshot, action, about))
 
     async def __aenter__(self) -> "Recorder":
@@ -212,10 +213,16 @@ class Recorder:
             why = str(error)
         raise refusal(self._storage.redact, why)
 
-    def _redacted(self, reasons: Mapping[str, str]) -> Mapping[str, str]:
-        """Redact the page's errors, because they may quote an address or typed text."""
-        redact = self._storage.redact
-        return {name: (redact(StepData(html=why)).html or "") if redact else why for name, why in reasons.items()}
+    def _explained(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Mask secrets in the page's errors, which may quote an address or typed text, and only then shorten them."""
+        reasons = {name: shortened(self._redacted(why)) for name, why in metadata.get("not_captured", {}).items()}
+        return {**metadata, "not_captured": reasons} if reasons else dict(metadata)
+
+    def _redacted(self, text: str) -> str:
+        if not self._storage.redact:
+            return text
+        with refusing("the step", "redact failed"):
+            return self._storage.redact(StepData(html=text)).html or ""
 
     def _raise_failure(self) -> None:
         failure = self._take_failure()

@@ -19,34 +19,51 @@ _TEXT = re.compile(r"[^\ud800-\udfff]+")  # a lone surrogate has no UTF-8 form, 
 
 
 def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor:
-    """Return a redactor that replaces every secret in html, action and metadata, also if it is encoded.
+    r"""Return a redactor that replaces every secret in html, action and metadata, also if it is encoded.
 
     Screenshots are pixels: they are not changed, and may show a secret. Session and step ids are not changed either.
 
     These encodings of a secret are found:
 
-    - percent-encoding, once or several times, with `+` for a space (RFC 3986, section 2.1);
+    - percent-encoding of UTF-8, Latin-1 or Windows-1252, once or several times, with `+` for a space (RFC 3986, section
+      2.1), and `%uXXXX` (ECMA-262, B.2.1.1);
     - the escapes of JSON, JavaScript and CSS (RFC 8259, section 7; CSS Syntax, 4.3.7);
     - HTML's character references (HTML standard, 13.1.4);
     - one of these inside another, except for letters and digits;
-    - base64, anywhere in the encoded text, if the secret has 4 bytes or more (RFC 4648, sections 4 and 5).
+    - base64 of any of these, or of UTF-16, anywhere in the encoded text, if the secret has 4 bytes or more (RFC 4648,
+      sections 4 and 5); also in lines, if their ends are encoded again;
+    - UTF-16 that was taken for UTF-8, with a NUL beside each letter;
+    - other line ends, white space around them, and, in a secret of 16 characters or more, none.
 
-    A secret that is cut in pieces, compressed, encrypted or hashed is not found. In JSON, keys and numbers are searched
-    too. A page of 400 kB takes 10 to 30 ms per secret.
+    In JSON, keys and numbers are searched too. Not found is:
+
+    - a secret that is cut in pieces, compressed, encrypted or hashed, or in another encoding, for example `\46` in octal,
+      base32, base64 of base64, or hexadecimal: there is no end of encodings;
+    - base64 of a secret whose letters are encoded one by one, and base64 in lines that begin with other text (`> `):
+      looking for them would make every page slow;
+    - another line end in a secret that has `%`, `&` or a backslash, other than CR LF, LF and CR; a backslash that was
+      encoded twice in a secret that looks encoded itself (`%5c`, `&bsol;`, `\5c`): the text could be read in too many
+      ways.
+
+    The time is linear in the size of a page, whatever the secret and the page are. A page of 1 MB takes 50 to 150 ms, and
+    5 ms more per secret. A page that has a secret takes longer once: a key of 1,700 characters takes 1 to 2 seconds.
 
     Parameters:
         secrets: passwords, tokens and other texts that must not be stored. None of them may be empty.
-        mask: the text that replaces each secret.
+        mask: the text that replaces each secret. It may be empty. If it builds a secret again with what is beside it,
+            that is masked too; a text in which this happens more than three times is masked as a whole.
 
     >>> step = StepData(html="<a href='/?t=tok%26n'>tok&amp;n</a>", action={"type": "fill", "text": "tok&n"})
     >>> redact_secrets(["tok&n"])(step).html
     "<a href='/?t=[redacted]'>[redacted]</a>"
 
     Raises:
-        InvalidDataError: secrets is a str, an item of it is empty or not a str, or the mask holds a secret.
+        InvalidDataError: secrets is a str, an item of it is empty or not a str, or the mask is not a str or has a secret.
     """
     if isinstance(secrets, str) or not all(isinstance(secret, str) and _TEXT.fullmatch(secret) for secret in secrets):
         raise InvalidDataError("redact takes a list of secrets; each is a str that is not empty", operation="configure")
+    if not isinstance(mask, str) or not _TEXT.fullmatch(mask or "-"):
+        raise InvalidDataError("the mask must be a text that UTF-8 can encode", operation="configure")
     from storage_manager.redaction.masking import Masking  # importing its tables takes 6 ms
 
     return Masking(secrets, mask)

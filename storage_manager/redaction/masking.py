@@ -1,33 +1,40 @@
 """Mask secrets in a step in the encodings that pages and agents use. Imported only if there are secrets."""
 
 import re
-from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
-from functools import cache
-from html import escape
-from html.entities import html5
-from json import dumps
-from string import ascii_lowercase, ascii_uppercase, digits
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import chain
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from pydantic_core import to_json
 
 from storage_manager.errors import InvalidDataError
 from storage_manager.layout import StepData
+from storage_manager.redaction.base64_text import Base64Text
+from storage_manager.redaction.forms import ENCODED_LETTER, pattern_for, utf16_patterns
 
 __all__ = ["Masking"]
+
+BASE64_FROM = 4  # bytes; the base64 of fewer bytes has less than 4 fixed characters, which occur in ordinary words
+ROUNDS = 4  # of masking, before a text is given up whose rest becomes a secret again and again
+_IN_ENCODINGS = re.compile(r"[A-Za-z0-9\s%&#;\\{}+/=_-]")
+_NULS = ("\0", "%00", "%2500", "u0000", "x00", "&#0", "&#x0")  # in text that was UTF-16
 
 
 class Masking:
     """The redactor that `redact_secrets` makes. It can be pickled, and its repr shows no secret."""
 
     def __init__(self, secrets: Sequence[str], mask: str) -> None:
-        longest_first = sorted(secrets, key=len, reverse=True)  # a long secret may contain a short one
-        self._patterns = [re.compile(form) for secret in longest_first for form in _forms(secret)]
+        # the longest first, because a long secret may contain a short one
+        self._secrets = [_Secret(secret) for secret in sorted(set(secrets), key=len, reverse=True)]
+        self._long = [secret for secret in self._secrets if secret.size >= BASE64_FROM]
+        self._shortest = min((secret.size for secret in self._long), default=0)
         self._mask = mask
-        if self._text(mask * 2) != mask * 2:
-            why = f"the mask {mask!r} contains a secret: give another, redact_secrets(secrets, mask=...)"
+        self._is_apart = _is_apart(mask, secrets)
+        used = {*"".join(secrets)}
+        self._suffix = next(char for char in chain("_~*", map(chr, range(0xA1, 0xD800)), "_") if char not in used)
+        if self._once(mask * 2, "") != mask * 2:
+            why = "the mask contains a secret: give another, redact_secrets(secrets, mask=...)"
             raise InvalidDataError(why, operation="configure")
 
     def __call__(self, step: StepData) -> StepData:
@@ -35,9 +42,37 @@ class Masking:
         return step._replace(html=html, action=self._json(step.action), metadata=self._json(step.metadata))
 
     def _text(self, text: str) -> str:
-        for pattern in self._patterns:
-            text = pattern.sub(lambda _: self._mask, text)
-        return text
+        """Return a text without the secrets.
+
+        What is left beside a mask may be a secret again, if the mask is empty or part of one. So masking is repeated
+        until nothing is found. A text in which something is still found after four rounds is masked as a whole.
+        """
+        for _ in range(ROUNDS):
+            masked = self._once(text, self._mask)
+            if masked == text or self._is_apart:
+                return masked
+            text = masked
+        return self._mask
+
+    def _once(self, text: str, mask: str) -> str:
+        has_encoded_letters = ENCODED_LETTER.search(text) is not None
+        for secret in self._secrets:
+            if has_encoded_letters or secret.may_be_in(text):
+                text = secret.pattern.sub(lambda _: mask, text)
+        if any(nul in text for nul in _NULS):
+            for pattern in chain.from_iterable(secret.with_nuls for secret in self._secrets):
+                text = pattern.sub(lambda _: mask, text)
+        return self._without_base64(text, mask) if self._long and len(text) > self._shortest else text
+
+    def _without_base64(self, text: str, mask: str) -> str:
+        pieces, end = list[str](), 0
+        for start, following in Base64Text(text).spans(self._in_bytes):
+            pieces += [text[end:start], mask]
+            end = following
+        return "".join([*pieces, text[end:]])
+
+    def _in_bytes(self, data: bytes) -> list[tuple[int, int]]:
+        return [span for secret in self._long for span in secret.in_bytes(data)]
 
     def _json(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -54,114 +89,60 @@ class Masking:
         for key, item in value.items():
             name = self._text(key)
             while name in answer:  # two keys that become equal: keep both
-                name += "_"
+                name += self._suffix
             answer[name] = self._json(item)
         return answer
 
 
-def _forms(secret: str) -> list[str]:
-    """Return the regular expressions for a secret: its characters, each encoded or not, and its base64.
+class _Secret:
+    """A secret, and its regular expressions, which are compiled when a text may hold it.
 
-    Every alternative begins with a literal character, so that `re` skips most of a page quickly. Every repetition is
-    bounded, so that no page makes `re` try for long.
+    If no letter and no digit of a text is encoded, those of a secret are in it as they are. To look for them takes a
+    hundredth of the time of a regular expression.
     """
-    runs = re.findall(r"\\+|[^\\]", secret)
-    plain = "".join(_run(text, before) for before, text in zip(["", *runs], runs, strict=False))
-    long = len(secret.encode()) >= _BASE64_FROM
-    encoded = {encode(secret).encode() for encode in _BEFORE_BASE64 if long}
-    return [plain, *(_base64(data, offset) for data in sorted(encoded, key=len, reverse=True) for offset in range(3))]
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+        self.size = len(secret.encode())
+        self._letters = max(re.findall("[A-Za-z0-9]+", secret), key=len, default="")
+        self._plain = self._letters.encode()
+        self._utf16 = {secret.encode(encoding).strip(b"\0") for encoding in ("utf-16-le", "utf-16-be")}
+        self._may_hide = "\\" in secret  # a code after it is an escape
+
+    @cached_property
+    def pattern(self) -> "re.Pattern[str]":
+        return re.compile(pattern_for(self._secret))
+
+    @cached_property
+    def with_nuls(self) -> "list[re.Pattern[str]]":
+        return [re.compile(pattern) for pattern in utf16_patterns(self._secret)]
+
+    @cached_property
+    def _pattern_in_bytes(self) -> "re.Pattern[bytes]":
+        return re.compile(pattern_for(self._secret, in_bytes=True).encode("latin-1"))
+
+    def may_be_in(self, text: str) -> bool:
+        return self._may_hide or self._letters in text
+
+    def in_bytes(self, data: bytes) -> list[tuple[int, int]]:
+        """Return start and end of each place of the secret: encoded, with plain letters and digits, or as UTF-16."""
+        found = [span for part in self._utf16 if part in data for span in _all(part, data)]
+        if self._plain in data:
+            found += [match.span() for match in self._pattern_in_bytes.finditer(data)]
+        return found
 
 
-_BASE64_FROM = 4  # bytes; the base64 of fewer bytes has less than 4 fixed characters, which occur in ordinary words
-_BEFORE_BASE64: tuple[Callable[[str], str], ...] = (
-    str,
-    escape,
-    quote_plus,
-    lambda secret: quote(secret, safe=""),
-    lambda secret: quote(secret, safe="!'()*"),  # as encodeURIComponent (ECMA-262, 19.2.6.4)
-    lambda secret: dumps(secret)[1:-1],
-    lambda secret: dumps(secret, ensure_ascii=False)[1:-1],
-)
-_REFERENCES: dict[str, list[str]] = {}
-for _name, _value in html5.items():
-    _REFERENCES.setdefault(_value, []).append(re.escape(_name.rstrip(";")))
+def _all(part: bytes, data: bytes) -> Iterator[tuple[int, int]]:
+    at = data.find(part)
+    while at >= 0:
+        yield at, at + len(part)
+        at = data.find(part, at + len(part))
 
 
-def _hex(number: int, digits: int) -> str:
-    return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in f"{number:0{digits}x}")
+def _is_apart(mask: str, secrets: Sequence[str]) -> bool:
+    """Return True if no text beside the mask can be a secret together with it.
 
-
-_PERCENT = "%(?:25){0,8}"  # percent-encoded, up to nine times
-_BACKSLASH = rf"(?:\\|{_PERCENT}5[cC])"
-_CONTROLS = {"\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
-
-
-def _run(text: str, before: str) -> str:
-    """Return the regular expression for one character, or for a run of backslashes, that follows `before`.
-
-    Backslashes that are doubled, up to four times, are one repetition, which also takes those of the next character's
-    escape. If two repetitions could match the same backslashes, `re` would try every way to share them.
+    Its first and its last character are then in no secret, and in no encoding of one.
     """
-    if text[0] == "\\":
-        one = rf"\\(?:u00|x|0{{0,4}})5[cC]\s?|\\|{_PERCENT}5[cC]|&{_referred(text[0])}"
-        return rf"(?:{one}){{{len(text)},{16 * len(text) + 16}}}"
-    escaped, plain = _alphanumeric(text) if text.isascii() and text.isalnum() else _character(text)
-    return f"(?:{escaped if before[:1] == chr(92) else plain})"
-
-
-def _codes(char: str) -> str:
-    """Return the codes of a character after a backslash in JSON, JavaScript and CSS (CSS Syntax, 4.3.7)."""
-    utf16, code = char.encode("utf-16-be"), _hex(ord(char), 1)
-    units = [int.from_bytes(utf16[at : at + 2], "big") for at in range(0, len(utf16), 2)]
-    json = rf"{_BACKSLASH}{{1,16}}".join(f"u{_hex(unit, 4)}" for unit in units)
-    latin = [f"x{_hex(ord(char), 2)}"] if ord(char) < 256 else []
-    return "|".join([json, *latin, rf"u\{{0{{0,8}}{code}\}}", rf"0{{0,5}}{code}\s?"])
-
-
-def _alphanumeric(char: str) -> tuple[str, str]:
-    """Return the alternatives for an ASCII letter or digit, after backslashes and without. It is rarely encoded."""
-    code = _hex(ord(char), 2)
-    plain = f"{char}|{_PERCENT}{code}|&(?:amp;){{0,12}}#(?:0{{0,8}}{ord(char)}|[xX]0{{0,8}}{code});?"
-    return f"{_codes(char)}|{plain}", rf"{plain}|\\{{1,16}}(?:{_codes(char)})"
-
-
-def _character(char: str) -> tuple[str, str]:
-    """Return the alternatives for any other character, after backslashes and without, the longest first."""
-    referred, literal = _referred(char), re.escape(char)
-    utf8 = _PERCENT.join(_hex(byte, 2) for byte in char.encode())
-    if char == " ":
-        utf8, literal = f"(?:{utf8}|2[bB])", r"[ +]"
-    plain = f"{_PERCENT}(?:26{referred}|{utf8})|&{referred}|{literal}"
-    control = [_CONTROLS[char]] if char in _CONTROLS else []
-    escaped = "|".join([_codes(char), *control, f"u0026{referred}", plain])
-    encoded = [
-        rf"\\{_BACKSLASH}{{0,15}}(?:{escaped})",
-        rf"{_PERCENT}(?:26{referred}|5[cC]{_BACKSLASH}{{0,15}}(?:{escaped})|{utf8})",
-    ]
-    return escaped, "|".join([*encoded, f"&{referred}", literal])
-
-
-def _referred(char: str) -> str:
-    """Return HTML's character references without the ampersand, also if that was encoded again."""
-    end, number = f"(?:;|{_PERCENT}3[bB])", f"(?:#|{_PERCENT}23)"
-    names = [*_REFERENCES.get(char, []), f"{number}0{{0,8}}{ord(char)}", f"{number}[xX]0{{0,8}}{_hex(ord(char), 1)}"]
-    return f"(?:amp{end}){{0,12}}(?:{'|'.join(names)}){end}?"
-
-
-# the characters for six bits in base64 (RFC 4648, tables 1 and 2)
-_SEXTETS = {f"{value:06b}": char for value, char in enumerate(ascii_uppercase + ascii_lowercase + digits)}
-_SEXTETS["111110"] = rf"\+|-|{_PERCENT}2[bB]|\\{{1,16}}u002[bB]|&(?:plus|#43|#[xX]2[bB]);"
-_SEXTETS["111111"] = rf"/|_|{_PERCENT}2[fF]|\\{{1,16}}(?:/|u002[fF])|&(?:sol|#47|#[xX]2[fF]);"
-
-
-def _base64(data: bytes, offset: int) -> str:
-    """Return the regular expression for the base64 of data that begins `offset` bytes into a group of three."""
-    bits = "?" * 8 * offset + "".join(f"{byte:08b}" for byte in data)
-    groups = [bits[at : at + 6].ljust(6, "?") for at in range(0, len(bits), 6)]
-    return r"\s{0,2}".join(_sextet(group) for group in groups if group != "??????")  # MIME breaks lines
-
-
-@cache
-def _sextet(known: str) -> str:
-    """Return the base64 characters for six bits, some of which may be unknown ("?")."""
-    return f"(?:{'|'.join(char for bits, char in _SEXTETS.items() if fnmatchcase(bits, known))})"
+    ends = {*mask[:1], *mask[-1:]}
+    return bool(ends) and not _IN_ENCODINGS.search("".join(ends)) and ends.isdisjoint("".join(secrets))
