@@ -11,16 +11,15 @@ a new step appears file by file, in the order in which the files are given, and 
 import contextlib
 import errno
 import os
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.local import LocalFileOpener, LocalFileSystem
 
-from storage_manager.backends.base import STAGED, File, FileInfo
+from storage_manager.backends.base import STAGED, Backend, File, FileInfo, too_large
 from storage_manager.backends.spelling import Spelling
 from storage_manager.backends.staging import (
     BUSY,
@@ -31,7 +30,9 @@ from storage_manager.backends.staging import (
     is_about_root,
     is_staged_now,
     link_error,
+    refuse_links,
     remove_staged,
+    remove_tree,
     sweep,
 )
 from storage_manager.layout import is_system_file
@@ -57,6 +58,7 @@ class DiskFileSystem(LocalFileSystem):
     """
 
     fsync = False
+    max_file_bytes = Backend.max_file_bytes
     removal_pauses = tuple(0.001 * 2**number for number in range(10))
     _swept = False
 
@@ -71,7 +73,7 @@ class DiskFileSystem(LocalFileSystem):
         if self._intrans:  # a transaction writes nothing before its end
             super().pipe_file(path, value, mode, **kwargs)
         else:
-            path = self._strip_protocol(path)
+            path = self._own(path)
             if self.auto_mkdir:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
             publish = os.link if mode == "create" else os.replace
@@ -102,6 +104,49 @@ class DiskFileSystem(LocalFileSystem):
             except OSError:
                 self._staging.forget(session)
                 raise
+
+    # Everything that writes or deletes through fsspec's own methods refuses links below the root.
+
+    def _own(self, path: Any) -> str:
+        """Return a path that is to be written or deleted, as the disk has it."""
+        stripped: str = self._strip_protocol(path)
+        refuse_links(self.root, stripped)
+        return stripped
+
+    def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **kwargs: Any) -> LocalFileOpener:
+        """Open a regular file. Refuse a pipe, for which the only worker would wait without end."""
+        path = self._strip_protocol(path) if mode == "rb" else self._own(path)
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
+        return super()._open(path, mode, block_size, **kwargs)
+
+    def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        super().cp_file(path1, self._own(path2), **kwargs)
+
+    def mv(self, path1: str, path2: str, recursive: bool = True, **kwargs: Any) -> None:
+        super().mv(self._own(path1), self._own(path2), recursive, **kwargs)
+
+    def rm_file(self, path: str) -> None:
+        super().rm_file(self._own(path))
+
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
+        super().rm([self._own(one) for one in (path if isinstance(path, list) else [path])], recursive, maxdepth)
+
+    def rmdir(self, path: str) -> None:
+        super().rmdir(self._own(path))
+
+    def mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
+        super().mkdir(self._own(path), create_parents, **kwargs)
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        super().makedirs(self._own(path), exist_ok)
+
+    def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        super().touch(self._own(path), truncate, **kwargs)
+
+    def symlink(self, src: str, dst: str, **kwargs: Any) -> None:
+        super().symlink(src, self._own(dst), **kwargs)
 
     def _write_whole(self, path: str, data: bytes) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # half the system calls of open()
@@ -143,7 +188,7 @@ class DiskFileSystem(LocalFileSystem):
     def _sweep_once(self, step: str) -> None:
         if not self._swept:
             self._swept = True
-            with contextlib.suppress(OSError):  # a failed cleanup is no failed store
+            with contextlib.suppress(Exception):  # a failed cleanup is no failed store, whatever it met
                 sweep(self.root, STALE_SECONDS, filter(None, [self._staging.session_of(step)]))
 
     def _again_after_deletion(self, write: Callable[[], None], step: str) -> None:
@@ -168,7 +213,7 @@ class DiskFileSystem(LocalFileSystem):
             is_published = True
         finally:
             if not is_published:
-                shutil.rmtree(staged, ignore_errors=True)
+                _discard(staged, files)
             self._staging.end(staged)
 
     def _publish(self, staged: str, step: str, names: Iterable[str]) -> None:
@@ -249,7 +294,7 @@ class DiskFileSystem(LocalFileSystem):
 
     def read_all(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
         """Return for each path its bytes, or the error that reading it raised."""
-        results = [self._missing(path) or _read_whole(path) for path in paths]
+        results = [self._missing(path) or _read_whole(path, self.max_file_bytes) for path in paths]
         if any(isinstance(result, FileNotFoundError) for result in results):
             self._require_root()
         return results
@@ -354,7 +399,7 @@ class DiskFileSystem(LocalFileSystem):
         return path
 
     def _remove_hidden(self, hidden: str, path: str) -> None:
-        remove = _remove_in_place if hidden == path else shutil.rmtree
+        remove = _remove_in_place if hidden == path else remove_tree
         pauses = iter(self.removal_pauses)
         while os.path.lexists(hidden):
             try:
@@ -418,12 +463,27 @@ def _is_system_entry(entry: "os.DirEntry[str]") -> bool:
 
 
 def _remove_in_place(directory: str) -> None:
-    """Delete a directory: its files first, which are a session's own, such as its seal; then the directories in it."""
-    with os.scandir(directory) as entries:
-        found = sorted(entries, key=lambda entry: (entry.is_dir(follow_symlinks=False), entry.name))
-    for entry in found:
-        (_remove_in_place if entry.is_dir(follow_symlinks=False) else os.unlink)(entry.path)
-    os.rmdir(directory)
+    """Delete a directory where it is: its own files first, such as the seal of a session, then its directories."""
+    waiting = [directory]
+    while waiting:
+        with os.scandir(waiting[-1]) as entries:
+            found = sorted(entries, key=lambda entry: entry.name, reverse=True)
+        below = []
+        for entry in found:
+            if entry.is_dir(follow_symlinks=False):
+                below.append(entry.path)
+            else:
+                os.unlink(entry.path)
+        waiting += below
+        if not below:
+            os.rmdir(waiting.pop())
+
+
+def _discard(staged: str, names: Iterable[str]) -> None:
+    """Remove a staged step by the names of its files, which needs no open file: the process may have too many."""
+    for path in [*(f"{staged}/{name}" for name in names), staged]:
+        with contextlib.suppress(OSError):
+            (os.rmdir if path == staged else os.unlink)(path)
 
 
 def _create(directory: str) -> bool:
@@ -442,7 +502,8 @@ def _is_directory(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _read_whole(path: str) -> bytes | OSError:
+def _read_whole(path: str, limit: int) -> bytes | OSError:
+    """Return the bytes of a regular file, or the error: also if it has more than `limit`, or they have no room."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would block until a writer opens it
         try:
@@ -450,24 +511,31 @@ def _read_whole(path: str) -> bytes | OSError:
             if not stat.S_ISREG(status.st_mode):
                 number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
                 return OSError(number, "not a regular file", path)
-            return _read_open(descriptor, status.st_size)
+            if status.st_size > limit:
+                return too_large(status.st_size, limit)
+            return _read_open(descriptor, status.st_size, limit)
         finally:
             os.close(descriptor)
+    except MemoryError:
+        return OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), path)
     except OSError as error:
         return error.with_traceback(None)  # its frames would keep the bytes of the other files in memory
 
 
-def _read_open(descriptor: int, size: int) -> bytes:
+def _read_open(descriptor: int, size: int, limit: int) -> bytes:
     data = os.read(descriptor, size + 1)  # one system call, and one byte more to see that the file ends there
     if len(data) == size:
         return data
-    pieces = [data]  # the file has another size by now, or it is larger than one read
+    pieces, rest = [data], limit - len(data)  # the file has another size by now, or it is larger than one read
     while piece := os.read(descriptor, max(size, 1 << 20)):
         pieces.append(piece)
+        rest -= len(piece)
+        if rest < 0:
+            raise too_large(None, limit)
     return b"".join(pieces)
 
 
-def _files_below(path: str, name: str = "", *, follows_links: bool = True) -> Iterator[FileInfo]:
+def _files_below(path: str) -> Iterator[FileInfo]:
     """Yield every file below a directory, sorted, with its name relative to it. Skip those that are deleted meanwhile.
 
     A link to a directory in the directory itself counts as a directory, because a step may be one; below, as a file.
@@ -475,18 +543,24 @@ def _files_below(path: str, name: str = "", *, follows_links: bool = True) -> It
     Raises:
         OSError: the directory is missing, or the disk refuses one below it, which fsspec's own `find` would skip.
     """
+    waiting = [("", _sorted_entries(path))]  # no recursion: directories may be deep
+    while waiting:
+        prefix, entries = waiting[-1]
+        entry = next(entries, None)
+        if entry is None:
+            waiting.pop()
+        elif prefix or not is_staged_now(entry):
+            name = f"{prefix}{entry.name}"
+            with contextlib.suppress(FileNotFoundError):
+                if entry.is_dir(follow_symlinks=not prefix):
+                    waiting.append((f"{name}/", _sorted_entries(entry.path)))
+                else:
+                    yield _file_info(entry, name)
+
+
+def _sorted_entries(path: str) -> "Iterator[os.DirEntry[str]]":
     with os.scandir(path) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        if not name and is_staged_now(entry):
-            continue
-        try:
-            if entry.is_dir(follow_symlinks=follows_links):
-                yield from _files_below(entry.path, f"{name}{entry.name}/", follows_links=False)
-            else:
-                yield _file_info(entry, f"{name}{entry.name}")
-        except FileNotFoundError:
-            continue
+        return iter(sorted(entries, key=lambda entry: entry.name))
 
 
 def _file_info(entry: "os.DirEntry[str]", name: str) -> FileInfo:

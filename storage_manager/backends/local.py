@@ -150,37 +150,37 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
         return await self.run_in_worker(method, self, *args, **kwargs)
 
     async def _cat_file(self, path: str, *args: Any, **kwargs: Any) -> Any:
-        return await self._call(LocalFileSystem.cat_file, path, *args, **kwargs)
+        return await self._call(DiskFileSystem.cat_file, path, *args, **kwargs)
 
     async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         await self.run_in_worker(self.pipe_file, path, value, mode)
 
     async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
-        await self._call(LocalFileSystem.cp_file, path1, path2, **kwargs)
+        await self._call(DiskFileSystem.cp_file, path1, path2, **kwargs)
 
     async def _get_file(self, path1: str, path2: Any, **kwargs: Any) -> Any:
-        return await self._call(LocalFileSystem.get_file, path1, path2, **kwargs)
+        return await self._call(DiskFileSystem.get_file, path1, path2, **kwargs)
 
     async def _put_file(self, path1: str, path2: str, **kwargs: Any) -> Any:
-        return await self._call(LocalFileSystem.put_file, path1, path2, **kwargs)
+        return await self._call(DiskFileSystem.put_file, path1, path2, **kwargs)
 
     async def _rm(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        await self._call(LocalFileSystem.rm, path, *args, **kwargs)
+        await self._call(DiskFileSystem.rm, path, *args, **kwargs)
 
     async def _rm_file(self, path: str, **kwargs: Any) -> None:
-        await self._call(LocalFileSystem.rm_file, path, **kwargs)
+        await self._call(DiskFileSystem.rm_file, path, **kwargs)
 
     async def _rmdir(self, path: str) -> None:
-        await self._call(LocalFileSystem.rmdir, path)
+        await self._call(DiskFileSystem.rmdir, path)
 
     async def _mkdir(self, path: str, *args: Any, **kwargs: Any) -> None:
-        await self._call(LocalFileSystem.mkdir, path, *args, **kwargs)
+        await self._call(DiskFileSystem.mkdir, path, *args, **kwargs)
 
     async def _makedirs(self, path: str, *args: Any, **kwargs: Any) -> None:
-        await self._call(LocalFileSystem.makedirs, path, *args, **kwargs)
+        await self._call(DiskFileSystem.makedirs, path, *args, **kwargs)
 
     async def _touch(self, path: str, *args: Any, **kwargs: Any) -> None:
-        await self._call(LocalFileSystem.touch, path, *args, **kwargs)
+        await self._call(DiskFileSystem.touch, path, *args, **kwargs)
 
     async def _info(self, path: Any, **kwargs: Any) -> Any:
         return await self._call(LocalFileSystem.info, path, **kwargs)

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import logging
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -28,7 +27,9 @@ __all__ = [
     "is_about_root",
     "is_staged_now",
     "link_error",
+    "refuse_links",
     "remove_staged",
+    "remove_tree",
     "sweep",
 ]
 
@@ -132,6 +133,16 @@ class Staging:
         return decision
 
 
+def refuse_links(root: str, path: str) -> None:
+    """Raise if a path below the root is a symbolic link, or leads through one."""
+    if root and path.startswith(f"{root}/"):
+        part = root
+        for name in path[len(root) + 1 :].split("/"):
+            part = f"{part}/{name}"
+            if os.path.islink(part):
+                raise link_error(part)
+
+
 def link_error(path: str) -> OSError:
     """Return the error that refuses a link."""
     return OSError(errno.ELOOP, "a symbolic link: nothing is written or deleted through one", path)
@@ -187,8 +198,55 @@ def _renames_directories(directory: str) -> bool:
 
 def files_left(directory: str) -> list[str]:
     """Return the files below a directory, relative to it, as far as it can be read."""
-    paths = (os.path.join(parent, name) for parent, _, names in os.walk(directory) for name in names)
-    return sorted(os.path.relpath(path, directory) for path in paths)
+    found, waiting = list[str](), [""]
+    while waiting:
+        prefix = waiting.pop()
+        with contextlib.suppress(OSError), os.scandir(f"{directory}/{prefix}") as entries:
+            for entry in entries:
+                is_directory = entry.is_dir(follow_symlinks=False)
+                (waiting if is_directory else found).append(f"{prefix}{entry.name}{'/' * is_directory}")
+    return sorted(found)
+
+
+DEEP = 2000  # bytes of a path; below it, directories are moved up before they are removed
+
+
+def remove_tree(top: str) -> None:
+    """Remove a directory with everything in it, however deep it is: without recursion, and with short paths.
+
+    Raises:
+        OSError: something cannot be removed. Everything that was met before it is gone.
+    """
+    waiting = [top]
+    while waiting:
+        directory = waiting[-1]
+        below = _unlink_files(directory)
+        if not below:
+            os.rmdir(directory)
+            waiting.pop()
+        elif len(os.fsencode(directory)) < DEEP or directory == top:
+            waiting += below
+        else:
+            waiting += [_move_up(path, top) for path in below]
+
+
+def _unlink_files(directory: str) -> list[str]:
+    """Remove the files in a directory. Return the paths of its subdirectories."""
+    with os.scandir(directory) as entries:
+        found = list(entries)
+    below = []
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            below.append(entry.path)
+        else:
+            os.unlink(entry.path)
+    return below
+
+
+def _move_up(path: str, top: str) -> str:
+    moved = f"{top}/{hidden_name()}"
+    os.rename(path, moved)
+    return moved
 
 
 def is_staged_now(entry: "os.DirEntry[str]") -> bool:
@@ -241,7 +299,7 @@ def remove_staged(entry: "os.DirEntry[str]") -> bool:
             if not cannot_rename(error, directory):
                 raise
             path = entry.path
-        (shutil.rmtree if entry.is_dir(follow_symlinks=False) else os.unlink)(path)
+        (remove_tree if entry.is_dir(follow_symlinks=False) else os.unlink)(path)
     except FileNotFoundError:
         return False
     except OSError as error:
