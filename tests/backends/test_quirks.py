@@ -109,6 +109,16 @@ async def test_empty_etags_are_no_warning(serve: Serve, caplog: pytest.LogCaptur
     assert caplog.records == []
 
 
+@quirky([(Quirk.EMPTY_ETAGS,), (Quirk.FOREIGN_ETAGS,)])
+async def test_writers_who_race_for_a_file_all_succeed(serve: Serve, quirks: Sets) -> None:
+    """What another writer stored meanwhile is no damage, whether the ETag tells that or not."""
+    service = serve(*quirks)
+    pages = [letter * 1000 for letter in "abcdefgh"]
+    for _ in range(3):
+        await asyncio.gather(*(service.sm.store_step_data("s", "t", page) for page in pages))
+    assert service.objects["s/t/observation.html"].decode() in pages
+
+
 @quirky([(), (Quirk.FOREIGN_ETAGS,)])
 async def test_a_byte_that_is_flipped_once_is_read_again(serve: Serve, quirks: Sets) -> None:
     service = serve(*quirks)
