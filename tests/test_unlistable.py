@@ -13,9 +13,18 @@ from storage_manager.export import export_parquet, export_webdataset
 from storage_manager.integrity import verify_session
 from storage_manager.inventory import count_steps
 from storage_manager.transfer import copy_sessions, purge_sessions, purging
+from tests.support.roots import MOTO_KEYS, managers_at
 
 DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
 STEPS = [Step(session, step, DATA) for session in "acd" for step in ("t", "u")]
+
+
+@pytest.fixture(params=["local", "memory", pytest.param("moto", marks=pytest.mark.thorough)])
+def sm(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StorageManager:
+    """A manager of an empty root."""
+    if request.param == "moto":
+        return managers_at(request.getfixturevalue("moto_url"), monkeypatch, **MOTO_KEYS)()
+    return StorageManager.from_url(f"{tmp_path}/base" if request.param == "local" else f"memory://{tmp_path.name}")
 
 
 @pytest.fixture
