@@ -45,8 +45,8 @@ def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor
       encoded twice in a secret that looks encoded itself (`%5c`, `&bsol;`, `\5c`): the text could be read in too many
       ways.
 
-    The time is linear in the size of a page, whatever the secret and the page are. A page of 1 MB takes 50 to 150 ms, and
-    5 ms more per secret. A page that has a secret takes longer once: a key of 1,700 characters takes 1 to 2 seconds.
+    The time is linear in the size of a page, whatever the secret and the page are. A page of 1 MB takes 50 to 150 ms
+    with five secrets. The first page that may have a secret takes longer: 1 to 2 seconds for a key of 1,700 characters.
 
     Parameters:
         secrets: passwords, tokens and other texts that must not be stored. None of them may be empty.
@@ -58,7 +58,8 @@ def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor
     "<a href='/?t=[redacted]'>[redacted]</a>"
 
     Raises:
-        InvalidDataError: secrets is a str, an item of it is empty or not a str, or the mask is not a str or has a secret.
+        InvalidDataError: secrets is a str, an item of it is empty or not a str, or the mask is not a str or contains a
+            secret.
     """
     if isinstance(secrets, str) or not all(isinstance(secret, str) and _TEXT.fullmatch(secret) for secret in secrets):
         raise InvalidDataError("redact takes a list of secrets; each is a str that is not empty", operation="configure")
