@@ -37,16 +37,16 @@ def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor
 
     In JSON, keys and numbers are searched too. Not found is:
 
-    - a secret that is cut in pieces, compressed, encrypted or hashed, or in another encoding, for example `\46` in octal,
-      base32, base64 of base64, or hexadecimal: there is no end of encodings;
+    - a secret that is cut in pieces, compressed, encrypted or hashed, or in another encoding, for example `\46` in
+      octal, base32, base64 of base64, or hexadecimal: there is no end of encodings;
     - base64 of a secret whose letters are encoded one by one, and base64 in lines that begin with other text (`> `):
       looking for them would make every page slow;
     - another line end in a secret that has `%`, `&` or a backslash, other than CR LF, LF and CR; a backslash that was
       encoded twice in a secret that looks encoded itself (`%5c`, `&bsol;`, `\5c`): the text could be read in too many
       ways.
 
-    The time is linear in the size of a page, whatever the secret and the page are. A page of 1 MB takes 50 to 150 ms, and
-    5 ms more per secret. A page that has a secret takes longer once: a key of 1,700 characters takes 1 to 2 seconds.
+    The time is linear in the size of a page, whatever the secret and the page are. A page of 1 MB takes 50 to 150 ms
+    with five secrets. The first page that may have a secret takes longer: 1 to 2 seconds for a key of 1,700 characters.
 
     Parameters:
         secrets: passwords, tokens and other texts that must not be stored. None of them may be empty.
@@ -58,7 +58,8 @@ def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor
     "<a href='/?t=[redacted]'>[redacted]</a>"
 
     Raises:
-        InvalidDataError: secrets is a str, an item of it is empty or not a str, or the mask is not a str or has a secret.
+        InvalidDataError: secrets is a str, an item of it is empty or not a str, or the mask is not a str or contains a
+            secret.
     """
     if isinstance(secrets, str) or not all(isinstance(secret, str) and _TEXT.fullmatch(secret) for secret in secrets):
         raise InvalidDataError("redact takes a list of secrets; each is a str that is not empty", operation="configure")

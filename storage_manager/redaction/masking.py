@@ -13,7 +13,7 @@ from storage_manager.layout import StepData
 from storage_manager.redaction.base64_text import Base64Text
 from storage_manager.redaction.forms import ENCODED_LETTER, pattern_for, utf16_patterns
 
-__all__ = ["Masking"]
+__all__ = ["Masking", "Secret"]
 
 BASE64_FROM = 4  # bytes; the base64 of fewer bytes has less than 4 fixed characters, which occur in ordinary words
 ROUNDS = 4  # of masking, before a text is given up whose rest becomes a secret again and again
@@ -26,7 +26,7 @@ class Masking:
 
     def __init__(self, secrets: Sequence[str], mask: str) -> None:
         # the longest first, because a long secret may contain a short one
-        self._secrets = [_Secret(secret) for secret in sorted(set(secrets), key=len, reverse=True)]
+        self._secrets = [Secret(secret) for secret in sorted(set(secrets), key=len, reverse=True)]
         self._long = [secret for secret in self._secrets if secret.size >= BASE64_FROM]
         self._shortest = min((secret.size for secret in self._long), default=0)
         self._mask = mask
@@ -94,7 +94,7 @@ class Masking:
         return answer
 
 
-class _Secret:
+class Secret:
     """A secret, and its regular expressions, which are compiled when a text may hold it.
 
     If no letter and no digit of a text is encoded, those of a secret are in it as they are. To look for them takes a

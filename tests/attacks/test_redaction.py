@@ -17,6 +17,8 @@ from storage_manager import InvalidDataError, StepData, StorageManager
 from storage_manager.layout import check_id
 from storage_manager.recorder import record
 from storage_manager.redaction import redact_secrets
+from storage_manager.redaction.forms import ENCODED_LETTER, pattern_for
+from storage_manager.redaction.masking import Secret
 from tests.support.children import run_python
 
 MASK = "[redacted]"
@@ -180,6 +182,8 @@ SLOW = """
 import json, sys, time
 from storage_manager import StepData
 from storage_manager.redaction import redact_secrets
+from storage_manager.redaction.forms import ENCODED_LETTER, pattern_for
+from storage_manager.redaction.masking import Secret
 secret, text = json.load(sys.stdin)
 redact = redact_secrets([secret])
 redact(StepData(html=text[:1000]))
@@ -291,6 +295,18 @@ def test_random_secrets_that_look_like_encodings_take_no_time(seed: int) -> None
 @pytest.mark.parametrize("seed", range(2, 10))
 def test_more_random_secrets_take_no_time(seed: int) -> None:
     assert float(run_python(FUZZ, str(seed), "400", timeout=600)) < 2, "0.05 s as a rule"
+
+
+def test_no_secret_is_skipped_that_its_expression_finds() -> None:
+    """If a text has no encoded letter and not the letters of the secret, the expression is not tried."""
+    dice = random.Random(5)
+    for _ in range(150):
+        secret = "".join(dice.choices([*SOUP, "hunter", "Pass9", "zZ"], k=4))
+        pattern, known = re.compile(pattern_for(secret)), Secret(secret)
+        for _ in range(20):
+            text = f"<p>{encoded(dice, encoded(dice, secret))}</p>"
+            if pattern.search(text):
+                assert ENCODED_LETTER.search(text) or known.may_be_in(text), (secret, text)
 
 
 def test_a_secret_of_many_lines_costs_a_page_without_it_nothing() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from storage_manager import InvalidDataError
 from storage_manager.recorder import capture as module
-from storage_manager.recorder.capture import capture, check_page
+from storage_manager.recorder.capture import capture, check_page, shortened
 from tests.support.fake_pages import Restless, Still
 
 
