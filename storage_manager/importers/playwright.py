@@ -66,7 +66,11 @@ async def import_playwright_trace(
         archive = await in_thread(lambda: Archive(name))
         try:
             steps = await _until_cancelled(in_thread(lambda: _read_steps(archive)), archive)
-            await _store(storage, session_id, len(steps), lambda number: in_thread(lambda: steps.data(number)))
+
+            async def data(number: int) -> StepData:
+                return await _until_cancelled(in_thread(lambda: steps.data(number)), archive)
+
+            await _store(storage, session_id, len(steps), data)
         finally:
             archive.close()
     return session_id
@@ -96,7 +100,7 @@ def _session_id(path: str) -> str:
 
 def _read_steps(archive: Archive) -> Steps:
     """Return the steps of the trace, after building each of them once to check it."""
-    contexts = [Context().read(archive.events(name)) for name in archive.traces]
+    contexts = [Context(archive.spend).read(archive.events(name)) for name in archive.traces]
     steps = Steps(archive, actions_of(contexts))
     steps.check()
     return steps
