@@ -264,11 +264,11 @@ async def sweep(storage: StorageManager, older_than: timedelta = timedelta(hours
             only when nobody is writing.
 
     Raises:
-        InvalidDataError: the age is negative. Raised before any I/O.
+        InvalidDataError: the age is negative, or not a timedelta. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed, or a leftover cannot be removed.
     """
-    if older_than < timedelta(0):
-        why = f"older_than is {older_than!r}: give an age that is not negative"
+    if not isinstance(older_than, timedelta) or older_than < timedelta(0):
+        why = f"older_than is {older_than!r}: give an age (a timedelta) that is not negative"
         raise InvalidDataError(f"cannot sweep: {why}", operation="sweep")
     url = storage.url_for()
     with translating("sweep", url):

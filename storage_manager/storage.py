@@ -13,6 +13,7 @@ from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.aio import map_ahead
+from storage_manager.arguments import check_several, check_whole
 from storage_manager.backends import Backend, File, Root, hidden_name
 from storage_manager.errors import (
     InvalidDataError,
@@ -108,6 +109,7 @@ class StorageManager:
             S3ConfigError: the configuration is visibly wrong, or S3 is required and no bucket is configured.
             LocalStorageError: the base directory cannot be created.
             InvalidDataError: redact is neither a function nor a list of secrets.
+            TypeError: storage_options is no mapping, or max_concurrency is no whole number.
             ValueError: max_concurrency is below 1.
         """
         from storage_manager.config import Config  # its model takes a third of the time of importing the package
@@ -130,6 +132,7 @@ class StorageManager:
     def _open_root(
         self, url: str, config: "Config", redact: Redactor | Sequence[str] | None = None, **options: Any
     ) -> None:
+        _check_options(**options)
         self.redact = as_redactor(redact)
         self._config = config
         self._root = Root(url, config, **options)
@@ -453,7 +456,7 @@ class StorageManager:
             concurrency: how many steps are read at a time.
 
         Raises:
-            As retrieve_step_data; ValueError if concurrency is below 1.
+            As retrieve_step_data; TypeError or ValueError if concurrency is no whole number, or is below 1.
         """
         check_ids(session_ids, "retrieve")
         with translating("retrieve", self._root.url):
@@ -486,7 +489,9 @@ class StorageManager:
         Raises:
             InvalidIdError, InvalidDataError, S3OperationError, S3ConfigError, LocalStorageError: at least one step was
                 not stored. The steps that were under way have ended, and no further step was begun.
+            TypeError, ValueError: steps is not iterable; or concurrency is no whole number, or is below 1.
         """
+        check_several(steps, "steps", of="Step", may_be_async=True)
 
         async def store(step: Step) -> None:
             if not isinstance(step, Step) or not isinstance(step.data, StepData):
@@ -514,6 +519,13 @@ class StorageManager:
             error.operation = operation
             raise
         return join(self._root.url, *ids)
+
+
+def _check_options(storage_options: object = None, max_concurrency: int = 1, **others: object) -> None:
+    if storage_options is not None and not isinstance(storage_options, Mapping):
+        kind = type(storage_options).__name__  # the value may hold a secret
+        raise TypeError(f"storage_options must be a mapping, such as a dict, or None, not {kind}")
+    check_whole(max_concurrency, "max_concurrency")
 
 
 def _file(row: ComponentSpec, step_url: str, value: object) -> File:

@@ -32,6 +32,8 @@ def view(root: str | None, session: str | None, host: str, port: int, no_open: b
 
     Prints the URL.
     """
+    if not host.strip():
+        raise click.UsageError(f"--host is empty ({host!r}): give an address, or leave --host out")
     try:
         run(_view(root, session, host, port, no_open))
     except Interrupted:  # the normal end of this command

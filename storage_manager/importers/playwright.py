@@ -48,9 +48,12 @@ async def import_playwright_trace(
         InvalidDataError: the file is not a trace, it is damaged or hostile, or the session has steps already.
             Nothing is stored.
         LocalStorageError: the file cannot be read.
+        TypeError: path is no path.
         S3OperationError, S3ConfigError, LocalStorageError: storing failed. The steps that were stored are deleted
             again.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a str or a Path, not {type(path).__name__}")
     name = os.fspath(path)
     with translating("import", name):
         session_id = _session_id(name) if session_id is None else check_id(session_id, "session_id")

@@ -6,6 +6,7 @@ from hashlib import md5
 from typing import NamedTuple
 
 from storage_manager.aio import Progress, map_ahead
+from storage_manager.arguments import check_callable, check_whole
 from storage_manager.backends import File, FileInfo
 from storage_manager.errors import InvalidDataError, StorageManagerError, translate, translating
 from storage_manager.inventory import count_steps, files_by_step, read_stored, renamed_error
@@ -53,11 +54,11 @@ async def copy_sessions(
             before any I/O. Or, after the others are copied, a named session does not exist.
         StorageManagerError: steps were not copied. The message says how many, which, and why. The class is that of the
             first failure.
-        ValueError: concurrency is below 1.
+        TypeError, ValueError: concurrency is no whole number, or is below 1; or progress is no function.
     """
     check_ids(session_ids, "copy")
-    if concurrency < 1:
-        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+    concurrency = check_whole(concurrency, "concurrency")
+    check_callable(progress, "progress", "two numbers")
     given = None if session_ids is None else list(session_ids)
     with translating("copy", source.url_for()):
         for session_id in given or ():

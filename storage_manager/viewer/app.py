@@ -19,7 +19,8 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from storage_manager.errors import StorageManagerError
+from storage_manager.arguments import check_several, check_whole
+from storage_manager.errors import InvalidDataError, StorageManagerError
 from storage_manager.inventory import summarize
 from storage_manager.layout import ALL_COMPONENTS, Component, check_id, formats
 from storage_manager.storage import StorageManager
@@ -28,7 +29,7 @@ from storage_manager.viewer.guard import STORED_POLICY, add_headers, explain_err
 from storage_manager.viewer.sessions import Listing
 from storage_manager.viewer.templating import asset, render_page
 
-__all__ = ["create_app", "serve"]
+__all__ = ["check_host", "create_app", "serve"]
 
 _STORAGE = web.AppKey("storage", StorageManager)
 _LISTING = web.AppKey("listing", Listing)
@@ -46,8 +47,10 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
         hosts: names that are accepted in the Host header, besides localhost, 127.0.0.1 and [::1].
 
     Raises:
+        TypeError: hosts is one name instead of a list.
         StorageManagerError: jinja2 is not installed.
     """
+    check_several(hosts, "hosts", of="names")
     render_page("error", title="", reason="")  # raises now, not at the first request, if jinja2 is missing
     app = web.Application(middlewares=[explain_errors, host_checker(hosts)])
     app[_STORAGE] = storage
@@ -79,9 +82,14 @@ async def serve(
         hosts: as for create_app. `host` is accepted, too.
 
     Raises:
+        InvalidDataError: the host is empty, which would mean every address of this machine.
+        TypeError, ValueError: hosts is one name instead of a list, or port is no number of a port.
         StorageManagerError: jinja2 is not installed.
         OSError: the port is in use, or the address does not belong to this machine.
     """
+    check_host(host)
+    check_several(hosts, "hosts", of="names")
+    check_whole(port, "port", 0, 65535)
     name = f"[{host}]" if ":" in host else host
     runner = web.AppRunner(create_app(storage, hosts=[name, *hosts]), access_log=None)
     await runner.setup()
@@ -90,6 +98,17 @@ async def serve(
         yield f"http://{name}:{runner.addresses[0][1]}/"
     finally:
         await runner.cleanup()
+
+
+def check_host(host: object) -> None:
+    """Refuse an empty host: sockets take it for every address, and a shell writes it for a variable that is not set.
+
+    Raises:
+        InvalidDataError: it is empty or blank, or no str.
+    """
+    if not isinstance(host, str) or not host.strip():
+        why = f"host is {host!r}: give an address, such as 127.0.0.1, or 0.0.0.0 for every address of this machine"
+        raise InvalidDataError(f"cannot view: {why}", operation="view")
 
 
 async def _close(app: web.Application) -> None:
