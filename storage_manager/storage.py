@@ -147,11 +147,13 @@ class StorageManager:
 
         Raises:
             S3ConfigError, LocalStorageError, ValueError: as the constructor.
-            TypeError: an option of S3 with a URL that is neither of S3 nor of the local disk.
+            TypeError: an option of S3 with a URL that is neither of S3 nor of the local disk; or the URL is no str.
             StorageManagerError: fsspec has no such backend, or its package is not installed.
         """
         from storage_manager.config import Config, arguments_of  # as in the constructor
 
+        if not isinstance(url, (str, os.PathLike)):
+            raise TypeError(f"url must be a str or a Path, not {type(url).__name__}")
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         arguments = arguments_of(url)
         if arguments is not None:

@@ -153,7 +153,9 @@ def _runs_script(value: str, *, anywhere: bool) -> bool:
     if ":" not in value:
         return False
     url = value.replace("\t", "").replace("\n", "").replace("\r", "").lower()
-    return any(map(url.__contains__, _SCRIPT_SCHEMES)) if anywhere else url.lstrip(_CONTROLS).startswith(_SCRIPT_SCHEMES)
+    if anywhere:
+        return any(scheme in url for scheme in _SCRIPT_SCHEMES)
+    return url.lstrip(_CONTROLS).startswith(_SCRIPT_SCHEMES)
 
 
 def _start_tag(tag: str, name: str, attributes: Mapping[str, str]) -> str:

@@ -50,7 +50,9 @@ async def test_blanks_in_an_animation(sm: StorageManager, tmp_path: Path) -> Non
     assert " " * 40_000 in step.html
 
 
-@pytest.mark.parametrize("url", ["javascript:x", " \x00JAVAscript:x", "java\tscr\nip\rt:x", "vbscript:x", "\n j\navascript:"])
+@pytest.mark.parametrize(
+    "url", ["javascript:x", " \x00JAVAscript:x", "java\tscr\nip\rt:x", "vbscript:x", "\n j\navascript:"]
+)
 def test_urls_of_scripts_are_still_dropped(url: str) -> None:
     link = write_markup(["A", {"href": url, "title": "t"}], "", print_nothing).text
     values = write_markup(["SET", {"values": f"#a;{url}", "to": url}], "", print_nothing).text

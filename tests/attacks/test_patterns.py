@@ -29,8 +29,30 @@ LEAST = 5e-3  # seconds; shorter times say nothing
 
 # Repeated, each is what some pattern looks for, begins with or stops at.
 UNITS = [*" \t\n\r\0\"'&<>/\\.:;=-_*?#%[](){}09aeEdDjuvsx", "\ud800", "\u20ac", "\\u", "\\ud", "::", "..", "../", "//"]
-UNITS += ["<!--", "<title ", "<title>", "<TITLE x", "<body", "javascript", "j\t", "\tj", "a/", "step_", "shard-0", ",\n"]
-UNITS += ["non-2xx status code: 1", "Error performing GET ", "InvalidCertificate(", " Connect", "kind: ", "%3a", "e9", "9e"]
+UNITS += [
+    "<!--",
+    "<title ",
+    "<title>",
+    "<TITLE x",
+    "<body",
+    "javascript",
+    "j\t",
+    "\tj",
+    "a/",
+    "step_",
+    "shard-0",
+    ",\n",
+]
+UNITS += [
+    "non-2xx status code: 1",
+    "Error performing GET ",
+    "InvalidCertificate(",
+    " Connect",
+    "kind: ",
+    "%3a",
+    "e9",
+    "9e",
+]
 ENDS = ("", "\n", "!", "@", "\0", "</title>", ".tar")
 STARTS = ("", "a", "[", "<title", "<TITLE", "shard-", "step_", "profile", "//", "non-2xx status code: 1")
 
@@ -92,9 +114,7 @@ def calls(pattern: Pattern) -> Iterator[Callable[[Any], object]]:
         yield (lambda text, function=function: function("", text)) if method in ("sub", "subn") else function
 
 
-def attacked(
-    function: Callable[[Any], object], texts: Iterable[Callable[[int], Any]], limit: float = LIMIT
-) -> None:
+def attacked(function: Callable[[Any], object], texts: Iterable[Callable[[int], Any]], limit: float = LIMIT) -> None:
     """Call a function with longer and longer texts, and check that the time per character does not grow."""
     for text_of in texts:
         for size in SIZES:
@@ -125,7 +145,14 @@ def built(start: str, unit: str, end: str, size: int, binary: bool) -> str | byt
 
 def test_the_patterns_are_found() -> None:
     where = {one.where.rpartition(".")[0] for one in PATTERNS}
-    for name in ("importers.archive", "importers.markup", "importers.trace_steps", "layout", "viewer.guard", "cli.text"):
+    for name in (
+        "importers.archive",
+        "importers.markup",
+        "importers.trace_steps",
+        "layout",
+        "viewer.guard",
+        "cli.text",
+    ):
         assert f"storage_manager.{name}" in where
     assert len(PATTERNS) > 25
 
