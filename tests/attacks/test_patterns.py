@@ -9,6 +9,7 @@ import importlib
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,8 +105,14 @@ def inline() -> Iterator[Pattern]:
 
 
 METHODS = frozenset({"search", "match", "fullmatch", "findall", "finditer", "sub", "subn", "split"})
-# What is built from the user's own secrets is tested with redaction.
-PATTERNS = [one for one in (*compiled(), *inline()) if "redaction" not in one.where]
+# Patterns that no stranger's text reaches, or reaches only behind a fixed beginning.
+OWN_TEXT = {
+    "config.py": "the URLs and names of the user's own configuration",
+    "masking.py": "the user's own secrets; what is built from them is tested with redaction",
+    "storage_manager.redaction": "the same",
+    "storage_manager.backends.obstore_errors._ANSWER": "obstore writes the status before anything that a service says",
+}
+PATTERNS = [one for one in (*compiled(), *inline()) if not one.where.startswith(tuple(OWN_TEXT))]
 
 
 def calls(pattern: Pattern) -> Iterator[Callable[[Any], object]]:
@@ -177,24 +184,18 @@ def spend(count: int) -> None:
 
 def decoded(text: bytes) -> None:
     """Decode JSON that holds the text in several places."""
-    try:
+    with suppress(ValueError):
         decode_json(b'{"a": "' + text.replace(b'"', b"").replace(b"\\", b"") + b'"}')
-    except ValueError:
-        pass
 
 
 def numbers(text: bytes) -> None:
-    try:
+    with suppress(ValueError):
         decode_json(b'{"a": [' + text + b"1]}")
-    except ValueError:
-        pass
 
 
 def named(text: str) -> None:
-    try:
+    with suppress(ValueError):
         check_name(text)
-    except ValueError:
-        pass
 
 
 # What a page, a trace or a listing can pass to the package, and how the package reads it.
@@ -231,7 +232,7 @@ def test_every_way_in_of_bytes_is_linear(entry: str) -> None:
 def test_numbers_are_read_quickly(units: bytes) -> None:
     """Looking for numbers that are too large took 0.39 s per megabyte, on the event loop."""
     text = b'{"a": [' + units * (2**20 // len(units)) + b"1]}"
-    parsed = min(timed(lambda data: decode_json(data), text) for _ in range(3))
+    parsed = min(timed(decode_json, text) for _ in range(3))
     assert parsed < 0.25
     with pytest.raises(ValueError, match="too large for a 64-bit float"):
         decode_json(text.replace(b"1]}", b"1e999]}"))
