@@ -70,7 +70,8 @@ def _lines_of(error: BaseException) -> Iterator[str]:
     for part in traceback.TracebackException.from_exception(error).format():
         # a place in the code has the lines of the code below it, and a heading has empty lines around it
         is_ours = part.startswith((" ", "\n", "Traceback "))
-        yield from part.rstrip("\n").split("\n") if is_ours else [part.rstrip("\n")]
+        text = part.removesuffix("\n")
+        yield from text.split("\n") if is_ours else [text]
 
 
 class _Records(logging.Handler):
@@ -78,7 +79,7 @@ class _Records(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):  # nobody reads stderr any more
-            echo(record.getMessage().strip(), err=True)
+            echo(record.getMessage().removesuffix("\n"), err=True)
             if record.exc_info and record.exc_info[1]:
                 echo_exception(record.exc_info[1])
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from storage_manager.aio import map_ahead
 from storage_manager.errors import InvalidDataError, StorageManagerError
-from storage_manager.layout import ALL_COMPONENTS, Component, ComponentSpec, Step, StepData, formats, join
+from storage_manager.layout import ALL_COMPONENTS, Component, ComponentSpec, Step, StepData, check_ids, formats, join
 from storage_manager.storage import StorageManager
 
 __all__ = ["Row", "read_row", "read_sessions", "read_steps"]
@@ -100,7 +100,8 @@ async def read_sessions(
         InvalidIdError, InvalidDataError: refused before any I/O; or, at the end, a named session has no steps.
         S3OperationError, S3ConfigError, LocalStorageError: a session cannot be listed, or as read_row.
     """
-    named = session_ids if session_ids is None or isinstance(session_ids, str) else list(session_ids)
+    check_ids(session_ids, "export")
+    named = None if session_ids is None else list(session_ids)
     empty = set(named or ())
     async with aclosing(read_steps(storage, storage.iter_steps(named, components=()), components)) as rows:
         async for row in rows:

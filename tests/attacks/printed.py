@@ -1,7 +1,7 @@
 """What could drive a terminal, and how to tell that it is not there."""
 
-# C0 (bell, backspace, tab, line feed, form feed, carriage return, escape), DEL, C1 (NEL, CSI), characters that change the
-# direction of text, line separators, characters that cannot be seen, and lone surrogates.
+# C0 (bell, backspace, tab, line breaks, escape), DEL, C1 (NEL, CSI), characters that change the direction of text, line
+# separators, characters that cannot be seen, and lone surrogates.
 HOSTILE = [
     "\0",
     "\7",

@@ -4,6 +4,7 @@ Everything that the command line prints goes through `cli.terminal`: text, log r
 """
 
 import ast
+import asyncio
 import json
 import logging
 import os
@@ -108,7 +109,7 @@ def test_log_records_and_warnings(text: str, capsys: pytest.CaptureFixture[str])
     out, err = capsys.readouterr()
     assert (out, is_harmless(err)) == ("", True)
     lines = err.splitlines()
-    assert lines[0] == f"cannot be listed: {escape(text)}".rstrip()
+    assert lines[0] == escape(f"cannot be listed: {text}".removesuffix("\n"))
     assert f"ValueError: {escape(text)}" in lines
     assert any(f"careful: {escape(text)}" in line for line in lines)
     assert not any(line.startswith(("storage-manager: forged", "not shown")) for line in lines)
@@ -176,14 +177,12 @@ def test_the_names_of_files(tmp_path: Path) -> None:
 
 async def test_a_service_that_talks_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its message reached stderr raw, in a log record of `verify`."""
-    import asyncio
-
     message = "no right&#13;&#10;storage-manager: forged&#155;2J"
     listing = "<ListBucketResult><Name>b</Name><IsTruncated>false</IsTruncated></ListBucketResult>"
     whole = http("200 OK", f"<?xml version='1.0'?>\n{listing}", content_type="application/xml")
     refusal = f"<?xml version='1.0'?>\n<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>"
     server = Answering()
-    server.answers = [whole, whole, whole, http("403 Forbidden", refusal, content_type="application/xml")]
+    server.answers = [whole, whole, http("403 Forbidden", refusal, content_type="application/xml")]
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
