@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
+from storage_manager.arguments import check_several, check_whole
+
 __all__ = ["Progress", "map_ahead", "run_to_end"]
 
 Progress = Callable[[int, int | None], None]  # called with the number of items done, and of all items if it is known
@@ -54,10 +56,11 @@ async def map_ahead(
     item fails, the other calls are cancelled and awaited, and the source is closed.
 
     Raises:
-        ValueError: concurrency is below 1. No item is taken.
+        TypeError, ValueError: concurrency is no whole number, or is below 1; or items is not iterable. No item is
+            taken.
     """
-    if concurrency < 1:
-        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+    concurrency = check_whole(concurrency, "concurrency")
+    check_several(items, "items", of="what the function takes", may_be_async=True)
     tasks: deque[asyncio.Future[Out]] = deque()
     async with aclosing(items if isinstance(items, AsyncGenerator) else _iterate(items)) as source:
         try:

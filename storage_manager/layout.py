@@ -5,7 +5,7 @@ retrieving, exporting and viewing follow from it.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 from storage_manager.encoding import decode_json, encode_bytes, encode_html, encode_json, image_type
@@ -132,13 +132,16 @@ def check_id(value: object, what: str) -> str:
 
 
 def check_ids(session_ids: object, operation: str) -> None:
-    """Refuse a single id if a list is needed: iterating over it would give one id per letter.
+    """Refuse what is not a list of ids, or another iterable of them. A single id would give one id per letter.
 
     Raises:
-        InvalidIdError: `session_ids` is a str. Its `operation` is the one given.
+        InvalidIdError: `session_ids` is neither None nor such an iterable. Its `operation` is the one given.
     """
     if isinstance(session_ids, str):
         raise InvalidIdError("session_ids is one id: give a list of ids", operation=operation)
+    if session_ids is not None and (isinstance(session_ids, bytes) or not isinstance(session_ids, Iterable)):
+        why = f"session_ids must be a list of ids or another iterable, not {type(session_ids).__name__}"
+        raise InvalidIdError(why, operation=operation)
 
 
 def join(root: str, *names: str) -> str:
@@ -194,10 +197,13 @@ def formats(components: Sequence[Component]) -> list[ComponentSpec]:
     """Return the rows of `COMPONENTS` with these names, in the order of the table.
 
     Raises:
-        InvalidDataError: one of the names is not that of a component.
+        InvalidDataError: one of the names is not that of a component, or `components` is no list.
     """
     if isinstance(components, str):
         raise InvalidDataError(f"components is one name: give a list, [{components!r}]")
+    if not isinstance(components, Iterable):
+        raise InvalidDataError(f"components must be a list of names, not {type(components).__name__}")
+    components = list(components)
     unknown = [name for name in components if name not in ALL_COMPONENTS]
     if unknown:
         raise InvalidDataError(f"no component is called {unknown[0]!r}: choose from {', '.join(ALL_COMPONENTS)}")

@@ -13,6 +13,7 @@ from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.aio import map_ahead
+from storage_manager.arguments import check_several, check_whole
 from storage_manager.backends import Backend, File, Root, hidden_name
 from storage_manager.errors import (
     InvalidDataError,
@@ -111,10 +112,12 @@ class StorageManager:
             S3ConfigError: the configuration is visibly wrong, or S3 is required and no bucket is configured.
             LocalStorageError: the base directory cannot be created.
             InvalidDataError: redact is neither a function nor a list of secrets.
+            TypeError: storage_options is no mapping, or a limit is no whole number.
             ValueError: max_concurrency or max_file_bytes is below 1.
         """
         from storage_manager.config import Config  # its model takes a third of the time of importing the package
 
+        _check_options(storage_options, max_concurrency, max_file_bytes)
         config = Config.resolve(
             storage_options,
             s3_bucket_name=s3_bucket_name,
@@ -148,17 +151,20 @@ class StorageManager:
 
         Raises:
             S3ConfigError, LocalStorageError, ValueError: as the constructor.
-            TypeError: an option of S3 with a URL that is neither of S3 nor of the local disk.
+            TypeError: an option of S3 with a URL that is neither of S3 nor of the local disk; or the URL is no str.
             StorageManagerError: fsspec has no such backend, or its package is not installed.
         """
         from storage_manager.config import Config, arguments_of  # as in the constructor
 
+        if not isinstance(url, (str, os.PathLike)):
+            raise TypeError(f"url must be a str or a Path, not {type(url).__name__}")
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         arguments = arguments_of(url)
         if arguments is not None:
             return cls(**arguments, **given)
         for name in sorted(name for name in given if name.startswith("s3_")):
             raise TypeError(f"{name} is an option of S3, but the URL is not of S3")
+        _check_options(**given)
         self = cls.__new__(cls)
         self._open_root(os.fspath(url), Config.resolve(prefer_s3=False, require_s3=False), **given)
         return self
@@ -462,7 +468,8 @@ class StorageManager:
                 session that cannot be listed.
 
         Raises:
-            As retrieve_step_data; or no session could be listed. ValueError if concurrency is below 1.
+            As retrieve_step_data; or no session could be listed. TypeError or ValueError if concurrency is no whole
+            number, or is below 1.
         """
         check_ids(session_ids, "retrieve")
         with translating("retrieve", self._root.url):
@@ -490,7 +497,9 @@ class StorageManager:
         Raises:
             InvalidIdError, InvalidDataError, S3OperationError, S3ConfigError, LocalStorageError: at least one step was
                 not stored. The steps that were under way have ended, and no further step was begun.
+            TypeError, ValueError: steps is not iterable; or concurrency is no whole number, or is below 1.
         """
+        check_several(steps, "steps", of="Step", may_be_async=True)
 
         async def store(step: Step) -> None:
             if not isinstance(step, Step) or not isinstance(step.data, StepData):
@@ -559,6 +568,16 @@ async def iter_step_ids(
                 yield session_id, step_id
     if failed and len(failed) == count:
         raise failed[0]
+
+
+def _check_options(
+    storage_options: object = None, max_concurrency: int = 1, max_file_bytes: int = 1, **others: object
+) -> None:
+    if storage_options is not None and not isinstance(storage_options, Mapping):
+        kind = type(storage_options).__name__  # the value may hold a secret
+        raise TypeError(f"storage_options must be a mapping, such as a dict, or None, not {kind}")
+    check_whole(max_concurrency, "max_concurrency")
+    check_whole(max_file_bytes, "max_file_bytes")
 
 
 def _file(row: ComponentSpec, step_url: str, value: object) -> File:

@@ -21,7 +21,7 @@ ROOT = Path(storage_manager.__file__).parent
 
 # From the ground up. A module imports what is below, and of its own floor what does not import it.
 FLOORS = (
-    {"errors", "aio", "credentials"},
+    {"errors", "aio", "arguments", "credentials"},
     {"config", "defaults", "encoding", "layout", "redaction", "s3_settings"},
     {"backends"},
     {"storage"},

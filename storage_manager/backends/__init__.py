@@ -38,7 +38,6 @@ class Root:
         S3ConfigError: the credentials are visibly wrong.
         LocalStorageError: the directory cannot be created, or other tools could not open it.
         StorageManagerError: fsspec has no such backend, or its package is not installed.
-        ValueError: max_concurrency or max_file_bytes is below 1.
     """
 
     def __init__(
@@ -51,9 +50,6 @@ class Root:
         max_concurrency: int = 32,
         max_file_bytes: int = 2**30,
     ) -> None:
-        for name, value in (("max_concurrency", max_concurrency), ("max_file_bytes", max_file_bytes)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
         protocol, separator, path = url.rpartition("://")
         self.protocol = protocol or "file"
         self.url = f"{protocol}{separator}{path.rstrip('/')}" or "/"

@@ -3,11 +3,10 @@
 from contextlib import suppress
 from pathlib import Path
 
-import click
-
 from storage_manager.cli.options import command, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.root import local_directory, open_root
+from storage_manager.cli.terminal import echo
 
 __all__ = ["check"]
 
@@ -28,7 +27,7 @@ def check(root: str | None) -> None:
             with suppress(OSError):  # it was not created, or somebody has used it since
                 path.rmdir()
     can = "does not exist yet, and can be created" if missing else "can be listed"
-    click.echo(f"{url} {can}, written, read and deleted")
+    echo(f"{url} {can}, written, read and deleted")
 
 
 def _missing_directories(directory: str | None) -> list[Path]:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-import click
-
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
 from storage_manager.cli.root import open_root, require_session
+from storage_manager.cli.terminal import echo
 from storage_manager.cli.text import count
 from storage_manager.errors import InvalidDataError, LocalStorageError, S3OperationError
 from storage_manager.storage import StorageManager
@@ -34,7 +33,7 @@ def copy(source: CopyRoot, target: CopyRoot, sessions: Sequence[str] | None, qui
     with Progress("copying", "copied", quiet=quiet) as progress:
         copied = run(_copy(source, target, sessions, progress))
     same = progress.done - copied
-    click.echo(f"{count(copied, 'step')} copied" + (f", {same} were there already" if same else ""))
+    echo(f"{count(copied, 'step')} copied" + (f", {same} were there already" if same else ""))
 
 
 async def _copy(source: CopyRoot, target: CopyRoot, sessions: Sequence[str] | None, progress: Progress) -> int:

@@ -9,6 +9,7 @@ from storage_manager.cli.options import command, quiet_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
 from storage_manager.cli.root import open_root
+from storage_manager.cli.terminal import echo
 from storage_manager.cli.text import count
 from storage_manager.config import arguments_of
 from storage_manager.inventory import count_steps
@@ -55,7 +56,7 @@ def export(
         raise click.UsageError("--component is only for parquet, and --incomplete is only for webdataset")
     options = {"components": components or ALL_COMPONENTS} if kind == "parquet" else {"complete_only": not incomplete}
     with Progress("exporting", "read", quiet=quiet, advice="nothing was changed at the target") as progress:
-        click.echo(run(_export(root, kind, url, list(sessions) or None, options, progress)))
+        echo(run(_export(root, kind, url, list(sessions) or None, options, progress)))
 
 
 async def _export(

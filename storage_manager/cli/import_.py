@@ -5,6 +5,7 @@ import click
 from storage_manager.cli.options import command, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.root import open_root
+from storage_manager.cli.terminal import echo
 
 __all__ = ["import_"]
 
@@ -18,7 +19,7 @@ def import_(root: str | None, file: str, session: str | None) -> None:
 
     Prints the session's id.
     """
-    click.echo(run(_import(root, file, session)))
+    echo(run(_import(root, file, session)))
 
 
 async def _import(root: str | None, file: str, session: str | None) -> str:

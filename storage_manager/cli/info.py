@@ -3,10 +3,9 @@
 import os
 from typing import Any
 
-import click
-
 from storage_manager.cli.options import command, json_option, root_option
 from storage_manager.cli.root import local_directory, open_root
+from storage_manager.cli.terminal import echo, echo_lines
 from storage_manager.cli.text import columns, json_line
 
 __all__ = ["info"]
@@ -22,9 +21,9 @@ def info(root: str | None, as_json: bool) -> None:
     """
     facts = _facts(root)
     if as_json:
-        click.echo(json_line(facts))
+        echo(json_line(facts))
     else:
-        click.echo(columns([(name, "-" if value is None else str(value)) for name, value in facts.items()]))
+        echo_lines(columns([(name, "-" if value is None else str(value)) for name, value in facts.items()]))
 
 
 def _facts(root: str | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from storage_manager.backends import FileInfo
 from storage_manager.cli.options import command, json_option, root_option
 from storage_manager.cli.process import print_error, run
 from storage_manager.cli.root import open_root, require_session
+from storage_manager.cli.terminal import echo
 from storage_manager.cli.text import count, json_line, moment, size
 from storage_manager.errors import StorageManagerError
 from storage_manager.inventory import Summary, files_by_step, summarize
@@ -51,7 +52,7 @@ async def _ls(root: str | None, session: str | None, is_long: bool, as_json: boo
 
 async def _print_sessions(storage: StorageManager, as_json: bool) -> None:
     async for session_id in storage.iter_sessions():
-        click.echo(json_line(_session_facts(storage, session_id)) if as_json else session_id)
+        echo(json_line(_session_facts(storage, session_id)) if as_json else session_id)
 
 
 async def _print_sessions_long(storage: StorageManager, as_json: bool) -> int:
@@ -73,7 +74,7 @@ async def _print_sessions_long(storage: StorageManager, as_json: bool) -> int:
                 modified = moment(found.modified)
                 facts = {"steps": found.steps, "size": found.size, "modified": modified}
                 text = _session_text(session_id, count(found.steps, "step"), size(found.size), modified)
-            click.echo(json_line({**_session_facts(storage, session_id), **facts}) if as_json else text)
+            echo(json_line({**_session_facts(storage, session_id), **facts}) if as_json else text)
     return unlisted
 
 
@@ -83,7 +84,7 @@ def _session_text(session_id: str, steps: str, bytes_: str, modified: str | None
 
 async def _print_steps(storage: StorageManager, session_id: str, as_json: bool) -> None:
     for step_id in await require_session(storage, session_id):
-        click.echo(json_line(_step_facts(storage, session_id, step_id)) if as_json else step_id)
+        echo(json_line(_step_facts(storage, session_id, step_id)) if as_json else step_id)
 
 
 async def _print_steps_long(storage: StorageManager, session_id: str, as_json: bool) -> None:
@@ -92,7 +93,7 @@ async def _print_steps_long(storage: StorageManager, session_id: str, as_json: b
     for step_id in step_ids:
         sizes = _component_sizes(steps.get(step_id, {}))
         facts = {**_step_facts(storage, session_id, step_id), "components": sizes}
-        click.echo(json_line(facts) if as_json else _step_text(step_id, sizes))
+        echo(json_line(facts) if as_json else _step_text(step_id, sizes))
 
 
 def _session_facts(storage: StorageManager, session_id: str) -> dict[str, Any]:

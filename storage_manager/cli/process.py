@@ -16,13 +16,12 @@ import asyncio
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import click
 
-from storage_manager.cli.text import escape_controls
+from storage_manager.cli.terminal import Door, echo, echo_error, echo_exception
 from storage_manager.errors import StorageManagerError
 
 __all__ = ["BROKEN_PIPE", "NAME", "Interrupted", "print_error", "run", "run_command_line"]
@@ -53,7 +52,7 @@ _EXPLAINED = (click.ClickException, click.Abort, Interrupted, KeyboardInterrupt,
 
 def print_error(text: str) -> None:
     """Print one line on stderr."""
-    click.echo(f"{NAME}: {escape_controls(text)}".replace("\n", "\\n"), err=True)
+    echo(f"{NAME}: {text}", err=True)
 
 
 def run(work: Coroutine[Any, Any, Out]) -> Out:
@@ -85,14 +84,20 @@ async def _run_until_signal(work: Coroutine[Any, Any, Out]) -> Out:
 
 def run_command_line(cli: click.Command) -> int:
     """Run the command that `sys.argv` names, and return its exit code."""
-    settings: dict[str, bool] = {}
     _prepare_stdout()
+    with Door():
+        return _run_explained(cli)
+
+
+def _run_explained(cli: click.Command) -> int:
+    """Run the command. If it fails, print why, and return the exit code."""
+    settings: dict[str, bool] = {}
     try:
         code = cli.main(prog_name=NAME, standalone_mode=False, obj=settings)
         sys.stdout.flush()
     except _EXPLAINED as error:
         if settings.get("debug"):
-            traceback.print_exception(error)
+            echo_exception(error)
         code = _explain(error)
         _flush_stdout()
     return int(code or 0)
@@ -110,7 +115,7 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
     if isinstance(error, click.ClickException):
-        error.show()
+        echo_error(error)
         return error.exit_code
     if isinstance(error, (StorageManagerError, OSError)):
         print_error(str(error))

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from storage_manager.cli.process import Interrupted
+from storage_manager.cli.terminal import echo
 from storage_manager.cli.text import count
 
 if TYPE_CHECKING:
@@ -75,13 +74,13 @@ class Progress:
         """Print a line of the command's output on stdout, without damage to the bar."""
         if self._bar:
             self._bar.stop()
-        click.echo(text)
+        echo(text)
         if self._bar:
             self._bar.start()
 
     def _print_line(self) -> None:
         left = f", {self._seconds_left():.0f} s left" if self.total and self.done else ""
-        click.echo(f"{self._doing}: {self._done_of_total()}, {self._rate()}{left}", err=True)
+        echo(f"{self._doing}: {self._done_of_total()}, {self._rate()}{left}", err=True)
         self._last_line_at = self._clock()
         self._lines += 1
 

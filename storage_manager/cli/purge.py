@@ -9,6 +9,7 @@ from storage_manager.cli.options import command, quiet_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
 from storage_manager.cli.root import open_root
+from storage_manager.cli.terminal import echo
 from storage_manager.cli.text import age, count
 from storage_manager.transfer import purging
 
@@ -35,7 +36,7 @@ def purge(root: str | None, older_than: datetime | timedelta, yes: bool, quiet: 
         finally:
             progress.did = f"checked, {len(purged)} {'deleted' if yes else 'of them old'}"
     sessions = count(len(purged), "session")
-    click.echo(f"{sessions} deleted" if yes else f"{sessions} would be deleted; give --yes to delete")
+    echo(f"{sessions} deleted" if yes else f"{sessions} would be deleted; give --yes to delete")
 
 
 async def _purge(

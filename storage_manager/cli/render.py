@@ -5,6 +5,7 @@ import click
 from storage_manager.cli.options import command, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.root import open_root, require_session
+from storage_manager.cli.terminal import echo
 
 __all__ = ["render"]
 
@@ -18,7 +19,7 @@ def render(root: str | None, session: str, output: str | None) -> None:
 
     Prints the path of the file.
     """
-    click.echo(run(_render(root, session, output or f"{session}.html")))
+    echo(run(_render(root, session, output or f"{session}.html")))
 
 
 async def _render(root: str | None, session: str, output: str) -> str:

@@ -8,6 +8,7 @@ import click
 from storage_manager.cli.options import command, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.root import open_root, require_session, require_step
+from storage_manager.cli.terminal import confirm, echo
 from storage_manager.cli.text import count, size
 from storage_manager.errors import InvalidDataError
 from storage_manager.inventory import list_files, summarize
@@ -31,9 +32,9 @@ def rm(root: str | None, session: str, step: str | None, yes: bool) -> None:
     what = run(_describe(root, session, step))
     if not yes and not (sys.stdin and sys.stdin.isatty()):  # sys.stdin is None if the shell has closed it
         raise click.UsageError(f"cannot ask whether to delete {what}, because there is no terminal: give --yes")
-    if yes or click.confirm(f"Delete {what}?", err=True):
+    if yes or confirm(f"Delete {what}?"):
         run(_delete(root, session, step))
-        click.echo(f"deleted {what}")
+        echo(f"deleted {what}")
 
 
 async def _describe(root: str | None, session: str, step: str | None) -> str:

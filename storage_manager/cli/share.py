@@ -7,6 +7,7 @@ import click
 from storage_manager.cli.options import command, json_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.root import open_root, require_step
+from storage_manager.cli.terminal import echo, echo_lines
 from storage_manager.cli.text import columns, duration, json_line
 from storage_manager.layout import COMPONENTS
 
@@ -33,9 +34,9 @@ def share(root: str | None, session: str, step: str, expires: timedelta, as_json
     """
     links = run(_share(root, session, step, expires))
     if as_json:
-        click.echo(json_line({"session_id": session, "step_id": step, **links}))
+        echo(json_line({"session_id": session, "step_id": step, **links}))
     else:
-        click.echo(columns([(row.name, links[row.path_key] or "-") for row in COMPONENTS]))
+        echo_lines(columns([(row.name, links[row.path_key] or "-") for row in COMPONENTS]))
 
 
 async def _share(root: str | None, session: str, step: str, expires: timedelta) -> dict[str, str | None]:

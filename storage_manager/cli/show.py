@@ -11,7 +11,8 @@ from storage_manager.backends import FileInfo
 from storage_manager.cli.options import command, json_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.root import open_root, require_step
-from storage_manager.cli.text import columns, escape_controls, json_line, moment, one_line, size
+from storage_manager.cli.terminal import echo_bytes, echo_lines
+from storage_manager.cli.text import columns, json_line, moment, one_line, size
 from storage_manager.errors import InvalidDataError
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, Component, formats
 
@@ -56,7 +57,8 @@ def show(
     """Print a step, or write one of its components.
 
     Prints the URL and title of the page, the time, the action and the metadata, and the size and URL of each
-    component. The exit code is 1 if the action or the metadata exists but cannot be read.
+    component. A component is written as it is stored; on a terminal, its control characters are escaped. The exit code
+    is 1 if the action or the metadata exists but cannot be read.
     """
     if component:
         _write(root, session, step, component, output)
@@ -64,7 +66,7 @@ def show(
     if output:
         raise click.UsageError("--output needs --component")
     view = run(_load(root, session, step))
-    click.echo(json_line(_facts(session, step, view)) if as_json else escape_controls(_text(view)))
+    echo_lines([json_line(_facts(session, step, view))] if as_json else _lines(view))
     values = {"action": view.action, "metadata": view.metadata}
     return int(any(name in view.components and value is None for name, value in values.items()))
 
@@ -73,10 +75,10 @@ def _write(root: str | None, session: str, step: str, component: Component, outp
     if output is None and component == "screenshot" and sys.stdout.isatty():
         raise click.UsageError("a screenshot is not text, so it cannot be shown on a terminal: give -o FILE")
     data = run(_read(root, session, step, component))
-    if output is None:
-        click.echo(data, nl=False)
-    else:
+    if output is not None:
         Path(output).write_bytes(data)
+    else:
+        echo_bytes(data)
 
 
 async def _read(root: str | None, session: str, step: str, component: Component) -> bytes:
@@ -112,10 +114,12 @@ def _facts(session: str, step: str, view: _StepView) -> dict[str, Any]:
     return {**ids, "action": view.action, "metadata": view.metadata, "components": components}
 
 
-def _text(view: _StepView) -> str:
+def _lines(view: _StepView) -> list[str]:
     metadata = view.metadata or {}
     rows = [(name, one_line(metadata[key])) for name, key in _FIRST.items() if metadata.get(key) is not None]
     rows += [("action", json.dumps(view.action, ensure_ascii=False))] if view.action is not None else []
     components = [(name, f"{size(file.size):>9}  {url}") for name, (file, url) in view.components.items()]
-    pretty = [f"metadata  {json.dumps(metadata, indent=2, ensure_ascii=False)}"] if metadata else []
-    return "\n\n".join(filter(None, [columns(rows), columns(components), *pretty]))
+    pretty = json.dumps(metadata, indent=2, ensure_ascii=False).split("\n") if metadata else []  # JSON escapes others
+    pretty = [f"metadata  {pretty[0]}", *pretty[1:]] if pretty else []
+    parts = [part for part in (columns(rows), columns(components), pretty) if part]
+    return [line for number, part in enumerate(parts) for line in ["", *part][number == 0 :]]

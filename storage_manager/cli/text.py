@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-__all__ = ["age", "columns", "count", "duration", "escape_controls", "json_line", "moment", "one_line", "size"]
+__all__ = ["age", "columns", "count", "duration", "json_line", "moment", "one_line", "size"]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"(\d{1,5})([smhdw])")  # 99,999 weeks ago is still after year 1
@@ -36,7 +36,7 @@ def count(number: int, unit: str) -> str:
 
 def json_line(value: Any) -> str:
     """Return a value as one line of JSON in ASCII, so it contains no control characters of terminals."""
-    return json.dumps(value)
+    return json.dumps(value).replace("\x7f", "\\u007f")  # the one control character that JSON does not escape
 
 
 def one_line(value: object) -> str:
@@ -44,15 +44,10 @@ def one_line(value: object) -> str:
     return " ".join(str(value).split())
 
 
-def escape_controls(text: str) -> str:
-    """Escape all control characters but newlines, because the title of a page must not control the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
-def columns(rows: Sequence[tuple[str, object]]) -> str:
-    """Return names and values as two aligned columns."""
+def columns(rows: Sequence[tuple[str, object]]) -> list[str]:
+    """Return lines with names and values as two aligned columns."""
     width = max((len(name) for name, _ in rows), default=0)
-    return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
+    return [f"{name:<{width}}  {value}".rstrip() for name, value in rows]
 
 
 def _parse_duration(text: str) -> timedelta | None:

@@ -11,7 +11,8 @@ from storage_manager.cli.options import command, json_option, quiet_option, root
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
 from storage_manager.cli.root import open_root
-from storage_manager.cli.text import count, escape_controls, json_line
+from storage_manager.cli.terminal import echo
+from storage_manager.cli.text import count, json_line
 from storage_manager.errors import StorageManagerError
 from storage_manager.integrity import Problem, verify_session
 from storage_manager.inventory import list_files
@@ -38,7 +39,7 @@ class _Verified(NamedTuple):
 
     def lines(self) -> list[str]:
         """Return one line of text per problem."""
-        return [escape_controls(f"{kind:<10} {url}  {detail}") for url, kind, detail in self.problems]
+        return [f"{kind:<10} {url}  {detail}" for url, kind, detail in self.problems]
 
 
 @dataclass
@@ -79,7 +80,7 @@ def verify(root: str | None, session: str | None, as_json: bool, quiet: bool) ->
     with Progress("verifying", "verified", unit="session", quiet=quiet, advice=advice) as progress:
         run(_verify(root, session, as_json, totals, progress))
     if not as_json:
-        click.echo(totals.text())
+        echo(totals.text())
     return int(totals.problems > 0)
 
 

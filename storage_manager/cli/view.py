@@ -10,6 +10,7 @@ import click
 from storage_manager.cli.options import command, root_option
 from storage_manager.cli.process import Interrupted, run
 from storage_manager.cli.root import open_root, require_session
+from storage_manager.cli.terminal import echo
 
 __all__ = ["view"]
 
@@ -32,10 +33,12 @@ def view(root: str | None, session: str | None, host: str, port: int, no_open: b
 
     Prints the URL.
     """
+    if not host.strip():
+        raise click.UsageError(f"--host is empty ({host!r}): give an address, or leave --host out")
     try:
         run(_view(root, session, host, port, no_open))
     except Interrupted:  # the normal end of this command
-        click.echo("stopped")
+        echo("stopped")
 
 
 async def _view(root: str | None, session: str | None, host: str, port: int, no_open: bool) -> None:
@@ -46,7 +49,7 @@ async def _view(root: str | None, session: str | None, host: str, port: int, no_
             await require_session(storage, session)
         async with serve(storage, host, port) as base:
             url = base + (f"sessions/{session}" if session is not None else "")
-            click.echo(f"{url}  (press Ctrl-C to stop)")
+            echo(f"{url}  (press Ctrl-C to stop)")
             if not no_open and _has_browser():
                 await asyncio.to_thread(webbrowser.open, url)
             await asyncio.Event().wait()

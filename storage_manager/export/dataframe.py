@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec.asyn import get_loop, sync
 
-from storage_manager.errors import InvalidDataError, StorageManagerError, needing
+from storage_manager.errors import StorageManagerError, needing
 from storage_manager.export.rows import Row, read_steps
 from storage_manager.export.table import arrow, schema, to_batch
+from storage_manager.export.writing import check_options
 from storage_manager.layout import Component, Step, StepData
 from storage_manager.storage import StorageManager
 
@@ -53,9 +54,7 @@ def read_dask(
         StorageManagerError: dask or pyarrow is not installed; or, when a partition is computed, the worker does not
             find any of its sessions.
     """
-    if steps_per_partition < 1:
-        why = f"steps_per_partition must be at least 1, not {steps_per_partition}"
-        raise InvalidDataError(f"cannot export: {why}", operation="export")
+    check_options("steps_per_partition", steps_per_partition)
     from_map, empty = _from_map(), schema(components).empty_table()
     parts = sync(get_loop(), _parts, storage, session_ids, steps_per_partition)
     given = {"components": tuple(components), "root": storage.url_for(), "options": storage.storage_options}

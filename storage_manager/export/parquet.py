@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from storage_manager.aio import Progress
-from storage_manager.errors import InvalidDataError, translating
+from storage_manager.errors import translating
 from storage_manager.export.rows import Row, Unlisted, read_sessions, report_unlisted
 from storage_manager.export.table import arrow, schema, text_array, to_batch
 from storage_manager.export.target import Target, target_url
-from storage_manager.export.writing import BATCH_BYTES, write_export
+from storage_manager.export.writing import BATCH_BYTES, check_options, write_export
 from storage_manager.layout import ALL_COMPONENTS, Component, formats
 from storage_manager.storage import StorageManager
 
@@ -64,10 +64,7 @@ async def export_parquet(
     """
     with translating("export", storage.url_for()):
         directory = target_url(storage, url)
-        if not 1 <= row_group_bytes <= MAX_ROW_GROUP_BYTES:
-            raise InvalidDataError(
-                f"cannot export: row_group_bytes must be 1 to {MAX_ROW_GROUP_BYTES}, not {row_group_bytes}"
-            )
+        check_options("row_group_bytes", row_group_bytes, MAX_ROW_GROUP_BYTES, progress)
         schema(components)
     with translating("export", directory):
         target = Target(directory, storage_options)

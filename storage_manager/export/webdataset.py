@@ -13,7 +13,7 @@ from storage_manager.aio import Progress
 from storage_manager.errors import InvalidDataError, translating
 from storage_manager.export.rows import Row, Unlisted, read_sessions, report_unlisted
 from storage_manager.export.target import Target, target_url
-from storage_manager.export.writing import write_export
+from storage_manager.export.writing import check_options, write_export
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS
 from storage_manager.storage import StorageManager
 
@@ -56,8 +56,7 @@ async def export_webdataset(
     """
     with translating("export", storage.url_for()):
         directory = target_url(storage, url)
-        if shard_bytes < 1:
-            raise InvalidDataError(f"cannot export: shard_bytes must be at least 1, not {shard_bytes}")
+        check_options("shard_bytes", shard_bytes, progress=progress)
     with translating("export", directory):
         target = Target(directory, storage_options)
         sink = _Shards(target, shard_bytes, complete_only)

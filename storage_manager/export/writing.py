@@ -8,16 +8,30 @@ from contextlib import aclosing, suppress
 from typing import Any, Protocol, TypeVar
 
 from storage_manager.aio import Progress, map_ahead, run_to_end
-from storage_manager.errors import StorageManagerError, translating
+from storage_manager.arguments import check_callable, check_whole
+from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.export.rows import Row
 from storage_manager.export.target import Target
 
-__all__ = ["BATCH_BYTES", "Sink", "write_export"]
+__all__ = ["BATCH_BYTES", "Sink", "check_options", "write_export"]
 
 Out = TypeVar("Out")
 
 BATCH_ROWS = 256
 BATCH_BYTES = 4 * 2**20
+
+
+def check_options(name: str, value: int, most: int | None = None, progress: Progress | None = None) -> None:
+    """Refuse a number of rows or bytes that cannot be used, and a progress that is no function.
+
+    Raises:
+        InvalidDataError: names the argument.
+    """
+    try:
+        check_whole(value, name, most=most)
+        check_callable(progress, "progress", "two numbers")
+    except (TypeError, ValueError) as error:
+        raise InvalidDataError(f"cannot export: {error}", operation="export") from error
 
 
 class Sink(Protocol):

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import BinaryIO, NoReturn
 
-__all__ = ["MAX_EVENTS", "MAX_FILE", "MAX_LINE", "MAX_MEMBERS", "MAX_RATIO", "Archive", "refuse"]
+from storage_manager.encoding import without_surrogates
+
+__all__ = ["MAX_EVENTS", "MAX_FILE", "MAX_LINE", "MAX_MEMBERS", "MAX_RATIO", "Archive", "check_name", "refuse"]
 
 # A recording of a whole day has about ten thousand screencast frames. More than 65,535 members need zip64, which is
 # refused too.
@@ -27,12 +29,14 @@ MAX_LINE = 32 * 2**20
 MAX_FILE = 32 * 2**20
 # Events of real traces shrink to a 10th, at most to a 100th. Deflate can reach 1:1032, which zip bombs use.
 MAX_RATIO = 400
+# Deflate adds five bytes to 65,535 that it cannot shrink. Blocks of no bytes at all could go on without end.
+_MAX_GROWTH = 1024
 _MAX_DIRECTORY = MAX_MEMBERS * 256
+_MAX_NAME = 1024  # characters; Playwright's names have about 60
 
 _END = struct.Struct("<4s4H2LH")  # the end of central directory record (APPNOTE.TXT, 4.3.16)
 _CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)|^[/\\]|^[A-Za-z]:|\x00")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def refuse(reason: str) -> NoReturn:
@@ -53,10 +57,20 @@ def _check_directory(file: BinaryIO) -> None:
         refuse(f"its central directory is too large: it lists more than {MAX_MEMBERS} members")
 
 
+def check_name(name: str) -> None:
+    """Refuse the name of a member that leads out of the zip, or that is too long for one.
+
+    Check a name when it is read, not each time that it is used: a trace may use one name for every action.
+    """
+    if len(name) > _MAX_NAME:
+        refuse(f"the name {name[:80]!r}... has more than {_MAX_NAME} characters")
+    if _CLIMBS.search(name):
+        refuse(f"the name {name[:80]!r} leads out of the zip")
+
+
 def _check_member(info: zipfile.ZipInfo) -> None:
     name = info.orig_filename
-    if _CLIMBS.search(name):
-        refuse(f"the member name {name[:80]!r} leads out of the zip")
+    check_name(name)
     if info.flag_bits & 0x1:
         refuse(f"{name[:80]!r} is encrypted")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -107,6 +121,8 @@ class Archive:
             refuse(f"{name[:80]!r} has {info.file_size} bytes; the limit is {limit}")
         if info.file_size > 2**20 and info.file_size > MAX_RATIO * info.compress_size:
             refuse(f"{name[:80]!r} grows more than {MAX_RATIO} times when it is decompressed, as in a zip bomb")
+        if info.compress_size > 2 * info.file_size + _MAX_GROWTH:
+            refuse(f"{name[:80]!r} takes more than twice its size in the zip, which no compressor writes")
         return info
 
     def events(self, name: str) -> Iterator[tuple[str, object]]:
@@ -114,16 +130,20 @@ class Archive:
         with self._zip.open(self._within_limits(name, MAX_EVENTS)) as member:
             number = 0
             while line := member.readline(MAX_LINE + 1):
-                self.check_cancelled()
                 number += 1
                 location = f"{name[:80]}, line {number}"
-                self._size_of_events += len(line) + _EVENT
-                if self._size_of_events > MAX_EVENTS:
-                    refuse(f"{location}: the events up to here take more than {MAX_EVENTS} bytes")
+                self.spend(len(line) + _EVENT, f"{location}: ")
                 if len(line) > MAX_LINE:
                     refuse(f"{location}: the line has more than {MAX_LINE} bytes")
                 if line.strip():
                     yield location, _parse(line, location)
+
+    def spend(self, size: int, location: str = "") -> None:
+        """Count bytes that the events take, or that are made from them. Raise if the import was cancelled."""
+        self.check_cancelled()
+        self._size_of_events += size
+        if self._size_of_events > MAX_EVENTS:
+            refuse(f"{location}the events up to here take more than {MAX_EVENTS} bytes")
 
     def check_cancelled(self) -> None:
         """Raise if the import was cancelled."""
@@ -132,8 +152,6 @@ class Archive:
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of an image or a style sheet, or None if no member has exactly this name."""
-        if _CLIMBS.search(name):
-            refuse(f"the name {name[:80]!r} leads out of the zip")
         return self._zip.read(self._within_limits(name, MAX_FILE)) if name in self._infos else None
 
 
@@ -150,7 +168,7 @@ def _parse(line: bytes, location: str) -> object:
     try:
         value: object = json.loads(line.decode(), parse_constant=_refuse_constant)
         if _ESCAPED_SURROGATE.search(line):
-            text = _SURROGATE.sub("\ufffd", json.dumps(value, ensure_ascii=False))
+            text = "".join(without_surrogates(json.dumps(value, ensure_ascii=False)))
             value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{location}: {error}") from error

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from storage_manager.importers.archive import refuse
+from storage_manager.importers.archive import check_name, refuse
 
 __all__ = ["Fields"]
 
@@ -74,6 +74,10 @@ class Fields:
         """Return the name of the member that the event refers to.
 
         Since version 9 of the format it is in `file`. Earlier versions give the name below `resources/` in `sha1`.
+        A name that leads out of the zip is refused.
         """
         sha1 = self.text("sha1")
-        return f"resources/{sha1}" if sha1 else self.text("file")
+        name = f"resources/{sha1}" if sha1 else self.text("file")
+        if name:
+            check_name(name)
+        return name

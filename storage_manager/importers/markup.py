@@ -19,8 +19,9 @@ because anyone may have made the trace. Every other `<` is escaped, so no text a
 """
 
 import re
+import string
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from typing import Any, NamedTuple
 from urllib.parse import urljoin
@@ -44,10 +45,11 @@ _SHEET = "__playwright_style_sheet_"
 
 _NAME = re.compile(r"[A-Za-z][^\s\x00-\x20\x7f\"'/<>=&]*")
 _ATTRIBUTE = re.compile(r"[^\s\x00-\x20\x7f\"'/<>=&]+")
-_SCRIPT_URL = re.compile(
-    "|".join(r"[\x00-\x20]*" + r"[\t\n\r]*".join(scheme) for scheme in ("javascript:", "vbscript:")), re.IGNORECASE
-)
-_TAG_OPENS = re.compile(r"<(?=[A-Za-z/!?]|\Z)")  # also at the end, because another text may follow
+_SCRIPT_SCHEMES = ("javascript:", "vbscript:")
+_CONTROLS = "".join(map(chr, range(0x21)))  # browsers skip them before a URL
+_TAG_STARTS = string.ascii_letters + "/!?"  # a tag, or a comment, is a < before one of them
+# Most servers refuse a longer URL. Joining URLs takes as much time and memory as they are long.
+MAX_URL = 2**14
 
 
 class Reference(NamedTuple):
@@ -90,7 +92,13 @@ def style_element(css: str) -> str:
 
 
 def _escape_css(text: str) -> str:
-    return _TAG_OPENS.sub(r"\\3c ", text.replace("<!--", " "))
+    first, *rest = text.replace("<!--", " ").split("<")
+    return first + "".join(f"{_escaped_before(part)}{part}" for part in rest)
+
+
+def _escaped_before(part: str) -> str:
+    """Return a < before this text, escaped if it opens a tag, or may open one together with the text that follows."""
+    return "\\3c " if part[:1] in _TAG_STARTS else "<"
 
 
 def _as_reference(node: list[Any]) -> Reference:
@@ -132,8 +140,22 @@ def _is_safe(tag: str, name: str, value: str) -> bool:
         lower.startswith("on")
         or (tag, lower) in _DROPPED
         or _ATTRIBUTE.fullmatch(name) is None
-        or (_SCRIPT_URL.search if tag in _ANIMATES else _SCRIPT_URL.match)(value)
+        or _runs_script(value, anywhere=tag in _ANIMATES)
     )
+
+
+def _runs_script(value: str, *, anywhere: bool) -> bool:
+    """Return True if a URL has the scheme of a script, as browsers read it: without tabs and line breaks.
+
+    Parameters:
+        anywhere: the value may be a list of URLs, so look for a scheme anywhere.
+    """
+    if ":" not in value:
+        return False
+    url = value.replace("\t", "").replace("\n", "").replace("\r", "").lower()
+    if anywhere:
+        return any(scheme in url for scheme in _SCRIPT_SCHEMES)
+    return url.lstrip(_CONTROLS).startswith(_SCRIPT_SCHEMES)
 
 
 def _start_tag(tag: str, name: str, attributes: Mapping[str, str]) -> str:
@@ -144,7 +166,8 @@ def _start_tag(tag: str, name: str, attributes: Mapping[str, str]) -> str:
 class _Writer:
     """Writes nodes one after another. Nothing is written inside an element whose content is not shown."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, spend: Callable[[int], None]) -> None:
+        self.spend = spend
         self.parts: list[str] = []
         self.size = 0
         self.muted = 0  # how many open elements do not show their content
@@ -197,11 +220,24 @@ class _Writer:
         if tag == "TEMPLATE" and _SHEET in attributes:
             self.write(style_element(attributes[_SHEET]))
         elif tag == "LINK" and "stylesheet" in attributes.get("rel", "").lower().split():
-            url = _join_url(self.base, attributes.get("href", ""))
+            url = self._join(attributes.get("href", ""))
             self.leave_hole(Sheet(url, _start_tag(tag, name, attributes) + ">"))
         elif tag != "SCRIPT" and not (tag == "META" and _has_effect(attributes)):
             return False
         return True
+
+    def _join(self, url: str) -> str:
+        """Return an absolute URL, and charge the work, because one base may serve many links.
+
+        A URL that is too long or not valid is returned unchanged; no override can refer to it.
+        """
+        if len(self.base) + len(url) > MAX_URL:
+            return url
+        self.spend(len(self.base) + len(url))
+        try:
+            return urljoin(self.base, url)
+        except ValueError:
+            return url
 
     def _mute(self) -> int:
         self.muted += 1
@@ -213,20 +249,16 @@ def _has_effect(attributes: Mapping[str, str]) -> bool:
     return not kinds <= _HARMLESS_META
 
 
-def _join_url(base: str, url: str) -> str:
-    try:
-        return urljoin(base, url)
-    except ValueError:  # not a valid URL, so no override can refer to it
-        return url
-
-
-def write_markup(root: object, base: str) -> Markup:
+def write_markup(root: object, base: str, spend: Callable[[int], None]) -> Markup:
     """Write the snapshot with this outermost node. URLs of its document are relative to `base`.
+
+    Parameters:
+        spend: called for each node, with the work that the node makes beside its own characters; may refuse the trace.
 
     Raises:
         ValueError: Playwright does not write such a node.
     """
-    writer = _Writer(base)
+    writer = _Writer(base, spend)
     for node, in_style in _nodes(writer, root):
         if isinstance(node, str):
             start = writer.size
@@ -248,10 +280,12 @@ def _nodes(writer: _Writer, root: object) -> Iterator[tuple[Any, bool]]:
         if len(item) == 3:
             writer.close(*item)
             continue
+        writer.spend(0)
         node, in_style = item
         if isinstance(node, list) and node and isinstance(node[0], str):
             todo.append(writer.open(node))
-            todo.extend((child, node[0].upper() == "STYLE") for child in reversed(node[2:]))
+            is_style = node[0].upper() == "STYLE"  # once per node: a long name of many children is quadratic
+            todo.extend([(child, is_style) for child in reversed(node[2:])])
         elif isinstance(node, str) or (isinstance(node, list) and node and isinstance(node[0], list)):
             yield node, in_style
         else:

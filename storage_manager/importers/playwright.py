@@ -48,9 +48,12 @@ async def import_playwright_trace(
         InvalidDataError: the file is not a trace, it is damaged or hostile, or the session has steps already.
             Nothing is stored.
         LocalStorageError: the file cannot be read.
+        TypeError: path is no path.
         S3OperationError, S3ConfigError, LocalStorageError: storing failed. The steps that were stored are deleted
             again.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a str or a Path, not {type(path).__name__}")
     name = os.fspath(path)
     with translating("import", name):
         session_id = _session_id(name) if session_id is None else check_id(session_id, "session_id")
@@ -66,7 +69,11 @@ async def import_playwright_trace(
         archive = await in_thread(lambda: Archive(name))
         try:
             steps = await _until_cancelled(in_thread(lambda: _read_steps(archive)), archive)
-            await _store(storage, session_id, len(steps), lambda number: in_thread(lambda: steps.data(number)))
+
+            async def data(number: int) -> StepData:
+                return await _until_cancelled(in_thread(lambda: steps.data(number)), archive)
+
+            await _store(storage, session_id, len(steps), data)
         finally:
             archive.close()
     return session_id
@@ -96,7 +103,7 @@ def _session_id(path: str) -> str:
 
 def _read_steps(archive: Archive) -> Steps:
     """Return the steps of the trace, after building each of them once to check it."""
-    contexts = [Context().read(archive.events(name)) for name in archive.traces]
+    contexts = [Context(archive.spend).read(archive.events(name)) for name in archive.traces]
     steps = Steps(archive, actions_of(contexts))
     steps.check()
     return steps

@@ -19,6 +19,8 @@ _SLICE = 64
 # Real trees have at most the depth that browsers parse, 512. A reference to a node that contains the reference would
 # never end.
 _MAX_DEPTH = 10_000
+_MAX_DOCTYPE = 100  # characters; the longest that anybody uses is "html"
+_NOT_IN_DOCTYPES = re.compile(r"[^A-Za-z0-9]")
 _NOT_RECORDED = "<!-- not in the trace -->"
 # Advertisements nest four or five frames. Each level escapes the documents inside it once more.
 _MAX_FRAMES = 10
@@ -44,7 +46,8 @@ class Snapshot(NamedTuple):
 class Snapshots:
     """The snapshots of one context, in the order in which they were taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, spend: Callable[[int], None]) -> None:
+        self._spend = spend  # for the work of reading; that of `html` has its own
         self._histories: dict[str, list[Snapshot]] = {}
         self._moments: dict[str, dict[str, int]] = {}
         self._main: dict[tuple[str, str | None], Snapshot] = {}
@@ -58,7 +61,7 @@ class Snapshots:
         frame_id = event.required_text("frameId")
         history = self._histories.setdefault(frame_id, [])
         name = event.text("snapshotName") or f"{event.text('phase')}@{event.text('callId')}"
-        shot = _snapshot(event, history[-1] if history else None)
+        shot = _snapshot(event, history[-1] if history else None, self._spend)
         frames = self._moments.setdefault(name, {})
         if frame_id not in frames and shot.is_main:
             self._main.setdefault((name, None), shot)
@@ -83,11 +86,11 @@ class Snapshots:
         return _Rendering(self._histories, self._moments[moment], sheet, spend).document(frame_id, 0)
 
 
-def _snapshot(event: Fields, previous: Snapshot | None) -> Snapshot:
+def _snapshot(event: Fields, previous: Snapshot | None, spend: Callable[[int], None]) -> Snapshot:
     url = event.text("frameUrl") or ""
     base = previous.markup.base if previous and previous.url == url else url
     try:
-        markup = write_markup(event.values.get("html"), base)
+        markup = write_markup(event.values.get("html"), base, spend)
     except ValueError as error:
         raise ValueError(f"{event.location}: {error}") from error
     overrides: dict[str, str | int] = {}
@@ -100,7 +103,7 @@ def _snapshot(event: Fields, previous: Snapshot | None) -> Snapshot:
         is_main=event.flag("isMainFrame"),
         url=url,
         viewport=event.fields("viewport").values or None,
-        doctype=re.sub("[^A-Za-z0-9]", "", event.text("doctype") or ""),
+        doctype=_NOT_IN_DOCTYPES.sub("", (event.text("doctype") or "")[:_MAX_DOCTYPE]),
         markup=markup,
         overrides=overrides,
     )

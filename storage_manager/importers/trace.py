@@ -11,7 +11,7 @@ The versions of the format changed the following:
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,15 +65,19 @@ class Action:
 
 
 class Context:
-    """One `.trace` member, which a browser context or the test runner wrote."""
+    """One `.trace` member, which a browser context or the test runner wrote.
 
-    def __init__(self) -> None:
+    Parameters:
+        spend: called with the work that the events make beside their bytes; may refuse the trace.
+    """
+
+    def __init__(self, spend: Callable[[int], None]) -> None:
         self.options = Fields({}, "")
         self.version = 6  # the version of a test runner's trace without a header
         self.from_library = False
         self.wall_origin: float | None = None
         self.actions: dict[str, Action] = {}
-        self.snapshots = Snapshots()
+        self.snapshots = Snapshots(spend)
         self.screenshots: dict[str, str] = {}
         self.frames: dict[str, list[tuple[float, str]]] = {}
 

@@ -25,8 +25,11 @@ _LOOKS |= {"isVisible", "isHidden", "isEnabled", "isDisabled", "isEditable", "is
 _LOOKS |= {"querySelector", "querySelectorAll", "waitForSelector", "waitForFunction", "waitForTimeout", "screenshot"}
 _LOOKS |= {"expectScreenshot", "waitForEventInfo", "__waitInfo__", "pdf"}
 
-_TITLE = re.compile(r"<title(?:\s[^>]*)?>([^<]*)</title>", re.IGNORECASE)
-_BODY = re.compile(r"<body\b", re.IGNORECASE)
+# Playwright writes the names of HTML elements in upper case, and those of XHTML as they are. Every other < of a page is
+# escaped, and nothing here goes beyond the next one, so that the time is proportional to the length.
+_TITLE = re.compile(r"<(TITLE|title)(?:\s[^<>]*)?>([^<]*)</\1>")
+_BODIES = ("<BODY", "<body")
+MAX_HEAD = 4 * 2**20  # characters; a head with style sheets has some 100 kB
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -125,9 +128,9 @@ def _page_id(action: Action) -> str | None:
 
 
 def _title(html: str) -> str:
-    body = _BODY.search(html)
-    title = _TITLE.search(html, 0, body.start() if body else len(html))
-    return unescape(title[1]).strip() if title else ""
+    bodies = [html.find(name, 0, MAX_HEAD) for name in _BODIES]
+    title = _TITLE.search(html, 0, min((at for at in bodies if at >= 0), default=MAX_HEAD))
+    return unescape(title[2]).strip() if title else ""
 
 
 def _call(action: Action) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 import asyncio
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
+from storage_manager.encoding import without_surrogates
 from storage_manager.errors import InvalidDataError
 
 __all__ = ["Capture", "capture", "check_page", "shortened"]
@@ -20,7 +20,6 @@ PAUSE = 0.3  # seconds before the next attempt after a failure: during a navigat
 MAX_MESSAGE = 100_000  # characters of an error of the page that are looked at; secrets are masked in all of them
 
 _NEEDED = ("content", "screenshot", "title", "url")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # a page may contain one, and UTF-8 cannot encode it
 _Reading = dict[str, Any]  # by name, the result of a call of the page, or the error that it raised
 
 
@@ -114,7 +113,16 @@ async def _call(function: Callable[[], Any], kind: type) -> Any:
         answer = await asyncio.wait_for(answer, CALL_SECONDS)
     if not isinstance(answer, kind):
         raise TypeError(f"{kind.__name__} is needed, not {type(answer).__name__}")
-    return _LONE_SURROGATE.sub("\ufffd", answer) if isinstance(answer, str) else answer
+    return await _storable(answer) if isinstance(answer, str) else answer
+
+
+async def _storable(text: str) -> str:
+    """Return a text of the page as UTF-8 can encode it. Other tasks run between two pieces of it."""
+    pieces: list[str] = []
+    for piece in without_surrogates(text):
+        pieces.append(piece)
+        await asyncio.sleep(0)
+    return "".join(pieces)
 
 
 def _failures(reading: _Reading) -> dict[str, BaseException]:

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
 
 from storage_manager.aio import Progress, map_ahead, run_to_end
+from storage_manager.arguments import check_callable
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.inventory import list_files
 from storage_manager.layout import is_component
@@ -58,6 +59,7 @@ async def purging(
     Parameters:
         progress: called on the event loop with the number of sessions checked so far, and None.
     """
+    check_callable(progress, "progress", "two numbers")
     limit, checked, failed = _moment(older_than), 0, list[StorageManagerError]()
 
     async def is_old(session_id: str) -> tuple[str, _Outcome]:

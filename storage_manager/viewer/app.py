@@ -19,7 +19,8 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from storage_manager.errors import StorageManagerError
+from storage_manager.arguments import check_several, check_whole
+from storage_manager.errors import InvalidDataError, StorageManagerError
 from storage_manager.inventory import summarize
 from storage_manager.layout import ALL_COMPONENTS, Component, check_id, formats
 from storage_manager.storage import StorageManager
@@ -28,11 +29,15 @@ from storage_manager.viewer.guard import STORED_POLICY, add_headers, explain_err
 from storage_manager.viewer.sessions import Listing
 from storage_manager.viewer.templating import asset, render_page
 
-__all__ = ["create_app", "serve"]
+__all__ = ["check_host", "create_app", "serve"]
 
 _STORAGE = web.AppKey("storage", StorageManager)
 _LISTING = web.AppKey("listing", Listing)
 _COMPARING = web.AppKey("comparing", asyncio.Lock)  # one comparison at a time, because it can take 100 MB
+_READING = web.AppKey("reading", asyncio.Semaphore)
+MAX_READERS = 4  # components in memory at a time; a page of the viewer asks for as many at once
+PIECE = 2**18  # bytes; a component that is larger is sent in such pieces
+SEND_SECONDS = 60.0  # a client that takes no piece for so long is disconnected, because others wait for its turn
 _TYPES = {"viewer.js": "text/javascript", "viewer.css": "text/css"}
 
 
@@ -46,13 +51,16 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
         hosts: names that are accepted in the Host header, besides localhost, 127.0.0.1 and [::1].
 
     Raises:
+        TypeError: hosts is one name instead of a list.
         StorageManagerError: jinja2 is not installed.
     """
+    check_several(hosts, "hosts", of="names")
     render_page("error", title="", reason="")  # raises now, not at the first request, if jinja2 is missing
     app = web.Application(middlewares=[explain_errors, host_checker(hosts)])
     app[_STORAGE] = storage
     app[_LISTING] = Listing(storage)
     app[_COMPARING] = asyncio.Lock()
+    app[_READING] = asyncio.Semaphore(MAX_READERS)
     app.on_response_prepare.append(add_headers)
     app.on_cleanup.append(_close)
     app.add_routes([
@@ -79,9 +87,14 @@ async def serve(
         hosts: as for create_app. `host` is accepted, too.
 
     Raises:
+        InvalidDataError: the host is empty, which would mean every address of this machine.
+        TypeError, ValueError: hosts is one name instead of a list, or port is no number of a port.
         StorageManagerError: jinja2 is not installed.
         OSError: the port is in use, or the address does not belong to this machine.
     """
+    check_host(host)
+    check_several(hosts, "hosts", of="names")
+    check_whole(port, "port", 0, 65535)
     name = f"[{host}]" if ":" in host else host
     runner = web.AppRunner(create_app(storage, hosts=[name, *hosts]), access_log=None)
     await runner.setup()
@@ -90,6 +103,17 @@ async def serve(
         yield f"http://{name}:{runner.addresses[0][1]}/"
     finally:
         await runner.cleanup()
+
+
+def check_host(host: object) -> None:
+    """Refuse an empty host: sockets take it for every address, and a shell writes it for a variable that is not set.
+
+    Raises:
+        InvalidDataError: it is empty or blank, or no str.
+    """
+    if not isinstance(host, str) or not host.strip():
+        why = f"host is {host!r}: give an address, such as 127.0.0.1, or 0.0.0.0 for every address of this machine"
+        raise InvalidDataError(f"cannot view: {why}", operation="view")
 
 
 async def _close(app: web.Application) -> None:
@@ -125,14 +149,33 @@ async def _summary(request: web.Request) -> web.Response:
     return web.json_response({"steps": summary.steps, "size": summary.size, "modified": modified})
 
 
-async def _component(request: web.Request) -> web.Response:
+async def _component(request: web.Request) -> web.StreamResponse:
     [spec] = formats([request.match_info["component"]])  # type: ignore[list-item]
     session_id, step_id = request.match_info["session"], request.match_info["step"]
-    data = await _read_component(request.app[_STORAGE], session_id, step_id, spec.name)
-    if data is None:
-        raise web.HTTPNotFound(text=f"This step has no {'HTML' if spec.name == 'html' else spec.name}.")
-    headers = {"Content-Type": spec.content_type(data), "Content-Security-Policy": STORED_POLICY}
+    async with request.app[_READING]:
+        data = await _read_component(request.app[_STORAGE], session_id, step_id, spec.name)
+        if data is None:
+            raise web.HTTPNotFound(text=f"This step has no {'HTML' if spec.name == 'html' else spec.name}.")
+        headers = {"Content-Type": spec.content_type(data), "Content-Security-Policy": STORED_POLICY}
+        if len(data) > PIECE:  # it stays one of the components in memory until it is sent
+            return await _send(request, data, headers)
     return web.Response(body=data, headers=headers)
+
+
+async def _send(request: web.Request, data: bytes, headers: dict[str, str]) -> web.StreamResponse:
+    """Send a large component in pieces, each when the client has taken the one before. aiohttp would copy the whole."""
+    response = web.StreamResponse(headers=headers)
+    response.content_length = len(data)
+    await response.prepare(request)
+    try:
+        for start in range(0, len(data) if request.method == "GET" else 0, PIECE):
+            await asyncio.wait_for(response.write(data[start : start + PIECE]), SEND_SECONDS)
+    except asyncio.TimeoutError:
+        if request.transport:
+            request.transport.abort()
+    except ConnectionError:
+        pass  # the client has gone
+    return response
 
 
 async def _changes(request: web.Request) -> web.Response:

@@ -15,6 +15,7 @@ from storage_manager.cli import main, text
 from storage_manager.cli.commands import cli
 from storage_manager.cli.process import Interrupted
 from storage_manager.cli.progress import Progress
+from storage_manager.cli.terminal import escape
 from tests.support import ROOT
 from tests.support.shell import SAMPLE, has_colour, on_terminal, sm
 
@@ -104,7 +105,7 @@ def test_times() -> None:
 
 
 def test_what_is_no_text_is_escaped() -> None:
-    assert text.escape_controls("ä\n\x1b[2J\u202e\x9b") == "ä\n\\x1b[2J\\u202e\\x9b"
+    assert escape("ä\n\x1b[2J\u202e\x9b") == "ä\\n\\x1b[2J\\u202e\\x9b"
 
 
 @pytest.mark.parametrize("name", list(cli.commands))

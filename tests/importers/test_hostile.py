@@ -133,7 +133,7 @@ async def test_bombs(sm: StorageManager, tmp_path: Path, monkeypatch: pytest.Mon
     tracemalloc.stop()
 
     # One that declares less than it has: zipfile stops at what is declared, and the checksum is not that.
-    data = path.read_bytes().replace(struct.pack("<L", len(bomb)), struct.pack("<L", 1000))
+    data = path.read_bytes().replace(struct.pack("<L", len(bomb)), struct.pack("<L", 2000))
     path.write_bytes(data)
     await refused(sm, path, "Bad CRC-32")
 

@@ -1,0 +1,62 @@
+"""Check the arguments of public functions, so that a wrong type is an error that names the argument.
+
+Without these checks, `concurrency="4"` would be a TypeError about `<` deep inside, `concurrency=2.5` would be no limit
+at all, and a string in place of a list would be taken for a list of letters.
+"""
+
+import operator
+from collections.abc import AsyncIterable, Iterable
+from datetime import timedelta
+from typing import Any, SupportsIndex
+
+__all__ = ["check_callable", "check_several", "check_whole"]
+
+
+def check_whole(value: SupportsIndex, name: str, least: int = 1, most: int | None = None) -> int:
+    """Return an argument that must be a whole number.
+
+    Raises:
+        TypeError: it is not a whole number.
+        ValueError: it is below `least`, or above `most`.
+    """
+    example = f"give a whole number, such as {name}={max(least, 8)}"
+    if not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int, not {_kind(value)}: {example}")
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, not {number}")
+    if most is not None and number > most:
+        raise ValueError(f"{name} must be at most {most}, not {number}")
+    return number
+
+
+def check_several(value: object, name: str, *, of: str, may_be_async: bool = False) -> None:
+    """Refuse an argument that is not a list or another iterable. A str or bytes would be taken for its letters.
+
+    Parameters:
+        of: what the iterable has to contain, for the message.
+        may_be_async: an asynchronous iterable is accepted too.
+
+    Raises:
+        TypeError: it is not such an iterable.
+    """
+    is_text = isinstance(value, (str, bytes, bytearray, memoryview))
+    kinds: tuple[Any, ...] = (Iterable, AsyncIterable) if may_be_async else (Iterable,)
+    if is_text or not isinstance(value, kinds):
+        raise TypeError(f"{name} must be a list or another iterable of {of}, not {_kind(value)}")
+
+
+def check_callable(value: object, name: str, takes: str) -> None:
+    """Refuse an argument that is neither None nor a function.
+
+    Raises:
+        TypeError: it cannot be called.
+    """
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be a function that takes {takes}, or None, not {_kind(value)}")
+
+
+def _kind(value: object) -> str:
+    """Return the type of a value, and its text if that is short. It is the caller's own value, never stored data."""
+    text = repr(value) if isinstance(value, (str, bytes, int, float, timedelta, type(None))) else ""
+    return f"{type(value).__name__} ({text})" if 0 < len(text) <= 40 else type(value).__name__

@@ -1,0 +1,166 @@
+"""A small trace that makes much work: what is made is charged to a budget, and a cancellation ends it.
+
+Each of these traces is a few kilobytes of zip. The work was the product of two numbers that the trace chooses.
+"""
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from storage_manager import InvalidDataError, StorageManager
+from storage_manager.importers import archive
+from storage_manager.importers.archive import Archive
+from storage_manager.importers.markup import MAX_URL, write_markup
+from storage_manager.importers.playwright import _read_steps
+from storage_manager.importers.trace_steps import Steps
+from tests.support.traces import action, frame, header, imported, page, write_zip
+
+MEGABYTE = "x" * 2**20
+
+
+@pytest.fixture
+def sm(tmp_path: Path) -> StorageManager:
+    """A manager of an empty root."""
+    return StorageManager(local_base_path=tmp_path / "base")
+
+
+async def seconds_to_read(sm: StorageManager, path: Path) -> float:
+    """Import a trace, or see it refused; return the CPU time of the thread that reads it."""
+    opened = Archive(str(path))
+    started = time.thread_time()
+    try:
+        _read_steps(opened)
+    except ValueError:
+        pass
+    finally:
+        opened.close()
+    return time.thread_time() - started
+
+
+async def test_blanks_in_an_animation(sm: StorageManager, tmp_path: Path) -> None:
+    """A trace.zip of 600 bytes took 27 s, and held the interpreter."""
+    path = write_zip(tmp_path / "t.zip", {"t.trace": page(["SVG", {}, ["SET", {"to": ":" + " " * 40_000}]])})
+    assert path.stat().st_size < 1000
+    assert await seconds_to_read(sm, path) < 1
+    [step] = await imported(sm, path)
+    assert step.html
+    assert " " * 40_000 in step.html
+
+
+@pytest.mark.parametrize(
+    "url", ["javascript:x", " \x00JAVAscript:x", "java\tscr\nip\rt:x", "vbscript:x", "\n j\navascript:"]
+)
+def test_urls_of_scripts_are_still_dropped(url: str) -> None:
+    link = write_markup(["A", {"href": url, "title": "t"}], "", print_nothing).text
+    values = write_markup(["SET", {"values": f"#a;{url}", "to": url}], "", print_nothing).text
+    assert (link, values) == ('<A title="t"></A>', "<SET></SET>")
+
+
+@pytest.mark.parametrize("url", ["http://x.test/javascript:x", "#a", "a:b", "java script:x"])
+def test_other_urls_stay(url: str) -> None:
+    assert write_markup(["A", {"href": url}], "", print_nothing).text == f'<A href="{url}"></A>'
+
+
+def print_nothing(count: int) -> None:
+    """Accept any cost."""
+
+
+@pytest.mark.parametrize(
+    ("css", "escaped"),
+    [
+        ("a</style>", "a\\3c /style>"),
+        ("<!-- a <b <!doctype", "  a \\3c b \\3c !doctype"),
+        ("@media (width <= 600px) and (9 < 5)", "@media (width <= 600px) and (9 < 5)"),
+        ("a <", "a \\3c "),
+    ],
+)
+def test_tags_in_css_are_escaped(css: str, escaped: str) -> None:
+    assert write_markup(["STYLE", {}, css], "", print_nothing).text == f"<STYLE>{escaped}</STYLE>"
+
+
+async def test_many_links_below_a_long_base(sm: StorageManager, tmp_path: Path) -> None:
+    """200 links times a URL of 1 MB took 6.6 s."""
+    links = [["LINK", {"rel": "stylesheet", "href": f"{number}.css"}] for number in range(2000)]
+    for base in (f"http://shop.test/{MEGABYTE}/", f"http://shop.test/{'x/' * 2**19}"):
+        events = page(["HEAD", {}, ["BASE", {"href": base}], *links])
+        assert await seconds_to_read(sm, write_zip(tmp_path / "t.zip", {"t.trace": events})) < 2
+
+
+async def test_joined_urls_are_charged(sm: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a base that is just short enough: the URLs of all links together have a limit."""
+    monkeypatch.setattr(archive, "MAX_EVENTS", 2**20)
+    base = f"http://shop.test/{'x' * (MAX_URL - 100)}/"
+    events = page(["HEAD", {}, ["BASE", {"href": base}], *[["LINK", {"rel": "stylesheet", "href": "a"}]] * 100])
+    with pytest.raises(InvalidDataError, match=r"t.trace, line \d: the events up to here take more than 1048576 bytes"):
+        await imported(sm, write_zip(tmp_path / "t.zip", {"t.trace": events}))
+    assert await sm.list_sessions() == []
+
+
+async def test_many_children_of_a_long_name(sm: StorageManager, tmp_path: Path) -> None:
+    """The name was put into upper case for each child."""
+    events = page([f"A{MEGABYTE}", {}, *[""] * 50_000])
+    assert await seconds_to_read(sm, write_zip(tmp_path / "t.zip", {"t.trace": events})) < 3
+
+
+async def test_a_long_file_name_of_every_action(sm: StorageManager, tmp_path: Path) -> None:
+    """The name was searched for `..` for each action."""
+    cast = {**frame(1000)[0], "sha1": None, "file": "/x".strip("/") * 2**20}
+    events = [header(), cast, *(event for number in range(2000) for event in action(number))]
+    path = write_zip(tmp_path / "t.zip", {"t.trace": events})
+    assert await seconds_to_read(sm, path) < 3
+    with pytest.raises(InvalidDataError, match="has more than 1024 characters"):
+        await imported(sm, path)
+
+
+async def test_a_member_that_is_mostly_empty_blocks(sm: StorageManager, tmp_path: Path) -> None:
+    """Deflate has blocks of no bytes. A member of one byte could take any time to decompress, for every action."""
+    cast, name = frame(1001.6)
+    path = write_zip(tmp_path / "t.zip", {"t.trace": [header(), *action(1), cast], name: b"y" * 5000}, 0)
+    whole = path.read_bytes()
+    assert whole.count((5000).to_bytes(4, "little") * 2) == 2
+    path.write_bytes(whole.replace((5000).to_bytes(4, "little") * 2, b"\x88\x13\0\0" + b"\1\0\0\0"))
+    with pytest.raises(InvalidDataError, match="more than twice its size in the zip"):
+        await imported(sm, path)
+
+
+def test_a_cancellation_is_seen_within_a_page() -> None:
+    """At the next node, not at the end of a page of 32 MB."""
+    nodes = 0
+
+    def spend(count: int) -> None:
+        nonlocal nodes
+        nodes += 1
+        if nodes == 10:
+            raise ValueError("the import was cancelled")
+
+    with pytest.raises(ValueError, match="the import was cancelled"):
+        write_markup(["P", {}, *[["B", {}]] * 100_000], "", spend)
+    assert nodes == 10
+
+
+async def test_a_cancellation_is_seen_while_steps_are_stored(
+    sm: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while a page is put together for the second time."""
+    path = write_zip(tmp_path / "t.zip", {"t.trace": page(["P", {}, "x"])})
+    opened: list[Archive] = []
+    building, whole = threading.Event(), Steps.data
+
+    def slow(self: Steps, number: int) -> object:
+        if not opened:  # the first time is the check
+            opened.append(self._archive)
+            return whole(self, number)
+        building.set()
+        assert opened[0].is_cancelled.wait(20)
+        return whole(self, number)
+
+    monkeypatch.setattr(Steps, "data", slow)
+    task = asyncio.create_task(imported(sm, path))
+    await asyncio.to_thread(building.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await sm.list_sessions() == []
