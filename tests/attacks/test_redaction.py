@@ -375,6 +375,7 @@ async def test_an_error_quotes_a_key_whole_or_not_at_all(shape: Any, tmp_path: P
 
 async def test_an_error_of_pydantic_is_not_quoted(tmp_path: Path) -> None:
     """It quotes the first and the last characters of a value."""
+
     class Typed(BaseModel):
         @property
         def text(self) -> str:
