@@ -43,8 +43,8 @@ async def test_a_length_is_not_believed(
 ) -> None:
     for name, value in MOTO_KEYS.items():
         monkeypatch.setenv(name, value)
-    head = f"HTTP/1.1 200 OK\r\netag: x\r\nlast-modified: Thu, 01 Jan 2026 00:00:00 GMT\r\ncontent-length: {length}\r\n\r\nx"
-    sm, _ = await answered_by(head.encode())
+    head = "HTTP/1.1 200 OK\r\netag: x\r\nlast-modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
+    sm, _ = await answered_by(f"{head}content-length: {length}\r\n\r\nx".encode())
     code, said = await read_in_a_child(sm.storage_options["endpoint_url"], engine)
     assert code == 0, said
     assert "cannot retrieve s3://bucket/s/t/observation.html" in said
