@@ -235,12 +235,18 @@ def translate(error: Exception, operation: str, url: str) -> StorageManagerError
 
 def _quotes_credentials(error: BaseException, url: str) -> bool:
     """Return True if a traceback of the error would show a credential."""
-    shown = "\n".join([str(error), *getattr(error, "__notes__", ())])
-    if without_credentials(shown, url, from_service=came_from_service(error)) != shown:
-        return True
-    context = None if error.__suppress_context__ else error.__context__
-    chained = [error.__cause__ or context, *getattr(error, "exceptions", ())]
-    return any(_quotes_credentials(other, url) for other in chained if other is not None)
+    shown = [(other, "\n".join([str(other), *getattr(other, "__notes__", ())])) for other in _chain(error)]
+    return any(without_credentials(text, url, from_service=came_from_service(other)) != text for other, text in shown)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return the error with all that a traceback shows with it: causes, contexts and the errors of a group."""
+    chain = [error]
+    for one in chain:
+        context = None if one.__suppress_context__ else one.__context__
+        others = [one.__cause__ or context, *getattr(one, "exceptions", ())]
+        chain += [other for other in others if isinstance(other, BaseException) and other not in chain]
+    return chain
 
 
 def attempt(call: Callable[[], Out]) -> Out | Exception:

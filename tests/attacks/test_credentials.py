@@ -171,6 +171,14 @@ def test_a_cause_that_quotes_is_not_chained(where: str) -> None:
     assert translate(failing("nowhere"), "store", sm.url_for("s")).__cause__ is not None
 
 
+def test_a_chain_that_is_a_circle_ends() -> None:
+    sm, first, second = StorageManager("a-bucket", storage_options=OPTIONS), OSError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert translate(first, "store", sm.url_for("s")).__cause__ is first
+    second.args = (SECRET,)
+    assert translate(first, "store", sm.url_for("s")).__cause__ is None
+
+
 def test_credentials_are_hidden_for_their_root_and_as_long_as_it_exists(tmp_path: Path) -> None:
     text = f"{SECRET} in {SECRET}"
     sm = StorageManager("a-bucket", s3_prefix="p", storage_options=OPTIONS)
