@@ -184,8 +184,8 @@ def is_component(path: str) -> bool:
     return is_id(step_id) and filename in BY_FILENAME
 
 
-# macOS and Windows write these when someone looks at a directory; NFS, when an open file is deleted.
-_SYSTEM_FILE = re.compile(r"\.DS_Store|\._.*|\.nfs.*|(eh)?thumbs\.db|desktop\.ini", re.IGNORECASE)
+# macOS and Windows write these when someone looks at a directory; NFS and FUSE, when an open file is deleted.
+_SYSTEM_FILE = re.compile(r"\.DS_Store|\._.*|\.nfs.*|\.fuse_hidden.*|(eh)?thumbs\.db|desktop\.ini", re.IGNORECASE)
 
 
 def is_system_file(path: str) -> bool:

@@ -79,6 +79,7 @@ HOSTILE = [
         (".DS_Store", True),
         ("run-1/._action.json", True),
         ("run-1/.nfs000000000001", True),
+        ("run-1/.fuse_hidden0000000500000001", True),
         ("Thumbs.db", True),
         ("DESKTOP.INI", True),
         ("action.json", False),

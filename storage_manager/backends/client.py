@@ -8,7 +8,7 @@ import threading
 import weakref
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from hashlib import md5
@@ -71,14 +71,15 @@ _loader = cache(create_loader)
 def _timestamp(value: Any) -> datetime | None:
     """Parse a time as botocore does, but parse the date of a header (RFC 9110, 5.6.7), as every GET has, 10x faster.
 
-    Return None if it is malformed or 1970: some services send these, and then the time is not known.
+    A time without a zone is taken for UTC. Return None if it is malformed, or of 1970 or before, as the zero times of
+    Unix and Go are: some services send these, and then the time is not known.
     """
     try:
         is_header = isinstance(value, str) and value.endswith(" GMT")
         parsed: datetime = (parsedate_to_datetime if is_header else parse_timestamp)(value)
-    except ValueError:
+    except (ValueError, RuntimeError):  # botocore raises RuntimeError for a number that is too large
         return None
-    return parsed if parsed.timestamp() else None
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)) if parsed.year > 1970 else None
 
 
 @contextlib.contextmanager

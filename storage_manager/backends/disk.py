@@ -222,6 +222,7 @@ class DiskFileSystem(LocalFileSystem):
         except OSError as error:
             self._refuse_link(step)
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                self._spelling.refuse_other(step, step)  # another writer may just have created the step
                 self._move_files(staged, step, names)
             elif self._is_on_other_disk(error, staged, step) or not cannot_rename(error, os.path.dirname(staged)):
                 raise
@@ -445,12 +446,13 @@ def _in_words(left: Sequence[str]) -> str:
 
 def _remove_leftovers(session: str) -> None:
     """Remove the files that systems and killed writers left in a session, if there is nothing else."""
+    left = []
     with os.scandir(session) as entries:
-        found = list(entries)
-    foreign = [entry for entry in found if not _is_system_entry(entry) and not STAGED.fullmatch(entry.name)]
-    if foreign or any(map(is_staged_now, found)):
-        return
-    for entry in found:
+        for entry in entries:  # usually the first one is a step, and a session may have thousands
+            if not (_is_system_entry(entry) or STAGED.fullmatch(entry.name)) or is_staged_now(entry):
+                return
+            left.append(entry)
+    for entry in left:
         if _is_system_entry(entry):
             os.unlink(entry.path)
         else:

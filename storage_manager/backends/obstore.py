@@ -102,7 +102,7 @@ class ObstoreBackend(S3Backend):
         # The service compares a signed body with its SHA-256. An ETag that is no MD5 may come from a redirect's page.
         is_proved = may_be_md5_of(e_tag, file.data) if self.anon else md5_in(e_tag)
         if self._compares_e_tags and self.service.compares_e_tags and not is_proved:
-            await self._compare_stored(bucket, key, file.data, e_tag)
+            await self._compare_stored(bucket, key, file.data)
             self._compares_e_tags = False
 
     async def _put_through_obstore(self, bucket: str, key: str, file: File) -> str:

@@ -146,6 +146,15 @@ async def test_a_flipped_byte_is_found_without_the_service(serve: Serve, engine:
     assert service.objects == {"s/t/observation.html": b"<p>"}
 
 
+async def test_an_answer_to_a_put_is_no_proof_while_the_old_bytes_are_read(serve: Serve, engine: str) -> None:
+    service = serve()
+    service.sm.async_fs.backoff_seconds = 0
+    await service.sm.store_step_data("s", "t", "old")
+    service.server.lost_e_tag = "0" * 32 if engine == "s3fs" else "proxy"
+    with pytest.raises(S3OperationError, match="MD5 is not the object's ETag"):
+        await service.sm.store_step_data("s", "t", "new")
+
+
 async def test_a_flipped_byte_is_no_proof_of_foreign_etags(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever was flipped before: the next one is found as well."""
     service = serve()
@@ -400,6 +409,14 @@ async def test_what_has_no_age_is_not_purged(serve: Serve, quirks: Sets) -> None
     assert (await summarize(service.sm, "s")).modified is None
     assert await purge_sessions(service.sm, NOW, dry_run=False) == []
     assert len(service.objects) == len(FILES)
+
+
+@pytest.mark.parametrize("year", [1900, 1969, 1970])
+async def test_a_time_before_1971_is_no_age(serve: Serve, year: int) -> None:
+    """Zero times: of Unix, also in another zone or a moment later, and of Go (the year 1)."""
+    service = serve()
+    service.put_steps("s/t", modified=datetime(year, 12, 31, tzinfo=timezone.utc))
+    assert await purge_sessions(service.sm, NOW) == []
 
 
 @inherited

@@ -186,6 +186,7 @@ class QuirkyS3:
     """The server: `url`, the objects in `buckets`, and the `requests` that it was sent.
 
     `kept` has keys whose deletion is answered as a success, and does nothing; `denied` those whose deletion is refused.
+    If `lost_e_tag` is set, PutObject is answered with it, and nothing is stored, as by a proxy that answers itself.
     `flip` damages the next bodies; the server finds that by their digests unless `checks_digests` is False. `most` is
     the number of requests that were in progress at one time; `latency`, in seconds, makes it visible.
     """
@@ -197,6 +198,7 @@ class QuirkyS3:
         self.requests: list[Request] = []
         self.kept: set[str] = set()
         self.denied: set[str] = set()
+        self.lost_e_tag = ""
         self.checks_digests = True
         self.latency = 0.0
         self.most = 0
@@ -319,6 +321,8 @@ class QuirkyS3:
         data = self._flipped("PutObject", request.body)
         if self.checks_digests:
             _check_digests(request._replace(body=data))
+        if self.lost_e_tag:
+            return Answer("200 OK", headers={"etag": f'"{self.lost_e_tag}"'})
         return self._store(request, self._stored(data, request.headers.get("content-type", "binary/octet-stream")))
 
     def _store(self, request: Request, stored: Stored) -> Answer:
