@@ -282,7 +282,7 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
                 return
             following = {key: answer.get(field) for key, field in _FOLLOWING[method].items()}
             progress.check(tuple(following.values()), names)
-            request |= following
+            request |= {key: token for key, token in following.items() if token is not None}
 
     async def _rows(self, path: str, start: str = "") -> AsyncGenerator[list[dict[str, Any]], None]:
         """Yield the objects below a directory, in pages. A page may be empty without being the last."""
@@ -457,7 +457,7 @@ class _Progress:
         Raises:
             OSError: it has no token for the next page, or one that came before; or there are too many pages.
         """
-        if None in token or token in self._tokens:
+        if token[0] is None or token in self._tokens:  # directory buckets have no second part
             raise OSError(errno.EPROTO, "the answer to the LIST is truncated, without a token for the next page")
         page = hash(tuple(names))
         self._idle = self._idle + 1 if not names or page in self._pages else 0
