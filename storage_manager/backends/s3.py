@@ -161,15 +161,15 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
     async def _compare_stored(self, bucket: str, key: str, data: bytes) -> None:
         """Read an object back whose ETag is not the MD5 of the bytes that were sent. Raise if it has other bytes.
 
-        These may also be those of another writer, who has replaced it; but they may as well be the old ones.
+        These may be the old bytes, or those of another writer. So the PUT is sent again, in both cases.
         """
         request = {"Bucket": bucket, "Key": key}
         async with self._finding_out:
             stored, answer = await self._fetch(**request)
+            if not self._is_proved(bucket, answer, _md5(stored)):
+                await self._stop_comparing(request, stored)
             if stored != data:
                 raise bytes_changed()
-            if not self._is_proved(bucket, answer, _md5(data)):
-                await self._stop_comparing(request, data)
 
     async def _cat_file(
         self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **kwargs: Any
@@ -282,7 +282,7 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
                 return
             following = {key: answer.get(field) for key, field in _FOLLOWING[method].items()}
             progress.check(tuple(following.values()), names)
-            request |= following
+            request |= {key: token for key, token in following.items() if token is not None}
 
     async def _rows(self, path: str, start: str = "") -> AsyncGenerator[list[dict[str, Any]], None]:
         """Yield the objects below a directory, in pages. A page may be empty without being the last."""
@@ -457,7 +457,7 @@ class _Progress:
         Raises:
             OSError: it has no token for the next page, or one that came before; or there are too many pages.
         """
-        if None in token or token in self._tokens:
+        if token[0] is None or token in self._tokens:  # directory buckets have no second part
             raise OSError(errno.EPROTO, "the answer to the LIST is truncated, without a token for the next page")
         page = hash(tuple(names))
         self._idle = self._idle + 1 if not names or page in self._pages else 0

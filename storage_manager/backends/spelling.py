@@ -60,12 +60,17 @@ class Spelling:
     def is_other(self, path: str) -> bool:
         """Return True if the path leads to something that has another spelling."""
         if self._ignores_case is None:
+<<<<<<< HEAD
             self._ignores_case = _ignores_case(self._root, may_write=False)
         return bool(self._ignores_case) and self._other(path) is not None
 
     def _other(self, path: str) -> str | None:
         """Return the other spelling under which a part of the path is stored; None if there is none."""
         if not path.startswith(f"{self._root}/"):
+=======
+            self._ignores_case = _ignores_case(self._root) if may_write else _is_found_otherwise(self._root, path)
+        if not self._ignores_case or not path.startswith(f"{self._root}/"):
+>>>>>>> review16
             return None
         directory = self._root
         for name in path[len(directory) + 1 :].split("/"):
@@ -101,7 +106,26 @@ class Spelling:
         self._listings[directory] = listing
 
 
+<<<<<<< HEAD
 def _ignores_case(root: str, *, may_write: bool) -> bool | None:
+=======
+def _is_found_otherwise(root: str, path: str) -> bool | None:
+    """Return True if a name in a path below the root is also found in the other case; None if that is unknown.
+
+    Reading asks for nothing else, because the root may have a hundred thousand names without a letter.
+    """
+    directory = root
+    with contextlib.suppress(OSError):
+        for name in path[len(root) + 1 :].split("/") if path.startswith(f"{root}/") else ():
+            answer = _has_other_spelling(directory, name)
+            if answer is not None:
+                return answer
+            directory = f"{directory}/{name}"
+    return None
+
+
+def _ignores_case(root: str) -> bool | None:
+>>>>>>> review16
     """Return True if the disk takes upper and lower case as the same; None if that is unknown.
 
     A name at the root is looked up by its other spelling. If there is none, a hidden directory is created for this.
@@ -111,7 +135,7 @@ def _ignores_case(root: str, *, may_write: bool) -> bool | None:
             answer = _has_other_spelling(root, entry.name)
             if answer is not None:
                 return answer
-    return _probe(root, hidden_name()) if may_write else None
+    return _probe(root, hidden_name())
 
 
 def _probe(root: str, name: str) -> bool | None:
@@ -126,18 +150,20 @@ def _probe(root: str, name: str) -> bool | None:
         os.rmdir(path)
 
 
-def _has_other_spelling(root: str, name: str) -> bool | None:
-    """Return True if something is also found with upper and lower case swapped, and no listing has that name.
+def _has_other_spelling(directory: str, name: str) -> bool | None:
+    """Return True if something is also found with upper and lower case swapped, and the listing has only one of both.
 
     Inode numbers are not compared, because some file systems (FUSE) invent one for each name.
 
     Returns:
         None if the name has no letters, is gone, or if both names are in the listing.
     """
-    swapped = name.swapcase()
+    path, swapped = f"{directory}/{name}", name.swapcase()
     if swapped == name or not name.isascii():
         return None
-    if not os.path.lexists(f"{root}/{swapped}"):
-        return False if os.path.lexists(f"{root}/{name}") else None
-    names = os.listdir(root)
-    return None if swapped in names or name not in names else True
+    if not os.path.lexists(f"{directory}/{swapped}"):
+        return False if os.path.lexists(path) else None
+    names = os.listdir(directory)
+    if not os.path.lexists(path) or {name, swapped} <= set(names):
+        return None
+    return True if name.lower() in map(str.lower, names) else None

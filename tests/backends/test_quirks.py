@@ -467,6 +467,16 @@ async def test_a_service_that_lists_no_uploads_is_swept_and_verified(
     assert any("cannot list them" in record.message for record in caplog.records)
 
 
+async def test_uploads_are_listed_by_their_keys_alone(serve: Serve) -> None:
+    service = serve(Quirk.NO_UPLOAD_ID_MARKER, Quirk.SMALL_PAGES)
+    service.put_steps("s/t")
+    for number in range(7):
+        service.server.begin(BUCKET, f"s/t{number}/action.json")
+    assert len(await verify_session(service.sm, "s")) == 7
+    assert await sweep(service.sm, NOW) == 7
+    assert not service.server.uploads
+
+
 @inherited
 @quirky([(SMALL, Quirk.SLASH_PREFIXES)], [(), (SMALL,)])
 async def test_unfinished_uploads_are_found_and_swept(serve: Serve, quirks: Sets) -> None:

@@ -78,6 +78,9 @@ class Quirk(Enum):
     NO_UPLOAD_LIST = "no-upload-list"
     # A list of uploads has only those whose key is the prefix: https://github.com/minio/minio/issues/13246
     EXACT_UPLOAD_LIST = "exact-upload-list"
+    # A list of uploads is truncated without NextUploadIdMarker: S3 Express (Amazon S3 API reference,
+    # ListMultipartUploads)
+    NO_UPLOAD_ID_MARKER = "no-upload-id-marker"
     # A page has at most three entries, whatever MaxKeys says. Amazon's may have fewer than MaxKeys, too.
     SMALL_PAGES = "small-pages"
     # Each page with entries comes after an empty one, which is truncated: https://github.com/s3ql/s3ql/pull/170
@@ -496,13 +499,14 @@ class QuirkyS3:
 
     def _list_uploads(self, request: Request) -> Answer:
         query = request.query
-        marker = (query.get("key-marker", ""), query.get("upload-id-marker", ""))
+        marker = (query.get("key-marker", ""), query.get("upload-id-marker", "~"))  # without one, the key is passed
         begun = sorted((upload.key, name) for name, upload in self.uploads.items() if upload.bucket == request.bucket)
         rest = [place for place in begun if place > marker and self._is_listed(place[0], query.get("prefix", ""))]
         page = rest[: 3 if Quirk.SMALL_PAGES in self.quirks else 1000]
         fields = {"Bucket": request.bucket, "IsTruncated": str(len(rest) > len(page)).lower()}
         if len(rest) > len(page):
-            fields |= {"NextKeyMarker": page[-1][0], "NextUploadIdMarker": page[-1][1]}
+            fields |= {"NextKeyMarker": page[-1][0]}
+            fields |= {} if Quirk.NO_UPLOAD_ID_MARKER in self.quirks else {"NextUploadIdMarker": page[-1][1]}
         rows = "".join(self._upload_row(key, upload_id) for key, upload_id in page)
         return _document(f"<ListMultipartUploadsResult>{_fields(fields)}{rows}</ListMultipartUploadsResult>")
 
