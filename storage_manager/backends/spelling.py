@@ -49,7 +49,7 @@ class Spelling:
             LocalStorageError: names both spellings.
         """
         if self._ignores_case is None:
-            self._ignores_case = _ignores_case(self._root, may_write=True)
+            self._ignores_case = _ignores_case(self._root)
         if not self._ignores_case:
             return
         for other in filter(None, map(self._other, paths or [url])):
@@ -60,17 +60,12 @@ class Spelling:
     def is_other(self, path: str) -> bool:
         """Return True if the path leads to something that has another spelling."""
         if self._ignores_case is None:
-<<<<<<< HEAD
-            self._ignores_case = _ignores_case(self._root, may_write=False)
+            self._ignores_case = _is_found_otherwise(self._root, path)
         return bool(self._ignores_case) and self._other(path) is not None
 
     def _other(self, path: str) -> str | None:
         """Return the other spelling under which a part of the path is stored; None if there is none."""
         if not path.startswith(f"{self._root}/"):
-=======
-            self._ignores_case = _ignores_case(self._root) if may_write else _is_found_otherwise(self._root, path)
-        if not self._ignores_case or not path.startswith(f"{self._root}/"):
->>>>>>> review16
             return None
         directory = self._root
         for name in path[len(directory) + 1 :].split("/"):
@@ -106,9 +101,6 @@ class Spelling:
         self._listings[directory] = listing
 
 
-<<<<<<< HEAD
-def _ignores_case(root: str, *, may_write: bool) -> bool | None:
-=======
 def _is_found_otherwise(root: str, path: str) -> bool | None:
     """Return True if a name in a path below the root is also found in the other case; None if that is unknown.
 
@@ -125,7 +117,6 @@ def _is_found_otherwise(root: str, path: str) -> bool | None:
 
 
 def _ignores_case(root: str) -> bool | None:
->>>>>>> review16
     """Return True if the disk takes upper and lower case as the same; None if that is unknown.
 
     A name at the root is looked up by its other spelling. If there is none, a hidden directory is created for this.

@@ -77,11 +77,7 @@ def test_a_root_that_is_gone(tmp_path: Path) -> None:
 
 def test_listings_are_kept_while_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading many steps lists each directory once; a directory that has just changed is listed again."""
-<<<<<<< HEAD
-    monkeypatch.setattr("storage_manager.backends.spelling._ignores_case", lambda root, *, may_write: True)
-=======
     monkeypatch.setattr("storage_manager.backends.spelling._ignores_case", lambda root: True)
->>>>>>> review16
     monkeypatch.setattr("storage_manager.backends.spelling.KEPT_DIRECTORIES", 2)
     lexists = os.path.lexists
 
