@@ -63,7 +63,8 @@ def given(how: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     if how == "variables":
         for name, value in client.items():
             monkeypatch.setenv(name.upper(), value)
-    return {"options": OPTIONS, "client options": {"client_kwargs": client}, "variables": {}}[how]
+    ways: dict[str, dict[str, Any]] = {"options": {**OPTIONS}, "client options": {"client_kwargs": client}}
+    return ways.get(how, {})
 
 
 async def errors_of(sm: StorageManager) -> list[StorageManagerError]:

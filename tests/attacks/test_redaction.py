@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
 from storage_manager import InvalidDataError, StepData, StorageManager
 from storage_manager.layout import check_id
@@ -375,14 +375,6 @@ async def test_an_error_quotes_a_key_whole_or_not_at_all(shape: Any, tmp_path: P
 
 async def test_an_error_of_pydantic_is_not_quoted(tmp_path: Path) -> None:
     """It quotes the first and the last characters of a value."""
-
-    class Typed(BaseModel):
-        @property
-        def text(self) -> str:
-            return LONG
-
-        def __iter__(self) -> Any:
-            return TypeAdapter(int).validate_python(LONG)
 
     class Lazy(dict):  # type: ignore[type-arg]
         def items(self) -> Any:
