@@ -377,7 +377,7 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
     async def _delete_in_bulk(self, bucket: str, keys: Sequence[str]) -> list[dict[str, str]]:
         request = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
         answer = await run_to_end(self._request("delete_objects", Bucket=bucket, Delete=request))
-        return list(answer.get("Errors", []))
+        return [error for error in answer.get("Errors", ()) if error.get("Code") != "NoSuchKey"]  # gone is deleted
 
     async def _delete_key(self, bucket: str, key: str) -> None:
         # for a missing key, Amazon answers with success

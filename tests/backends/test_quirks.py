@@ -454,6 +454,17 @@ def test_a_mistake_of_the_library_is_no_wrong_configuration(error: Exception) ->
 
 
 @inherited
+async def test_two_deletions_at_a_time_may_find_what_the_other_has_deleted(serve: Serve) -> None:
+    service = serve(Quirk.MISSING_IS_404)
+    service.server.latency = 0.01
+    for _ in range(5):
+        service.put_steps("s/t", "s/u")
+        service.put("s/.DS_Store")
+        await asyncio.gather(*(service.sm.delete_step("s", step) for step in ("t", "u")))
+        assert service.objects == {}
+
+
+@inherited
 async def test_a_service_that_lists_no_uploads_is_swept_and_verified(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
