@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, NonNegativeInt, ValidationError
 
 from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.backends import File
-from storage_manager.errors import InvalidDataError, StorageManagerError, is_transient, translating
+from storage_manager.errors import InvalidDataError, StorageManagerError, is_missing, is_transient, translating
 from storage_manager.inventory import list_files, read_stored, renamed_error
 from storage_manager.layout import (
     ALL_COMPONENTS,
@@ -38,6 +38,9 @@ _Kind = Literal["missing", "changed", "unlisted", "unreadable", "leftover"]
 _Answer = bytes | StorageManagerError | None  # what StorageManager.read_step returns for a component
 _Steps = Iterable[tuple[str, list[Component]]]  # step ids, each with the components to read
 Out = TypeVar("Out")
+
+
+_LOST: tuple[_Kind, str] = ("missing", "the manifest lists it, but it does not exist")
 
 
 class Problem(NamedTuple):
@@ -152,9 +155,9 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
     A sealed session is compared with its manifest. A component is `missing`, `changed` (its bytes differ from those
     that were sealed), or `unlisted` (it was stored after the session was sealed).
 
-    In any session, a component is `unreadable` if access to it is refused, or if it is not UTF-8 or not a JSON object.
-    A hidden file, and an upload to S3 that was begun and not completed, is a `leftover`. A session that does not exist
-    is `missing`. Other files are ignored.
+    In any session, a component is `unreadable` if access to it is refused, if a directory is in its place, or if it is
+    not UTF-8 or not a JSON object. A hidden file, and an upload to S3 that was begun and not completed, is a
+    `leftover`. A session that does not exist is `missing`. Other files are ignored.
 
     Raises:
         InvalidIdError: the session id is not allowed. Raised before any I/O.
@@ -175,11 +178,26 @@ async def _verify(storage: StorageManager, session_id: str, url: str) -> list[Pr
         problems.append(Problem(url, "missing", "there is no such session"))
     problems += await _leftovers(storage, url, names)
     seals = manifest.components if manifest else {}
-    steps = _by_step({*filter(is_component, names), *seals})
+    paths = await _to_read(storage, session_id, names)
+    problems += [Problem(join(url, path), *_LOST) for path in seals.keys() - paths]
+    steps = _by_step(paths)
     function = partial(_check_step, seals if manifest else None, url)
     async for found in _map_steps(function, storage, session_id, steps):
         problems += found
     return problems
+
+
+async def _to_read(storage: StorageManager, session_id: str, names: Iterable[str]) -> set[str]:
+    """Return the paths of the components to read: those in the listing, and not what only the manifest lists.
+
+    A forged manifest may list any number. Where there are directories, every component of each step is read: a listing
+    has no directories, and one may be in the place of a component.
+    """
+    paths = set(filter(is_component, names))
+    if not storage.get_storage_info()["uses_s3"]:
+        step_ids = await storage.list_steps_for_session(session_id)
+        paths |= {f"{step_id}/{filename}" for step_id in step_ids for filename in BY_FILENAME}
+    return paths
 
 
 def _by_step(paths: Iterable[str]) -> list[tuple[str, list[Component]]]:
@@ -211,7 +229,13 @@ async def _unfinished_uploads(storage: StorageManager, url: str) -> list[str]:
 
 async def _read_manifest(storage: StorageManager, url: str) -> tuple[_Manifest | None, list[Problem]]:
     path = join(url, MANIFEST_FILENAME)
-    [data] = await read_stored(storage, [path], "verify")
+    try:
+        [data] = await read_stored(storage, [path], "verify")
+    except StorageManagerError as error:
+        if not is_missing(error.__cause__ or error):
+            raise
+        why = "the seal was removed while the session was verified: verify it again, or seal it again"
+        return None, [Problem(path, "missing", why)]
     try:
         return _Manifest.model_validate_json(data), []
     except ValidationError as error:
@@ -231,7 +255,7 @@ def _check_step(seals: Mapping[str, _Seal] | None, url: str, answers: Mapping[st
 def _unread(path: str, error: StorageManagerError | None, seals: Mapping[str, _Seal]) -> tuple[_Kind, str] | None:
     """Return the fault of a component that is missing (None) or cannot be read."""
     if error is None:  # without a seal, it was deleted after it was listed, which is no problem
-        return ("missing", "the manifest lists it, but it does not exist") if path in seals else None
+        return _LOST if path in seals else None
     ours = renamed_error(error, "verify")
     if is_transient(error.__cause__ or error):
         raise ours

@@ -8,11 +8,20 @@ from typing import NamedTuple
 
 from storage_manager.aio import map_ahead
 from storage_manager.backends import FileInfo
-from storage_manager.errors import StorageManagerError, translate, translating
+from storage_manager.errors import StorageManagerError, is_missing, translate, translating
 from storage_manager.layout import check_ids, is_id
 from storage_manager.storage import StorageManager
 
-__all__ = ["Summary", "count_steps", "files_by_step", "list_files", "read_stored", "renamed_error", "summarize"]
+__all__ = [
+    "Summary",
+    "count_steps",
+    "deleted",
+    "files_by_step",
+    "list_files",
+    "read_stored",
+    "renamed_error",
+    "summarize",
+]
 
 
 class Summary(NamedTuple):
@@ -104,9 +113,17 @@ async def read_stored(storage: StorageManager, urls: Sequence[str], operation: s
     stored = []
     for url, answer in zip(urls, answers, strict=True):
         if isinstance(answer, Exception):
-            raise translate(answer, operation, url)
+            raise translate(deleted() if is_missing(answer) else answer, operation, url) from answer
         stored.append(answer)
     return stored
+
+
+def deleted() -> FileNotFoundError:
+    """Return the error for a file that was listed, and does not exist any more when it is read.
+
+    It does not have the advice of a missing directory, which was there a moment ago.
+    """
+    return FileNotFoundError("it was deleted after it was listed")
 
 
 def renamed_error(error: StorageManagerError, operation: str) -> StorageManagerError:

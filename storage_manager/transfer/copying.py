@@ -9,7 +9,7 @@ from storage_manager.aio import Progress, map_ahead
 from storage_manager.arguments import check_callable, check_whole
 from storage_manager.backends import File, FileInfo
 from storage_manager.errors import InvalidDataError, StorageManagerError, translate, translating
-from storage_manager.inventory import count_steps, files_by_step, read_stored, renamed_error
+from storage_manager.inventory import count_steps, deleted, files_by_step, read_stored, renamed_error
 from storage_manager.layout import BY_FILENAME, COMPONENTS, MANIFEST_FILENAME, Component, check_ids, is_id, join
 from storage_manager.overlap import lies_within
 from storage_manager.redaction import Redactor, redacted
@@ -131,11 +131,13 @@ class _Copying:
     async def _list(self, session_id: str) -> list[_Task]:
         at_source = await files_by_step(self.source, session_id)
         at_target = await files_by_step(self.target, session_id)
-        step_ids = [name for name in sorted(at_source) if is_id(name) and BY_FILENAME.keys() & at_source[name].keys()]
+        step_ids = {name for name in at_source if is_id(name) and BY_FILENAME.keys() & at_source[name].keys()}
         if self.named is not None and not step_ids:
             self._missing.append(self.source.url_for(session_id))
-        end = [""] if step_ids else []
-        return [_Task(session_id, step_id, at_source[step_id], at_target[step_id]) for step_id in [*step_ids, *end]]
+        if self._has_directories:
+            step_ids.update(await self.source.list_steps_for_session(session_id))
+        ordered = [*sorted(step_ids), ""] if step_ids else []
+        return [_Task(session_id, step_id, at_source[step_id], at_target[step_id]) for step_id in ordered]
 
     @property
     def is_hopeless(self) -> bool:
@@ -153,7 +155,8 @@ class _Copying:
     async def settle(self, task: _Task, outcome: bool | StorageManagerError) -> None:
         """Count a step by its outcome. At the end of a session, copy its manifest if all its steps were copied."""
         if task.step_id:
-            self.done += 1
+            is_empty = not task.source and outcome is False  # a directory without files is no step
+            self.done += not is_empty
             self.copied += outcome is True
         elif self._is_complete and not self.target.redact:
             outcome = await self._attempt(task)
@@ -198,10 +201,17 @@ class _Copying:
         if not task.step_id:
             stored = await read_stored(self.source, [join(url, name) for name in names], "copy")
             return dict(zip(names, stored, strict=True))
-        specs = [BY_FILENAME[name] for name in names]
-        components: list[Component] = [spec.name for spec in specs]
+        wanted = [*BY_FILENAME] if self._has_directories else names
+        components: list[Component] = [BY_FILENAME[name].name for name in wanted]
         answers = await self.source.read_step(task.session_id, task.step_id, components=components)
-        return {spec.filename: _readable(join(url, spec.filename), answers[spec.name]) for spec in specs}
+        found = {spec.filename: answers[spec.name] for spec in COMPONENTS if spec.name in answers}
+        there = {name: answer for name, answer in found.items() if name in names or answer is not None}
+        return {name: _readable(join(url, name), answer) for name, answer in there.items()}
+
+    @property
+    def _has_directories(self) -> bool:
+        """True if a directory may be in the place of a component at the source. A listing does not show it."""
+        return not self.source.get_storage_info()["uses_s3"]
 
     async def _has(self, url: str, data: bytes, found: FileInfo | None) -> bool:
         """Return True if the target has a file with these bytes.
@@ -241,7 +251,7 @@ def _readable(url: str, answer: bytes | StorageManagerError | None) -> bytes:
     if isinstance(answer, StorageManagerError):
         raise renamed_error(answer, "copy")
     if answer is None:
-        raise translate(FileNotFoundError("it was deleted after it was listed"), "copy", url)
+        raise translate(deleted(), "copy", url)
     return answer
 
 

@@ -34,6 +34,10 @@ __all__ = ["check_host", "create_app", "serve"]
 _STORAGE = web.AppKey("storage", StorageManager)
 _LISTING = web.AppKey("listing", Listing)
 _COMPARING = web.AppKey("comparing", asyncio.Lock)  # one comparison at a time, because it can take 100 MB
+_READING = web.AppKey("reading", asyncio.Semaphore)
+MAX_READERS = 4  # components in memory at a time; a page of the viewer asks for as many at once
+PIECE = 2**18  # bytes; a component that is larger is sent in such pieces
+SEND_SECONDS = 60.0  # a client that takes no piece for so long is disconnected, because others wait for its turn
 _TYPES = {"viewer.js": "text/javascript", "viewer.css": "text/css"}
 
 
@@ -56,6 +60,7 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
     app[_STORAGE] = storage
     app[_LISTING] = Listing(storage)
     app[_COMPARING] = asyncio.Lock()
+    app[_READING] = asyncio.Semaphore(MAX_READERS)
     app.on_response_prepare.append(add_headers)
     app.on_cleanup.append(_close)
     app.add_routes([
@@ -144,14 +149,33 @@ async def _summary(request: web.Request) -> web.Response:
     return web.json_response({"steps": summary.steps, "size": summary.size, "modified": modified})
 
 
-async def _component(request: web.Request) -> web.Response:
+async def _component(request: web.Request) -> web.StreamResponse:
     [spec] = formats([request.match_info["component"]])  # type: ignore[list-item]
     session_id, step_id = request.match_info["session"], request.match_info["step"]
-    data = await _read_component(request.app[_STORAGE], session_id, step_id, spec.name)
-    if data is None:
-        raise web.HTTPNotFound(text=f"This step has no {'HTML' if spec.name == 'html' else spec.name}.")
-    headers = {"Content-Type": spec.content_type(data), "Content-Security-Policy": STORED_POLICY}
+    async with request.app[_READING]:
+        data = await _read_component(request.app[_STORAGE], session_id, step_id, spec.name)
+        if data is None:
+            raise web.HTTPNotFound(text=f"This step has no {'HTML' if spec.name == 'html' else spec.name}.")
+        headers = {"Content-Type": spec.content_type(data), "Content-Security-Policy": STORED_POLICY}
+        if len(data) > PIECE:  # it stays one of the components in memory until it is sent
+            return await _send(request, data, headers)
     return web.Response(body=data, headers=headers)
+
+
+async def _send(request: web.Request, data: bytes, headers: dict[str, str]) -> web.StreamResponse:
+    """Send a large component in pieces, each when the client has taken the one before. aiohttp would copy the whole."""
+    response = web.StreamResponse(headers=headers)
+    response.content_length = len(data)
+    await response.prepare(request)
+    try:
+        for start in range(0, len(data) if request.method == "GET" else 0, PIECE):
+            await asyncio.wait_for(response.write(data[start : start + PIECE]), SEND_SECONDS)
+    except asyncio.TimeoutError:
+        if request.transport:
+            request.transport.abort()
+    except ConnectionError:
+        pass  # the client has gone
+    return response
 
 
 async def _changes(request: web.Request) -> web.Response:

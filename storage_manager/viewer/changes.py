@@ -24,6 +24,8 @@ CONTEXT = 2  # equal lines around a change
 PIECE_COST = 1_000_000  # lines before * lines after * the smaller of both: difflib's cost in the worst case
 TOTAL_COST = 10_000_000  # takes half a second
 
+_MAX_BYTES = 4 * MAX_CHARACTERS  # UTF-8 has at most four bytes for a character
+_TOO_LARGE = {"reason": f"The HTML is too large to be compared: more than {MAX_CHARACTERS:,} characters."}
 _LINE = re.compile(r"<?[^<\n]+|<")
 
 
@@ -52,6 +54,8 @@ def compare_steps(since: str | None, before: bytes | None, after: bytes | None) 
         return {"since": since, "reason": "This step has no HTML."}
     if before is None:
         return {"since": since, "reason": f"The step before, {since}, has no HTML."}
+    if max(len(before), len(after)) > _MAX_BYTES:  # decoding it would take seconds
+        return {"since": since, **_TOO_LARGE}
     return {"since": since, **compare(before.decode(errors="replace"), after.decode(errors="replace"))}
 
 
@@ -64,7 +68,7 @@ def compare(before: str, after: str) -> dict[str, Any]:
         are too large to compare: `reason` alone.
     """
     if max(len(before), len(after)) > MAX_CHARACTERS:
-        return {"reason": f"The HTML is too large to be compared: more than {MAX_CHARACTERS:,} characters."}
+        return _TOO_LARGE
     if max(map(_lines_at_most, (before, after))) > MAX_LINES:
         return {"reason": f"The HTML is too large to be compared: more than {MAX_LINES:,} tags and lines."}
     old, new = _lines(before), _lines(after)

@@ -191,19 +191,37 @@
   const LINKS = new Set(["href", "xlink:href"]), MAX_ATTRIBUTES = 1000;
   const NOWHERE = "about:srcdoc#-";
 
+  /* A form's fields, and a document's forms and images, hide its own methods and properties: with <input name="remove">
+     form.remove is the field. So everything of a stored page is called and read through the prototypes. */
+  const method = (type, name) => {
+    const own = type.prototype[name];
+    return (node, ...values) => Reflect.apply(own, node, values);
+  };
+  const getter = (type, name) => {
+    const { get } = Object.getOwnPropertyDescriptor(type.prototype, name);
+    return (node) => Reflect.apply(get, node, []);
+  };
+  const allOfDocument = method(Document, "querySelectorAll"), allOfFragment = method(DocumentFragment, "querySelectorAll");
+  const all = (root, selector) => (root instanceof Document ? allOfDocument : allOfFragment)(root, selector);
+  const rootOf = getter(Document, "documentElement"), modeOf = getter(Document, "compatMode");
+  const nameOf = getter(Element, "localName"), htmlOf = getter(Element, "outerHTML"), remove = method(Element, "remove");
+  const attributesOf = method(Element, "getAttributeNames"), hasAttribute = method(Element, "hasAttribute");
+  const getAttribute = method(Element, "getAttribute"), setAttribute = method(Element, "setAttribute");
+  const removeAttribute = method(Element, "removeAttribute"), contentOf = getter(HTMLTemplateElement, "content");
+
   /* Remove everything that loads, runs or leads somewhere. Return true if there was anything to remove. */
   function clean(root) {
     let found = false;
-    for (const node of root.querySelectorAll(DROPPED)) { node.remove(); found = true; }
-    for (const node of root.querySelectorAll("*")) {
-      if (node.localName === "template" && node.content) found = clean(node.content) || found;
-      const names = node.getAttributeNames();  // node.attributes takes quadratic time
+    for (const node of all(root, DROPPED)) { remove(node); found = true; }
+    for (const node of all(root, "*")) {
+      if (node instanceof HTMLTemplateElement) found = clean(contentOf(node)) || found;
+      const names = attributesOf(node);  // node.attributes takes quadratic time
       if (names.length > MAX_ATTRIBUTES) throw new Error("This page cannot be shown: an element has too many attributes.");
       for (const name of names) {
         if (!LOADING.has(name) && !LINKS.has(name) && !name.startsWith("on")) continue;
-        const value = node.getAttribute(name), isData = /^\s*data:/i.test(value);
+        const value = getAttribute(node, name), isData = /^\s*data:/i.test(value);
         if (LINKS.has(name)) found = cleanLink(node, name, value, isData) || found;
-        else if (!LOADING.has(name) || !isData) { node.removeAttribute(name); found = true; }
+        else if (!LOADING.has(name) || !isData) { removeAttribute(node, name); found = true; }
       }
     }
     return found;
@@ -212,15 +230,15 @@
   /* Let a link look like a link and tell its address, but lead nowhere. Keep SVG's references into its own document. */
   function cleanLink(node, name, value, isData) {
     if (value === NOWHERE) return false;
-    if (node.localName === "a" || node.localName === "area") {
-      node.setAttribute(name, NOWHERE);
-      node.removeAttribute("target");
-      node.removeAttribute("download");
-      if (!node.hasAttribute("title")) node.setAttribute("title", value.slice(0, 500));
+    if (nameOf(node) === "a" || nameOf(node) === "area") {
+      setAttribute(node, name, NOWHERE);
+      removeAttribute(node, "target");
+      removeAttribute(node, "download");
+      if (!hasAttribute(node, "title")) setAttribute(node, "title", value.slice(0, 500));
       return true;
     }
     if (isData || value.trim().startsWith("#")) return false;
-    node.removeAttribute(name);
+    removeAttribute(node, name);
     return true;
   }
 
@@ -229,12 +247,12 @@
   function inert(html) {
     for (let round = 0; round < 5; round += 1) {
       const read = new DOMParser().parseFromString(html, "text/html");
-      const doctype = read.compatMode === "CSS1Compat" ? "<!DOCTYPE html>" : "";
+      const doctype = modeOf(read) === "CSS1Compat" ? "<!DOCTYPE html>" : "";
       if (!clean(read) && round) {
         const first = `<head><meta http-equiv="Content-Security-Policy" content="${PAGE_POLICY}"><meta http-equiv="x-dns-prefetch-control" content="off">`;
         return doctype + first + html.slice(doctype.length);
       }
-      html = doctype + read.documentElement.outerHTML;
+      html = doctype + htmlOf(rootOf(read));
     }
     throw new Error("This page cannot be shown safely here. Open its raw HTML: it has its own sandbox.");
   }
