@@ -23,10 +23,9 @@ def check_whole(value: SupportsIndex, name: str, least: int = 1, most: int | Non
     if not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an int, not {_kind(value)}: {example}")
     number = operator.index(value)
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, not {number}")
-    if most is not None and number > most:
-        raise ValueError(f"{name} must be at most {most}, not {number}")
+    if number < least or (most is not None and number > most):
+        limits = f"at least {least}" if most is None else f"{least} to {most}"
+        raise ValueError(f"{name} must be {limits}, not {number}")
     return number
 
 

@@ -134,8 +134,8 @@ async def test_other_arguments(sm: StorageManager, tmp_path: Path) -> None:
         (lambda: create_app(sm, hosts="x.test"), TypeError, "hosts must be a list or another iterable of names"),
         (lambda: serve(sm, hosts="x.test"), TypeError, "hosts must be a list or another iterable of names"),
         (lambda: serve(sm, port="80"), TypeError, "port must be an int, not str"),  # type: ignore[arg-type]
-        (lambda: serve(sm, port=65536), ValueError, "port must be at most 65535, not 65536"),
-        (lambda: serve(sm, port=-1), ValueError, "port must be at least 0, not -1"),
+        (lambda: serve(sm, port=65536), ValueError, "port must be 0 to 65535, not 65536"),
+        (lambda: serve(sm, port=-1), ValueError, "port must be 0 to 65535, not -1"),
     ]
     for call, kind, why in cases:
         with pytest.raises(kind, match=why):
