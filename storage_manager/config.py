@@ -98,7 +98,10 @@ class Config(BaseModel):
             raise ValueError("is not a valid bucket name: use 1 to 255 letters, digits and '-', '_', '.'")
         if not _AMAZON_BUCKET.fullmatch(value) or _is_ip_address(value):
             rule = "use 3 to 63 lower-case letters, digits, '-' and single '.', and no IP address"
-            raise ValueError(f"is not a valid bucket name on Amazon S3: {rule}; give an access point by its alias")
+            raise ValueError(
+                f"is not a valid bucket name on Amazon S3: {rule}; give an access point by its alias, "
+                "and the endpoint of another service in s3_endpoint_url"
+            )
         return value
 
     @field_validator("s3_region")
@@ -113,7 +116,7 @@ class Config(BaseModel):
     def _strip_slashes(cls, value: str) -> str:
         prefix = value.strip("/")
         wrong = re.search(r"[*?\[\]\\\x00-\x1f\x7f\ud800-\udfff]|::|(^|/)\.{1,2}(/|$)|//", prefix)
-        if wrong or len(prefix.encode(errors="replace")) > _PREFIX_LIMIT:
+        if wrong or not prefix.isprintable() or len(prefix.encode(errors="replace")) > _PREFIX_LIMIT:
             rule = f"use at most {_PREFIX_LIMIT} bytes, without * ? [ ] \\ :: // . .. and control characters"
             raise ValueError(f"is not a valid prefix: {rule}")
         return prefix

@@ -191,10 +191,13 @@ def is_transient(error: BaseException) -> bool:
     return not _TRANSIENT.isdisjoint(names) or any(re.fullmatch(r"5(?!01)\d\d", name) for name in names)
 
 
+_UNSUPPORTED = ("MethodNotAllowed", "NotImplemented", "NotSupported", "UnsupportedOperation")
+
+
 def is_unsupported(error: BaseException) -> bool:
     """Return True if an S3 service answered that it does not have this operation (Amazon S3, "Error responses")."""
     status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status in (405, 501) or _service_code(error) in ("MethodNotAllowed", "NotImplemented")
+    return status in (405, 501) or _service_code(error) in _UNSUPPORTED
 
 
 def is_content_md5_missing(error: BaseException) -> bool:

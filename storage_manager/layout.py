@@ -17,6 +17,7 @@ __all__ = [
     "BY_FILENAME",
     "COMPONENTS",
     "HTML_FILENAME",
+    "LOST_AND_FOUND",
     "MANIFEST_FILENAME",
     "METADATA_FILENAME",
     "SCREENSHOT_FILENAME",
@@ -62,8 +63,8 @@ class Step(NamedTuple):
 
 
 _SHAPE = r"[A-Za-z0-9][A-Za-z0-9_.:=@+,~-]{0,127}"
-_LOST_AND_FOUND = "lost+found"  # file systems have such a directory at their root, which only root may read
-_ID = re.compile(rf"(?!.*::)(?!{re.escape(_LOST_AND_FOUND)}$){_SHAPE}(?<!\.)")
+LOST_AND_FOUND = "lost+found"  # file systems have such a directory at their root, which only root may read
+_ID = re.compile(rf"(?!.*::)(?!{re.escape(LOST_AND_FOUND)}$){_SHAPE}(?<!\.)")
 _SHAPES = re.compile(rf"(?:{_SHAPE}/)*")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.:=@+,~-]")
 _WHY_FOREIGN = {
@@ -73,7 +74,7 @@ _WHY_FOREIGN = {
 }
 
 
-_WHY_WHOLE = {"": "it is empty", _LOST_AND_FOUND: "file systems have a directory of this name at their root"}
+_WHY_WHOLE = {"": "it is empty", LOST_AND_FOUND: "file systems have a directory of this name at their root"}
 
 
 def is_id(name: str) -> bool:
@@ -87,7 +88,7 @@ def only_ids(names: list[str]) -> list[str]:
     Usually all names are valid, so one pattern first tests all of them together: six times as fast as one by one.
     """
     text = "/".join(names) + "/"
-    if _SHAPES.fullmatch(text) and not any(part in text for part in ("::", "./", f"{_LOST_AND_FOUND}/")):
+    if _SHAPES.fullmatch(text) and not any(part in text for part in ("::", "./", f"{LOST_AND_FOUND}/")):
         return names
     return list(filter(is_id, names))
 
@@ -185,7 +186,10 @@ def is_component(path: str) -> bool:
 
 
 # macOS and Windows write these when someone looks at a directory; NFS and FUSE, when an open file is deleted.
-_SYSTEM_FILE = re.compile(r"\.DS_Store|\._.*|\.nfs.*|\.fuse_hidden.*|(eh)?thumbs\.db|desktop\.ini", re.IGNORECASE)
+_SYSTEM_FILE = re.compile(
+    r"\.DS_Store|\._.*|\.localized|Icon\r|(eh)?thumbs\.db|desktop\.ini|\.directory|\.nfs.*|\.__afs.*|\.fuse_hidden.*",
+    re.IGNORECASE,
+)
 
 
 def is_system_file(path: str) -> bool:

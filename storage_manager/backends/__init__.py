@@ -130,9 +130,12 @@ class Root:
 
     def open_sync(self) -> fsspec.AbstractFileSystem:
         """Return fsspec's own synchronous filesystem for the same root, usable from any thread."""
+        if self.s3:
+            from storage_manager.backends.s3 import SyncS3FileSystem
+
+            return SyncS3FileSystem(**self.s3.keywords())
         ours = {"auto_mkdir": True} if self.protocol == "file" else {}
-        options = self.s3.keywords() if self.s3 else {**ours, **self._options}
-        return fsspec.filesystem(self.protocol, **options)
+        return fsspec.filesystem(self.protocol, **{**ours, **self._options})
 
     @property
     def public_options(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from storage_manager.s3_settings import check_endpoint
 __all__ = [
     "HttpSession",
     "OptionsError",
+    "adapt_requests",
     "finding_credentials",
     "http_session_class",
     "lifespan",
@@ -107,7 +108,13 @@ def prepare(client: Any) -> None:
     # aiohttp waits for "100 Continue" without a timeout, and a silent server never sends it
     client.meta.events.unregister("before-call.s3", add_expect_header)
     client.meta.events.register("before-call.s3", _call_no_other_region)
-    client.meta.events.register("before-call.s3.DeleteObjects", _send_content_md5)
+    adapt_requests(client)
+
+
+def adapt_requests(client: Any) -> None:
+    """Let a client send requests that services other than Amazon's understand, and link to the region's own host."""
+    for operation in ("DeleteObjects", "PutObject", "UploadPart"):
+        client.meta.events.register(f"before-call.s3.{operation}", _send_content_md5)
     client.meta.events.register_first("before-endpoint-resolution.s3", _link_to_the_region)
 
 
@@ -116,15 +123,19 @@ def _call_no_other_region(params: dict[str, Any], **kwargs: Any) -> None:
     params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
-def _send_content_md5(params: dict[str, Any], context: dict[str, Any], **kwargs: Any) -> None:
-    """Send a DeleteObjects with Content-MD5 instead of botocore's CRC32, which some services do not accept.
+def _send_content_md5(model: Any, params: dict[str, Any], context: dict[str, Any], **kwargs: Any) -> None:
+    """Send a request with Content-MD5. In a DeleteObjects it replaces botocore's CRC32, which some services refuse.
 
-    Directory buckets accept only the CRC32 (Amazon S3 API reference, "DeleteObjects").
+    Object Lock needs it in a PUT. Directory buckets accept only the CRC32 (Amazon S3 API reference, "DeleteObjects").
     """
     schemes = context.get("endpoint_properties", {}).get("authSchemes", ())
-    if not any("express" in scheme["name"] for scheme in schemes):
+    body, headers = params["body"], params["headers"]
+    if any("express" in scheme["name"] for scheme in schemes) or not isinstance(body, (bytes, bytearray)):
+        return
+    if "Content-MD5" not in headers:
+        headers["Content-MD5"] = b64encode(md5(body, usedforsecurity=False).digest()).decode()
+    if model.name == "DeleteObjects":
         context.get("checksum", {}).pop("request_algorithm", None)
-        params["headers"]["Content-MD5"] = b64encode(md5(params["body"], usedforsecurity=False).digest()).decode()
 
 
 def _link_to_the_region(builtins: dict[str, Any], context: dict[str, Any], **kwargs: Any) -> None:

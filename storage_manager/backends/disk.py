@@ -35,7 +35,7 @@ from storage_manager.backends.staging import (
     remove_tree,
     sweep,
 )
-from storage_manager.layout import is_system_file
+from storage_manager.layout import LOST_AND_FOUND, is_system_file
 
 __all__ = ["DiskFileSystem"]
 
@@ -550,7 +550,7 @@ def _files_below(path: str) -> Iterator[FileInfo]:
         entry = next(entries, None)
         if entry is None:
             waiting.pop()
-        elif prefix or not is_staged_now(entry):
+        elif prefix or not (entry.name == LOST_AND_FOUND or is_staged_now(entry)):
             name = f"{prefix}{entry.name}"
             with contextlib.suppress(FileNotFoundError):
                 if entry.is_dir(follow_symlinks=not prefix):

@@ -78,6 +78,8 @@ class ObstoreBackend(S3Backend):
 
     _compares_e_tags = True  # when reading; not over TLS (RFC 8446, 5.2), nor if ETags are no MD5 (encrypted objects)
 
+    _can_read = True  # False if the service sends headers that obstore cannot read
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stores: dict[tuple[str, int], _Store] = {}
@@ -102,7 +104,7 @@ class ObstoreBackend(S3Backend):
         # The service compares a signed body with its SHA-256. An ETag that is no MD5 may come from a redirect's page.
         is_proved = may_be_md5_of(e_tag, file.data) if self.anon else md5_in(e_tag)
         if self._compares_e_tags and self.service.compares_e_tags and not is_proved:
-            await self._compare_stored(bucket, key, file.data)
+            await self._compare_stored(bucket, key, file.data, e_tag)
             self._compares_e_tags = False
 
     async def _put_through_obstore(self, bucket: str, key: str, file: File) -> str:
@@ -115,7 +117,7 @@ class ObstoreBackend(S3Backend):
 
     async def _get_whole(self, **request: Any) -> bytes:
         bucket, key = request["Bucket"], request["Key"]
-        if len(request) > 2 or _NO_OBSTORE_KEY.search(key):  # more than two: a range or a version
+        if len(request) > 2 or not self._can_read or _NO_OBSTORE_KEY.search(key):  # more than two: a range or a version
             return await super()._get_whole(**request)
         store = await self._store(bucket)
         try:
@@ -124,7 +126,9 @@ class ObstoreBackend(S3Backend):
                 raise too_large(answer.meta["size"], self.max_file_bytes)
             data = (await store.answer("GetObject", answer.bytes_async())).to_bytes()
         except UnreadableAnswerError:
-            return await super()._get_whole(**request)
+            data = await super()._get_whole(**request)
+            self._can_read = False
+            return data
         e_tag = answer.meta["e_tag"]
         if e_tag is None:
             raise OSError(errno.EPROTO, "the answer to GetObject is not from S3: it has no ETag")

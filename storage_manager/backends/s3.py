@@ -32,6 +32,7 @@ from botocore.parsers import ResponseParserError
 from storage_manager.aio import run_to_end
 from storage_manager.backends.base import STAGED, STAGING_PREFIX, File, FileInfo, FsspecBackend, md5_in, too_large
 from storage_manager.backends.client import (
+    adapt_requests,
     finding_credentials,
     http_session_class,
     lifespan,
@@ -39,17 +40,26 @@ from storage_manager.backends.client import (
     prepare,
     using_options,
 )
-from storage_manager.errors import is_transient, is_unsupported, translating
+from storage_manager.errors import StorageManagerError, is_transient, is_unsupported, translating
 from storage_manager.layout import is_component, is_id, is_system_file
 from storage_manager.s3_settings import ATTEMPTS, Service
 
-__all__ = ["PAGE", "S3Backend", "bytes_changed", "has_foreign_e_tag", "may_be_md5_of", "ordered_pages", "sorted_pages"]
+__all__ = [
+    "PAGE",
+    "S3Backend",
+    "SyncS3FileSystem",
+    "bytes_changed",
+    "has_foreign_e_tag",
+    "may_be_md5_of",
+    "ordered_pages",
+    "sorted_pages",
+]
 
 logger = logging.getLogger(__name__)
 
 PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
 MAX_PAGES = 100_000  # of a listing: a hundred million names
-IDLE_PAGES = 100  # in a row that are empty, or the same as one before
+IDLE_PAGES = 1000  # in a row that are empty, or the same as one before
 _PIECE = 1 << 20  # bytes of a body whose length is not known
 ROUNDS = 20  # of a deletion that finds less than a page each time, because others keep writing there
 Out = TypeVar("Out")
@@ -66,11 +76,25 @@ _NAMES = {"Contents": "Key", "CommonPrefixes": "Prefix", "Uploads": "Key"}  # th
 _DIRECTORY_BUCKET = re.compile(r".*--xa?-s3")
 
 
+class SyncS3FileSystem(s3fs.S3FileSystem):
+    """s3fs's own filesystem, with requests that services other than Amazon's understand too."""
+
+    async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
+        """Return the client. Prepare a new one."""
+        known = self._s3
+        with using_options():
+            client = await super().set_session(refresh=refresh)
+        if client is not known:
+            adapt_requests(client)
+        return client
+
+
 class S3Backend(FsspecBackend, s3fs.S3FileSystem):
     """`s3fs.S3FileSystem` with literal paths, for one event loop. It need not be closed."""
 
     retries = 1  # in the layer of s3fs
     root = ""  # the URL that sessions are below
+    _compares_e_tags = True  # of obstore: an ETag that is no MD5 is no proof of a PUT
     session: Any
     config_kwargs: dict[str, Any]
     _s3: Any
@@ -156,18 +180,23 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
             body["ContentMD5"] = b64encode(digest.digest()).decode()
         answer = await run_to_end(self._request("put_object", Bucket=bucket, Key=key, **body))
         if not self._is_proved(bucket, answer, digest.hexdigest()):
-            await self._compare_stored(bucket, key, file.data)
+            await self._compare_stored(bucket, key, file.data, answer["ETag"])
 
-    async def _compare_stored(self, bucket: str, key: str, data: bytes) -> None:
+    async def _compare_stored(self, bucket: str, key: str, data: bytes, e_tag: str) -> None:
         """Read an object back whose ETag is not the MD5 of the bytes that were sent. Raise if it has other bytes.
 
         These may be the old bytes, or those of another writer. So the PUT is sent again, in both cases.
         """
         request = {"Bucket": bucket, "Key": key}
         async with self._finding_out:
-            stored, answer = await self._fetch(**request)
-            if not self._is_proved(bucket, answer, _md5(stored)):
-                await self._stop_comparing(request, stored)
+            for _ in range(ATTEMPTS):  # others may write to it meanwhile
+                stored, answer = await self._fetch(**request)
+                self._compares_e_tags &= md5_in(answer["ETag"]) is not None
+                is_ours = answer["ETag"].strip('"') == e_tag.strip('"')
+                if self._is_proved(bucket, answer, _md5(stored)) or (is_ours and stored != data):
+                    break
+                if await self._can_stop_comparing(request, stored):
+                    break
             if stored != data:
                 raise bytes_changed()
 
@@ -197,11 +226,11 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
             if not self.service.compares_e_tags:
                 return data
             again, answer = await self._fetch(**request)
-            if not self._is_proved(request["Bucket"], answer, _md5(again)):
-                if again != data:
-                    raise bytes_changed()
-                await self._stop_comparing(request, data)
-            return again
+            if self._is_proved(request["Bucket"], answer, _md5(again)):
+                return again
+            if again != data or not await self._can_stop_comparing(request, data):
+                raise bytes_changed()
+            return data
 
     async def _fetch(self, **request: Any) -> tuple[bytes, Mapping[str, Any]]:
         """Send one GET. Return the body, which is not compared with the ETag, and the other fields of the answer."""
@@ -240,22 +269,25 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         self.service.has_md5_e_tags |= e_tag == digest
         return e_tag in (None, digest) or not self.service.compares_e_tags or has_foreign_e_tag(bucket, answer)
 
-    async def _stop_comparing(self, request: Mapping[str, Any], data: bytes) -> None:
-        """Accept bytes that were read twice alike, although the ETag is not their MD5, and say so.
+    async def _can_stop_comparing(self, request: Mapping[str, Any], data: bytes) -> bool:
+        """Stop comparing ETags at this root, after bytes whose MD5 is not the ETag were read twice alike.
 
-        ETags are not compared at this root any more, unless one of them was an MD5. Some services have ETags of 32
-        hexadecimal digits that are no MD5.
+        Some services have ETags of 32 hexadecimal digits that are no MD5. It is said once per root.
 
-        Raises:
-            OSError: the second half of the bytes, read alone, is another one. So something on the way changes them.
+        Returns:
+            False if an ETag at this root was an MD5, so that the object was damaged where it is stored; or if the
+            second half of the bytes, read alone, is another one, so that something on the way changes them.
         """
         middle = len(data) // 2
+        if self.service.has_md5_e_tags:
+            return False
         if data and (await self._fetch(**request, Range=f"bytes={middle}-"))[0] != data[middle:]:
-            raise bytes_changed()
-        self.service.compares_e_tags = self.service.has_md5_e_tags
-        scope = "this object" if self.service.has_md5_e_tags else "this root, so ETags are not compared there"
+            return False
+        self.service.compares_e_tags = False
+        why = "ETags are no MD5 at this service, and are not compared at this root any more"
         url = f"s3://{request['Bucket']}/{request['Key']}"
-        logger.warning("the ETag of %s is not the MD5 of its bytes, which were read twice alike: %s", url, scope)
+        logger.warning("the ETag of %s is not the MD5 of its bytes, which were read twice alike: %s", url, why)
+        return True
 
     def _below(self, path: str) -> tuple[str, str]:
         """Return the bucket of a directory, and the prefix of the keys below it."""
@@ -275,12 +307,13 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
             async with self._slots:
                 answer = await self._call_s3(method, **request)
             names = _names(answer)
-            if not all(name.startswith(prefix) for name in names):
+            # a service that ignores the prefix lists uploads elsewhere too
+            if "Uploads" not in answer and not all(name.startswith(prefix) for name in names):
                 raise OSError(errno.EPROTO, "the answer to the LIST has keys that are not below the directory")
             yield answer
-            if not answer.get("IsTruncated"):
-                return
             following = {key: answer.get(field) for key, field in _FOLLOWING[method].items()}
+            if not answer.get("IsTruncated", any(following.values())):
+                return
             progress.check(tuple(following.values()), names)
             request |= {key: token for key, token in following.items() if token is not None}
 
@@ -295,8 +328,8 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
 
     def iter_names(self, path: str) -> AsyncGenerator[list[str], None]:
         answers = self._pages("list_objects_v2", path, MaxKeys=PAGE, Delimiter="/")
-        rows = (answer.get("CommonPrefixes", ()) async for answer in answers)
-        pages = ([row["Prefix"][:-1].rpartition("/")[2] for row in page] async for page in rows)
+        start = len(self._below(path)[1])
+        pages = (_directories(answer, start) async for answer in answers)
         return sorted_pages(ordered_pages(pages, self.service))
 
     async def iter_files(self, path: str) -> AsyncGenerator[list[FileInfo], None]:
@@ -344,8 +377,13 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
                 left.append(row["Key"])
                 if len(left) > PAGE or not (_is_marker(row) or is_system_file(row["Key"])):
                     return
-        for error in await self._delete_keys(self.split_path(session)[0], left) if left else ():
-            raise _deletion_error(error)
+        try:
+            errors = await self._delete_keys(self.split_path(session)[0], left) if left else []
+        except (StorageManagerError, *_REQUEST_FAILURES) as error:
+            errors = [{"Message": str(error)}]
+        if errors:  # no error, because the step that was to be deleted is deleted
+            why = errors[0].get("Message")
+            logger.warning("%s is still listed, because a file of the system there cannot be deleted: %s", session, why)
 
     async def _first_keys(self, path: str) -> tuple[list[str], bool]:
         """Return the first keys below a directory, at most a thousand, and whether they are all."""
@@ -432,10 +470,11 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
 
         A service without ListMultipartUploads removes them itself, or has none.
         """
-        start = len(self._below(path)[1])
+        prefix = self._below(path)[1]
         pages = self._pages("list_multipart_uploads", path)
         try:
-            return [(row["Key"][start:], row) async for answer in pages for row in answer.get("Uploads", ())]
+            rows = [row async for answer in pages for row in answer.get("Uploads", ())]
+            return [(row["Key"].removeprefix(prefix), row) for row in rows if row["Key"].startswith(prefix)]
         except _REQUEST_FAILURES as error:
             if not is_unsupported(error):
                 raise
@@ -489,6 +528,13 @@ def _names(answer: Mapping[str, Any]) -> list[str]:
 def _is_ours(path: str) -> bool:
     session_id, _, component = path.partition("/")
     return is_id(session_id) and is_component(component)
+
+
+def _directories(answer: Mapping[str, Any], start: int) -> list[str]:
+    """Return the names of the directories on a page: its common prefixes, or, without these, from all its keys."""
+    paths = [row["Prefix"] for row in answer.get("CommonPrefixes", ())]
+    paths += [row["Key"] for row in answer.get("Contents", ()) if "/" in row["Key"][start:]]
+    return [path[start:].partition("/")[0] for path in paths]
 
 
 def _file_info(row: Mapping[str, Any], start: int) -> FileInfo:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import os
+import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -219,11 +220,23 @@ DEEP = 2000  # bytes of a path; below it, directories are moved up before they a
 
 
 def remove_tree(top: str) -> None:
-    """Remove a directory with everything in it, however deep it is: without recursion, and with short paths.
+    """Remove a directory with everything in it, however deep it is.
 
     Raises:
         OSError: something cannot be removed. Everything that was met before it is gone.
     """
+    try:
+        shutil.rmtree(top)  # it recurses, and has one file open for each level
+    except RecursionError:
+        _remove_deep(top)
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENAMETOOLONG):
+            raise
+        _remove_deep(top)
+
+
+def _remove_deep(top: str) -> None:
+    """Remove a directory without recursion, and with short paths."""
     waiting = [top]
     while waiting:
         directory = waiting[-1]
@@ -288,7 +301,15 @@ def _sessions(root: str) -> Iterator[str]:
 def _sweep_directory(directory: str, limit: float) -> int:
     with os.scandir(directory) as entries:
         staged = [entry for entry in entries if STAGED.fullmatch(entry.name)]
-    return sum(remove_staged(entry) for entry in staged if _modified(entry) < limit)
+    return sum(_try_to_remove(entry) for entry in staged if _modified(entry) < limit)
+
+
+def _try_to_remove(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return remove_staged(entry)
+    except PermissionError as error:  # it belongs to another user
+        logger.warning("cannot sweep %s: %s", entry.path, error)
+        return False
 
 
 def remove_staged(entry: "os.DirEntry[str]") -> bool:
