@@ -279,16 +279,21 @@ def sweep(root: str, older_than: float, sessions: Iterable[str] | None = None) -
 
     Parameters:
         sessions: the directories of the sessions to look into; None for all.
+
+    Raises:
+        OSError: some cannot be removed, for example because another user left them. All others are removed.
     """
-    limit = time.time() - older_than
-    count = _sweep_directory(root, limit)
+    limit, failed = time.time() - older_than, list[OSError]()
+    count = _sweep_directory(root, limit, failed)
     for session in _sessions(root) if sessions is None else sessions:
         try:
-            count += _sweep_directory(session, limit)
+            count += _sweep_directory(session, limit, failed)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except PermissionError as error:
             logger.warning("cannot sweep %s: %s", session, error)
+    for error in failed:
+        raise error
     return count
 
 
@@ -298,17 +303,17 @@ def _sessions(root: str) -> Iterator[str]:
     return (f"{root}/{name}" for name in names)
 
 
-def _sweep_directory(directory: str, limit: float) -> int:
+def _sweep_directory(directory: str, limit: float, failed: list[OSError]) -> int:
     with os.scandir(directory) as entries:
         staged = [entry for entry in entries if STAGED.fullmatch(entry.name)]
-    return sum(_try_to_remove(entry) for entry in staged if _modified(entry) < limit)
+    return sum(_try_to_remove(entry, failed) for entry in staged if _modified(entry) < limit)
 
 
-def _try_to_remove(entry: "os.DirEntry[str]") -> bool:
+def _try_to_remove(entry: "os.DirEntry[str]", failed: list[OSError]) -> bool:
     try:
         return remove_staged(entry)
-    except PermissionError as error:  # it belongs to another user
-        logger.warning("cannot sweep %s: %s", entry.path, error)
+    except PermissionError as error:
+        failed.append(error)
         return False
 
 

@@ -92,7 +92,8 @@ def test_tracebacks(text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "    raise error" in lines
 
 
-@pytest.mark.parametrize("text", [*HOSTILE, FORGED], ids=ascii)
+# pytest-xdist cannot report the records of a test if they have a lone surrogate
+@pytest.mark.parametrize("text", [text for text in [*HOSTILE, FORGED] if "\ud800" not in text], ids=ascii)
 def test_log_records_and_warnings(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("storage_manager.integrity")
     with Door():

@@ -31,6 +31,7 @@ class TestWithQuirks(StorageManagerTests):
     """What bypasses the code under test asks the server's own memory."""
 
     service: Service
+    test_a_bad_id_is_refused = None  # before any request, so it says nothing about a service
 
     @pytest.fixture
     async def storage(self, serve: Serve, quirks: Collection[Quirk]) -> StorageManager:
