@@ -292,8 +292,8 @@ def sweep(root: str, older_than: float, sessions: Iterable[str] | None = None) -
             continue
         except PermissionError as error:
             logger.warning("cannot sweep %s: %s", session, error)
-    for error in failed:
-        raise error
+    if failed:
+        raise failed[0]
     return count
 
 
