@@ -150,13 +150,15 @@ _TRANSIENT = {
 }  # fmt: skip
 
 
-def _response(error: BaseException | None) -> Mapping[str, Any]:
+def _response(error: BaseException) -> Mapping[str, Any]:
     """Return the response of an S3 service that the error or one of its causes carries, else an empty mapping."""
-    while error is not None:
-        response = getattr(error, "response", None)
+    causes: list[BaseException] = [error]
+    for one in causes:
+        response = getattr(one, "response", None)
         if isinstance(response, dict) and response.get("Error"):
             return response
-        error = error.__cause__
+        if one.__cause__ is not None and one.__cause__ not in causes:  # a chain may be a circle
+            causes.append(one.__cause__)
     return {}
 
 

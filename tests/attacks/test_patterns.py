@@ -23,6 +23,8 @@ from storage_manager.importers.trace_steps import _title
 from storage_manager.layout import is_component, is_id, is_system_file, only_ids
 from storage_manager.viewer.changes import compare
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(storage_manager.__file__).parent
 SIZES = (2_000, 20_000)  # characters; at the second a quadratic pattern takes 0.2 s, so this test never hangs
 LIMIT = 0.3e-6  # seconds per character; linear patterns take 1 to 80 ns, a quadratic one 1 us at the smallest size

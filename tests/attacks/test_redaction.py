@@ -22,6 +22,8 @@ from storage_manager.redaction.forms import ENCODED_LETTER, pattern_for
 from storage_manager.redaction.masking import Secret
 from tests.support.children import run_python
 
+pytestmark = pytest.mark.thorough
+
 MASK = "[redacted]"
 KEY = "".join(random.Random(1).choices("ABCDEFabcdef0123456789+/", k=64))
 PEM = f"-----BEGIN PRIVATE KEY-----\n+{KEY[1:]}\n{KEY[::-1]}\n/Zz9==\n-----END PRIVATE KEY-----\n"

@@ -14,6 +14,8 @@ from storage_manager.integrity import sweep, verify_session
 from tests.support.answers import XML, Answers, http
 from tests.support.roots import MOTO_KEYS, Make
 
+pytestmark = pytest.mark.thorough
+
 SECONDS = 20  # a bound on each attack; they take about one second
 
 # The server runs in the parent, so that a child that dies is seen.
@@ -109,8 +111,11 @@ def listing_page(n: int, names: list[str], token: str) -> bytes:
 
 
 @pytest.fixture(params=ENDLESS)
-async def endless(request: pytest.FixtureRequest, moto: Make) -> AsyncIterator[StorageManager]:
+async def endless(
+    request: pytest.FixtureRequest, moto: Make, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[StorageManager]:
     """A manager of a service whose listings do not end."""
+    monkeypatch.setattr("storage_manager.backends.s3.IDLE_PAGES", 20)
     page, numbers = ENDLESS[request.param], count()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

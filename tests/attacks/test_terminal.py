@@ -7,9 +7,9 @@ import ast
 import asyncio
 import json
 import logging
-import re
 import os
 import pty
+import re
 import sys
 import warnings
 from collections.abc import Iterator
