@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from storage_manager.backends.base import hidden_name
+from storage_manager.backends.base import STAGED, hidden_name
 from storage_manager.errors import LocalStorageError
 
 __all__ = ["Spelling"]
@@ -123,7 +123,8 @@ def _ignores_case(root: str) -> bool | None:
     """
     with contextlib.suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
-            answer = _has_other_spelling(root, entry.name)
+            # a staged name may be gone at any time, which a file system that caches names (FUSE) does not tell
+            answer = None if STAGED.fullmatch(entry.name) else _has_other_spelling(root, entry.name)
             if answer is not None:
                 return answer
     return _probe(root, hidden_name())

@@ -17,6 +17,8 @@ from storage_manager.inventory import count_steps
 from storage_manager.transfer import copy_sessions, purge_sessions, purging
 from storage_manager.viewer import create_app, serve
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 async def sm(tmp_path: Path) -> StorageManager:

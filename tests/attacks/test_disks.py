@@ -20,6 +20,8 @@ from storage_manager.integrity import sweep, verify_session
 from storage_manager.inventory import summarize
 from storage_manager.transfer import copy_sessions, purge_sessions
 
+pytestmark = pytest.mark.thorough
+
 DATA = StepData("<p>", b"\x89PNG", {"a": 1}, {"m": 1})
 
 

@@ -28,6 +28,8 @@ from tests.attacks.printed import FORGED, HOSTILE, is_harmless
 from tests.support.answers import Answering, http
 from tests.support.shell import SM, sm
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_each_character_is_escaped(text: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,10 @@ class TestWithQuirks(StorageManagerTests):
     """What bypasses the code under test asks the server's own memory."""
 
     service: Service
-    test_a_bad_id_is_refused = None  # before any request, so it says nothing about a service
+    # These say nothing about a service: no request is sent, or what is read is decoded here.
+    test_a_bad_id_is_refused = None
+    test_an_undecodable_component_is_none_or_an_error = None
+    test_nothing_of_a_step_with_bad_data_is_stored = None
 
     @pytest.fixture
     async def storage(self, serve: Serve, quirks: Collection[Quirk]) -> StorageManager:
