@@ -164,7 +164,8 @@ class _Copying:
     async def settle(self, task: _Task, outcome: bool | StorageManagerError) -> None:
         """Count a step by its outcome. At the end of a session, copy its manifest if all its steps were copied."""
         if task.step_id:
-            is_empty = not task.source and outcome is False  # a directory without files is no step
+            # a directory without components is no step
+            is_empty = outcome is False and BY_FILENAME.keys().isdisjoint(task.source)
             self.done += not is_empty
             self.copied += outcome is True
         elif task.failure:
