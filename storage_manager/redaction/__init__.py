@@ -39,7 +39,7 @@ def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor
 
     - a secret that is cut in pieces, compressed, encrypted or hashed, or in another encoding, for example `\46` in
       octal, base32, base64 of base64, or hexadecimal: there is no end of encodings;
-    - base64 of a secret whose letters are encoded one by one, and base64 in lines that begin with other text (`> `):
+    - base64 of a secret whose letters are encoded one by one, and base64 in lines that begin with other text (`>`):
       looking for them would make every page slow;
     - another line end in a secret that has `%`, `&` or a backslash, other than CR LF, LF and CR; a backslash that was
       encoded twice in a secret that looks encoded itself (`%5c`, `&bsol;`, `\5c`): the text could be read in too many
