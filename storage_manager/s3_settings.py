@@ -104,7 +104,7 @@ _PROFILE_FILES = (
 
 
 class Service:
-    """What the service of a root was found to do otherwise than Amazon S3. All backends of the root share it.
+    """The differences from Amazon S3 that the service of a root has shown. All backends of the root share them.
 
     Attributes:
         compares_e_tags: False if its ETags look like an MD5 and are none.

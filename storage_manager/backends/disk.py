@@ -34,6 +34,7 @@ from storage_manager.backends.staging import (
     remove_staged,
     remove_tree,
     sweep,
+    unlink_files,
 )
 from storage_manager.layout import LOST_AND_FOUND, is_system_file
 
@@ -467,14 +468,7 @@ def _remove_in_place(directory: str) -> None:
     """Delete a directory where it is: its own files first, such as the seal of a session, then its directories."""
     waiting = [directory]
     while waiting:
-        with os.scandir(waiting[-1]) as entries:
-            found = sorted(entries, key=lambda entry: entry.name, reverse=True)
-        below = []
-        for entry in found:
-            if entry.is_dir(follow_symlinks=False):
-                below.append(entry.path)
-            else:
-                os.unlink(entry.path)
+        below = sorted(unlink_files(waiting[-1]), reverse=True)
         waiting += below
         if not below:
             os.rmdir(waiting.pop())

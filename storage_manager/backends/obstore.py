@@ -77,7 +77,6 @@ class ObstoreBackend(S3Backend):
     """`S3Backend` that stores and reads whole objects through obstore. It takes the same keywords."""
 
     _compares_e_tags = True  # when reading; not over TLS (RFC 8446, 5.2), nor if ETags are no MD5 (encrypted objects)
-
     _can_read = True  # False if the service sends headers that obstore cannot read
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -61,7 +61,7 @@ PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
 MAX_PAGES = 100_000  # of a listing: a hundred million names
 IDLE_PAGES = 1000  # in a row that are empty, or the same as one before
 _PIECE = 1 << 20  # bytes of a body whose length is not known
-ROUNDS = 20  # of a deletion that finds less than a page each time, because others keep writing there
+ROUNDS = 20  # of a deletion that sees the whole directory each time, and more in it, because others keep writing there
 Out = TypeVar("Out")
 # The parameters that ask for the next page, and the fields of the page before that give them.
 _FOLLOWING = {
@@ -352,19 +352,18 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         return was_there
 
     async def _remove_all(self, path: str, also_delete: Sequence[str]) -> bool:
-        before, stuck, unfilled = list[str](), 0, 0
-        rounds = 0
+        before, stuck, complete, rounds = list[str](), 0, 0, 0
         while True:
             keys, are_all = await self._first_keys(path)
             if not keys:
                 return bool(before)
             rounds += 1
             stuck = stuck + 1 if keys == before else 0
-            unfilled += are_all
+            complete += are_all
             await asyncio.sleep(0.1 * stuck)
             batch = [*(self.split_path(file)[1] for file in also_delete), *keys][:PAGE]  # the rest is listed again
             errors = await self._delete_keys(self.split_path(path)[0], batch)
-            if stuck == ATTEMPTS - 1 or unfilled == ROUNDS or rounds == MAX_PAGES:
+            if stuck == ATTEMPTS - 1 or complete == ROUNDS or rounds == MAX_PAGES:
                 left = OSError(errno.ENOTEMPTY, "still listed after its deletions", keys[0])
                 raise _deletion_error(errors[0]) if errors else left
             before = keys

@@ -32,6 +32,7 @@ __all__ = [
     "remove_staged",
     "remove_tree",
     "sweep",
+    "unlink_files",
 ]
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class _Decision(NamedTuple):
 
 
 class Staging:
-    """Where hidden names are.
+    """The hidden names below a root: at the root, or in a session if that is needed.
 
     Parameters:
         root: the directory; "" for none, and then a file is staged in its own directory.
@@ -240,7 +241,7 @@ def _remove_deep(top: str) -> None:
     waiting = [top]
     while waiting:
         directory = waiting[-1]
-        below = _unlink_files(directory)
+        below = unlink_files(directory)
         if not below:
             os.rmdir(directory)
             waiting.pop()
@@ -250,7 +251,7 @@ def _remove_deep(top: str) -> None:
             waiting += [_move_up(path, top) for path in below]
 
 
-def _unlink_files(directory: str) -> list[str]:
+def unlink_files(directory: str) -> list[str]:
     """Remove the files in a directory. Return the paths of its subdirectories."""
     with os.scandir(directory) as entries:
         found = list(entries)

@@ -48,12 +48,13 @@ def pattern_for(secret: str, *, in_bytes: bool = False) -> str:
 
 
 class _Kind(NamedTuple):
-    """What an expression is for."""
+    """The kind of an expression: for bytes or for text, and for a secret with an encoded backslash or without.
+
+    If the secret has an encoded backslash, a backslash in it is only that, and none is looked for before other forms.
+    """
 
     in_bytes: bool
-    has_encoded_backslash: (
-        bool  # in the secret: then a backslash is one, and no encoded one is looked for before others
-    )
+    has_encoded_backslash: bool
 
 
 def utf16_patterns(secret: str) -> list[str]:
