@@ -32,6 +32,7 @@ def forge(session: Path, count: int) -> None:
     (session / "_manifest.json").write_text(json.dumps(manifest))
 
 
+@pytest.mark.thorough
 async def test_a_manifest_of_200000_entries(sm: StorageManager, tmp_path: Path) -> None:
     """It took 28 s: each entry was looked for on the disk, although the listing did not have it."""
     forge(tmp_path / "base" / "s", 200_000)
