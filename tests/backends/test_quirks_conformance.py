@@ -22,13 +22,13 @@ SETS: list[Collection[Quirk]] = [ALL, *([quirk] for quirk in Quirk if quirk is n
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Collect two thousand tests only if thorough tests are wanted: it takes seconds."""
-    if "quirks" in metafunc.fixturenames:
+    if "case" in metafunc.fixturenames:
         sets = SETS if wants_thorough(metafunc.config) else SETS[:1]
         names = ["all", *map(ids, SETS[1:])]
         # listing and deleting are the same code in both engines, so one of them meets the quirks one by one
         rows = [("s3fs", quirks) for quirks in sets] + [("obstore", ALL)]
         labels = [*(f"s3fs-{name}" for name in names[: len(sets)]), "obstore-all"]
-        metafunc.parametrize("engine, quirks", rows, ids=labels, indirect=["engine"])
+        metafunc.parametrize("case", rows, ids=labels)
 
 
 class TestWithQuirks(StorageManagerTests):
@@ -41,8 +41,13 @@ class TestWithQuirks(StorageManagerTests):
     test_nothing_of_a_step_with_bad_data_is_stored = None
 
     @pytest.fixture
-    async def storage(self, serve: Serve, quirks: Collection[Quirk]) -> StorageManager:
-        self.service = serve(*quirks, s3_prefix="some/prefix")
+    def engine(self, case: tuple[str, Collection[Quirk]], monkeypatch: pytest.MonkeyPatch) -> str:
+        monkeypatch.setenv("SM_S3_ENGINE", case[0])
+        return case[0]
+
+    @pytest.fixture
+    async def storage(self, serve: Serve, case: tuple[str, Collection[Quirk]]) -> StorageManager:
+        self.service = serve(*case[1], s3_prefix="some/prefix")
         return self.service.sm
 
     async def set(self, storage: StorageManager, url: str, data: bytes) -> None:
