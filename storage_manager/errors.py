@@ -5,6 +5,7 @@
         ├── S3ConfigError              S3 cannot be used as it is configured
         ├── S3OperationError           S3 refused a request or did not answer
         ├── LocalStorageError          the local disk refused
+        ├── AlreadyExistsError         (also FileExistsError) `overwrite=False`, and something is there already
         ├── InvalidIdError             (also ValueError) a session or step id, refused before any I/O
         └── InvalidDataError           (also ValueError) a component or argument, refused before any I/O
 
@@ -22,6 +23,7 @@ from typing import Any, TypeVar
 from storage_manager.credentials import without_credentials
 
 __all__ = [
+    "AlreadyExistsError",
     "InvalidDataError",
     "InvalidIdError",
     "LocalStorageError",
@@ -33,6 +35,8 @@ __all__ = [
     "how_to_install",
     "is_content_md5_missing",
     "is_missing",
+    "is_precondition_failed",
+    "is_range_refused",
     "is_transient",
     "is_unsupported",
     "needing",
@@ -84,6 +88,14 @@ class InvalidIdError(StorageManagerError, ValueError):
 
 class InvalidDataError(StorageManagerError, ValueError):
     """A component cannot be stored faithfully, or an argument cannot be used. It is refused before any I/O."""
+
+
+class AlreadyExistsError(StorageManagerError, FileExistsError):
+    """`overwrite=False`, and something is there already. `url` is one of the files that were not replaced."""
+
+    def __init__(self, message: str, *, operation: str | None = None, url: str | None = None) -> None:
+        super().__init__(message, operation=operation, url=url)
+        self.errno = errno.EEXIST
 
 
 _NO_ACCESS = "grant s3:ListBucket on the bucket and s3:GetObject, s3:PutObject, s3:DeleteObject on its objects"
@@ -142,8 +154,8 @@ _REQUEST_ERRORS = {
 # Errors that the same request may not meet again (Amazon S3 API reference, "Error responses": retry on 5xx and
 # SlowDown; RFC 6585: retry on 429).
 _TRANSIENT = {
-    "OperationAborted", "RequestTimeout", "SlowDown", "BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch",
-    "408", "429",
+    "OperationAborted", "ConditionalRequestConflict", "RequestTimeout", "SlowDown", "BadDigest", "IncompleteBody",
+    "XAmzContentSHA256Mismatch", "408", "429",
     "HTTPClientError", "ConnectionError", "TimeoutError", "ClientConnectionError", "ClientPayloadError",
     "IncompleteReadError", "ResponseParserError", "ChecksumError", "FlexibleChecksumError", "CapacityNotAvailableError",
     "EPROTO", "EBADMSG",
@@ -200,6 +212,18 @@ def is_unsupported(error: BaseException) -> bool:
     """Return True if an S3 service answered that it does not have this operation (Amazon S3, "Error responses")."""
     status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     return status in (405, 501) or _service_code(error) in _UNSUPPORTED
+
+
+def is_precondition_failed(error: BaseException) -> bool:
+    """Return True if an S3 service refused a conditional write, because the object exists (RFC 9110, 15.5.13)."""
+    status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return _service_code(error) in ("PreconditionFailed", "412") or status == 412
+
+
+def is_range_refused(error: BaseException) -> bool:
+    """Return True if an S3 service refused a range of an object, because the object ends before it."""
+    status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return _service_code(error) == "InvalidRange" or status == 416
 
 
 def is_content_md5_missing(error: BaseException) -> bool:

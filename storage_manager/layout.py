@@ -1,11 +1,17 @@
-"""The layout of the data: ids, the table of components, and URLs.
+"""The layout of the data: ids, the table of components, attachments, and URLs.
 
-A path is always `f"{root}/{session}/{step}/{file}"`. `COMPONENTS` is the one table of the components: storing,
-retrieving, exporting and viewing follow from it.
+    <root>/<session id>/<step id>/<file name of a component>
+    <root>/<session id>/<step id>/<name of an attachment>
+    <root>/<session id>/_files/<name of an attachment>
+    <root>/<session id>/_session.json
+    <root>/<session id>/_manifest.json
+
+`COMPONENTS` is the one table of the components: storing, retrieving, exporting and viewing follow from it.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from mimetypes import MimeTypes
 from typing import Any, Literal, NamedTuple, get_args
 
 from storage_manager.encoding import decode_json, encode_bytes, encode_html, encode_json, image_type
@@ -14,6 +20,7 @@ from storage_manager.errors import InvalidDataError, InvalidIdError
 __all__ = [
     "ACTION_DATA_FILENAME",
     "ALL_COMPONENTS",
+    "ATTACHMENTS_DIRECTORY",
     "BY_FILENAME",
     "COMPONENTS",
     "HTML_FILENAME",
@@ -21,14 +28,22 @@ __all__ = [
     "MANIFEST_FILENAME",
     "METADATA_FILENAME",
     "SCREENSHOT_FILENAME",
+    "SESSION_METADATA_FILENAME",
     "Component",
     "ComponentSpec",
     "Step",
     "StepData",
+    "attachment_type",
+    "check_attachment_name",
+    "check_attachment_names",
     "check_id",
     "check_ids",
+    "content_type_of",
     "formats",
+    "is_attachment",
+    "is_attachment_name",
     "is_component",
+    "is_data",
     "is_id",
     "is_system_file",
     "join",
@@ -40,6 +55,8 @@ SCREENSHOT_FILENAME = "screenshot.png"
 ACTION_DATA_FILENAME = "action.json"
 METADATA_FILENAME = "metadata.json"
 MANIFEST_FILENAME = "_manifest.json"  # only in a sealed session; it is not a valid id, so no listing shows it
+SESSION_METADATA_FILENAME = "_session.json"
+ATTACHMENTS_DIRECTORY = "_files"  # of the attachments of a session; those of a step are beside its components
 
 Component = Literal["html", "screenshot", "action", "metadata"]
 ALL_COMPONENTS: tuple[Component, ...] = get_args(Component)
@@ -55,11 +72,15 @@ class StepData(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step of a session, with its data."""
+    """One step of a session, with its data.
+
+    `attachments` are those that `iter_steps` was asked for, as bytes by name. `store_steps` takes any attachment here.
+    """
 
     session_id: str
     step_id: str
     data: StepData
+    attachments: Mapping[str, Any] = {}
 
 
 _SHAPE = r"[A-Za-z0-9][A-Za-z0-9_.:=@+,~-]{0,127}"
@@ -185,6 +206,17 @@ def is_component(path: str) -> bool:
     return is_id(step_id) and filename in BY_FILENAME
 
 
+def is_attachment(path: str) -> bool:
+    """Return True if the path, relative to a session, is that of an attachment: `step_000001/axtree.json`."""
+    directory, _, name = path.rpartition("/")
+    return (directory == ATTACHMENTS_DIRECTORY or is_id(directory)) and is_attachment_name(name)
+
+
+def is_data(path: str) -> bool:
+    """Return True if the path, relative to a session, is that of a component, an attachment or the metadata."""
+    return path == SESSION_METADATA_FILENAME or is_component(path) or is_attachment(path)
+
+
 # macOS and Windows write these when someone looks at a directory; NFS and FUSE, when an open file is deleted.
 _SYSTEM_FILE = re.compile(
     r"\.DS_Store|\._.*|\.localized|Icon\r|(eh)?thumbs\.db|desktop\.ini|\.directory|\.nfs.*|\.__afs.*|\.fuse_hidden.*",
@@ -195,6 +227,90 @@ _SYSTEM_FILE = re.compile(
 def is_system_file(path: str) -> bool:
     """Return True if operating systems leave files of this name. They are nobody's data, and no session needs them."""
     return _SYSTEM_FILE.fullmatch(path.rpartition("/")[2]) is not None
+
+
+_ATTACHMENT_RULE = (
+    "a name has 1 to 128 of A-Z a-z 0-9 _ . = @ + , -, begins with a letter or digit, and ends in an extension, "
+    "such as .webm"
+)
+_ATTACHMENT_NAME = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9][A-Za-z0-9_.=@+,-]*\.[A-Za-z0-9]+")
+_TYPES = MimeTypes()  # Python's own table: that of the operating system differs between machines
+for _type, _extensions in {
+    "application/json": ".har",
+    "application/jsonl": ".jsonl .ndjson",
+    "application/xhtml+xml": ".xhtml .xht",
+    "image/webp": ".webp",
+    "text/html": ".shtml",
+    "text/markdown": ".md",
+    "text/plain": ".log .yaml .yml",
+    "video/webm": ".webm",
+}.items():
+    for _extension in _extensions.split():
+        _TYPES.add_type(_type, _extension)
+# A browser runs scripts in files of these types, and of those that end in +xml. A share link would run them as a page
+# of the service.
+_ACTIVE = re.compile(r".*[/.+](x?html|xml|xslt?|xul|(java|ecma)script)(\+.*)?|message/rfc822|multipart/.*")
+
+
+def is_attachment_name(name: str) -> bool:
+    """Return True if an attachment may have this name."""
+    is_shaped = _ATTACHMENT_NAME.fullmatch(name) is not None
+    return is_shaped and name.lower() not in BY_FILENAME and not is_system_file(name)
+
+
+def check_attachment_name(name: object) -> str:
+    """Return the name of an attachment unchanged, or refuse it before any I/O.
+
+    A name has 1 to 128 letters, digits and `_ . = @ + , -`. It begins with a letter or digit, and ends in an extension:
+    a dot, and letters or digits. In upper and lower case, it is neither the file name of a component nor one that
+    operating systems leave (`Thumbs.db`, `desktop.ini`).
+
+    Raises:
+        InvalidDataError: says which rule the name breaks.
+    """
+    if not isinstance(name, str):
+        raise InvalidDataError(f"the name of an attachment must be a str, not {type(name).__name__}")
+    if is_attachment_name(name):
+        return str.__str__(name)
+    why = _ATTACHMENT_RULE
+    if name.lower() in BY_FILENAME:
+        why = "it is the file name of a component"
+    elif is_system_file(name):
+        why = "operating systems leave files of this name"
+    shown = repr(name) if len(name) <= 40 else f"of {len(name)} characters"  # a part could be of a secret
+    raise InvalidDataError(f"an attachment cannot be called {shown}: {why}")
+
+
+def check_attachment_names(names: object) -> list[str]:
+    """Return the names of attachments as a list.
+
+    Raises:
+        InvalidDataError: a name is not allowed, or `names` is no list.
+    """
+    if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
+        why = f"attachments must be a list of names, not {type(names).__name__}"
+        raise InvalidDataError(why)
+    return list(dict.fromkeys(map(check_attachment_name, names)))
+
+
+def attachment_type(name: str) -> str:
+    """Return the content type of an attachment, from its name.
+
+    HTML, XHTML, SVG, XML and JavaScript are text/plain, because a browser would run the scripts in them.
+    """
+    kind, encoding = _TYPES.guess_type(name, strict=False)
+    kind = kind if kind and not encoding else "application/octet-stream"
+    if _ACTIVE.fullmatch(kind):
+        kind = "text/plain"
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
+
+
+def content_type_of(path: str, data: bytes = b"") -> str:
+    """Return the content type of a file of a session, from its path and, for a screenshot, its first bytes."""
+    directory, _, name = path.rpartition("/")
+    if name in BY_FILENAME and directory != ATTACHMENTS_DIRECTORY:
+        return BY_FILENAME[name].content_type(data)
+    return "application/json" if not directory else attachment_type(name)
 
 
 def formats(components: Sequence[Component]) -> list[ComponentSpec]:

@@ -112,7 +112,12 @@ class Service:
         deletes_in_bulk: False if it has no DeleteObjects.
         lists_in_order: False if its listings are not sorted.
         wants_content_md5: True if it refuses a PUT without the MD5 of the bytes, which obstore cannot send.
+        refuses_to_replace: True if it honours If-None-Match in a PUT, False if not, None if it is not known yet.
+        refuses_to_complete: the same for the end of an upload in parts.
     """
+
+    refuses_to_replace: bool | None = None
+    refuses_to_complete: bool | None = None
 
     def __init__(self) -> None:
         self.compares_e_tags = self.deletes_in_bulk = self.lists_in_order = True

@@ -146,7 +146,10 @@ def test_private_attributes_are_found(code: str, found: set[str]) -> None:
     assert refused("integrity", ast.parse(code)) == found
 
 
-METHODS = "write_files|read_files|iter_names|iter_files|remove_tree|link|list_unfinished|sweep|close"
+METHODS = (
+    "write_files|write_from_path|read_files|read_blocks|iter_names|iter_files|remove_tree|remove_file|link|list_unfinished|"
+    "sweep|close"
+)
 CALL = re.compile(rf"\bbackend\.({METHODS})\(")
 UPPER = [path for module, path in PATHS.items() if floor_of(module) in (4, 5) and CALL.search(path.read_text())]
 

@@ -10,14 +10,17 @@ import errno
 import os
 import posixpath
 import re
+import tempfile
 from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime, timezone
 from typing import Any, NamedTuple, TypeVar
 
 from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.aio import run_to_end
+from storage_manager.backends.streams import BLOCK, Stream, stream_of
 from storage_manager.credentials import without_secrets
 from storage_manager.errors import translating
 
@@ -31,7 +34,6 @@ __all__ = [
     "hidden_name",
     "md5_in",
     "modified_in",
-    "too_large",
 ]
 
 STAGING_PREFIX = ".staging-"
@@ -47,13 +49,6 @@ def hidden_name() -> str:
     return STAGING_PREFIX + os.urandom(16).hex()
 
 
-def too_large(size: int | None, limit: int) -> OSError:
-    """Return the error for a file of more bytes than the limit. The size is None if it is not known."""
-    held = f"{size:,} bytes" if size is not None else "more bytes"
-    advice = "raise max_file_bytes, or open it with storage.fs"
-    return OSError(errno.EFBIG, f"the file has {held}, and {limit:,} may be read into memory: {advice}")
-
-
 def md5_in(e_tag: str) -> str | None:
     """Return the MD5 in hexadecimal that an S3 ETag looks like; None if it does not."""
     digest = _MD5.fullmatch(e_tag.lower())
@@ -64,7 +59,7 @@ class File(NamedTuple):
     """A file to write. `content_type` is what S3 tells a browser that opens it."""
 
     path: str
-    data: bytes
+    data: bytes | Stream
     content_type: str
 
 
@@ -92,10 +87,23 @@ class Backend(ABC):
     max_in_flight = 32  # requests at a time
     max_file_bytes = 2**30  # the largest file that read_files returns
     backoff_seconds = 1.0  # the longest pause before the second attempt of a request; it doubles
+    has_conditional_writes = False  # True if write_files can leave existing files alone
 
     @abstractmethod
-    async def write_files(self, files: Sequence[File]) -> None:
-        """Write every file whole. All are in one directory. If this raises, no file is being written any more."""
+    async def write_files(self, files: Sequence[File], *, overwrite: bool = True) -> None:
+        """Write every file whole. All are in one directory. If this raises, no file is being written any more.
+
+        Parameters:
+            overwrite: False to replace no file.
+
+        Raises:
+            AlreadyExistsError: with overwrite=False, one of the files exists. Others may have been written.
+            NotImplementedError: the backend cannot do this (`has_conditional_writes`). Raised before any I/O.
+        """
+
+    async def write_from_path(self, path: str, source: "str | os.PathLike[str]", content_type: str) -> None:
+        """Write a local file whole, without reading it into memory as a whole."""
+        await self.write_files([File(path, stream_of(source), content_type)])
 
     @abstractmethod
     async def read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
@@ -103,6 +111,10 @@ class Backend(ABC):
 
         A file of more than `max_file_bytes` is an error (EFBIG), and is not read.
         """
+
+    @abstractmethod
+    def read_blocks(self, path: str) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a file in blocks of some megabytes, whatever its size. An empty file has no block."""
 
     @abstractmethod
     def iter_names(self, path: str) -> AsyncGenerator[list[str], None]:
@@ -127,12 +139,23 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    async def remove_file(self, path: str, also_delete: Sequence[str] = ()) -> bool:
+        """Delete a file of a step or of a session, and prove it with a listing. If nothing is left, both are gone too.
+
+        Parameters:
+            also_delete: files of the session that are deleted with it, if it was there.
+
+        Returns:
+            False if there was nothing to delete.
+        """
+
+    @abstractmethod
     async def link(self, path: str, seconds: int) -> str:
         """Return a link to a file that a browser can open, valid for that many seconds if the backend can limit it."""
 
     @abstractmethod
     async def list_unfinished(self, path: str) -> list[str]:
-        """Return the paths of components below a directory whose upload was begun and has not ended."""
+        """Return the paths of files below a session or step whose upload was begun and has not ended."""
 
     @abstractmethod
     async def sweep(self, path: str, older_than: float) -> int:
@@ -153,17 +176,45 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
     cachable = False
     _semaphore: asyncio.Semaphore | None = None
 
-    async def write_files(self, files: Sequence[File]) -> None:
-        results = await self._map(self._write_file, files)
+    async def write_files(self, files: Sequence[File], *, overwrite: bool = True) -> None:
+        if not overwrite:
+            raise NotImplementedError("this backend has no write that never replaces: leave out overwrite=False")
+        await self._write_all(self._write_file, files)
+
+    async def _write_all(self, write: Callable[[File], Awaitable[None]], files: Sequence[File]) -> None:
+        """Write files at the same time, and those that are streams one after another."""
+        results = await self._map(write, [file for file in files if not isinstance(file.data, Stream)])
         for error in filter(None, results):
             raise error
+        for file in files:
+            if isinstance(file.data, Stream):
+                await write(file)
 
     async def _write_file(self, file: File) -> None:
         with translating("store", file.path):
-            await run_to_end(self._pipe_file(file.path, file.data))
+            if isinstance(file.data, Stream):
+                await self._write_stream(file.path, file.data)
+            else:
+                await run_to_end(self._pipe_file(file.path, file.data))
+
+    async def _write_stream(self, path: str, stream: Stream) -> None:
+        """Write a temporary file, and give it to fsspec: only a few of its filesystems can be written in blocks."""
+        with tempfile.NamedTemporaryFile() as file:
+            async with aclosing(stream.blocks()) as blocks:
+                async for block in blocks:
+                    await run_to_end(asyncio.to_thread(file.write, block))
+            file.flush()
+            await run_to_end(self._put_file(file.name, path))
 
     async def read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
         return await self._map(self._cat_file, paths)
+
+    async def read_blocks(self, path: str) -> AsyncGenerator[bytes, None]:
+        size = (await self._info(path))["size"]
+        for start in range(0, size, BLOCK):
+            async with self._slots:
+                block = await self._cat_file(path, start=start, end=min(start + BLOCK, size))
+            yield block
 
     async def iter_names(self, path: str) -> AsyncGenerator[list[str], None]:
         try:
@@ -191,6 +242,22 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
             with contextlib.suppress(FileNotFoundError):
                 await run_to_end(self._rm_file(file))
         return True
+
+    async def remove_file(self, path: str, also_delete: Sequence[str] = ()) -> bool:
+        name, directory = posixpath.basename(path), posixpath.dirname(path)
+        if not await self._has_file(directory, name):
+            return False
+        await run_to_end(self._rm_file(path))
+        if await self._has_file(directory, name):
+            raise OSError(errno.ENOTEMPTY, "still there after deletion", path)
+        for file in also_delete:
+            with contextlib.suppress(FileNotFoundError):
+                await run_to_end(self._rm_file(file))
+        return True
+
+    async def _has_file(self, directory: str, name: str) -> bool:
+        async with aclosing(self.iter_files(directory)) as pages:
+            return any([found.name == name async for page in pages for found in page])
 
     async def link(self, path: str, seconds: int) -> str:
         raise NotImplementedError("this backend has no links that a browser can open")

@@ -9,17 +9,18 @@ a new step appears file by file, in the order in which the files are given, and 
 """
 
 import contextlib
+import ctypes
 import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from fsspec.implementations.local import LocalFileOpener, LocalFileSystem
 
-from storage_manager.backends.base import STAGED, Backend, File, FileInfo, too_large
+from storage_manager.backends.base import STAGED, Backend, File, FileInfo
 from storage_manager.backends.spelling import Spelling
 from storage_manager.backends.staging import (
     BUSY,
@@ -36,9 +37,11 @@ from storage_manager.backends.staging import (
     sweep,
     unlink_files,
 )
+from storage_manager.backends.streams import open_regular, too_large
+from storage_manager.errors import AlreadyExistsError
 from storage_manager.layout import LOST_AND_FOUND, is_system_file
 
-__all__ = ["DiskFileSystem"]
+__all__ = ["DiskFileSystem", "write_all"]
 
 PATH_LIMIT = 4096  # bytes, with the final zero byte (Linux, limits.h); a rename alone would not reach the limit
 RACES = 20  # attempts of work that another process undid
@@ -46,6 +49,9 @@ RACES = 20  # attempts of work that another process undid
 # on the disk, and no other call would do more.
 NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 SHOWN = 3  # names in an error
+# What link(2) raises if the file system has no hard links, or not for this file.
+NO_LINK = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL)
+AT_FDCWD, RENAME_NOREPLACE = -100, 1  # of renameat2(2), Linux
 
 
 class DiskFileSystem(LocalFileSystem):
@@ -77,7 +83,7 @@ class DiskFileSystem(LocalFileSystem):
             path = self._own(path)
             if self.auto_mkdir:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-            publish, session = (os.link if mode == "create" else os.replace), self._staging.session_of(path)
+            publish, session = (move_new if mode == "create" else os.replace), self._staging.session_of(path)
             self._staged_well(session, lambda: self._pipe_whole(session, path, value, publish))
 
     def _pipe_whole(self, session: str | None, path: str, value: bytes, publish: Callable[[str, str], None]) -> None:
@@ -151,9 +157,7 @@ class DiskFileSystem(LocalFileSystem):
     def _write_whole(self, path: str, data: bytes) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # half the system calls of open()
         try:
-            rest = memoryview(data).cast("B")
-            while rest:  # a write may be partial, for example if the disk is nearly full
-                rest = rest[os.write(descriptor, rest) :]
+            write_all(descriptor, data)
             if self.fsync:
                 os.fsync(descriptor)
         finally:
@@ -170,11 +174,35 @@ class DiskFileSystem(LocalFileSystem):
             finally:
                 os.close(descriptor)
 
-    def write_step(self, files: Sequence[File]) -> None:
+    def stage_file(self, path: str) -> tuple[str, int]:
+        """Create a hidden file that `write_step` can move to the path. Return its path, and its open descriptor."""
+        session, staged = self._staging.session_of(path), list[tuple[str, int]]()
+
+        def create() -> None:
+            hidden = self._staging.new_path(session, os.path.dirname(path))
+            staged.append((hidden, os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)))
+
+        self._staged_well(session, create)
+        return staged[-1]
+
+    def unstage_file(self, hidden: str) -> None:
+        """Remove a hidden file, if it is still there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(hidden)
+        self._staging.end(hidden)
+
+    def write_step(
+        self, files: Sequence[File], staged: Mapping[str, str] | None = None, *, overwrite: bool = True
+    ) -> None:
         """Write the files of one step. Begin again if a deletion removes its directory meanwhile.
+
+        Parameters:
+            staged: by path, the hidden files that have the content of the files that are streams.
+            overwrite: False to replace no file.
 
         Raises:
             LocalStorageError: the disk takes upper and lower case as the same, and another spelling exists.
+            AlreadyExistsError: with overwrite=False, one of the files exists.
         """
         step = os.path.dirname(files[0].path)
         if any(len(os.fsencode(file.path)) >= PATH_LIMIT for file in files):
@@ -182,8 +210,9 @@ class DiskFileSystem(LocalFileSystem):
         session = self._staging.session_of(step)
         self._sweep_once(session)
         self._spelling.refuse_other(step, [file.path for file in files])
-        contents = {os.path.basename(file.path): file.data for file in files}
-        self._again_after_deletion(session, lambda: self._stage_and_publish(session, step, contents))
+        hidden = staged or {}
+        contents: _Contents = {os.path.basename(file.path): hidden.get(file.path) or file.data for file in files}  # type: ignore[misc]
+        self._again_after_deletion(session, lambda: self._stage_and_publish(session, step, contents, overwrite))
 
     def _sweep_once(self, session: str | None) -> None:
         if not self._swept:
@@ -201,22 +230,25 @@ class DiskFileSystem(LocalFileSystem):
                 if not races or not os.path.isdir(self.root):
                     raise
 
-    def _stage_and_publish(self, session: str | None, step: str, files: dict[str, bytes]) -> None:
+    def _stage_and_publish(self, session: str | None, step: str, files: "_Contents", overwrite: bool) -> None:
         staged = self._staging.new_path(session, step)
         is_published = False
         try:
             os.mkdir(staged)
             for name, data in files.items():
-                self._write_whole(f"{staged}/{name}", data)
+                if isinstance(data, str):
+                    _link_or_move(data, f"{staged}/{name}")
+                else:
+                    self._write_whole(f"{staged}/{name}", data)
             self._sync(staged)
-            self._publish(staged, step, files)
+            self._publish(staged, step, files, os.replace if overwrite else move_new)
             is_published = True
         finally:
             if not is_published:
                 _discard(staged, files)
             self._staging.end(staged)
 
-    def _publish(self, staged: str, step: str, names: Iterable[str]) -> None:
+    def _publish(self, staged: str, step: str, names: Iterable[str], move: "_Move") -> None:
         """Rename the directory to be the step; if the step exists, move the files into it one after another."""
         try:
             self._rename_step(staged, step)
@@ -224,29 +256,29 @@ class DiskFileSystem(LocalFileSystem):
             self._refuse_link(step)
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 self._spelling.refuse_other(step, step)  # another writer may just have created the step
-                self._move_files(staged, step, names)
+                self._move_files(staged, step, names, move)
             elif self._is_on_other_disk(error, staged, step) or not cannot_rename(error, os.path.dirname(staged)):
                 raise
             else:
-                self._move_files_to_new(staged, step, names)
+                self._move_files_to_new(staged, step, names, move)
 
     def _is_on_other_disk(self, error: OSError, staged: str, step: str) -> bool:
         """Return True if it may help to stage the step in its session: `_staged_well` then does so."""
         is_at_root = os.path.dirname(staged) == self.root
         return error.errno == errno.EXDEV and is_at_root and os.path.isdir(self._staging.session_of(step) or "")
 
-    def _move_files(self, staged: str, step: str, names: Iterable[str]) -> None:
+    def _move_files(self, staged: str, step: str, names: Iterable[str], move: "_Move") -> None:
         for name in names:
-            os.replace(f"{staged}/{name}", f"{step}/{name}")
+            move(f"{staged}/{name}", f"{step}/{name}")
         os.rmdir(staged)
         self._sync(step)
 
-    def _move_files_to_new(self, staged: str, step: str, names: Iterable[str]) -> None:
+    def _move_files_to_new(self, staged: str, step: str, names: Iterable[str], move: "_Move") -> None:
         """Create the step, and its session, and move the files into it. On failure remove what is empty."""
         session = os.path.dirname(step)
         created = [directory for directory in (session, step) if _create(directory)]
         try:
-            self._move_files(staged, step, names)
+            self._move_files(staged, step, names, move)
         except OSError:
             for directory in reversed(created):
                 with contextlib.suppress(OSError):
@@ -300,6 +332,17 @@ class DiskFileSystem(LocalFileSystem):
             self._require_root()
         return results
 
+    def open_to_read(self, path: str) -> int:
+        """Return the descriptor of a regular file that is open for reading."""
+        missing = self._missing(path)
+        if missing:
+            raise missing
+        try:
+            return open_regular(path)[0]
+        except FileNotFoundError:
+            self._require_root()
+            raise
+
     def _missing(self, path: str) -> FileNotFoundError | None:
         """Return the error for a path that is stored under another spelling only."""
         if self._spelling.is_other(path):
@@ -325,6 +368,20 @@ class DiskFileSystem(LocalFileSystem):
         except (FileNotFoundError, NotADirectoryError):
             self._require_root()
             return []
+
+    def remove_one(self, path: str, also_delete: Sequence[str] = ()) -> bool:
+        """Delete a file, and its directory and session if they are empty then. False if there is no such file."""
+        self._own(path)
+        if self._spelling.is_other(path) or not os.path.isfile(path):
+            self._require_root()
+            return False
+        for file in (*also_delete, path):
+            with contextlib.suppress(FileNotFoundError):
+                self._unlink_hidden(file)
+        directory = os.path.dirname(path)
+        self._remove_if_empty(directory)
+        self._remove_if_empty(os.path.dirname(directory))
+        return True
 
     def remove_whole(self, path: str, also_delete: Sequence[str] = ()) -> bool:
         """Rename the directory to a hidden name and delete it; on failure rename it back. False if it is missing.
@@ -439,6 +496,60 @@ class DiskFileSystem(LocalFileSystem):
                 os.rmdir(session)
 
 
+_Contents = dict[str, bytes | str]  # the bytes of a file by its name, or the path of a hidden file that has them
+_Move = Callable[[str, str], None]
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all bytes to an open file. A write may be partial, for example if the disk is nearly full."""
+    rest = memoryview(data).cast("B")
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def move_new(source: str, target: str) -> None:
+    """Move a file, and never replace one.
+
+    Raises:
+        AlreadyExistsError: the target exists. Nothing is moved.
+    """
+    try:
+        _move_new(source, target)
+    except FileExistsError as error:
+        why = f"cannot store {target}: the file exists already, and overwrite is False"
+        raise AlreadyExistsError(why, operation="store", url=target) from error
+
+
+def _move_new(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in NO_LINK:
+            raise
+        return _rename_new(source, target)
+    os.unlink(source)
+
+
+def _rename_new(source: str, target: str) -> None:
+    """Rename a file with renameat2(2), which fails if the target exists, where there are no hard links (FAT)."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        raise OSError(errno.ENOTSUP, "this system has no rename that never replaces: leave out overwrite=False", target)
+    if rename(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), RENAME_NOREPLACE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), target)
+
+
+def _link_or_move(source: str, target: str) -> None:
+    """Give a file a second name, so that the first is there if the writing begins again; or else move it."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in NO_LINK:
+            raise
+        os.rename(source, target)
+
+
 def _in_words(left: Sequence[str]) -> str:
     names = ", ".join(left[:SHOWN]) + ", ..." * (len(left) > SHOWN)
     number = f"{len(left)} files are" if len(left) != 1 else "1 file is"
@@ -500,15 +611,9 @@ def _is_directory(entry: "os.DirEntry[str]") -> bool:
 def _read_whole(path: str, limit: int) -> bytes | OSError:
     """Return the bytes of a regular file, or the error: also if it has more than `limit`, or they have no room."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would block until a writer opens it
+        descriptor, size = open_regular(path)
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
-                return OSError(number, "not a regular file", path)
-            if status.st_size > limit:
-                return too_large(status.st_size, limit)
-            return _read_open(descriptor, status.st_size, limit)
+            return too_large(size, limit) if size > limit else _read_open(descriptor, size, limit)
         finally:
             os.close(descriptor)
     except MemoryError:

@@ -14,7 +14,7 @@ import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -24,8 +24,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from storage_manager.aio import run_to_end
 from storage_manager.backends.base import File, FileInfo, FsspecBackend
-from storage_manager.backends.disk import DiskFileSystem
+from storage_manager.backends.disk import DiskFileSystem, write_all
 from storage_manager.backends.staging import sweep
+from storage_manager.backends.streams import Stream, read_descriptor
 from storage_manager.errors import attempt
 
 __all__ = ["LocalBackend"]
@@ -53,6 +54,7 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
     """
 
     mirror_sync_methods = False
+    has_conditional_writes = True
 
     def __init__(
         self, root: str = "", *, fsync: bool = False, max_workers: int = 1, auto_mkdir: bool = True, **kwargs: Any
@@ -68,12 +70,38 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
         """Accept a list of paths too, which `_get` of every asynchronous filesystem passes."""
         return [cls._strip_protocol(one) for one in path] if isinstance(path, list) else super()._strip_protocol(path)
 
-    async def write_files(self, files: Sequence[File]) -> None:
+    async def write_files(self, files: Sequence[File], *, overwrite: bool = True) -> None:
         """Write a step in one hop. Steps that wait while all workers are busy share the next hop.
 
-        A write is not abandoned if its caller is cancelled: the cancellation waits for it.
+        A write is not abandoned if its caller is cancelled: the cancellation waits for it. Streams are first written to
+        hidden files, a block per hop.
         """
-        await run_to_end(self._enqueue(partial(self.write_step, files)))
+        if any(isinstance(file.data, Stream) for file in files):
+            await self._write_streams(files, overwrite)
+        else:
+            await run_to_end(self._enqueue(partial(self.write_step, files, overwrite=overwrite)))
+
+    async def _write_streams(self, files: Sequence[File], overwrite: bool) -> None:
+        staged: dict[str, str] = {}
+        try:
+            for file in files:
+                if isinstance(file.data, Stream):
+                    staged[file.path], descriptor = await self.run_in_worker(self.stage_file, file.path)
+                    await self._write_stream_to(descriptor, file.data)
+            await run_to_end(self._enqueue(partial(self.write_step, files, staged, overwrite=overwrite)))
+        finally:
+            for hidden in staged.values():
+                await self.run_in_worker(self.unstage_file, hidden)
+
+    async def _write_stream_to(self, descriptor: int, stream: Stream) -> None:
+        try:
+            async with aclosing(stream.blocks()) as blocks:
+                async for block in blocks:
+                    await self.run_in_worker(write_all, descriptor, block)
+            if self.fsync:
+                await self.run_in_worker(os.fsync, descriptor)
+        finally:
+            await self.run_in_worker(os.close, descriptor)
 
     async def read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
         """Read files in one hop. Reads that wait while all workers are busy share the next hop.
@@ -82,6 +110,13 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
         """
         results: Sequence[bytes | Exception] = await self._enqueue(partial(self.read_all, paths))
         return results
+
+    async def read_blocks(self, path: str) -> AsyncGenerator[bytes, None]:
+        descriptor = await self.run_in_worker(self.open_to_read, path)
+        loop = asyncio.get_running_loop()
+        async with aclosing(read_descriptor(descriptor, partial(loop.run_in_executor, self._workers))) as blocks:
+            async for block in blocks:
+                yield block
 
     def _enqueue(self, work: Callable[[], Any]) -> "asyncio.Future[Any]":
         job = _Job(work, asyncio.get_running_loop().create_future())
@@ -140,6 +175,9 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
 
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
         return await self.run_in_worker(self.remove_whole, path, also_delete)
+
+    async def remove_file(self, path: str, also_delete: Sequence[str] = ()) -> bool:
+        return await self.run_in_worker(self.remove_one, path, also_delete)
 
     async def sweep(self, path: str, older_than: float) -> int:
         return await self.run_in_worker(sweep, path, older_than)

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta, timezone
 from hashlib import md5
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from botocore import UNSIGNED
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
@@ -26,10 +26,11 @@ from botocore.utils import get_environ_proxies
 from obstore.store import S3Store
 
 from storage_manager.aio import run_to_end
-from storage_manager.backends.base import File, md5_in, too_large
+from storage_manager.backends.base import File, md5_in
 from storage_manager.backends.client import finding_credentials
 from storage_manager.backends.obstore_errors import FAILURES, UnreadableAnswerError, translated
 from storage_manager.backends.s3 import S3Backend, bytes_changed, may_be_md5_of
+from storage_manager.backends.streams import too_large
 from storage_manager.errors import S3ConfigError, is_content_md5_missing
 
 __all__ = ["ObstoreBackend", "is_forked"]
@@ -89,29 +90,30 @@ class ObstoreBackend(S3Backend):
             _used_in.add(os.getpid())
             atexit.register(_wait_for_threads)
 
-    async def _put_whole(self, file: File) -> None:
+    async def _put_whole(self, file: File, data: bytes, *, is_new: bool = False) -> None:
         bucket, key, _ = self.split_path(file.path)
         if self.service.wants_content_md5 or _NO_OBSTORE_KEY.search(key):
-            return await super()._put_whole(file)
+            return await super()._put_whole(file, data, is_new=is_new)
         try:
-            e_tag = await self._put_through_obstore(bucket, key, file)
+            e_tag = await self._put_through_obstore(bucket, key, data, file.content_type, is_new=is_new)
         except (OSError, ClientError) as error:
             if not is_content_md5_missing(error):
                 raise
             self.service.wants_content_md5 = True
-            return await super()._put_whole(file)
+            return await super()._put_whole(file, data, is_new=is_new)
         # The service compares a signed body with its SHA-256. An ETag that is no MD5 may come from a redirect's page.
-        is_proved = may_be_md5_of(e_tag, file.data) if self.anon else md5_in(e_tag)
+        is_proved = may_be_md5_of(e_tag, data) if self.anon else md5_in(e_tag)
         if self._compares_e_tags and self.service.compares_e_tags and not is_proved:
-            await self._compare_stored(bucket, key, file.data, e_tag)
+            await self._compare_stored(bucket, key, data, e_tag)
             self._compares_e_tags = False
 
-    async def _put_through_obstore(self, bucket: str, key: str, file: File) -> str:
+    async def _put_through_obstore(self, bucket: str, key: str, data: bytes, content_type: str, *, is_new: bool) -> str:
         """Send one PUT. Return the ETag of the answer, or an empty string."""
-        attributes = {"Content-Type": file.content_type, **self._attributes}
+        attributes = {"Content-Type": content_type, **self._attributes}
         # one read timeout for each MiB, because obstore's timeout includes the time to send
-        store = await self._store(bucket, 1 << (len(file.data) // MIB).bit_length())
-        put = store.client.put_async(key, file.data, attributes=attributes, use_multipart=False)
+        store = await self._store(bucket, 1 << (len(data) // MIB).bit_length())
+        mode: Literal["create", "overwrite"] = "create" if is_new else "overwrite"
+        put = store.client.put_async(key, data, attributes=attributes, use_multipart=False, mode=mode)
         return (await run_to_end(store.answer("PutObject", put)))["e_tag"] or ""
 
     async def _get_whole(self, **request: Any) -> bytes:

@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from contextlib import aclosing, contextmanager, suppress
 from datetime import datetime, timezone
 from functools import partial
-from hashlib import md5
+from hashlib import md5, sha256
 from itertools import pairwise
 from typing import Any, TypeVar, cast
 
@@ -29,8 +29,16 @@ import s3fs
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, InvalidProxiesConfigError
 from botocore.parsers import ResponseParserError
 
-from storage_manager.aio import run_to_end
-from storage_manager.backends.base import STAGED, STAGING_PREFIX, File, FileInfo, FsspecBackend, md5_in, too_large
+from storage_manager.aio import map_ahead, run_to_end
+from storage_manager.backends.base import (
+    STAGED,
+    STAGING_PREFIX,
+    File,
+    FileInfo,
+    FsspecBackend,
+    hidden_name,
+    md5_in,
+)
 from storage_manager.backends.client import (
     adapt_requests,
     finding_credentials,
@@ -40,8 +48,18 @@ from storage_manager.backends.client import (
     prepare,
     using_options,
 )
-from storage_manager.errors import StorageManagerError, is_transient, is_unsupported, translating
-from storage_manager.layout import is_component, is_id, is_system_file
+from storage_manager.backends.streams import Stream, too_large
+from storage_manager.errors import (
+    AlreadyExistsError,
+    S3OperationError,
+    StorageManagerError,
+    is_precondition_failed,
+    is_range_refused,
+    is_transient,
+    is_unsupported,
+    translating,
+)
+from storage_manager.layout import is_data, is_id, is_system_file
 from storage_manager.s3_settings import ATTEMPTS, Service
 
 __all__ = [
@@ -61,6 +79,9 @@ PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
 MAX_PAGES = 100_000  # of a listing: a hundred million names
 IDLE_PAGES = 1000  # in a row that are empty, or the same as one before
 _PIECE = 1 << 20  # bytes of a body whose length is not known
+PART = 8 << 20  # bytes of a part of an upload, and of a range of a large object; S3 needs 5 MiB or more
+MAX_PARTS = 10_000  # of an upload (Amazon S3 User Guide, "Amazon S3 multipart upload limits")
+PARTS_AHEAD = 3  # parts or ranges in memory
 ROUNDS = 20  # of a deletion that sees the whole directory each time, and more in it, because others keep writing there
 Out = TypeVar("Out")
 # The parameters that ask for the next page, and the fields of the page before that give them.
@@ -100,6 +121,7 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
     _s3: Any
     _lifespan: AsyncGenerator[None, None] | None = None
     _connecting: asyncio.Lock | None = None
+    has_conditional_writes = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         with using_options():
@@ -167,20 +189,164 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
             raise OSError(errno.EPROTO, f"the answer to {method} is not from S3: it has no {min(_PROOFS[method])}")
         return answer
 
-    async def _write_file(self, file: File) -> None:
-        with translating("store", file.path):
-            await self._retry(partial(self._put_whole, file))
+    async def write_files(self, files: Sequence[File], *, overwrite: bool = True) -> None:
+        if not overwrite:
+            with translating("store", files[0].path):
+                await self._require_conditional_writes(files)
+        await self._write_all(partial(self._write_file, is_new=not overwrite), files)
 
-    async def _put_whole(self, file: File) -> None:
+    async def _write_file(self, file: File, *, is_new: bool = False) -> None:
+        with translating("store", file.path):
+            if isinstance(file.data, Stream) and file.data.size > PART:
+                return await self._upload(file, file.data, is_new=is_new)
+            data = await file.data.read() if isinstance(file.data, Stream) else file.data
+            if is_new:
+                await self._put_new(file, data)
+            else:
+                await self._retry(partial(self._put_whole, file, data))
+
+    async def _put_whole(self, file: File, data: bytes, *, is_new: bool = False) -> None:
         """Send one PUT, with the MD5 of the bytes. Check that the service stored these bytes."""
         bucket, key, _ = self.split_path(file.path)
-        digest = md5(file.data, usedforsecurity=False)
-        body = {"Body": file.data, "ContentType": file.content_type}
+        digest = md5(data, usedforsecurity=False)
+        body: dict[str, Any] = {"Body": data, "ContentType": file.content_type}
         if not _DIRECTORY_BUCKET.fullmatch(bucket):  # these have no Content-MD5 (Amazon S3 API reference, "PutObject")
             body["ContentMD5"] = b64encode(digest.digest()).decode()
+        if is_new:
+            body["IfNoneMatch"] = "*"
         answer = await run_to_end(self._request("put_object", Bucket=bucket, Key=key, **body))
         if not self._is_proved(bucket, answer, digest.hexdigest()):
-            await self._compare_stored(bucket, key, file.data, answer["ETag"])
+            await self._compare_stored(bucket, key, data, answer["ETag"])
+
+    # Writes that replace nothing: the service refuses them with 412 if the object exists.
+
+    async def _put_new(self, file: File, data: bytes) -> None:
+        await self._write_once(file, data, partial(self._put_whole, file, data, is_new=True))
+
+    async def _write_once(self, file: File, data: bytes | Stream, attempt: Callable[[], Awaitable[Any]]) -> None:
+        """Send a request that succeeds only once, in up to three attempts.
+
+        If an attempt before may have succeeded without an answer, an object with exactly these bytes is its own.
+
+        Raises:
+            AlreadyExistsError: the object exists.
+        """
+        may_be_stored = False
+
+        async def send() -> None:
+            nonlocal may_be_stored
+            try:
+                await attempt()
+            except _REQUEST_FAILURES as error:
+                is_refused = is_precondition_failed(error)
+                if not is_refused and not isinstance(error, FileNotFoundError):  # an upload that has ended is not found
+                    may_be_stored |= is_transient(error)
+                    raise
+                if may_be_stored and await self._is_stored(file.path, data):
+                    return
+                raise _already_exists(file.path) if is_refused else error from error
+
+        await self._retry(send)
+
+    async def _is_stored(self, path: str, data: bytes | Stream) -> bool:
+        """Return True if an object has exactly these bytes."""
+        try:
+            stored = await _digest(self.read_blocks(path))
+        except FileNotFoundError:
+            return False
+        return stored == (await _digest(data.blocks()) if isinstance(data, Stream) else sha256(data).digest())
+
+    async def _require_conditional_writes(self, files: Sequence[File]) -> None:
+        """Find out, once per root, if the service honours If-None-Match: write a hidden probe twice.
+
+        Raises:
+            S3OperationError: it does not, so that a write could replace a file.
+        """
+        service = self.service
+        async with self._finding_out:
+            if service.refuses_to_replace is None:
+                service.refuses_to_replace = await self._refuses_to_replace(self._put_new)
+            has_upload = any(isinstance(file.data, Stream) and file.data.size > PART for file in files)
+            if has_upload and service.refuses_to_replace and service.refuses_to_complete is None:
+                service.refuses_to_complete = await self._refuses_to_replace(self._upload_new)
+        if not service.refuses_to_replace or (has_upload and not service.refuses_to_complete):
+            large = f" of more than {PART:,} bytes, which are sent in parts," if service.refuses_to_replace else ""
+            why = f"the service ignores If-None-Match, so files{large} would be replaced"
+            message = f"cannot store {files[0].path}: {why}; nothing was written (leave out overwrite=False)"
+            raise S3OperationError(message, operation="store", url=files[0].path)
+
+    async def _refuses_to_replace(self, write_new: Callable[[File, bytes], Awaitable[None]]) -> bool:
+        """Write a hidden probe, and then write it again as a new file. Return True if the service refuses this."""
+        data = b"probe"
+        probe = File(f"{self.root}/{hidden_name()}/probe", data, "application/octet-stream")
+        await self._retry(partial(self._put_whole, probe, data))
+        try:
+            await write_new(probe, data)
+        except AlreadyExistsError:
+            return True
+        except _REQUEST_FAILURES as error:
+            if not is_unsupported(error):
+                raise
+        finally:
+            await run_to_end(self._remove_probe(probe.path))
+        return False
+
+    async def _remove_probe(self, path: str) -> None:
+        bucket, key, _ = self.split_path(path)
+        try:
+            await self._delete_key(bucket, key)
+        except StorageManagerError as error:  # no error, because the user may be allowed to write only
+            logger.warning("a hidden file is left: %s", error)
+
+    # Uploads in parts, of files that are not held in memory
+
+    async def _upload_new(self, file: File, data: bytes) -> None:
+        async def blocks() -> AsyncGenerator[bytes, None]:
+            yield data
+
+        await self._upload(file, Stream(blocks, len(data)), is_new=True)
+
+    async def _upload(self, file: File, stream: Stream, *, is_new: bool) -> None:
+        """Send a stream in parts. Abort the upload if it fails."""
+        bucket, key, _ = self.split_path(file.path)
+        request = {"Bucket": bucket, "Key": key}
+        create = self._call_s3("create_multipart_upload", ContentType=file.content_type, **request)
+        begun, is_complete = asyncio.ensure_future(create), False
+        try:
+            upload = {**request, "UploadId": (await run_to_end(begun))["UploadId"]}
+            parts = await self._send_parts(upload, stream)
+            complete = {**upload, "MultipartUpload": {"Parts": parts}, **({"IfNoneMatch": "*"} if is_new else {})}
+            await self._write_once(
+                file, stream, lambda: run_to_end(self._request("complete_multipart_upload", **complete))
+            )
+            is_complete = True
+        finally:
+            if not is_complete and begun.done() and not begun.cancelled() and not begun.exception():
+                await run_to_end(self._abort({**request, "UploadId": begun.result()["UploadId"]}))
+
+    async def _send_parts(self, upload: Mapping[str, Any], stream: Stream) -> list[dict[str, Any]]:
+        parts = _numbered(stream.parts(max(PART, -(-stream.size // MAX_PARTS))))
+        async with aclosing(map_ahead(partial(self._send_part, upload), parts, PARTS_AHEAD)) as sent:
+            return [part async for part in sent]
+
+    async def _send_part(self, upload: Mapping[str, Any], part: tuple[int, bytes]) -> dict[str, Any]:
+        """Send one part, with its MD5. Return its row for the end of the upload."""
+        number, data = part
+        digest = await asyncio.to_thread(md5, data, usedforsecurity=False)
+        body = {"PartNumber": number, "Body": data, "ContentMD5": b64encode(digest.digest()).decode()}
+
+        async def send() -> dict[str, Any]:
+            async with self._slots:
+                answer = await run_to_end(self._request("upload_part", **upload, **body))
+            if self.service.has_md5_e_tags and md5_in(answer["ETag"]) not in (None, digest.hexdigest()):
+                raise bytes_changed()
+            return {"PartNumber": number, "ETag": answer["ETag"]}
+
+        return await self._retry(send)
+
+    async def _abort(self, upload: Mapping[str, Any]) -> None:
+        with suppress(*_REQUEST_FAILURES):  # what is left then, `sweep` finds; the error of the upload is raised
+            await self._call_s3("abort_multipart_upload", **upload)
 
     async def _compare_stored(self, bucket: str, key: str, data: bytes, e_tag: str) -> None:
         """Read an object back whose ETag is not the MD5 of the bytes that were sent. Raise if it has other bytes.
@@ -232,22 +398,84 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
                 raise bytes_changed()
             return data
 
+    async def read_blocks(self, path: str) -> AsyncGenerator[bytes, None]:
+        """Yield an object in ranges of eight megabytes, three ahead of the reader. Compare its MD5 at the end."""
+        bucket, key, _ = self.split_path(path)
+        request = {"Bucket": bucket, "Key": key}
+        first, answer = await self._retry(partial(self._fetch_first, request))
+        size = _whole_size(answer, len(first))
+        if size <= len(first):
+            if not self._is_proved(bucket, answer, _md5(first)):
+                first = await self._read_again(request, first)
+            if first:
+                yield first
+            return
+        digest = md5(usedforsecurity=False)
+        async with aclosing(self._ranges(request, first, size, answer["ETag"])) as blocks:
+            async for block in blocks:
+                await asyncio.to_thread(digest.update, block)
+                yield block
+        if not self._is_proved(bucket, answer, digest.hexdigest()):
+            await self._compare_again(request, size, answer["ETag"], digest.hexdigest())
+
+    async def _fetch_first(self, request: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any]]:
+        async with self._slots:
+            try:
+                return await self._fetch(**request, Range=f"bytes=0-{PART - 1}")
+            except OSError as error:
+                if not is_range_refused(error):
+                    raise
+            return await self._fetch(**request)  # it is empty
+
+    async def _ranges(
+        self, request: Mapping[str, Any], first: bytes, size: int, e_tag: str
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the first range of an object, and fetch the others ahead of the reader."""
+
+        async def fetch(start: int) -> bytes:
+            async with self._slots:
+                data, answer = await self._retry(partial(self._fetch, **request, Range=_range(start, size)))
+            if answer["ETag"] != e_tag or len(data) != min(PART, size - start):
+                raise OSError(errno.ESTALE, "the object was replaced while it was read")
+            return data
+
+        yield first
+        async with aclosing(map_ahead(fetch, range(len(first), size, PART), PARTS_AHEAD)) as blocks:
+            async for block in blocks:
+                yield block
+
+    async def _compare_again(self, request: Mapping[str, Any], size: int, e_tag: str, digest: str) -> None:
+        """Read a large object once more, whose ETag is not its MD5. Stop comparing if it is the same again."""
+        async with self._finding_out:
+            if not self.service.compares_e_tags:
+                return
+            first, _ = await self._fetch_first(request)
+            again = md5(usedforsecurity=False)
+            async with aclosing(self._ranges(request, first, size, e_tag)) as blocks:
+                async for block in blocks:
+                    await asyncio.to_thread(again.update, block)
+            if again.hexdigest() != digest or self.service.has_md5_e_tags:
+                raise bytes_changed()
+            self._stop_comparing(request)
+
     async def _fetch(self, **request: Any) -> tuple[bytes, Mapping[str, Any]]:
         """Send one GET. Return the body, which is not compared with the ETag, and the other fields of the answer."""
         answer = await self._request("get_object", **request)
+        limit = max(self.max_file_bytes, PART) if "Range" in request else self.max_file_bytes
         try:
-            data = await self._read_body(answer)
+            data = await self._read_body(answer, limit)
         finally:
             answer["Body"].close()
         if "Range" in request and "ContentRange" not in answer:  # the service has no ranges
             start, _, last = request["Range"].removeprefix("bytes=").partition("-")
-            return data[int(start) : int(last) + 1 if last else None], answer
+            part = data[int(start) : int(last) + 1 if last else None]
+            return part, {**answer, "ContentRange": f"bytes {start}-{last}/{len(data)}"}
         if "ContentRange" in answer and "Range" not in request:
             raise OSError(errno.EPROTO, "the answer to get_object is not from S3: it is a range of a whole object")
         return data, answer
 
-    async def _read_body(self, answer: Mapping[str, Any]) -> bytes:
-        size, limit = answer.get("ContentLength"), self.max_file_bytes
+    async def _read_body(self, answer: Mapping[str, Any], limit: int) -> bytes:
+        size = answer.get("ContentLength")
         if size is not None and size <= limit:
             return bytes(await answer["Body"].read())
         pieces, rest = list[bytes](), limit + 1 if size is None else 0
@@ -283,11 +511,14 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
             return False
         if data and (await self._fetch(**request, Range=f"bytes={middle}-"))[0] != data[middle:]:
             return False
+        self._stop_comparing(request)
+        return True
+
+    def _stop_comparing(self, request: Mapping[str, Any]) -> None:
         self.service.compares_e_tags = False
         why = "ETags are no MD5 at this service, and are not compared at this root any more"
         url = f"s3://{request['Bucket']}/{request['Key']}"
         logger.warning("the ETag of %s is not the MD5 of its bytes, which were read twice alike: %s", url, why)
-        return True
 
     def _below(self, path: str) -> tuple[str, str]:
         """Return the bucket of a directory, and the prefix of the keys below it."""
@@ -350,6 +581,19 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         if parent != self.root:
             await self._remove_if_empty(parent)
         return was_there
+
+    async def remove_file(self, path: str, also_delete: Sequence[str] = ()) -> bool:
+        bucket, key, _ = self.split_path(path)
+        directory, _, name = path.rpartition("/")
+        if not await self._has_file(directory, name):
+            return False
+        keys = [*(self.split_path(file)[1] for file in also_delete), key]
+        for error in await self._delete_keys(bucket, keys):
+            raise _deletion_error(error)
+        if await self._has_file(directory, name):
+            raise OSError(errno.ENOTEMPTY, "still listed after its deletion", path)
+        await self._remove_if_empty(directory.rpartition("/")[0])
+        return True
 
     async def _remove_all(self, path: str, also_delete: Sequence[str]) -> bool:
         before, stuck, complete, rounds = list[str](), 0, 0, 0
@@ -422,7 +666,7 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
             await self._retry(lambda: run_to_end(self._request("delete_object", Bucket=bucket, Key=key)))
 
     async def sweep(self, path: str, older_than: float) -> int:
-        """Delete probes, and abort uploads of components (s3fs uploads large files in parts)."""
+        """Delete probes, and abort uploads of files of sessions (s3fs uploads large files in parts, too)."""
         bucket = self._below(path)[0]
         staged = [row async for row in self._staged(path)]
         probes = [row["Key"] for row in staged if _is_older(row.get("LastModified"), older_than)]
@@ -462,7 +706,7 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
                     yield row
 
     async def list_unfinished(self, path: str) -> list[str]:
-        return [f"{path}/{name}" for name, _ in await self._uploads(path) if is_component(name)]
+        return [f"{path}/{name}" for name, _ in await self._uploads(path) if is_data(name)]
 
     async def _uploads(self, path: str) -> list[tuple[str, dict[str, Any]]]:
         """Return the uploads below a directory that have begun and not ended, each with its path relative to it.
@@ -525,8 +769,9 @@ def _names(answer: Mapping[str, Any]) -> list[str]:
 
 
 def _is_ours(path: str) -> bool:
-    session_id, _, component = path.partition("/")
-    return is_id(session_id) and is_component(component)
+    session_id, _, file = path.partition("/")
+    is_probe = STAGED.fullmatch(session_id) is not None
+    return is_probe or (is_id(session_id) and is_data(file))
 
 
 def _directories(answer: Mapping[str, Any], start: int) -> list[str]:
@@ -574,6 +819,37 @@ def bytes_changed() -> OSError:
 def may_be_md5_of(e_tag: str, data: bytes) -> bool:
     """Return False if the ETag looks like an MD5 and is not that of the bytes."""
     return md5_in(e_tag) in (None, _md5(data))
+
+
+def _already_exists(path: str) -> AlreadyExistsError:
+    message = f"cannot store {path}: the object exists already, and overwrite is False"
+    return AlreadyExistsError(message, operation="store", url=path)
+
+
+async def _numbered(parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[tuple[int, bytes], None]:
+    number = 0
+    async with aclosing(parts):
+        async for part in parts:
+            number += 1
+            yield number, part
+
+
+async def _digest(blocks: AsyncGenerator[bytes, None]) -> bytes:
+    digest = sha256()
+    async with aclosing(blocks):
+        async for block in blocks:
+            await asyncio.to_thread(digest.update, block)
+    return digest.digest()
+
+
+def _range(start: int, size: int) -> str:
+    return f"bytes={start}-{min(start + PART, size) - 1}"
+
+
+def _whole_size(answer: Mapping[str, Any], length: int) -> int:
+    """Return the size of an object from the answer to the GET of its first range."""
+    text = str(answer.get("ContentRange", "")).rpartition("/")[2]
+    return int(text) if text.isdigit() else int(answer.get("ContentLength") or length)
 
 
 def _md5(data: bytes) -> str:

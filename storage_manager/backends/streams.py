@@ -1,0 +1,119 @@
+"""Files that are read and written in blocks, because they may be larger than the memory."""
+
+import asyncio
+import errno
+import os
+import stat
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from functools import partial
+from typing import NamedTuple
+
+from storage_manager.aio import run_to_end
+from storage_manager.errors import translating
+
+__all__ = ["BLOCK", "Stream", "open_regular", "read_descriptor", "stream_of", "too_large"]
+
+BLOCK = 2**22  # bytes that are read or written at a time: 2 ms on a local disk
+
+
+class Stream(NamedTuple):
+    """The content of a file that is not held in memory as a whole.
+
+    Attributes:
+        open: yields the bytes in blocks, each time from the beginning.
+        size: the number of all bytes.
+    """
+
+    open: Callable[[], AsyncGenerator[bytes, None]]
+    size: int
+
+    async def blocks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes in blocks.
+
+        Raises:
+            OSError: there are more or fewer bytes than `size`: someone writes to the file.
+        """
+        rest = self.size
+        async with aclosing(self.open()) as blocks:
+            async for block in blocks:
+                rest -= len(block)
+                if rest < 0:
+                    break
+                yield block
+        if rest:
+            raise OSError(errno.ESTALE, "the file changed while it was read")
+
+    async def parts(self, size: int) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes in parts of this size; the last one may be smaller."""
+        waiting = bytearray()
+        async with aclosing(self.blocks()) as blocks:
+            async for block in blocks:
+                waiting += block
+                while len(waiting) >= size:
+                    yield bytes(waiting[:size])
+                    del waiting[:size]
+        if waiting:
+            yield bytes(waiting)
+
+    async def read(self) -> bytes:
+        """Return all bytes."""
+        return b"".join([block async for block in self.blocks()])
+
+
+def too_large(size: int | None, limit: int) -> OSError:
+    """Return the error for a file of more bytes than the limit. The size is None if it is not known."""
+    held = f"{size:,} bytes" if size is not None else "more bytes"
+    advice = "raise max_file_bytes, or open it with storage.fs.open(storage.url_for(...))"
+    return OSError(errno.EFBIG, f"the file has {held}, and {limit:,} may be read into memory: {advice}")
+
+
+def open_regular(path: str) -> tuple[int, int]:
+    """Open a file to read it. Return its descriptor and its size in bytes.
+
+    Raises:
+        OSError: it is no regular file. A pipe would block until a writer opens it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        return descriptor, status.st_size
+    os.close(descriptor)
+    number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+    raise OSError(number, "not a regular file", path)
+
+
+async def read_descriptor(
+    descriptor: int, run: Callable[[Callable[[], bytes]], "asyncio.Future[bytes]"]
+) -> AsyncGenerator[bytes, None]:
+    """Yield the rest of an open file in blocks, and close it.
+
+    Parameters:
+        run: calls a function in a thread.
+    """
+    try:
+        while block := await run_to_end(run(partial(os.read, descriptor, BLOCK))):
+            yield block
+    finally:
+        os.close(descriptor)
+
+
+def stream_of(path: "str | os.PathLike[str]") -> Stream:
+    """Return the content of a local file as a stream.
+
+    Raises:
+        OSError: it is missing, or no regular file.
+    """
+    name = os.fspath(path)
+    descriptor, size = open_regular(name)
+    os.close(descriptor)
+
+    async def blocks() -> AsyncGenerator[bytes, None]:
+        loop = asyncio.get_running_loop()
+        with translating("store", name):  # not the URL of the target, because it is this file that fails
+            descriptor, _ = await run_to_end(asyncio.to_thread(open_regular, name))
+            async with aclosing(read_descriptor(descriptor, partial(loop.run_in_executor, None))) as read:
+                async for block in read:
+                    yield block
+
+    return Stream(blocks, size)
