@@ -5,6 +5,7 @@ The same calls store on S3 or on local disk. The URLs open in pandas, dask, duck
 
 from storage_manager.defaults import DEFAULT_LOCAL_BASE_PATH, DEFAULT_S3_REGION
 from storage_manager.errors import (
+    AlreadyExistsError,
     InvalidDataError,
     InvalidIdError,
     LocalStorageError,
@@ -21,7 +22,7 @@ from storage_manager.layout import (
     Step,
     StepData,
 )
-from storage_manager.storage import Options, StorageManager
+from storage_manager.storage import Attachment, Options, StorageManager
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,8 @@ __all__ = [
     "HTML_FILENAME",
     "METADATA_FILENAME",
     "SCREENSHOT_FILENAME",
+    "AlreadyExistsError",
+    "Attachment",
     "Component",
     "InvalidDataError",
     "InvalidIdError",

@@ -16,6 +16,7 @@ from storage_manager.errors import InvalidDataError, refusing
 __all__ = [
     "MAX_JSON_DEPTH",
     "decode_json",
+    "encode_attachment",
     "encode_bytes",
     "encode_html",
     "encode_json",
@@ -106,6 +107,26 @@ def encode_json(value: object, keyword: str) -> bytes:
     if not isinstance(plain, dict):
         raise _refusal((keyword,), f"a mapping is needed, not {type(value).__name__}")
     return to_json(plain) + b"\n"
+
+
+def encode_attachment(name: str, value: object) -> bytes:
+    """Return bytes unchanged, text as UTF-8, and a mapping or list as JSON if the name ends in `.json`.
+
+    Raises:
+        InvalidDataError: the value is of another type, has no JSON form, or the name does not end in `.json`.
+    """
+    where = (f"attachments[{name!r}]",)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, str):
+        return _utf8(value, where)
+    kind = type(value).__name__
+    if not isinstance(value, (Mapping, list)):
+        raise _refusal(where, f"it must be bytes, str, a mapping, a list or a Path, not {kind}")
+    if not name.lower().endswith(".json"):
+        raise _refusal(where, f"a {kind} is stored as JSON, and only under a name that ends in .json")
+    with refusing(where[0], "it cannot be read"):
+        return to_json(_plain(value, where)) + b"\n"
 
 
 def decode_json(data: bytes) -> dict[str, Any]:

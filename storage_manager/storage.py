@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from fsspec import AbstractFileSystem
@@ -14,39 +14,52 @@ from fsspec.asyn import AsyncFileSystem
 
 from storage_manager.aio import map_ahead
 from storage_manager.arguments import check_several, check_whole
-from storage_manager.backends import Backend, File, Root, hidden_name
+from storage_manager.backends import Backend, File, Root, Stream, hidden_name, stream_of
+from storage_manager.encoding import decode_json, encode_attachment, encode_json
 from storage_manager.errors import (
     InvalidDataError,
     InvalidIdError,
     StorageManagerError,
     is_missing,
+    refusing,
     translate,
     translating,
 )
 from storage_manager.layout import (
     ALL_COMPONENTS,
+    ATTACHMENTS_DIRECTORY,
     COMPONENTS,
     MANIFEST_FILENAME,
+    SESSION_METADATA_FILENAME,
     Component,
     ComponentSpec,
     Step,
     StepData,
+    attachment_type,
+    check_attachment_name,
+    check_attachment_names,
     check_id,
     check_ids,
     formats,
+    is_attachment_name,
     join,
     only_ids,
 )
-from storage_manager.redaction import Redactor, as_redactor, redacted
+from storage_manager.redaction import Redactor, as_redactor, redacted, redacted_file
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from storage_manager.config import Config
 
-__all__ = ["Options", "StorageManager", "iter_step_ids"]
+__all__ = ["Attachment", "Options", "StorageManager", "iter_step_ids"]
 
 logger = logging.getLogger(__name__)
+
+# A file of the user's own. bytes are stored as they are, str as UTF-8, and a mapping or list as JSON. A PathLike is a
+# local file, which is not read into memory as a whole.
+Attachment = bytes | bytearray | memoryview | str | Mapping[str, Any] | list[Any] | os.PathLike[str]
+_Answer = bytes | StorageManagerError | None  # the content of a file, the error of reading it, or None if it is missing
 
 WEEK = 7 * 24 * 3600  # seconds; the longest time that S3 lets a link be valid
 
@@ -200,21 +213,36 @@ class StorageManager:
         }
 
     def url_for(
-        self, session_id: str | None = None, step_id: str | None = None, component: Component | None = None
+        self,
+        session_id: str | None = None,
+        step_id: str | None = None,
+        component: Component | None = None,
+        *,
+        attachment: str | None = None,
     ) -> str:
-        """Return the URL of the root, a session, a step or a component, as store_step_data does.
+        """Return the URL of the root, a session, a step, a component or an attachment, as store_step_data does.
+
+        Parameters:
+            attachment: the name of an attachment of the step, or of the session if no step is given.
 
         Raises:
-            InvalidIdError: an id is not allowed, or a step is given without its session.
-            InvalidDataError: there is no such component.
+            InvalidIdError: an id is not allowed, or something is given without the session or step that it is in.
+            InvalidDataError: there is no such component, the name is not allowed, or both are given.
         """
+        if component is not None and attachment is not None:
+            raise InvalidDataError("component and attachment are two files: give one of them")
         names = [(session_id, "session_id"), (step_id, "step_id"), (component, "component")]
         given = [(name, what) for name, what in names if name is not None]
         if given != names[: len(given)]:
             raise InvalidIdError(f"{given[-1][1]} is given without {names[len(given) - 1][1]}")
+        if attachment is not None and not given:
+            raise InvalidIdError("attachment is given without session_id")
         rows = formats([component]) if component is not None else []
         ids = [check_id(name, what) for name, what in given[:2]]
-        return join(self._root.url, *ids, *(row.filename for row in rows))
+        files = [row.filename for row in rows]
+        if attachment is not None:
+            files = [ATTACHMENTS_DIRECTORY] * (step_id is None) + [check_attachment_name(attachment)]
+        return join(self._root.url, *ids, *files)
 
     @property
     def storage_options(self) -> dict[str, Any]:
@@ -272,11 +300,20 @@ class StorageManager:
         screenshot_bytes: bytes | bytearray | memoryview | None = None,
         action_data: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        *,
+        attachments: Mapping[str, Attachment] | None = None,
+        overwrite: bool = True,
     ) -> dict[str, str | None]:
-        """Store the given components, whole and redacted; leave the others as they are.
+        """Store the given components and attachments, whole and redacted; leave the others as they are.
 
         On local disk a new step appears at once, with everything that was given. If this raises or is cancelled,
         nothing is being written any more, and the same call repairs the step.
+
+        With overwrite=False no file is replaced, and of several writers of one file exactly one succeeds. A new step
+        on local disk is then stored whole or not at all. In a step that exists, and on S3, files of the call that did
+        not exist may have been stored when it raises. A call that is repeated after an error may raise for its own
+        files. On S3, a service that ignores If-None-Match is found out with a hidden probe before the first such write
+        to a root, and refused.
 
         Parameters:
             session_id, step_id: letters, digits and `_ . : = @ + , ~ -`, at most 128.
@@ -284,25 +321,63 @@ class StorageManager:
             screenshot_bytes: a PNG image; on S3, JPEG and WebP get their own content type.
             action_data, metadata: mappings of JSON values (RFC 8259: no NaN). datetime, UUID, Path, Enum, dataclass
                 and pydantic values are stored as pydantic encodes them.
+            attachments: other files of the step, by name: bytes, text, a mapping or list (as JSON, under a name that
+                ends in `.json`), or the Path of a local file, which is never read into memory as a whole. A name ends
+                in an extension; see docs/layout.rst.
+            overwrite: False to raise if one of the files exists, even with the same bytes.
 
         Returns:
             html_path, screenshot_path, action_data_path, metadata_path: the URL of each component that was stored
-            (`s3://...` or an absolute local path), and None for the others.
+            (`s3://...` or an absolute local path), and None for the others; and the URL of each attachment by its name.
 
         Raises:
             InvalidIdError, InvalidDataError: refused before any I/O.
+            AlreadyExistsError: with overwrite=False, one of the files exists. It is unchanged.
             S3OperationError, S3ConfigError, LocalStorageError: not stored; says why.
+            StorageManagerError: overwrite=False on another backend, which cannot promise it.
         """
         values = (html_content, screenshot_bytes, action_data, metadata)
         with translating("store", self._root.url):
             url = self._url("store", session_id, step_id)
             given = zip(COMPONENTS, redacted(self.redact, values) if self.redact else values, strict=True)
             files = {row: _file(row, url, value) for row, value in given if value is not None}
+            others = await self._attachment_files(url, attachments) if attachments else []
+        await self._write(url, [*files.values(), *others], overwrite)
+        paths: dict[str, str | None] = {row.path_key: files[row].path if row in files else None for row in COMPONENTS}
+        return paths | {os.path.basename(file.path): file.path for file in others} if others else paths
+
+    async def _write(self, url: str, files: Sequence[File], overwrite: bool) -> None:
         if files:
             with translating("store", url):
                 async with self.backend() as backend:
-                    await backend.write_files(list(files.values()))
-        return {row.path_key: files[row].path if row in files else None for row in COMPONENTS}
+                    await backend.write_files(files, overwrite=overwrite)
+
+    async def _attachment_files(self, url: str, attachments: Mapping[str, Attachment]) -> list[File]:
+        """Return attachments as files of a directory, redacted. Nothing is written.
+
+        Raises:
+            InvalidDataError: a name or a value is not allowed, or the redactor refuses it.
+        """
+        if not isinstance(attachments, Mapping):
+            raise InvalidDataError(f"attachments must be a mapping, not {type(attachments).__name__}")
+        names = [check_attachment_name(name) for name in attachments]
+        contents = [_content(name, attachments[name]) for name in names]
+        if self.redact:
+            contents = [await self._redacted(*item) for item in zip(names, contents, strict=True)]
+        items = zip(names, contents, strict=True)
+        return [File(join(url, name), content, attachment_type(name)) for name, content in items]
+
+    async def _redacted(self, name: str, content: bytes | Stream) -> bytes | Stream:
+        """Return an attachment without what must not be stored. A stream that is no text stays as it is."""
+        assert self.redact
+        if isinstance(content, Stream):
+            if not await content.is_text():
+                return content
+            if content.size > self._root.max_file_bytes:
+                why = f"it is text of {content.size:,} bytes, and only {self._root.max_file_bytes:,} can be redacted"
+                raise InvalidDataError(f"attachments[{name!r}] cannot be stored: {why} (max_file_bytes)")
+            content = await content.read()
+        return redacted_file(self.redact, name, content)
 
     async def retrieve_step_data(
         self,
@@ -324,6 +399,11 @@ class StorageManager:
                 being missing (no such bucket, no access, no connection); with strict, the first one that did.
         """
         stored = await self.read_step(session_id, step_id, components=components)
+        return self._decoded_step(session_id, step_id, stored, strict)
+
+    def _decoded_step(
+        self, session_id: str, step_id: str, stored: Mapping[Component, _Answer], strict: bool
+    ) -> StepData:
         failed = [answer for answer in stored.values() if isinstance(answer, StorageManagerError)]
         if failed and (strict or len(failed) == len(stored)):
             raise failed[0]
@@ -346,16 +426,23 @@ class StorageManager:
             InvalidIdError, InvalidDataError: refused before any I/O.
             S3ConfigError, StorageManagerError: the backend cannot be opened.
         """
+        stored, _ = await self._read_step(session_id, step_id, components)
+        return stored
+
+    async def _read_step(
+        self, session_id: str, step_id: str, components: Sequence[Component], names: Sequence[str] = ()
+    ) -> tuple[dict[Component, _Answer], dict[str, _Answer]]:
+        """Return components of a step, and the attachments with these names, as they are stored."""
         with translating("retrieve", self._root.url):
             url = self._url("retrieve", session_id, step_id)
             rows = COMPONENTS if components is ALL_COMPONENTS else formats(components)
-            if not rows:
-                return {}
-            paths = [f"{url}/{row.filename}" for row in rows]
+            paths = [f"{url}/{name}" for name in (*(row.filename for row in rows), *names)]
+            if not paths:
+                return {}, {}
             async with self.backend() as backend:
                 answers = await backend.read_files(paths)
-        found = zip(rows, paths, answers, strict=True)
-        return {row.name: _stored(path, answer) for row, path, answer in found}
+        stored = list(map(_stored, paths, answers))
+        return {row.name: stored[at] for at, row in enumerate(rows)}, dict(zip(names, stored[len(rows) :], strict=True))
 
     async def get_share_links(
         self, session_id: str, step_id: str, expires_in: int | timedelta = 3600
@@ -386,6 +473,157 @@ class StorageManager:
                 links = {row.path_key: join(url, row.filename) for row in COMPONENTS if row.filename in there}
                 links = {key: await backend.link(path, seconds) for key, path in links.items()}
         return {row.path_key: links.get(row.path_key) for row in COMPONENTS}
+
+    # --- metadata of a session --------------------------------------------------------------------
+
+    async def store_session_metadata(
+        self, session_id: str, metadata: Mapping[str, Any], *, overwrite: bool = True
+    ) -> str:
+        """Replace the metadata of a session, `_session.json`. Return its URL.
+
+        A sealed session is then `changed` until it is sealed again. Any JSON mapping is stored. The library itself
+        reads goal (str), outcome ("success", "failure", "error", "cancelled"), reward (number), agent, model (str),
+        tags (list of str), owner, start_url (str), started_at, ended_at (ISO 8601), observed ("before", "after") and
+        usage ({"input_tokens": int, "output_tokens": int, "cost_usd": number}).
+
+        Parameters:
+            overwrite: as for store_step_data.
+
+        Raises:
+            As store_step_data.
+        """
+        return await self._store_session_metadata(session_id, self._encoded_metadata(session_id, metadata), overwrite)
+
+    async def update_session_metadata(
+        self, session_id: str, metadata: Mapping[str, Any], *, remove: Sequence[str] = ()
+    ) -> str:
+        """Read the metadata of a session, replace the fields that are given, and store it. Return its URL.
+
+        Two such calls at the same time may lose the fields of one of them.
+
+        Parameters:
+            metadata: the fields to replace. A field is replaced as a whole.
+            remove: fields to remove before.
+
+        Raises:
+            As store_step_data; InvalidDataError: the metadata that is stored is no JSON object.
+        """
+        given = decode_json(self._encoded_metadata(session_id, metadata))
+        before = await self.retrieve_session_metadata(session_id) or {}
+        kept = {name: value for name, value in before.items() if name not in remove}
+        return await self._store_session_metadata(session_id, encode_json({**kept, **given}, "metadata"), True)
+
+    def _encoded_metadata(self, session_id: str, metadata: Mapping[str, Any]) -> bytes:
+        with translating("store", self._root.url):
+            self._url("store", session_id)
+            data = encode_json(metadata, "metadata")
+            if not self.redact or not _needs_redactor(self.redact, decode_json(data)):
+                return data
+            data = redacted_file(self.redact, SESSION_METADATA_FILENAME, data)
+            with refusing("the metadata of the session", "redact_attachment must return a JSON object"):
+                return encode_json(decode_json(data), "metadata")
+
+    async def _store_session_metadata(self, session_id: str, data: bytes, overwrite: bool) -> str:
+        url = self._url("store", session_id)
+        file = File(join(url, SESSION_METADATA_FILENAME), data, "application/json")
+        await self._write(url, [file], overwrite)
+        return file.path
+
+    async def retrieve_session_metadata(self, session_id: str) -> dict[str, Any] | None:
+        """Return the metadata of a session; None if there is none.
+
+        Raises:
+            InvalidIdError: refused before any I/O.
+            InvalidDataError: what is stored is no JSON object.
+            S3OperationError, S3ConfigError, LocalStorageError: it cannot be read.
+        """
+        path = join(self._url("retrieve", session_id), SESSION_METADATA_FILENAME)
+        data = await self._read_file(path)
+        try:
+            return None if data is None else decode_json(data)
+        except ValueError as error:
+            why = f"cannot retrieve {path}: it is no JSON object: {error}"
+            raise InvalidDataError(why, operation="retrieve", url=path) from error
+
+    # --- attachments ------------------------------------------------------------------------------
+
+    async def store_attachments(
+        self,
+        session_id: str,
+        attachments: Mapping[str, Attachment],
+        step_id: str | None = None,
+        *,
+        overwrite: bool = True,
+    ) -> dict[str, str]:
+        """Store attachments of a step or of a session. Return the URL of each by its name.
+
+        Parameters:
+            attachments: as for store_step_data.
+            step_id: the step; None for the session itself.
+            overwrite: as for store_step_data.
+
+        Raises:
+            As store_step_data.
+        """
+        with translating("store", self._root.url):
+            url = self._directory("store", session_id, step_id)
+            files = await self._attachment_files(url, attachments)
+        await self._write(url, files, overwrite)
+        return {os.path.basename(file.path): file.path for file in files}
+
+    async def retrieve_attachment(self, session_id: str, name: str, step_id: str | None = None) -> bytes | None:
+        """Return the bytes of an attachment; None if there is none.
+
+        Raises:
+            InvalidIdError, InvalidDataError: refused before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError: it cannot be read; or it has more than `max_file_bytes`
+                bytes: open it with `storage.fs.open(storage.url_for(...))`.
+        """
+        return await self._read_file(self._attachment_path("retrieve", session_id, name, step_id))
+
+    async def list_attachments(self, session_id: str, step_id: str | None = None) -> list[str]:
+        """Return the names of the attachments of a step, or of the session itself, sorted by code point.
+
+        Raises:
+            InvalidIdError: refused before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError: they cannot be listed.
+        """
+        url = self._directory("list", session_id, step_id)
+        with translating("list", url):
+            async with self.backend() as backend, aclosing(backend.iter_files(url)) as pages:
+                return sorted({found.name async for page in pages for found in page if is_attachment_name(found.name)})
+
+    async def delete_attachment(self, session_id: str, name: str, step_id: str | None = None) -> None:
+        """Delete an attachment, and its session's seal, and prove it. If there is none, log an INFO record.
+
+        Raises:
+            InvalidIdError, InvalidDataError: refused before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError: it cannot be deleted.
+        """
+        path = self._attachment_path("delete", session_id, name, step_id)
+        with translating("delete", path):
+            async with self.backend() as backend:
+                if not await backend.remove_file(path, [join(self._root.url, session_id, MANIFEST_FILENAME)]):
+                    logger.info("nothing to delete at %s", path)
+
+    def _directory(self, operation: str, session_id: str, step_id: str | None) -> str:
+        """Return the URL of the directory of the attachments of a step, or of a session."""
+        if step_id is None:
+            return join(self._url(operation, session_id), ATTACHMENTS_DIRECTORY)
+        return self._url(operation, session_id, step_id)
+
+    def _attachment_path(self, operation: str, session_id: str, name: str, step_id: str | None) -> str:
+        with translating(operation, self._root.url):
+            return join(self._directory(operation, session_id, step_id), check_attachment_name(name))
+
+    async def _read_file(self, path: str) -> bytes | None:
+        with translating("retrieve", path):
+            async with self.backend() as backend:
+                [answer] = await backend.read_files([path])
+        found = _stored(path, answer)
+        if isinstance(found, StorageManagerError):
+            raise found
+        return found
 
     # --- listing and deleting ---------------------------------------------------------------------
 
@@ -452,6 +690,7 @@ class StorageManager:
         session_ids: Iterable[str] | None = None,
         *,
         components: Sequence[Component] = ALL_COMPONENTS,
+        attachments: Sequence[str] = (),
         concurrency: int = 16,
         strict: bool = False,
     ) -> AsyncGenerator[Step, None]:
@@ -463,8 +702,9 @@ class StorageManager:
         Parameters:
             session_ids: the sessions, in this order; None for all.
             components: as for retrieve_step_data.
+            attachments: the names of attachments to read as well. A step without one lacks it in `Step.attachments`.
             concurrency: how many steps are read at a time.
-            strict: True to raise for the first component that exists but cannot be read or decoded, and for the first
+            strict: True to raise for the first file that exists but cannot be read or decoded, and for the first
                 session that cannot be listed.
 
         Raises:
@@ -474,6 +714,7 @@ class StorageManager:
         check_ids(session_ids, "retrieve")
         with translating("retrieve", self._root.url):
             formats(components)
+            names = check_attachment_names(attachments)
 
         def refuse(session_id: str, error: StorageManagerError) -> None:
             if strict:
@@ -481,11 +722,22 @@ class StorageManager:
             logger.warning("the steps of %s are left out: %s", session_id, error)
 
         async def read(ids: tuple[str, str]) -> Step:
-            return Step(*ids, await self.retrieve_step_data(*ids, components=components, strict=strict))
+            stored, others = await self._read_step(*ids, components, names)
+            data = self._decoded_step(*ids, stored, strict)
+            return Step(*ids, data, self._found_attachments(others, strict)) if names else Step(*ids, data)
 
         async with aclosing(map_ahead(read, iter_step_ids(self, session_ids, refuse), concurrency)) as steps:
             async for step in steps:
                 yield step
+
+    def _found_attachments(self, stored: Mapping[str, _Answer], strict: bool) -> dict[str, bytes]:
+        """Return the attachments that were read. Warn of one that cannot be read, or raise its error."""
+        for error in stored.values():
+            if isinstance(error, StorageManagerError):
+                if strict:
+                    raise error
+                logger.warning("an attachment is left out: %s", error)
+        return {name: answer for name, answer in stored.items() if isinstance(answer, bytes)}
 
     async def store_steps(self, steps: Iterable[Step] | AsyncIterable[Step], *, concurrency: int = 16) -> int:
         """Store many steps; return how many. The next step is taken from the source when there is room for it.
@@ -504,7 +756,7 @@ class StorageManager:
         async def store(step: Step) -> None:
             if not isinstance(step, Step) or not isinstance(step.data, StepData):
                 raise InvalidDataError("store_steps takes Step(session_id, step_id, StepData(...))", operation="store")
-            await self.store_step_data(step.session_id, step.step_id, *step.data)
+            await self.store_step_data(step.session_id, step.step_id, *step.data, attachments=step.attachments)
 
         return len([None async for _ in map_ahead(store, steps, concurrency)])
 
@@ -580,18 +832,49 @@ def _check_options(
     check_whole(max_file_bytes, "max_file_bytes")
 
 
+# The fields that the library itself writes, and their values. They hold no secret.
+_OUTCOMES = ("success", "failure", "error", "cancelled")
+
+
+def _needs_redactor(redact: Redactor, metadata: Mapping[str, Any]) -> bool:
+    """Return False if a redactor knows only steps, and the library itself writes such metadata."""
+    if hasattr(redact, "redact_attachment"):
+        return True
+    return not all(_is_own(name, value) for name, value in metadata.items())
+
+
+def _is_own(name: str, value: object) -> bool:
+    if name in ("started_at", "ended_at"):
+        try:
+            return bool(datetime.fromisoformat(str(value)))
+        except ValueError:
+            return False
+    return value in {"outcome": _OUTCOMES, "observed": ("before", "after")}.get(name, ())
+
+
+def _content(name: str, value: object) -> bytes | Stream:
+    """Return the content of an attachment. A local file is opened only to see that it can be read."""
+    if not isinstance(value, os.PathLike):
+        return encode_attachment(name, value)
+    try:
+        return stream_of(value)
+    except OSError as error:
+        why = f"{os.fspath(value)}: {error.strerror}"
+        raise InvalidDataError(f"attachments[{name!r}] cannot be stored: {why}", operation="store") from error
+
+
 def _file(row: ComponentSpec, step_url: str, value: object) -> File:
     data = row.encode(value, row.keyword)
     return File(join(step_url, row.filename), data, row.content_type(data))
 
 
-def _stored(url: str, answer: bytes | Exception) -> bytes | StorageManagerError | None:
+def _stored(url: str, answer: bytes | Exception) -> _Answer:
     if isinstance(answer, bytes):
         return answer
     return None if is_missing(answer) else translate(answer, "retrieve", url)
 
 
-def _decoded(row: ComponentSpec, step_url: str, answer: bytes | StorageManagerError | None, strict: bool) -> Any:
+def _decoded(row: ComponentSpec, step_url: str, answer: _Answer, strict: bool) -> Any:
     """Return the value of a component; None, with a warning, if it is missing or unreadable."""
     why: object = answer or "it is missing"
     if isinstance(answer, bytes):

@@ -74,6 +74,11 @@ class Root:
             else:
                 fsspec.get_filesystem_class(self.protocol)
 
+    @property
+    def max_file_bytes(self) -> int:
+        """The largest file that is read into memory."""
+        return self._limits[1]
+
     def backend(self) -> FsspecBackend:
         """Return the backend of the running loop; open it on first use."""
         return self._current().backend

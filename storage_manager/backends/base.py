@@ -22,7 +22,7 @@ from fsspec.asyn import AsyncFileSystem
 from storage_manager.aio import run_to_end
 from storage_manager.backends.streams import BLOCK, Stream, stream_of
 from storage_manager.credentials import without_secrets
-from storage_manager.errors import translating
+from storage_manager.errors import StorageManagerError, translating
 
 __all__ = [
     "STAGED",
@@ -98,7 +98,7 @@ class Backend(ABC):
 
         Raises:
             AlreadyExistsError: with overwrite=False, one of the files exists. Others may have been written.
-            NotImplementedError: the backend cannot do this (`has_conditional_writes`). Raised before any I/O.
+            StorageManagerError: the backend cannot do this (`has_conditional_writes`). Raised before any I/O.
         """
 
     async def write_from_path(self, path: str, source: "str | os.PathLike[str]", content_type: str) -> None:
@@ -178,7 +178,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
 
     async def write_files(self, files: Sequence[File], *, overwrite: bool = True) -> None:
         if not overwrite:
-            raise NotImplementedError("this backend has no write that never replaces: leave out overwrite=False")
+            raise _replaces(files[0].path)
         await self._write_all(self._write_file, files)
 
     async def _write_all(self, write: Callable[[File], Awaitable[None]], files: Sequence[File]) -> None:
@@ -295,6 +295,11 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
         if self._semaphore is None:
             self._semaphore = asyncio.Semaphore(self.max_in_flight)
         return self._semaphore
+
+
+def _replaces(path: str) -> StorageManagerError:
+    why = "this backend has no write that never replaces a file (leave out overwrite=False)"
+    return StorageManagerError(f"cannot store {path}: {why}", operation="store", url=path)
 
 
 # The keys under which fsspec's backends tell when a file was last written, the best first.

@@ -1,6 +1,7 @@
 """Files that are read and written in blocks, because they may be larger than the memory."""
 
 import asyncio
+import codecs
 import errno
 import os
 import stat
@@ -55,6 +56,19 @@ class Stream(NamedTuple):
                     del waiting[:size]
         if waiting:
             yield bytes(waiting)
+
+    async def is_text(self) -> bool:
+        """Return True if the bytes are valid UTF-8 without NUL."""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        try:
+            async with aclosing(self.blocks()) as blocks:
+                async for block in blocks:
+                    if "\0" in await asyncio.to_thread(decoder.decode, block):
+                        return False
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+        return True
 
     async def read(self) -> bytes:
         """Return all bytes."""

@@ -11,7 +11,7 @@ from typing import Any
 from storage_manager.errors import InvalidDataError, refusing
 from storage_manager.layout import COMPONENTS, ComponentSpec, StepData
 
-__all__ = ["Redactor", "as_redactor", "redact_secrets", "redacted", "refusal"]
+__all__ = ["Redactor", "as_redactor", "redact_secrets", "redacted", "redacted_file", "refusal"]
 
 Redactor = Callable[[StepData], StepData]
 
@@ -21,6 +21,7 @@ _TEXT = re.compile(r"[^\ud800-\udfff]+")  # a lone surrogate has no UTF-8 form, 
 def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor:
     r"""Return a redactor that replaces every secret in html, action and metadata, also if it is encoded.
 
+    It also replaces secrets in the metadata of a session, and in each attachment that is text: valid UTF-8 without NUL.
     Screenshots are pixels: they are not changed, and may show a secret. Session and step ids are not changed either.
 
     These encodings of a secret are found:
@@ -107,6 +108,24 @@ def _as_read(redact: Redactor, values: Sequence[object]) -> StepData:
     except InvalidDataError as error:
         why = str(error)
     raise refusal(redact, why)
+
+
+def redacted_file(redact: Redactor, name: str, data: bytes) -> bytes:
+    """Return an attachment, or the metadata of a session under its file name, as the redactor returns it.
+
+    Raises:
+        InvalidDataError: the redactor has no method `redact_attachment(name, data)`, or it failed.
+    """
+    method = getattr(redact, "redact_attachment", None)
+    what = "the metadata of the session" if name.startswith("_") else f"the attachment {name}"
+    if method is None:
+        advice = "give the redactor a method redact_attachment(name, data) -> data, or use redact_secrets"
+        raise InvalidDataError(f"{what} cannot be stored: the redactor knows only steps; {advice}", operation="store")
+    with refusing(what, "redact_attachment failed"):
+        answer = method(name, data)
+    if not isinstance(answer, bytes):
+        raise InvalidDataError(f"redact_attachment must return bytes, not {type(answer).__name__}", operation="store")
+    return answer
 
 
 def refusal(redact: Redactor, why: str) -> InvalidDataError:

@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from storage_manager.errors import InvalidDataError
 from storage_manager.layout import StepData
@@ -40,6 +40,25 @@ class Masking:
     def __call__(self, step: StepData) -> StepData:
         html = None if step.html is None else self._text(step.html)
         return step._replace(html=html, action=self._json(step.action), metadata=self._json(step.metadata))
+
+    def redact_attachment(self, name: str, data: bytes) -> bytes:
+        """Return a file without the secrets, if it is text: UTF-8 without NUL. JSON stays JSON."""
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            return data
+        masked = text if "\0" in text else self._text(text)
+        if masked == text:
+            return data
+        return self._json_text(text, masked) if name.lower().endswith((".json", ".har")) else masked.encode()
+
+    def _json_text(self, text: str, masked: str) -> bytes:
+        """Return JSON with its values masked. A number without quotation marks would be no JSON once it is masked."""
+        try:
+            value = from_json(text, allow_inf_nan=False)
+        except ValueError:
+            return masked.encode()
+        return self._text(to_json(self._json(value)).decode()).encode() + b"\n" * text.endswith("\n")
 
     def _text(self, text: str) -> str:
         """Return a text without the secrets.
