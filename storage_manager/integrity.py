@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
@@ -11,7 +11,7 @@ from hashlib import sha256
 from itertools import groupby
 from typing import Annotated, Literal, NamedTuple, TypeVar
 
-from pydantic import AfterValidator, BaseModel, NonNegativeInt, ValidationError
+from pydantic import AfterValidator, BaseModel, NonNegativeInt, ValidationError, model_validator
 
 from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.backends import File
@@ -21,17 +21,28 @@ from storage_manager.errors import (
     StorageManagerError,
     is_missing,
     is_transient,
+    translate,
     translating,
 )
-from storage_manager.inventory import list_files, read_stored, renamed_error
+from storage_manager.inventory import (
+    deleted,
+    hash_file,
+    is_foreign,
+    is_leftover,
+    list_files,
+    read_stored,
+    renamed_error,
+)
 from storage_manager.layout import (
-    ALL_COMPONENTS,
     BY_FILENAME,
     COMPONENTS,
     MANIFEST_FILENAME,
+    SESSION_METADATA_FILENAME,
     Component,
     is_component,
+    is_data,
     join,
+    why_foreign,
 )
 from storage_manager.storage import StorageManager
 
@@ -40,6 +51,7 @@ __all__ = ["Problem", "seal_session", "sweep", "verify_session"]
 logger = logging.getLogger(__name__)
 
 _CONCURRENCY = 8  # steps in memory at a time; each is a page with its screenshot
+_STREAMS = 2  # attachments that are read at a time, some megabytes of each in memory
 
 _Kind = Literal["missing", "changed", "unlisted", "unreadable", "leftover"]
 _Answer = bytes | StorageManagerError | None  # what StorageManager.read_step returns for a component
@@ -48,6 +60,10 @@ Out = TypeVar("Out")
 
 
 _LOST: tuple[_Kind, str] = ("missing", "the manifest lists it, but it does not exist")
+_UNSEALED: tuple[_Kind, str] = (
+    "unlisted",
+    "the manifest does not list it: it was stored after the session was sealed",
+)
 
 
 class Problem(NamedTuple):
@@ -64,61 +80,105 @@ def _check_path(path: str) -> str:
     return path
 
 
+def _check_other(path: str) -> str:
+    if is_component(path) or not is_data(path):
+        raise ValueError("a path is that of an attachment, or of the metadata of the session")
+    return path
+
+
 class _Seal(BaseModel, frozen=True):
-    """Size and hash of one component."""
+    """Size and hash of one file."""
 
     size: NonNegativeInt
     sha256: str
 
 
 class _Manifest(BaseModel):
-    """The content of a session's manifest. The keys of `components` are paths relative to the session."""
+    """The content of a session's manifest. The keys of the mappings are paths relative to the session.
 
-    version: Literal[1] = 1
+    Version 1 had no `files`.
+    """
+
+    version: Literal[1, 2] = 2
     sealed_at: str
     components: dict[Annotated[str, AfterValidator(_check_path)], _Seal]
+    files: dict[Annotated[str, AfterValidator(_check_other)], _Seal] = {}
+
+    @model_validator(mode="after")
+    def _check_version(self) -> "_Manifest":
+        if self.version != 1 and "files" not in self.model_fields_set:
+            raise ValueError("it has no 'files'")
+        return self
 
 
 async def seal_session(storage: StorageManager, session_id: str) -> str:
-    """Read every component of a session, then write `<session>/_manifest.json`. Return the manifest's URL.
+    """Read every file of a session, then write `<session>/_manifest.json`. Return the manifest's URL.
 
-    The manifest is one line of JSON that ends in a newline: `{"version": 1, "sealed_at":
+    The manifest is one line of JSON that ends in a newline: `{"version": 2, "sealed_at":
     "2026-01-31T12:00:00.000+00:00", "components": {"step_000001/observation.html": {"size": 12, "sha256": "..."},
-    ...}}`, sorted by path. Size and SHA-256 (FIPS 180-4, in hexadecimal) are those of the bytes as they are stored.
-    The manifest lists the components of `layout.COMPONENTS` that exist, and no other files. No listing shows the
-    manifest. Sealing again replaces it. Deleting a step also deletes the manifest, so that the session is no longer
-    sealed.
+    ...}, "files": {"_session.json": {...}, "step_000001/axtree.json": {...}, ...}}`, sorted by path. Size and SHA-256
+    (FIPS 180-4, in hexadecimal) are those of the bytes as they are stored. `files` has the attachments and the metadata
+    of the session. Files that are no part of the layout are not listed. No listing shows the manifest. Sealing again
+    replaces it. Deleting a step or an attachment also deletes the manifest, so that the session is no longer sealed.
 
     Raises:
         InvalidIdError: the session id is not allowed. Raised before any I/O.
-        InvalidDataError: there is no such session, or it has no components.
-        S3OperationError, S3ConfigError, LocalStorageError: a component cannot be read, or the manifest cannot be
-            written.
+        InvalidDataError: there is no such session, or it is empty.
+        S3OperationError, S3ConfigError, LocalStorageError: a file cannot be read, or the manifest cannot be written.
     """
     with translating("seal", storage.url_for()):
         url = storage.url_for(session_id)
     with translating("seal", url):
         async with storage.backend() as backend:
-            components = await _seal_components(storage, session_id)
-            if not components:
-                raise InvalidDataError(f"cannot seal {url}: there is no such session, or it has no components", url=url)
+            names = {found.name async for found in list_files(storage, session_id)}
+            manifest = _Manifest(
+                sealed_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+                components=await _seal_components(storage, session_id, names),
+                files={path: _readable(seal) async for path, seal in _hash_files(storage, url, _others(names))},
+            )
+            if not manifest.components and not manifest.files:
+                raise InvalidDataError(f"cannot seal {url}: there is no such session, or it is empty", url=url)
             path = join(url, MANIFEST_FILENAME)
-            await backend.write_files([File(path, _manifest_of(components), "application/json")])
+            await backend.write_files([File(path, (manifest.model_dump_json() + "\n").encode(), "application/json")])
     return path
 
 
-def _manifest_of(components: dict[str, _Seal]) -> bytes:
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    return (_Manifest(sealed_at=now, components=components).model_dump_json() + "\n").encode()
-
-
-async def _seal_components(storage: StorageManager, session_id: str) -> dict[str, _Seal]:
-    step_ids = await storage.list_steps_for_session(session_id)
-    steps = [(step_id, list(ALL_COMPONENTS)) for step_id in step_ids]
+async def _seal_components(storage: StorageManager, session_id: str, names: Iterable[str]) -> dict[str, _Seal]:
     seals: dict[str, _Seal] = {}
-    async for found in _map_steps(_seal_step, storage, session_id, steps):
+    async for found in _map_steps(
+        _seal_step, storage, session_id, _by_step(await _to_read(storage, session_id, names))
+    ):
         seals |= found
     return dict(sorted(seals.items()))
+
+
+def _others(names: Iterable[str]) -> list[str]:
+    """Return the paths of the attachments and of the metadata of a session, sorted."""
+    return sorted(name for name in names if is_data(name) and not is_component(name))
+
+
+async def _hash_files(
+    storage: StorageManager, url: str, paths: Iterable[str]
+) -> AsyncGenerator[tuple[str, _Seal | StorageManagerError], None]:
+    """Read files in blocks. Yield the path of each with its size and hash, or the error."""
+
+    async def read(path: str) -> tuple[str, _Seal | StorageManagerError]:
+        try:
+            size, digest = await hash_file(storage, join(url, path))
+        except StorageManagerError as error:
+            return path, error
+        return path, _Seal(size=size, sha256=digest)
+
+    async with aclosing(map_ahead(read, paths, _STREAMS)) as found:
+        async for item in found:
+            yield item
+
+
+def _readable(seal: _Seal | StorageManagerError) -> _Seal:
+    if isinstance(seal, StorageManagerError):
+        is_gone = is_missing(seal.__cause__ or seal)
+        raise translate(deleted(), "seal", seal.url or "") if is_gone else renamed_error(seal, "seal")
+    return seal
 
 
 async def _map_steps(
@@ -157,16 +217,18 @@ def _seal(data: bytes) -> _Seal:
 
 
 async def verify_session(storage: StorageManager, session_id: str) -> list[Problem]:
-    """Return the problems of a session, sorted by URL; [] if it is whole. Read every component, change nothing.
+    """Return the problems of a session, sorted by URL; [] if it is whole. Nothing is changed.
 
-    A sealed session is compared with its manifest. A component is `missing`, `changed` (its bytes differ from those
-    that were sealed), or `unlisted` (it was stored after the session was sealed).
+    A sealed session is compared with its manifest. A component, an attachment or the metadata of the session is
+    `missing`, `changed` (its bytes differ from those that were sealed), or `unlisted` (it was stored after the session
+    was sealed).
 
     In any session, a component is `unreadable` if access to it is refused, if a directory is in its place, or if it is
-    not UTF-8 or not a JSON object. The session itself is `unreadable` if it cannot be listed, for example because
-    access to a directory is refused. A hidden file, and an upload to S3 that was begun and not completed, is a
-    `leftover`. A session that does not exist is `missing`. Other files are ignored, and so are those that operating
-    systems leave.
+    not UTF-8 or not a JSON object; so is the metadata of the session. The session itself is `unreadable` if it cannot
+    be listed, for example because access to a directory is refused. A staged file of this library, and an upload to S3
+    that was begun and not completed, is a `leftover`. Any other file that is no part of the layout is `unlisted`. A
+    session that does not exist is `missing`. Files that operating systems leave are ignored. The attachments of a
+    session that is not sealed are not read.
 
     Raises:
         InvalidIdError: the session id is not allowed. Raised before any I/O.
@@ -189,14 +251,51 @@ async def _verify(storage: StorageManager, session_id: str, url: str) -> list[Pr
     if not names:
         problems.append(Problem(url, "missing", "there is no such session"))
     problems += await _leftovers(storage, url, names)
-    seals = manifest.components if manifest else {}
+    problems += [Problem(join(url, path), "unlisted", _foreign(path)) for path in filter(is_foreign, names)]
+    seals = {**manifest.components, **manifest.files} if manifest else {}
+    others = _others(names)
     paths = await _to_read(storage, session_id, names)
-    problems += [Problem(join(url, path), *_LOST) for path in seals.keys() - paths]
-    steps = _by_step(paths)
+    problems += [Problem(join(url, path), *_LOST) for path in seals.keys() - paths - set(others)]
     function = partial(_check_step, seals if manifest else None, url)
-    async for found in _map_steps(function, storage, session_id, steps):
+    async for found in _map_steps(function, storage, session_id, _by_step(paths)):
         problems += found
-    return problems
+    return problems + await _check_others(storage, url, others, seals if manifest else None)
+
+
+def _foreign(path: str) -> str:
+    return f"it is no part of a session, and is not copied: {why_foreign(path)}"
+
+
+async def _check_others(
+    storage: StorageManager, url: str, paths: Sequence[str], seals: Mapping[str, _Seal] | None
+) -> list[Problem]:
+    """Return the problems of attachments and of the metadata. `seals` is None if the session is not sealed."""
+    found = [(path, *_UNSEALED) for path in paths if seals is not None and path not in seals]
+    to_read = [path for path in paths if seals and path in seals]
+    async for path, now in _hash_files(storage, url, to_read):
+        if isinstance(now, StorageManagerError):
+            found.append((path, *await _why_unhashed(storage, join(url, path), now)))
+        elif seals and now != seals[path]:
+            found.append((path, "changed", _changed(seals[path], now)))
+    found += await _check_metadata(storage, url) if SESSION_METADATA_FILENAME in paths else []
+    return [Problem(join(url, path), kind, why) for path, kind, why in found]
+
+
+async def _why_unhashed(storage: StorageManager, url: str, error: StorageManagerError) -> tuple[_Kind, str]:
+    """Return the fault of a file that was listed and cannot be read. Raise the error if the root is gone."""
+    if is_missing(error.__cause__ or error):
+        async with storage.backend() as backend:
+            await backend.read_files([url])  # raises if it is the root that is missing
+        return _LOST
+    return "unreadable", _why_unreadable(error)
+
+
+async def _check_metadata(storage: StorageManager, url: str) -> list[tuple[str, _Kind, str]]:
+    try:
+        await storage.retrieve_session_metadata(url.rpartition("/")[2])
+    except StorageManagerError as error:
+        return [(SESSION_METADATA_FILENAME, "unreadable", _why_unreadable(error))]
+    return []
 
 
 def _why_unreadable(error: StorageManagerError) -> str:
@@ -228,13 +327,13 @@ def _by_step(paths: Iterable[str]) -> list[tuple[str, list[Component]]]:
 
 
 async def _leftovers(storage: StorageManager, url: str, names: Iterable[str]) -> list[Problem]:
-    hidden = [join(url, name) for name in names if name.startswith(".") or "/." in name]
+    hidden = [join(url, name) for name in filter(is_leftover, names)]
     advice = "an interrupted writer left it behind: sweep the root, or delete it"
     return [Problem(left, "leftover", advice) for left in hidden + await _unfinished_uploads(storage, url)]
 
 
 async def _unfinished_uploads(storage: StorageManager, url: str) -> list[str]:
-    """Return the components with an unfinished upload.
+    """Return the files with an unfinished upload.
 
     Few users have the right to list uploads. Without it the session is verified all the same.
     """
@@ -281,10 +380,9 @@ def _unread(path: str, error: StorageManagerError | None, seals: Mapping[str, _S
 
 def _fault(path: str, data: bytes, seals: Mapping[str, _Seal] | None) -> tuple[_Kind, str] | None:
     if seals is not None and path not in seals:
-        return "unlisted", "the manifest does not list it: it was stored after the session was sealed"
+        return _UNSEALED
     if seals is not None and seals[path] != _seal(data):
-        was, now = seals[path], _seal(data)
-        return "changed", f"{now.size} bytes, SHA-256 {now.sha256}; sealed were {was.size} bytes, SHA-256 {was.sha256}"
+        return "changed", _changed(seals[path], _seal(data))
     try:
         BY_FILENAME[path.rpartition("/")[2]].decode(data)
     except ValueError as error:
@@ -292,10 +390,14 @@ def _fault(path: str, data: bytes, seals: Mapping[str, _Seal] | None) -> tuple[_
     return None
 
 
+def _changed(was: _Seal, now: _Seal) -> str:
+    return f"{now.size} bytes, SHA-256 {now.sha256}; sealed were {was.size} bytes, SHA-256 {was.sha256}"
+
+
 async def sweep(storage: StorageManager, older_than: timedelta = timedelta(hours=1)) -> int:
     """Remove what killed writers left behind: staged files, probes of `check`, unfinished uploads. Return how many.
 
-    Sessions, steps and components are not touched. On local disk, the first store in each event loop already sweeps
+    Sessions, steps and their files are not touched. On local disk, the first store in each event loop already sweeps
     what is older than an hour. Call this for S3, or to remove leftovers sooner. On S3 it needs the rights
     s3:ListBucketMultipartUploads and s3:AbortMultipartUpload. On other fsspec backends there is nothing to sweep.
 

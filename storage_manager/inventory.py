@@ -1,15 +1,17 @@
 """List the files of a session with their sizes and times, and read files as they are stored."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from hashlib import sha256
 from typing import NamedTuple
 
 from storage_manager.aio import map_ahead
-from storage_manager.backends import FileInfo
+from storage_manager.backends import STAGED, FileInfo
 from storage_manager.errors import InvalidIdError, StorageManagerError, is_missing, translate, translating
-from storage_manager.layout import check_ids, is_id, is_system_file
+from storage_manager.layout import MANIFEST_FILENAME, check_ids, is_data, is_id, is_system_file
 from storage_manager.storage import StorageManager
 
 __all__ = [
@@ -17,6 +19,9 @@ __all__ = [
     "count_steps",
     "deleted",
     "files_by_step",
+    "hash_file",
+    "is_foreign",
+    "is_leftover",
     "list_files",
     "read_stored",
     "renamed_error",
@@ -56,10 +61,38 @@ async def list_files(
                         yield found
 
 
+def is_leftover(path: str) -> bool:
+    """Return True if a killed writer left a file. `path` is relative to a session."""
+    return any(STAGED.fullmatch(part) for part in path.split("/"))
+
+
+def is_foreign(path: str) -> bool:
+    """Return True if a file is no part of the layout, and neither the system's nor left by a killed writer.
+
+    `path` is relative to a session.
+    """
+    return not (is_data(path) or path == MANIFEST_FILENAME or is_system_file(path) or is_leftover(path))
+
+
+async def hash_file(storage: StorageManager, url: str) -> tuple[int, str]:
+    """Return the size of a file and its SHA-256 in hexadecimal. It is read in blocks, whatever its size.
+
+    Raises:
+        S3OperationError, S3ConfigError, LocalStorageError: it cannot be read.
+    """
+    digest, size = sha256(), 0
+    with translating("retrieve", url):
+        async with storage.backend() as backend, aclosing(backend.read_blocks(url)) as blocks:
+            async for block in blocks:
+                await asyncio.to_thread(digest.update, block)  # a millisecond per MB, which would hold up the loop
+                size += len(block)
+    return size, digest.hexdigest()
+
+
 async def files_by_step(storage: StorageManager, session_id: str) -> Mapping[str, dict[str, FileInfo]]:
     """Return the files of a session by step id and file name. An id without files has an empty dict.
 
-    Files that lie directly in the session have the step id "".
+    Files that lie directly in the session have the step id "", its attachments `_files`.
 
     Raises:
         As list_files.

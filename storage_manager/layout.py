@@ -48,6 +48,7 @@ __all__ = [
     "is_system_file",
     "join",
     "only_ids",
+    "why_foreign",
 ]
 
 HTML_FILENAME = "observation.html"
@@ -291,6 +292,25 @@ def check_attachment_names(names: object) -> list[str]:
         why = f"attachments must be a list of names, not {type(names).__name__}"
         raise InvalidDataError(why)
     return list(dict.fromkeys(map(check_attachment_name, names)))
+
+
+def why_foreign(path: str) -> str:
+    """Return why a file is no part of a session, and what to do. `path` is relative to the session."""
+    directory, _, name = path.rpartition("/")
+    first = directory.partition("/")[0]
+    if name.startswith("."):
+        return "it is hidden: rename it if it is data"
+    if first != directory:
+        return "a step has no directories: move its files into the step"
+    if not directory:
+        return f"files of a session are in {ATTACHMENTS_DIRECTORY}/: move it there, or store it with store_attachments"
+    if directory != ATTACHMENTS_DIRECTORY and not is_id(directory):
+        return f"{directory} is no step id: rename the directory"
+    if name.lower() in BY_FILENAME:
+        return (
+            "only steps have components" if directory == ATTACHMENTS_DIRECTORY else f"it is not called {name.lower()}"
+        )
+    return f"{_ATTACHMENT_RULE}: rename it"
 
 
 def attachment_type(name: str) -> str:

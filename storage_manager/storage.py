@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from storage_manager.config import Config
 
-__all__ = ["Attachment", "Options", "StorageManager", "iter_step_ids"]
+__all__ = ["Attachment", "Options", "StorageManager", "iter_step_ids", "redacted_content", "redacted_metadata"]
 
 logger = logging.getLogger(__name__)
 
@@ -261,6 +261,11 @@ class StorageManager:
         with translating("open", self._root.url):
             return self._root.backend()
 
+    @property
+    def max_file_bytes(self) -> int:
+        """The largest file that is returned as bytes."""
+        return self._root.max_file_bytes
+
     def backend(self) -> AbstractAsyncContextManager[Backend]:
         """Give the same filesystem as a typed Backend, for one operation. `aclose` waits until the block ends.
 
@@ -363,21 +368,10 @@ class StorageManager:
         names = [check_attachment_name(name) for name in attachments]
         contents = [_content(name, attachments[name]) for name in names]
         if self.redact:
-            contents = [await self._redacted(*item) for item in zip(names, contents, strict=True)]
+            pairs = zip(names, contents, strict=True)
+            contents = [await redacted_content(self.redact, *pair, self.max_file_bytes) for pair in pairs]
         items = zip(names, contents, strict=True)
         return [File(join(url, name), content, attachment_type(name)) for name, content in items]
-
-    async def _redacted(self, name: str, content: bytes | Stream) -> bytes | Stream:
-        """Return an attachment without what must not be stored. A stream that is no text stays as it is."""
-        assert self.redact
-        if isinstance(content, Stream):
-            if not await content.is_text():
-                return content
-            if content.size > self._root.max_file_bytes:
-                why = f"it is text of {content.size:,} bytes, and only {self._root.max_file_bytes:,} can be redacted"
-                raise InvalidDataError(f"attachments[{name!r}] cannot be stored: {why} (max_file_bytes)")
-            content = await content.read()
-        return redacted_file(self.redact, name, content)
 
     async def retrieve_step_data(
         self,
@@ -517,11 +511,7 @@ class StorageManager:
         with translating("store", self._root.url):
             self._url("store", session_id)
             data = encode_json(metadata, "metadata")
-            if not self.redact or not _needs_redactor(self.redact, decode_json(data)):
-                return data
-            data = redacted_file(self.redact, SESSION_METADATA_FILENAME, data)
-            with refusing("the metadata of the session", "redact_attachment must return a JSON object"):
-                return encode_json(decode_json(data), "metadata")
+            return redacted_metadata(self.redact, data) if self.redact else data
 
     async def _store_session_metadata(self, session_id: str, data: bytes, overwrite: bool) -> str:
         url = self._url("store", session_id)
@@ -832,15 +822,40 @@ def _check_options(
     check_whole(max_file_bytes, "max_file_bytes")
 
 
-# The fields that the library itself writes, and their values. They hold no secret.
+async def redacted_content(redact: Redactor, name: str, content: bytes | Stream, limit: int) -> bytes | Stream:
+    """Return an attachment without what must not be stored. A stream that is no text stays as it is.
+
+    Parameters:
+        limit: the most bytes of a text that are read into memory.
+
+    Raises:
+        InvalidDataError: the redactor knows only steps, or it failed, or a text is too large.
+    """
+    if isinstance(content, Stream):
+        if not await content.is_text():
+            return content
+        if content.size > limit:
+            why = f"it is text of {content.size:,} bytes, and {limit:,} can be redacted at most (max_file_bytes)"
+            raise InvalidDataError(f"attachments[{name!r}] cannot be stored: {why}")
+        content = await content.read()
+    return redacted_file(redact, name, content)
+
+
+# The fields that the library itself writes, and their values, hold no secret.
 _OUTCOMES = ("success", "failure", "error", "cancelled")
 
 
-def _needs_redactor(redact: Redactor, metadata: Mapping[str, Any]) -> bool:
-    """Return False if a redactor knows only steps, and the library itself writes such metadata."""
-    if hasattr(redact, "redact_attachment"):
-        return True
-    return not all(_is_own(name, value) for name, value in metadata.items())
+def redacted_metadata(redact: Redactor, data: bytes) -> bytes:
+    """Return the metadata of a session, as JSON, without what must not be stored.
+
+    Raises:
+        InvalidDataError: the redactor knows only steps and a field is not one of the library's own; or it failed.
+    """
+    if not hasattr(redact, "redact_attachment") and all(_is_own(*item) for item in decode_json(data).items()):
+        return data
+    data = redacted_file(redact, SESSION_METADATA_FILENAME, data)
+    with refusing("the metadata of the session", "redact_attachment must return a JSON object"):
+        return encode_json(decode_json(data), "metadata")
 
 
 def _is_own(name: str, value: object) -> bool:

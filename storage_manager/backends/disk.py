@@ -41,7 +41,7 @@ from storage_manager.backends.streams import open_regular, too_large
 from storage_manager.errors import AlreadyExistsError
 from storage_manager.layout import LOST_AND_FOUND, is_system_file
 
-__all__ = ["DiskFileSystem", "write_all"]
+__all__ = ["DiskFileSystem", "move_new", "write_all"]
 
 PATH_LIMIT = 4096  # bytes, with the final zero byte (Linux, limits.h); a rename alone would not reach the limit
 RACES = 20  # attempts of work that another process undid

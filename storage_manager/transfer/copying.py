@@ -1,25 +1,66 @@
 """Copy sessions from one root to another, step by step. A second run copies only the files that differ."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from hashlib import md5
+from functools import partial
+from hashlib import md5, sha256
 from typing import NamedTuple
 
 from storage_manager.aio import Progress, map_ahead
 from storage_manager.arguments import check_callable, check_whole
-from storage_manager.backends import File, FileInfo
-from storage_manager.errors import InvalidDataError, StorageManagerError, translate, translating
-from storage_manager.inventory import count_steps, deleted, files_by_step, read_stored, renamed_error
-from storage_manager.layout import BY_FILENAME, COMPONENTS, MANIFEST_FILENAME, Component, check_ids, is_id, join
+from storage_manager.backends import File, FileInfo, Stream
+from storage_manager.errors import InvalidDataError, StorageManagerError, refusing, translate, translating
+from storage_manager.inventory import (
+    count_steps,
+    deleted,
+    files_by_step,
+    hash_file,
+    is_foreign,
+    read_stored,
+    renamed_error,
+)
+from storage_manager.layout import (
+    ATTACHMENTS_DIRECTORY,
+    BY_FILENAME,
+    COMPONENTS,
+    MANIFEST_FILENAME,
+    SESSION_METADATA_FILENAME,
+    Component,
+    check_ids,
+    content_type_of,
+    is_attachment_name,
+    is_data,
+    is_id,
+    join,
+)
 from storage_manager.overlap import lies_within
 from storage_manager.redaction import Redactor, redacted
-from storage_manager.storage import StorageManager
+from storage_manager.storage import StorageManager, redacted_content, redacted_metadata
 
-__all__ = ["copy_sessions"]
+__all__ = ["CopyResult", "copy_sessions"]
 
-_SESSION_FILES = {MANIFEST_FILENAME}
+_IN_BLOCKS = 8 * 2**20  # bytes; an attachment that is larger is not held in memory as a whole
 _MANY_FAILURES = 16  # if the first 16 steps all fail, the root cannot be used
+_Files = Mapping[str, Mapping[str, FileInfo]]  # the files of a session by directory and name
 _SHOWN = 5  # the most failed steps that an error names
+
+
+class CopyResult(int):
+    """The number of steps that were copied, and what was not.
+
+    Attributes:
+        left_behind: the URLs of files in the sessions that are no part of the layout, and were not copied. Files that
+            operating systems or killed writers left are not named.
+    """
+
+    left_behind: tuple[str, ...]
+
+    def __new__(cls, copied: int, left_behind: Iterable[str] = ()) -> "CopyResult":
+        """Return the number with its URLs."""
+        self = super().__new__(cls, copied)
+        self.left_behind = tuple(left_behind)
+        return self
 
 
 async def copy_sessions(
@@ -29,16 +70,20 @@ async def copy_sessions(
     *,
     concurrency: int = 16,
     progress: Progress | None = None,
-) -> int:
-    """Copy sessions between any two roots, byte for byte. A second run continues, and sends nothing twice.
+) -> CopyResult:
+    """Copy sessions with all their files between any two roots, byte for byte. A second run sends nothing twice.
 
-    A component is skipped if the target has it with the same bytes. That is known from size and ETag if both roots
-    tell them, else by reading. Files that only the target has stay there. Nothing at the source changes.
+    A file is skipped if the target has it with the same bytes. That is known from size and ETag if both roots tell
+    them, else by reading. Files that only the target has stay there. Nothing at the source changes.
+
+    Components, attachments, the metadata of a session and its manifest are copied. A file directly in the directory of
+    a session, whose name an attachment may have, becomes an attachment of the session, unless the session is sealed or
+    has an attachment of this name with other bytes. Every other file is left behind, and named in the result.
 
     A step that cannot be copied does not stop the others; it is reported after them, and so is a session that cannot be
     listed. But if the first 16 all fail, and not because of their content, the copy stops. The manifest of a sealed
-    session is copied last, if all its steps were. If the target redacts, the redacted components are compared and
-    written, and the manifest is not copied: seal the session there. Other files are not copied.
+    session is copied last, if all its files were. If the target redacts, the redacted files are compared and written,
+    and the manifest is not copied: seal the session there.
 
     Parameters:
         session_ids: the sessions to copy, in this order; None for all.
@@ -47,7 +92,7 @@ async def copy_sessions(
             the steps are counted beforehand.
 
     Returns:
-        The number of steps with at least one file that was written.
+        The number of steps with at least one file that was written, as an int with the attribute `left_behind`.
 
     Raises:
         InvalidIdError, InvalidDataError: an id is not allowed, or the target is the source or lies within it; raised
@@ -90,11 +135,11 @@ def _refuse_overlap(source: StorageManager, target: StorageManager) -> None:
         raise InvalidDataError(f"cannot copy to {target_url}: {why}; choose another target", operation="copy")
 
 
-async def _run(copying: "_Copying", concurrency: int, progress: Progress | None, total: int | None) -> int:
+async def _run(copying: "_Copying", concurrency: int, progress: Progress | None, total: int | None) -> CopyResult:
     async with aclosing(map_ahead(copying.attempt, copying.tasks(), concurrency)) as attempts:
         async for task, outcome in attempts:
             await copying.settle(task, outcome)
-            if progress and task.step_id:
+            if progress and task.is_step:
                 progress(copying.done, total)
             if copying.is_hopeless:
                 break
@@ -102,32 +147,50 @@ async def _run(copying: "_Copying", concurrency: int, progress: Progress | None,
 
 
 class _Task(NamedTuple):
-    """A step with its files at source and target by name. An empty step id stands for the end of the session.
+    """A directory of a session with its files at source and target by name: a step, or the session's attachments.
+
+    An empty directory stands for the end of the session, with its metadata and manifest.
 
     Attributes:
+        source: the files to copy, by the name that they get; `FileInfo.name` is their path relative to the session.
         failure: why the session cannot be listed, at the source or the target; such a session has only its end.
     """
 
     session_id: str
-    step_id: str
+    directory: str
     source: Mapping[str, FileInfo] = {}
     target: Mapping[str, FileInfo] = {}
     failure: StorageManagerError | None = None
 
+    @property
+    def is_step(self) -> bool:
+        """True if the directory is a step."""
+        return is_id(self.directory)
+
+    def url(self, storage: StorageManager) -> str:
+        """Return the URL of the directory at the source or the target."""
+        session = storage.url_for(self.session_id)
+        return join(session, self.directory) if self.directory else session
+
+    def path(self, name: str) -> str:
+        """Return the path that a file gets, relative to the session."""
+        return f"{self.directory}/{name}" if self.directory else name
+
 
 class _Copying:
-    """The state of one copy: how many steps are done, and which failed."""
+    """The state of one copy: how many steps are done, which failed, and which files are left behind."""
 
     def __init__(self, source: StorageManager, target: StorageManager, named: list[str] | None) -> None:
         self.source, self.target, self.named = source, target, named
         self.done = self.copied = 0
         self.failed: list[StorageManagerError] = []
         self.unlisted = 0  # sessions that could not be listed; they are in `failed` too
+        self._left_behind: list[str] = []
         self._missing: list[str] = []  # URLs of named sessions that do not exist
-        self._is_complete = True  # no step of the current session has failed
+        self._is_complete = True  # no directory of the current session has failed
 
     async def tasks(self) -> AsyncGenerator[_Task, None]:
-        """Yield the steps of each session in order, then its end. Sessions are listed ahead."""
+        """Yield the steps of each session in order, then its attachments, then its end. Sessions are listed ahead."""
         sessions = self.source.iter_sessions() if self.named is None else self.named
         async with aclosing(map_ahead(self._list, sessions, 4)) as listings:
             async for tasks in listings:
@@ -138,15 +201,38 @@ class _Copying:
         try:
             at_source = await files_by_step(self.source, session_id)
             at_target = await files_by_step(self.target, session_id)
-            directories = await self.source.list_steps_for_session(session_id) if self._has_directories else []
+            steps = await self.source.list_steps_for_session(session_id) if self._has_directories else []
+            own = {name: dict(found) for name, found in at_source.items()}
+            await self._adopt(session_id, own)
         except StorageManagerError as error:
             return [_Task(session_id, "", failure=error)]
-        step_ids = {name for name in at_source if is_id(name) and BY_FILENAME.keys() & at_source[name].keys()}
-        if self.named is not None and not step_ids:
+        files = {directory: _copied(directory, names) for directory, names in own.items()}
+        self._left_behind += [join(self.source.url_for(session_id), path) for path in _left_behind(own, files)]
+        directories = sorted({name for name in files if files[name] and is_id(name)} | set(steps))
+        directories += [ATTACHMENTS_DIRECTORY] if files.get(ATTACHMENTS_DIRECTORY) else []
+        is_session = bool(directories) or SESSION_METADATA_FILENAME in files.get("", {})
+        if self.named is not None and not is_session:
             self._missing.append(self.source.url_for(session_id))
-        step_ids.update(directories)
-        ordered = [*sorted(step_ids), ""] if step_ids else []
-        return [_Task(session_id, step_id, at_source[step_id], at_target[step_id]) for step_id in ordered]
+        ends = [""] if is_session else []
+        return [_Task(session_id, name, files.get(name, {}), at_target[name]) for name in directories + ends]
+
+    async def _adopt(self, session_id: str, files: dict[str, dict[str, FileInfo]]) -> None:
+        """Move files that are directly in a session to its attachments, unless it is sealed or has others there."""
+        loose, attachments = files.get("", {}), files.get(ATTACHMENTS_DIRECTORY, {})
+        if MANIFEST_FILENAME in loose:
+            return
+        for name in filter(is_attachment_name, list(loose)):
+            if name not in attachments:
+                files.setdefault(ATTACHMENTS_DIRECTORY, {})[name] = loose.pop(name)
+            elif await self._are_same(session_id, loose[name], attachments[name]):
+                del loose[name]
+
+    async def _are_same(self, session_id: str, one: FileInfo, other: FileInfo) -> bool:
+        session = self.source.url_for(session_id)
+        if one.size != other.size:
+            return False
+        first, second = [await hash_file(self.source, join(session, found.name)) for found in (one, other)]
+        return first == second
 
     @property
     def is_hopeless(self) -> bool:
@@ -155,48 +241,54 @@ class _Copying:
         return self.done + self.unlisted == sum(are_faults) == _MANY_FAILURES
 
     async def attempt(self, task: _Task) -> tuple[_Task, bool | StorageManagerError]:
-        """Copy the files of a step that differ. Return True if something was written, or the error.
+        """Copy the files of a directory that differ. Return True if something was written, or the error.
 
         The end of a session does nothing here: it has to wait for the steps, so `settle` does it.
         """
-        return task, bool(task.step_id) and await self._attempt(task)
+        return task, bool(task.directory) and await self._attempt(task)
 
     async def settle(self, task: _Task, outcome: bool | StorageManagerError) -> None:
-        """Count a step by its outcome. At the end of a session, copy its manifest if all its steps were copied."""
-        if task.step_id:
-            # a directory without components is no step
-            is_empty = outcome is False and BY_FILENAME.keys().isdisjoint(task.source)
-            self.done += not is_empty
+        """Count a step by its outcome. At the end of a session, copy its metadata, then its manifest."""
+        if task.is_step:
+            # a directory without files of the layout is no step
+            self.done += bool(task.source) or outcome is not False
             self.copied += outcome is True
         elif task.failure:
             self.unlisted += 1
             outcome = renamed_error(task.failure, "copy")
-        elif self._is_complete and not self.target.redact:
-            outcome = await self._attempt(task)
+        elif not task.directory:
+            outcome = await self._end(task)
         if isinstance(outcome, StorageManagerError):
             self.failed.append(outcome)
             self._is_complete = False
-        if not task.step_id:
+        if not task.directory:
             self._is_complete = True  # for the next session
 
+    async def _end(self, task: _Task) -> bool | StorageManagerError:
+        files = dict(task.source)
+        manifest = files.pop(MANIFEST_FILENAME, None)
+        outcome = await self._attempt(task._replace(source=files)) if files else False
+        is_complete = self._is_complete and not isinstance(outcome, StorageManagerError)
+        if manifest and is_complete and not self.target.redact:
+            return await self._attempt(task._replace(source={MANIFEST_FILENAME: manifest}))
+        return outcome
+
     async def _attempt(self, task: _Task) -> bool | StorageManagerError:
-        source_url, target_url = (
-            storage.url_for(task.session_id, task.step_id or None) for storage in (self.source, self.target)
-        )
+        source_url = task.url(self.source)
         try:
             with translating("copy", source_url):
-                return await self._copy(task, source_url, target_url)
+                return await self._copy(task, source_url, task.url(self.target))
         except StorageManagerError as error:
             return error
 
     async def _copy(self, task: _Task, source_url: str, target_url: str) -> bool:
-        data = await self._read(task, self._names(task), source_url)
+        contents = await self._read(task, self._names(task), source_url)
         if self.target.redact:
-            data = _redacted(self.target.redact, data, source_url)
-        same = [await self._has(join(target_url, name), data[name], task.target.get(name)) for name in data]
-        differing = [name for name, is_same in zip(data, same, strict=True) if not is_same]
+            contents = await self._redacted(self.target.redact, contents, source_url)
+        same = [await self._has(join(target_url, name), contents[name], task.target.get(name)) for name in contents]
+        differing = [name for name, is_same in zip(contents, same, strict=True) if not is_same]
         if differing:
-            files = [File(join(target_url, name), data[name], _content_type(name, data[name])) for name in differing]
+            files = [_file(target_url, task.path(name), contents[name]) for name in differing]
             with translating("copy", target_url):
                 async with self.target.backend() as backend:
                     await backend.write_files(files)
@@ -204,19 +296,36 @@ class _Copying:
 
     def _names(self, task: _Task) -> list[str]:
         """Return the names of the files to read: all that may have to be written, as far as the listings tell."""
-        names = [name for name in task.source if name in (BY_FILENAME if task.step_id else _SESSION_FILES)]
         if self.target.redact:
-            return names
-        return [name for name in names if not _is_known_equal(task.source[name], task.target.get(name))]
+            return [*task.source]
+        return [name for name, found in task.source.items() if not _is_known_equal(found, task.target.get(name))]
 
-    async def _read(self, task: _Task, names: Sequence[str], url: str) -> dict[str, bytes]:
-        """Return the bytes of files at the source by name, or raise the error of the first that cannot be read."""
-        if not task.step_id:
-            stored = await read_stored(self.source, [join(url, name) for name in names], "copy")
-            return dict(zip(names, stored, strict=True))
-        wanted = [*BY_FILENAME] if self._has_directories else names
+    async def _read(self, task: _Task, names: Sequence[str], url: str) -> dict[str, bytes | Stream]:
+        """Return the content of files at the source by name, or raise the error of the first that cannot be read."""
+        components = [name for name in names if task.is_step and name in BY_FILENAME]
+        large = [name for name in names if name not in components and task.source[name].size > _IN_BLOCKS]
+        small = [name for name in names if name not in components and name not in large]
+        session = self.source.url_for(task.session_id)
+        paths = {name: join(session, task.source[name].name) for name in (*small, *large)}
+        stored = await read_stored(self.source, [paths[name] for name in small], "copy") if small else []
+        return {
+            **await self._read_components(task, components, url),
+            **dict(zip(small, stored, strict=True)),
+            **{name: Stream(partial(self._blocks, paths[name]), task.source[name].size) for name in large},
+        }
+
+    async def _blocks(self, url: str) -> AsyncGenerator[bytes, None]:
+        with translating("copy", url):
+            async with self.source.backend() as backend, aclosing(backend.read_blocks(url)) as blocks:
+                async for block in blocks:
+                    yield block
+
+    async def _read_components(self, task: _Task, names: Sequence[str], url: str) -> dict[str, bytes]:
+        wanted = [*BY_FILENAME] if self._has_directories and task.is_step else names
+        if not wanted:
+            return {}
         components: list[Component] = [BY_FILENAME[name].name for name in wanted]
-        answers = await self.source.read_step(task.session_id, task.step_id, components=components)
+        answers = await self.source.read_step(task.session_id, task.directory, components=components)
         found = {spec.filename: answers[spec.name] for spec in COMPONENTS if spec.name in answers}
         there = {name: answer for name, answer in found.items() if name in names or answer is not None}
         return {name: _readable(join(url, name), answer) for name, answer in there.items()}
@@ -226,20 +335,36 @@ class _Copying:
         """True if a directory may be in the place of a component at the source. A listing does not show it."""
         return not self.source.get_storage_info()["uses_s3"]
 
-    async def _has(self, url: str, data: bytes, found: FileInfo | None) -> bool:
+    async def _redacted(
+        self, redact: Redactor, contents: Mapping[str, bytes | Stream], url: str
+    ) -> dict[str, bytes | Stream]:
+        """Return the files of a directory as the target would store them."""
+        whole = {name: data for name, data in contents.items() if isinstance(data, bytes)}
+        components = _redacted(redact, {name: whole[name] for name in BY_FILENAME if name in whole}, url)
+        others = {name: content for name, content in contents.items() if name not in BY_FILENAME}
+        limit = self.target.max_file_bytes
+        return {
+            **components,
+            **{name: await _redacted_other(redact, name, content, limit) for name, content in others.items()},
+        }
+
+    async def _has(self, url: str, content: bytes | Stream, found: FileInfo | None) -> bool:
         """Return True if the target has a file with these bytes.
 
         If its ETag is not their MD5, it is read: not every ETag is an MD5.
         """
-        if found is None or found.size != len(data):
+        size = content.size if isinstance(content, Stream) else len(content)
+        if found is None or found.size != size:
             return False
-        if found.md5 == md5(data, usedforsecurity=False).hexdigest():
+        if isinstance(content, Stream):
+            return (await hash_file(self.target, url))[1] == await _sha256(content)
+        if found.md5 == md5(content, usedforsecurity=False).hexdigest():
             return True
         async with self.target.backend() as backend:
             [answer] = await backend.read_files([url])
-        return bool(answer == data)
+        return bool(answer == content)
 
-    def result(self) -> int:
+    def result(self) -> CopyResult:
         """Return how many steps were copied.
 
         Raises:
@@ -250,7 +375,7 @@ class _Copying:
         if self._missing:
             why = f"there is no session {', '.join(self._missing[:_SHOWN])}; all others are copied"
             raise InvalidDataError(why, operation="copy", url=self._missing[0])
-        return self.copied
+        return CopyResult(self.copied, self._left_behind)
 
     def _failure(self) -> StorageManagerError:
         first, urls = self.failed[0], ", ".join(str(error.url) for error in self.failed[:_SHOWN])
@@ -258,7 +383,9 @@ class _Copying:
         steps = f"{len(self.failed) - self.unlisted} of {self.done} steps"
         sessions = f"{self.unlisted} session{'s' * (self.unlisted != 1)} that cannot be listed"
         what = " and ".join([steps] * (len(self.failed) > self.unlisted) + [sessions] * (self.unlisted > 0))
-        summary = f"not copied: {what} ({urls}{more})"
+        left = len(self._left_behind)
+        behind = f"; {left} file{'s' * (left != 1)} left behind, which are no part of a session" if left else ""
+        summary = f"not copied: {what} ({urls}{more}){behind}"
         return type(first)(f"{summary}. Run it again to continue. {first}", operation="copy", url=first.url)
 
 
@@ -287,5 +414,33 @@ def _redacted(redact: Redactor, data: Mapping[str, bytes], url: str) -> dict[str
     return {spec.filename: spec.encode(value, spec.keyword) for spec, value in kept if value is not None}
 
 
-def _content_type(name: str, data: bytes) -> str:
-    return BY_FILENAME[name].content_type(data) if name in BY_FILENAME else "application/json"
+async def _redacted_other(redact: Redactor, name: str, content: bytes | Stream, limit: int) -> bytes | Stream:
+    if name == SESSION_METADATA_FILENAME and isinstance(content, bytes):
+        with refusing("the metadata of the session", "it cannot be decoded, so it cannot be redacted"):
+            return redacted_metadata(redact, content)
+    return await redacted_content(redact, name, content, limit)
+
+
+def _copied(directory: str, files: Mapping[str, FileInfo]) -> dict[str, FileInfo]:
+    """Return the files of a directory that belong to a session, under the path that they get."""
+    prefix = f"{directory}/" if directory else ""
+    return {name: info for name, info in files.items() if is_data(prefix + name) or prefix + name == MANIFEST_FILENAME}
+
+
+def _left_behind(found: _Files, copied: _Files) -> list[str]:
+    """Return the paths of files that are no part of the layout, and are not copied, sorted."""
+    left = [info for name, files in found.items() for key, info in files.items() if key not in copied[name]]
+    return sorted(info.name for info in left if is_foreign(info.name))
+
+
+async def _sha256(stream: Stream) -> str:
+    digest = sha256()
+    async with aclosing(stream.blocks()) as blocks:
+        async for block in blocks:
+            await asyncio.to_thread(digest.update, block)
+    return digest.hexdigest()
+
+
+def _file(target_url: str, path: str, content: bytes | Stream) -> File:
+    data = content if isinstance(content, bytes) else b""
+    return File(join(target_url, path.rpartition("/")[2]), content, content_type_of(path, data))

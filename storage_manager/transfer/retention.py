@@ -9,7 +9,7 @@ from storage_manager.aio import Progress, map_ahead, run_to_end
 from storage_manager.arguments import check_callable
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.inventory import list_files
-from storage_manager.layout import is_component
+from storage_manager.layout import ATTACHMENTS_DIRECTORY, is_attachment, is_data
 from storage_manager.storage import StorageManager
 
 __all__ = ["purge_sessions", "purging"]
@@ -26,8 +26,9 @@ async def purge_sessions(
     """Delete the sessions whose files are all older than a limit. With `dry_run`, the default, only return their ids.
 
     Each session is checked again just before it is deleted. If someone has written to it in the meantime, it stays. A
-    directory without any component is not a session, and stays. A session also stays if the backend does not tell
-    when each of its files was last written. Files that operating systems leave in a session do not count.
+    directory stays that has no component, no metadata and no attachment of the session itself: files like attachments
+    of steps alone (`backups/2019/db.tar`) may be somebody else's. A session also stays if the backend does not tell when
+    each of its files was last written. Files that operating systems leave in a session do not count.
 
     A session that cannot be listed or deleted does not stop the others; it is reported after them.
 
@@ -107,8 +108,13 @@ async def _delete_if_older(storage: StorageManager, session_id: str, limit: date
 async def _is_older(storage: StorageManager, session_id: str, limit: datetime) -> bool:
     """Return True if a directory is a session, and all its files were last written before the limit."""
     files = [found async for found in list_files(storage, session_id)]
-    is_session = any(is_component(found.name) for found in files)
+    is_session = any(is_data(found.name) and not _may_be_foreign(found.name) for found in files)
     return is_session and all(found.modified and found.modified < limit for found in files)
+
+
+def _may_be_foreign(path: str) -> bool:
+    """Return True if a file is like an attachment of a step: many programs have files of such names."""
+    return is_attachment(path) and not path.startswith(f"{ATTACHMENTS_DIRECTORY}/")
 
 
 async def _delete(storage: StorageManager, session_id: str) -> asyncio.CancelledError | None:

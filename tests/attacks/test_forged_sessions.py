@@ -78,8 +78,9 @@ async def test_a_directory_in_the_place_of_a_component(
     place = tmp_path / "base/s/step_1" / name
     place.unlink()
     make(place)
-    [problem] = await verify_session(sm, "s")
+    problem, *others = await verify_session(sm, "s")
     assert (problem.url, problem.kind) == (str(place), "unreadable")
+    assert [(other.url, other.kind) for other in others] == [(f"{place}/x", "unlisted")] * (make is filled)
     assert "not a regular file" in problem.detail
     with pytest.raises(LocalStorageError, match=rf"cannot seal .*/step_1/{name}: .*not a regular file"):
         await seal_session(sm, "s")

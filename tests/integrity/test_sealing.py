@@ -31,14 +31,14 @@ async def test_every_component_is_listed_as_it_is_stored(sm: StorageManager) -> 
     url = await seal_session(sm, "s")
     assert url == f"{sm.url_for('s')}/_manifest.json"
     found = manifest(sm)
-    assert (found.pop("version"), datetime.fromisoformat(found.pop("sealed_at")).utcoffset() is None) == (1, False)
+    assert (found.pop("version"), datetime.fromisoformat(found.pop("sealed_at")).utcoffset() is None) == (2, False)
     names = {
         **{"a-1/metadata.json": '{"é":1}\n'.encode(), "a-1/observation.html": b"", "a/observation.html": b"x"},
         **{"b/action.json": b'{"a":1}\n', "b/metadata.json": b"{}\n", "b/observation.html": b"\xff not text"},
         "b/screenshot.png": b"PNG",
     }
     rows = {name: {"size": len(data), "sha256": sha256(data).hexdigest()} for name, data in names.items()}
-    assert found == {"components": rows}
+    assert found == {"components": rows, "files": {}}
     assert list(found["components"]) == sorted(rows)
 
 

@@ -111,14 +111,14 @@ async def test_probes_and_unfinished_uploads_go(s3: Callable[[], StorageManager]
     sm.fs.pipe_file(mine, b"x")
     client = s3_client(sm.storage_options["endpoint_url"])
     bucket, _, prefix = sm.url_for().removeprefix("s3://").partition("/")
-    keys = [f"{prefix}/{name}".lstrip("/") for name in ("s/t/screenshot.png", "s/t/video.webm", "backup.tar")]
+    keys = [f"{prefix}/{name}".lstrip("/") for name in ("s/t/screenshot.png", "s/t/video.webm", "backup.tar", "a/b/c/x.bin")]
     for key in keys:
         client.create_multipart_upload(Bucket=bucket, Key=key)
     if sm.storage_options["endpoint_url"] == REAL_ENDPOINT:
         assert await sweep(sm) == 0  # moto says that every upload was begun in 2010
-    assert await sweep(sm, NOW) == 2
+    assert await sweep(sm, NOW) == 3
     left = client.list_multipart_uploads(Bucket=bucket)
-    assert sorted(row["Key"] for row in left["Uploads"]) == sorted(keys[1:])
+    assert sorted(row["Key"] for row in left["Uploads"]) == sorted(keys[2:])
     kept = [mine, sm.url_for("s", "t", "html")]
     assert sm.fs.find(sm.url_for()) == [path.removeprefix("s3://") for path in kept]
 

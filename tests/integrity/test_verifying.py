@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from storage_manager import InvalidIdError, S3OperationError, StorageManager
-from storage_manager.backends import File
+from storage_manager.backends import File, hidden_name
 from storage_manager.integrity import Problem, seal_session, verify_session
 from tests.support.answers import XML, Answers, http, listing
 from tests.support.roots import Make, s3_client
@@ -90,21 +90,29 @@ async def test_what_cannot_be_decoded_is_unreadable(stored: StorageManager, is_s
     assert await found(stored) == [(name, "unreadable") for name in names]
 
 
-async def test_a_hidden_file_is_left_over_and_another_is_nobodys_concern(stored: StorageManager) -> None:
-    await put(stored, "step_1/.screenshot.png.part", b"")
+async def test_a_file_that_is_no_part_of_the_layout_is_unlisted(stored: StorageManager) -> None:
+    await put(stored, f"step_1/{hidden_name()}", b"")
     await put(stored, ".DS_Store", b"")
+    foreign = ["_labels/x.json", "notes.txt", "step_1/.screenshot.png.part", "step_1/frames/1.png", "step_1/README"]
+    for name in foreign:
+        await put(stored, name, b"")
     await put(stored, "step_1/notes.txt", b"")
-    await put(stored, "_labels/x.json", b"")
-    assert await found(stored) == [("step_1/.screenshot.png.part", "leftover")]
+    await put(stored, "_files/video.webm", b"")
+    kinds = dict(await found(stored))
+    assert [kinds.pop(name) for name in foreign] == ["unlisted"] * len(foreign)
+    assert list(kinds.values()) == ["leftover"]
+    await seal_session(stored, "run-1")
+    assert {kind for _, kind in await found(stored)} == {"unlisted", "leftover"}
+    assert len(await found(stored)) == len(foreign) + 1
 
 
 async def test_an_upload_that_was_not_ended_is_left_over(moto: Make) -> None:
     sm = moto()
     await sm.store_step_data("run-1", "step_1", metadata={})
-    for path in ("step_1/screenshot.png", "deeper/step_1/screenshot.png", "step_1/other.bin"):
+    for path in ("step_1/screenshot.png", "deeper/step_1/screenshot.png", "step_1/frames/1.png", "step_1/x.bin"):
         bucket, key = f"{sm.url_for('run-1')}/{path}".removeprefix("s3://").split("/", 1)
         s3_client(sm.storage_options["endpoint_url"]).create_multipart_upload(Bucket=bucket, Key=key)
-    assert await found(sm) == [("step_1/screenshot.png", "leftover")]
+    assert await found(sm) == [("step_1/screenshot.png", "leftover"), ("step_1/x.bin", "leftover")]
 
 
 async def test_a_session_that_is_not_there_is_missing(sm: StorageManager) -> None:
