@@ -46,7 +46,7 @@ from storage_manager.layout import (
 )
 from storage_manager.storage import StorageManager
 
-__all__ = ["Problem", "seal_session", "sweep", "verify_session"]
+__all__ = ["Problem", "seal_session", "sweep", "unseal_session", "verify_session"]
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +141,18 @@ async def seal_session(storage: StorageManager, session_id: str) -> str:
             path = join(url, MANIFEST_FILENAME)
             await backend.write_files([File(path, (manifest.model_dump_json() + "\n").encode(), "application/json")])
     return path
+
+
+async def unseal_session(storage: StorageManager, session_id: str) -> bool:
+    """Delete the manifest of a session, because more will be stored. Return False if there was none.
+
+    Raises:
+        S3OperationError, S3ConfigError, LocalStorageError: it cannot be deleted.
+    """
+    path = join(storage.url_for(session_id), MANIFEST_FILENAME)
+    with translating("delete", path):
+        async with storage.backend() as backend:
+            return await backend.remove_file(path)
 
 
 async def _seal_components(storage: StorageManager, session_id: str, names: Iterable[str]) -> dict[str, _Seal]:

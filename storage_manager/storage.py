@@ -17,6 +17,7 @@ from storage_manager.arguments import check_several, check_whole
 from storage_manager.backends import Backend, File, Root, Stream, hidden_name, stream_of
 from storage_manager.encoding import decode_json, encode_attachment, encode_json
 from storage_manager.errors import (
+    AlreadyExistsError,
     InvalidDataError,
     InvalidIdError,
     StorageManagerError,
@@ -52,7 +53,15 @@ if TYPE_CHECKING:
 
     from storage_manager.config import Config
 
-__all__ = ["Attachment", "Options", "StorageManager", "iter_step_ids", "redacted_content", "redacted_metadata"]
+__all__ = [
+    "Attachment",
+    "Options",
+    "StorageManager",
+    "check_readable",
+    "iter_step_ids",
+    "redacted_content",
+    "redacted_metadata",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -350,6 +359,42 @@ class StorageManager:
         await self._write(url, [*files.values(), *others], overwrite)
         paths: dict[str, str | None] = {row.path_key: files[row].path if row in files else None for row in COMPONENTS}
         return paths | {os.path.basename(file.path): file.path for file in others} if others else paths
+
+    async def store_new_step(
+        self,
+        session_id: str,
+        step_id: str,
+        data: StepData,
+        attachments: Mapping[str, Attachment] | None = None,
+        *,
+        may_be_stored: bool = False,
+    ) -> None:
+        """Store a step that must not exist, as a recorder does. Its metadata is written first, and claims the step.
+
+        On a backend without conditional writes, an existing step is overwritten.
+
+        Parameters:
+            data: it has metadata.
+            may_be_stored: True if this step was given to this method before, and the call did not end: if the step that
+                exists has the same metadata, it is this one.
+
+        Raises:
+            AlreadyExistsError: the step has metadata already. Nothing is written.
+            As store_step_data.
+        """
+        with translating("store", self._root.url):
+            url = self._url("store", session_id, step_id)
+            values = redacted(self.redact, data) if self.redact else data
+            given = [_file(row, url, value) for row, value in zip(COMPONENTS, values, strict=True) if value is not None]
+            files = [*reversed(given), *(await self._attachment_files(url, attachments) if attachments else [])]
+        with translating("store", url):
+            async with self.backend() as backend:
+                try:
+                    await backend.write_new_step(files)
+                except AlreadyExistsError:
+                    if not may_be_stored or await backend.read_files([files[0].path]) != [files[0].data]:
+                        raise
+                    await backend.write_files(files)
 
     async def _write(self, url: str, files: Sequence[File], overwrite: bool) -> None:
         if files:
@@ -868,13 +913,19 @@ def _is_own(name: str, value: object) -> bool:
 
 
 def _content(name: str, value: object) -> bytes | Stream:
-    """Return the content of an attachment. A local file is opened only to see that it can be read."""
-    if not isinstance(value, os.PathLike):
-        return encode_attachment(name, value)
+    return check_readable(name, value) if isinstance(value, os.PathLike) else encode_attachment(name, value)
+
+
+def check_readable(name: str, path: os.PathLike[str]) -> Stream:
+    """Return an attachment that is given as the path of a local file. It is opened only to see that it can be read.
+
+    Raises:
+        InvalidDataError: the file is missing, is no regular file, or cannot be read.
+    """
     try:
-        return stream_of(value)
+        return stream_of(path)
     except OSError as error:
-        why = f"{os.fspath(value)}: {error.strerror}"
+        why = f"{os.fspath(path)}: {error.strerror}"
         raise InvalidDataError(f"attachments[{name!r}] cannot be stored: {why}", operation="store") from error
 
 

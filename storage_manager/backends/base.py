@@ -101,6 +101,16 @@ class Backend(ABC):
             StorageManagerError: the backend cannot do this (`has_conditional_writes`). Raised before any I/O.
         """
 
+    @abstractmethod
+    async def write_new_step(self, files: Sequence[File]) -> None:
+        """Write the files of a new step. Writing the first one claims the step: of several writers one succeeds.
+
+        A backend without conditional writes writes them as write_files does.
+
+        Raises:
+            AlreadyExistsError: the first file exists. Nothing is written.
+        """
+
     async def write_from_path(self, path: str, source: "str | os.PathLike[str]", content_type: str) -> None:
         """Write a local file whole, without reading it into memory as a whole."""
         await self.write_files([File(path, stream_of(source), content_type)])
@@ -180,6 +190,12 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
         if not overwrite:
             raise _replaces(files[0].path)
         await self._write_all(self._write_file, files)
+
+    async def write_new_step(self, files: Sequence[File]) -> None:
+        if self.has_conditional_writes:
+            await self.write_files(files[:1], overwrite=False)
+            files = files[1:]
+        await self.write_files(files)
 
     async def _write_all(self, write: Callable[[File], Awaitable[None]], files: Sequence[File]) -> None:
         """Write files at the same time, and those that are streams one after another."""

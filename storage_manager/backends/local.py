@@ -81,6 +81,9 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
         else:
             await run_to_end(self._enqueue(partial(self.write_step, files, overwrite=overwrite)))
 
+    async def write_new_step(self, files: Sequence[File]) -> None:
+        await self.write_files(files, overwrite=False)  # the first file is moved first, if the step exists
+
     async def _write_streams(self, files: Sequence[File], overwrite: bool) -> None:
         staged: dict[str, str] = {}
         try:

@@ -592,8 +592,18 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
             raise _deletion_error(error)
         if await self._has_file(directory, name):
             raise OSError(errno.ENOTEMPTY, "still listed after its deletion", path)
-        await self._remove_if_empty(directory.rpartition("/")[0])
+        parent = directory.rpartition("/")[0]
+        await self._remove_if_empty(directory if parent == self.root else parent)
         return True
+
+    async def _has_file(self, directory: str, name: str) -> bool:
+        try:
+            async with aclosing(self._objects(directory, name)) as rows:
+                return any([row["Key"].endswith(f"/{name}") async for row in rows])
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        return await super()._has_file(directory, name)  # a directory bucket, as in `_staged`
 
     async def _remove_all(self, path: str, also_delete: Sequence[str]) -> bool:
         before, stuck, complete, rounds = list[str](), 0, 0, 0

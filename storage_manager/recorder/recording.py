@@ -2,20 +2,37 @@
 
 import asyncio
 import logging
+import os
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timezone
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from storage_manager.aio import run_to_end
-from storage_manager.errors import InvalidDataError, StorageManagerError, refusing, translating
-from storage_manager.integrity import seal_session
-from storage_manager.layout import ComponentSpec, StepData, check_id, formats
+from storage_manager.encoding import decode_json, encode_attachment, encode_json
+from storage_manager.errors import (
+    AlreadyExistsError,
+    InvalidDataError,
+    StorageManagerError,
+    refusing,
+    translating,
+)
+from storage_manager.integrity import seal_session, unseal_session
+from storage_manager.layout import (
+    ALL_COMPONENTS,
+    SESSION_METADATA_FILENAME,
+    ComponentSpec,
+    StepData,
+    check_attachment_name,
+    check_id,
+    formats,
+)
 from storage_manager.recorder.capture import capture, check_page, shortened
-from storage_manager.redaction import refusal
-from storage_manager.storage import StorageManager
+from storage_manager.redaction import method_for_files, refusal
+from storage_manager.storage import Attachment, StorageManager, check_readable, redacted_metadata
 
 __all__ = ["Recorder", "record"]
 
@@ -27,28 +44,83 @@ MAX_WAITING = 16
 DIGITS = 6  # of the number in a step id
 
 _STEP_ID = re.compile(r"step_([0-9]+)")
-[_ACTION, _METADATA] = formats(["action", "metadata"])
+_HTML, _SCREENSHOT, _ACTION, _METADATA = formats(ALL_COMPONENTS)
 
 
 def record(
-    storage: StorageManager, session_id: str, *, full_page: bool = False
+    storage: StorageManager,
+    session_id: str,
+    *,
+    full_page: bool = False,
+    metadata: Mapping[str, Any] | None = None,
+    observed: Literal["after", "before"] = "after",
 ) -> AbstractAsyncContextManager["Recorder"]:
     """Record a session in an `async with` block. At its end every step is stored, and the session is sealed.
 
-    If the session exists already, it is continued: numbering starts after its last step. If the block ends with an
-    exception, or if a step could not be stored, the other steps are stored, but the session is not sealed. Only one
-    recorder at a time may write a session, because two would use the same numbers.
+    If the session exists already, it is continued: numbering starts after its last step, and its seal is removed. If
+    the block ends with an exception, or if a step could not be stored, the other steps are stored, but the session is
+    not sealed.
+
+    No step is ever overwritten. If two recorders write one session at the same time, the one that comes second to a
+    number stores its step under the next free one, and is told once with an AlreadyExistsError. A backend without
+    conditional writes, that is, any other than S3 and local disk, cannot promise this.
+
+    The metadata of the session gets `started_at`, `observed` and the given fields when the block begins. At its end it
+    gets `ended_at`, the fields of `finish`, and, unless that sets it, an `outcome`: "error" if the block raised,
+    and "cancelled" if it was cancelled. A continued session keeps its first `started_at`. Fields of an earlier run are
+    kept unless they are given anew, but `ended_at` and `outcome` are removed.
 
     Parameters:
         full_page: True for screenshots of the whole page; False for the viewport only.
+        metadata: of the session, for example its goal, agent and model.
+        observed: "after" if step() is called after the action was carried out, "before" if before it. Each step's
+            metadata says so.
 
     Raises:
-        InvalidIdError: the session id is not allowed. Raised here, before any I/O.
-        S3OperationError, S3ConfigError, LocalStorageError: when the block begins, the session cannot be listed; when
-            it ends, steps were not stored (the message names them), or the session cannot be sealed.
+        InvalidIdError, InvalidDataError: an argument is not allowed. Raised here, before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: when the block begins, the session cannot be listed, or its
+            metadata cannot be stored; when it ends, steps were not stored (the message names them), or the session
+            cannot be sealed.
+        AlreadyExistsError: when the block ends; as for Recorder.step. Everything is stored, but the session is not
+            sealed.
     """
     with translating("record", storage.url_for()):
-        return Recorder(storage, check_id(session_id, "session_id"), full_page)
+        if observed not in ("after", "before"):
+            raise InvalidDataError(f"observed must be 'after' or 'before', not {observed!r}", operation="record")
+        check_id(session_id, "session_id")
+        about = _checked_metadata(storage, metadata or {})
+        return Recorder(storage, session_id, _Settings(full_page, observed), about)
+
+
+def _checked_metadata(storage: StorageManager, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of metadata of a session, redacted.
+
+    Raises:
+        InvalidDataError: it has no JSON form, or the redactor knows only steps.
+    """
+    data = encode_json(metadata, "metadata")
+    return decode_json(redacted_metadata(storage.redact, data) if storage.redact else data)
+
+
+class _Settings(NamedTuple):
+    """How a session is recorded, as in `record`."""
+
+    full_page: bool
+    observed: str
+
+
+class _Waiting:
+    """A step that is captured and not yet stored.
+
+    Attributes:
+        returned: the id that the caller got.
+        number: of the id under which it will be stored.
+        was_tried: True if its storing was begun.
+    """
+
+    def __init__(self, returned: str, number: int, data: StepData, attachments: Mapping[str, Attachment]) -> None:
+        self.returned, self.number, self.data, self.attachments = returned, number, data, attachments
+        self.was_tried = False
 
 
 class Recorder:
@@ -56,22 +128,28 @@ class Recorder:
 
     session_id: str
 
-    def __init__(self, storage: StorageManager, session_id: str, full_page: bool) -> None:
+    def __init__(self, storage: StorageManager, session_id: str, settings: _Settings, metadata: dict[str, Any]) -> None:
         self.session_id = session_id
         self._storage = storage
-        self._full_page = full_page
+        self._settings = settings
+        self._begin_with, self._end_with = metadata, dict[str, Any]()
         self._number: int | None = None  # of the last step; None outside the block
         self._digits = DIGITS
         self._all_stored = True  # False after a step could not be stored
-        self._has_steps = False
         self._capturing = asyncio.Lock()
         self._room = asyncio.Semaphore(MAX_WAITING)
-        self._waiting: deque[tuple[str, StepData]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._storing: asyncio.Future[None] | None = None
         self._failed: dict[str, StorageManagerError] = {}
+        self._moved: dict[str, str] = {}  # by the id that was returned, the one under which the step is stored
 
     async def step(
-        self, page: Any, action: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | None = None
+        self,
+        page: Any,
+        action: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        attachments: Mapping[str, Attachment] | None = None,
     ) -> str:
         """Store what the page shows now, with the action that led to it. Return the step id before it is stored.
 
@@ -84,26 +162,77 @@ class Recorder:
             page: Playwright's async page, or any object with content(), screenshot(), title() and url.
             action: what was done. It is copied at once.
             metadata: more about the step. It takes precedence over what the recorder adds itself.
+            attachments: other files of the step, as for store_step_data. A file that is given as a Path must stay until
+                the step is stored.
 
         Raises:
-            InvalidDataError: `page` is not a page, a value has no JSON form, or the block has ended. No number is used.
+            InvalidDataError: `page` is not a page, a value cannot be stored, or the block has ended. No number is used.
             StorageManagerError: nothing can be captured, and there is no action.
+            AlreadyExistsError: another writer had the number of an earlier step. It and those after it are stored under
+                other ids, which the message names. The step of this call was not captured: call again to record it.
             S3OperationError, S3ConfigError, LocalStorageError: earlier steps were not stored. The message names them,
                 and each is reported once. The step of this call was not captured: call again to record it.
         """
         with translating("record", self._url):
             self._check_open()
             check_page(page)
-            action, metadata = self._copy(_ACTION, action), self._copy(_METADATA, metadata)
+            done, metadata = self._copy(_ACTION, action), self._copy(_METADATA, metadata)
+            files = self._copy_attachments(attachments)
         async with self._capturing:
             self._raise_failure()
-            shown = await capture(page, full_page=self._full_page)
+            shown = await capture(page, full_page=self._settings.full_page)
             with translating("record", self._url):
                 about = self._explained(shown.metadata)
-                if shown.html is None and shown.screenshot is None and action is None:
+                if shown.html is None and shown.screenshot is None and done is None:
                     raise _nothing_captured(about["not_captured"])
-            about |= metadata or {}
-            return await self._put(StepData(shown.html, shown.screenshot, action, about))
+            about |= {"observed": self._settings.observed, **(metadata or {})}
+            return await self._put(StepData(shown.html, shown.screenshot, done, about), files)
+
+    async def add(
+        self,
+        *,
+        html: str | bytes | None = None,
+        screenshot: bytes | None = None,
+        action: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attachments: Mapping[str, Attachment] | None = None,
+    ) -> str:
+        """Store a step whose observation the caller has already. Return the step id before it is stored.
+
+        For desktop agents, the Chrome DevTools Protocol, or MCP. `timestamp` and `observed` are added to the metadata,
+        unless it has them.
+
+        Parameters:
+            html, screenshot, action, metadata, attachments: as for store_step_data. Mappings are copied at once.
+
+        Raises:
+            As step. InvalidDataError: there is nothing to store.
+        """
+        with translating("record", self._url):
+            self._check_open()
+            if (html, screenshot, action, metadata, attachments) == (None,) * 5:
+                raise self._refusal("there is nothing to store: give html, screenshot, action, metadata or attachments")
+            now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+            given, files = self._copy(_METADATA, metadata) or {}, self._copy_attachments(attachments)
+            about = {"timestamp": now, "observed": self._settings.observed, "source": "recorder", **given}
+            seen = self._copy(_HTML, html), self._copy(_SCREENSHOT, screenshot)
+            data = StepData(*seen, self._copy(_ACTION, action), about)
+        async with self._capturing:
+            self._raise_failure()
+            return await self._put(data, files)
+
+    def finish(self, **metadata: Any) -> None:
+        """Add to the metadata of the session, which is stored when the block ends.
+
+        Example: `recorder.finish(outcome="success", reward=1.0)`. A later call replaces fields of an earlier one.
+
+        Raises:
+            InvalidDataError: a value has no JSON form, the redactor knows only steps, or the block has ended.
+        """
+        with translating("record", self._url):
+            if self._number is None:
+                raise self._refusal("it is not being recorded; call finish inside of `async with record(...)`")
+            self._end_with |= _checked_metadata(self._storage, metadata)
 
     async def __aenter__(self) -> "Recorder":
         await self._begin()
@@ -113,7 +242,7 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            await self._end()
+            await self._end(_outcome(error))
         except asyncio.CancelledError as cancelled:
             raise cancelled from self._take_failure()
         failure = self._take_failure()
@@ -141,15 +270,17 @@ class Recorder:
         message = f"cannot record a step of session {self.session_id}: {why}"
         return InvalidDataError(message, operation="record", url=self._url)
 
-    async def _put(self, data: StepData) -> str:
+    async def _put(self, data: StepData, attachments: Mapping[str, Attachment] | None = None) -> str:
         """Queue a step as soon as there is room, and only then use its number."""
         await self._room.acquire()
         self._number = self._check_open() + 1  # the block may have ended in the meantime
-        step_id = f"step_{self._number:0{self._digits}d}"
-        self._has_steps = True
-        self._waiting.append((step_id, data))
+        step_id = self._step_id(self._number)
+        self._waiting.append(_Waiting(step_id, self._number, data, attachments or {}))
         self._start_storing()
         return step_id
+
+    def _step_id(self, number: int) -> str:
+        return f"step_{number:0{self._digits}d}"
 
     def _start_storing(self) -> asyncio.Future[None]:
         """Return the task that stores the queued steps. Start it if none is running."""
@@ -159,14 +290,40 @@ class Recorder:
 
     async def _store_waiting(self) -> None:
         while self._waiting:
-            step_id, data = self._waiting[0]
+            step = self._waiting[0]
             try:
-                await self._storage.store_step_data(self.session_id, step_id, *data)
+                await self._store(step)
             except StorageManagerError as error:
-                self._failed[step_id] = error
+                self._failed[step.returned] = error
                 self._all_stored = False
             self._waiting.popleft()  # not reached if cancelled: then the step is stored again
             self._room.release()
+
+    async def _store(self, step: _Waiting) -> None:
+        """Store a step under its number, or under the next one that is free."""
+        while True:
+            was_tried, step.was_tried = step.was_tried, True
+            try:
+                return await self._storage.store_new_step(
+                    self.session_id, self._step_id(step.number), step.data, step.attachments, may_be_stored=was_tried
+                )
+            except AlreadyExistsError:
+                step.was_tried = False
+                await self._move_up(step.number)
+
+    async def _move_up(self, taken: int) -> None:
+        """Give the steps that wait the next free numbers: another writer has that of the first one."""
+        step_ids = await self._storage.list_steps_for_session(self.session_id)
+        distance = max(self._last_number(step_ids), taken) + 1 - taken
+        for step in self._waiting:
+            step.number += distance
+            self._moved[step.returned] = self._step_id(step.number)
+        if self._number is not None:
+            self._number += distance
+
+    def _last_number(self, step_ids: Sequence[str]) -> int:
+        numbers = [found[1] for found in map(_STEP_ID.fullmatch, step_ids) if found]
+        return max((int(number) for number in numbers if len(number) == self._digits), default=0)
 
     async def _store_rest(self) -> None:
         """Wait until every queued step is stored.
@@ -180,30 +337,60 @@ class Recorder:
                 storing.result()
 
     async def _begin(self) -> None:
-        """Find the number and the digits from which to continue."""
+        """Find the number and the digits from which to continue, remove the seal, and store the first metadata."""
         step_ids = await self._storage.list_steps_for_session(self.session_id)
         numbers = [found[1] for found in map(_STEP_ID.fullmatch, step_ids) if found]
         if numbers and DIGITS not in map(len, numbers):
             self._digits = len(numbers[-1])
-        self._number = max((int(number) for number in numbers if len(number) == self._digits), default=0)
-        self._has_steps = bool(step_ids)
+        with translating("record", self._url):
+            before = await self._storage.retrieve_session_metadata(self.session_id)
+            if step_ids or before is not None:
+                await unseal_session(self._storage, self.session_id)
+            started = {"started_at": (before or {}).get("started_at") or _now(), "observed": self._settings.observed}
+            await self._storage.update_session_metadata(
+                self.session_id, {**started, **self._begin_with}, remove=("ended_at", "outcome")
+            )
+        self._number = self._last_number(step_ids)
 
-    async def _end(self) -> None:
+    async def _end(self, outcome: Mapping[str, str]) -> None:
         self._number = None
         try:
-            await run_to_end(self._store_rest())
+            await run_to_end(self._finish(outcome))
         except asyncio.CancelledError:
             # When an event loop shuts down, it cancels every task, including the one that just waited for the rest.
-            await run_to_end(self._store_rest())
+            await run_to_end(self._finish(outcome))
             raise
 
-    async def _seal(self) -> None:
-        if not self._all_stored:  # a seal would say that the session is complete
-            logger.warning("session not sealed, because some of its steps were not stored: %s", self._url)
-        elif self._has_steps:
-            await seal_session(self._storage, self.session_id)
+    async def _finish(self, outcome: Mapping[str, str]) -> None:
+        """Store the steps that wait, and then the last metadata."""
+        await self._store_rest()
+        about = {"ended_at": _now(), **outcome, **self._end_with}
+        try:
+            await self._storage.update_session_metadata(self.session_id, about)
+        except StorageManagerError as error:
+            self._failed[SESSION_METADATA_FILENAME] = error
+            self._all_stored = False
 
-    def _copy(self, spec: ComponentSpec, value: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    async def _seal(self) -> None:
+        if self._all_stored:
+            await seal_session(self._storage, self.session_id)
+        else:  # a seal would say that the session is complete
+            logger.warning("session not sealed, because some of its steps were not stored: %s", self._url)
+
+    def _copy_attachments(self, attachments: Mapping[str, Attachment] | None) -> dict[str, Attachment]:
+        """Return attachments as they are now; a file that is given as a path is read later."""
+        return {name: self._copy_attachment(name, value) for name, value in (attachments or {}).items()}
+
+    def _copy_attachment(self, name: str, value: Attachment) -> Attachment:
+        check_attachment_name(name)
+        if self._storage.redact:
+            method_for_files(self._storage.redact, name)  # raises now, not when the step is stored
+        if not isinstance(value, os.PathLike):
+            return encode_attachment(name, value)
+        check_readable(name, value)
+        return value
+
+    def _copy(self, spec: ComponentSpec, value: Any) -> Any:
         """Return a value as it will be read back. Refuse one that cannot be stored, without quoting a secret."""
         try:
             return None if value is None else spec.decode(spec.encode(value, spec.keyword))
@@ -230,14 +417,34 @@ class Recorder:
             raise failure
 
     def _take_failure(self) -> StorageManagerError | None:
-        """Return one error for all steps that were not stored and not yet reported. Its class is the first one's."""
-        failed, self._failed = self._failed, {}
+        """Return one error for all steps that were not stored, or were moved, and not yet reported.
+
+        Its class is that of the first one that was not stored.
+        """
+        (failed, self._failed), (moved, self._moved) = (self._failed, {}), (self._moved, {})
+        others = ", ".join(f"{returned} is stored as {stored}" for returned, stored in moved.items())
         for error in failed.values():
             message = f"cannot store steps of session {self.session_id}: {', '.join(failed)}: {error}"
-            ours = type(error)(message, operation="record", url=error.url)
+            ours = type(error)(f"{message}; {others}" if moved else message, operation="record", url=error.url)
             ours.__cause__ = error
             return ours
+        if moved:
+            why = "another writer has recorded steps of it at the same time, and nothing was replaced"
+            advice = "use the new ids, or record each run as a session of its own"
+            message = f"steps of session {self.session_id} have other ids: {others}: {why} ({advice})"
+            return AlreadyExistsError(message, operation="record", url=self._url)
         return None
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _outcome(error: BaseException | None) -> dict[str, str]:
+    """Return the outcome of a session whose block ended with this error."""
+    if error is None:
+        return {}
+    return {"outcome": "cancelled" if isinstance(error, asyncio.CancelledError) else "error"}
 
 
 def _nothing_captured(reasons: Mapping[str, str]) -> StorageManagerError:

@@ -11,7 +11,7 @@ from typing import Any
 from storage_manager.errors import InvalidDataError, refusing
 from storage_manager.layout import COMPONENTS, ComponentSpec, StepData
 
-__all__ = ["Redactor", "as_redactor", "redact_secrets", "redacted", "redacted_file", "refusal"]
+__all__ = ["Redactor", "as_redactor", "method_for_files", "redact_secrets", "redacted", "redacted_file", "refusal"]
 
 Redactor = Callable[[StepData], StepData]
 
@@ -116,16 +116,30 @@ def redacted_file(redact: Redactor, name: str, data: bytes) -> bytes:
     Raises:
         InvalidDataError: the redactor has no method `redact_attachment(name, data)`, or it failed.
     """
-    method = getattr(redact, "redact_attachment", None)
-    what = "the metadata of the session" if name.startswith("_") else f"the attachment {name}"
-    if method is None:
-        advice = "give the redactor a method redact_attachment(name, data) -> data, or use redact_secrets"
-        raise InvalidDataError(f"{what} cannot be stored: the redactor knows only steps; {advice}", operation="store")
-    with refusing(what, "redact_attachment failed"):
+    method = method_for_files(redact, name)
+    with refusing(_called(name), "redact_attachment failed"):
         answer = method(name, data)
     if not isinstance(answer, bytes):
         raise InvalidDataError(f"redact_attachment must return bytes, not {type(answer).__name__}", operation="store")
     return answer
+
+
+def method_for_files(redact: Redactor, name: str) -> Callable[[str, bytes], bytes]:
+    """Return the method of a redactor for files that are no components.
+
+    Raises:
+        InvalidDataError: it has none.
+    """
+    method: Callable[[str, bytes], bytes] | None = getattr(redact, "redact_attachment", None)
+    if method is None:
+        why = f"{_called(name)} cannot be stored: the redactor knows only steps"
+        advice = "give the redactor a method redact_attachment(name, data) -> data, or use redact_secrets"
+        raise InvalidDataError(f"{why}; {advice}", operation="store")
+    return method
+
+
+def _called(name: str) -> str:
+    return "the metadata of the session" if name.startswith("_") else f"the attachment {name}"
 
 
 def refusal(redact: Redactor, why: str) -> InvalidDataError:

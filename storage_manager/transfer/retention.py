@@ -27,8 +27,8 @@ async def purge_sessions(
 
     Each session is checked again just before it is deleted. If someone has written to it in the meantime, it stays. A
     directory stays that has no component, no metadata and no attachment of the session itself: files like attachments
-    of steps alone (`backups/2019/db.tar`) may be somebody else's. A session also stays if the backend does not tell when
-    each of its files was last written. Files that operating systems leave in a session do not count.
+    of steps alone (`backups/2019/db.tar`) may be somebody else's. A session also stays if the backend does not tell
+    when each of its files was last written. Files that operating systems leave in a session do not count.
 
     A session that cannot be listed or deleted does not stop the others; it is reported after them.
 

@@ -111,7 +111,9 @@ async def test_probes_and_unfinished_uploads_go(s3: Callable[[], StorageManager]
     sm.fs.pipe_file(mine, b"x")
     client = s3_client(sm.storage_options["endpoint_url"])
     bucket, _, prefix = sm.url_for().removeprefix("s3://").partition("/")
-    keys = [f"{prefix}/{name}".lstrip("/") for name in ("s/t/screenshot.png", "s/t/video.webm", "backup.tar", "a/b/c/x.bin")]
+    keys = [
+        f"{prefix}/{name}".lstrip("/") for name in ("s/t/screenshot.png", "s/t/video.webm", "backup.tar", "a/b/c/x.bin")
+    ]
     for key in keys:
         client.create_multipart_upload(Bucket=bucket, Key=key)
     if sm.storage_options["endpoint_url"] == REAL_ENDPOINT:

@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from storage_manager import InvalidDataError, InvalidIdError, LocalStorageError, StorageManager, StorageManagerError
+from storage_manager import (
+    AlreadyExistsError,
+    InvalidDataError,
+    InvalidIdError,
+    LocalStorageError,
+    StepData,
+    StorageManager,
+    StorageManagerError,
+)
+from storage_manager.integrity import verify_session
 from storage_manager.recorder import Recorder, record
 from storage_manager.recorder import recording as module
 from tests.support.fake_pages import Still
@@ -109,10 +118,14 @@ def test_an_id_is_refused_before_anything(local: StorageManager) -> None:
     assert caught.value.operation == "record"
 
 
-async def test_an_empty_block_is_no_session(local: StorageManager) -> None:
-    async with record(local, "s"):
+async def test_an_empty_block_is_a_session_without_steps(local: StorageManager) -> None:
+    async with record(local, "s", metadata={"goal": "look"}):
         pass
-    assert await local.list_sessions() == []
+    assert await local.list_steps_for_session("s") == []
+    about = await local.retrieve_session_metadata("s")
+    assert about is not None
+    assert about.keys() == {"started_at", "ended_at", "observed", "goal"}
+    assert await verify_session(local, "s") == []
 
 
 async def test_a_block_that_adds_nothing_seals_what_is_there(local: StorageManager, base: Path) -> None:
@@ -168,7 +181,7 @@ async def test_a_copy_is_taken_at_once(local: StorageManager) -> None:
 
 async def test_storing_runs_behind_and_the_end_waits(local: StorageManager, base: Path) -> None:
     with slow(local) as go_on:
-        recorder = Recorder(local, "s", False)
+        recorder = Recorder(local, "s", module._Settings(False, "after"), {})
         recorder._number = 0  # its beginning lists the session, which this disk does not do either
         for number in range(1, 4):
             assert await recorder.step(Still()) == f"step_{number:06d}"
@@ -273,6 +286,7 @@ async def test_a_bucket_that_is_gone_is_told(moto: Make) -> None:
     sm = moto()
     with pytest.raises(StorageManagerError, match=r"step_000001.*NoSuchBucket"):
         async with sm, record(sm, "s") as recorder:
+            sm.fs.rm(sm.url_for("s"), recursive=True)
             sm.fs.rmdir(sm.url_for().removeprefix("s3://"))
             await asyncio.gather(recorder.step(Still()), recorder.step(Still()))
 
@@ -307,7 +321,7 @@ async def test_a_cancellation_stays_one(local: StorageManager, base: Path, kind:
     with pytest.raises(kind) as caught:
         await end_with(kind, local, base)
     assert isinstance(caught.value.__cause__, LocalStorageError)
-    assert not (base / "s").exists()
+    assert [path.name for path in (base / "s").iterdir()] == ["_session.json"]
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -451,6 +465,131 @@ async def test_a_secret_is_nowhere(base: Path) -> None:
     async with record(sm, "s") as recorder:
         await recorder.step(page, {"value": secret}, {"note": secret})
     stored = {path.name: path.read_bytes() for path in base.rglob("*") if path.is_file()}
-    assert len(stored) == 5
+    assert len(stored) == 6
     assert not any(b"hunter2" in data for data in stored.values())
     assert sum(data.count(b"[redacted]") for data in stored.values()) == 5
+
+
+async def test_two_recorders_of_one_session_lose_nothing(sm: StorageManager) -> None:
+    """Each is told once which of its steps have other ids, and every step is stored."""
+    reported: dict[str, str] = {}
+    returned: dict[str, str] = {}
+
+    async def agent(name: str) -> None:
+        try:
+            async with record(sm, "s") as recorder:
+                number = 0
+                while number < 5:
+                    try:
+                        step_id = await recorder.add(action={"by": name, "number": number})
+                    except AlreadyExistsError as error:
+                        reported[name] = reported.get(name, "") + str(error)
+                        continue
+                    returned[f"{name} {number}"] = step_id
+                    number += 1
+        except AlreadyExistsError as error:
+            reported[name] = reported.get(name, "") + str(error)
+
+    await asyncio.gather(agent("a"), agent("b"))
+    found = {
+        f"{step.data.action['by']} {step.data.action['number']}": step.step_id async for step in sm.iter_steps(["s"])
+    }  # type: ignore[index]
+    assert len(found) == 10
+    for name, step_id in returned.items():
+        moved = f"{step_id} is stored as {found[name]}"
+        assert step_id == found[name] or moved in reported[name[0]]
+    assert reported
+
+
+async def test_a_taken_number_is_told_once_by_the_next_call(local: StorageManager, base: Path) -> None:
+    async with record(local, "s") as recorder:
+        await local.store_step_data("s", "step_000001", metadata={"by": "another"})
+        await local.store_step_data("s", "step_000002", metadata={"by": "another"})
+        with slow(local):
+            assert [await recorder.add(html=html) for html in ("a", "b")] == ["step_000001", "step_000002"]
+        await stored(recorder)
+        moved = "step_000001 is stored as step_000003, step_000002 is stored as step_000004"
+        with pytest.raises(AlreadyExistsError, match=moved) as caught:
+            await recorder.step(Still())
+        assert (caught.value.operation, caught.value.url) == ("record", local.url_for("s"))
+        assert await recorder.step(Still()) == "step_000005"
+    assert (await local.retrieve_step_data("s", "step_000001")).metadata == {"by": "another"}
+    assert (await local.retrieve_step_data("s", "step_000004")).html == "b"
+    assert (base / "s/_manifest.json").exists()
+
+
+async def test_the_end_tells_of_a_taken_number_and_seals_nothing(local: StorageManager, base: Path) -> None:
+    with pytest.raises(AlreadyExistsError, match="step_000001 is stored as step_000002"):
+        async with record(local, "s") as recorder:
+            await local.store_step_data("s", "step_000001", metadata={})
+            await recorder.add(html="mine")
+    assert (await local.retrieve_step_data("s", "step_000002")).html == "mine"
+    assert not (base / "s/_manifest.json").exists()
+
+
+async def test_the_metadata_of_a_session(local: StorageManager) -> None:
+    async with record(local, "s", metadata={"goal": "buy", "tags": ["a"]}, observed="before") as recorder:
+        begun = await local.retrieve_session_metadata("s")
+        await recorder.add(action={"type": "click"}, metadata={"timestamp": "mine"})
+        recorder.finish(outcome="success", reward=0.5)
+        recorder.finish(reward=1.0)
+    assert begun is not None
+    ended = await local.retrieve_session_metadata("s")
+    assert ended == {**begun, "ended_at": ended and ended["ended_at"], "outcome": "success", "reward": 1.0}
+    assert begun == {"started_at": begun["started_at"], "observed": "before", "goal": "buy", "tags": ["a"]}
+    step = await local.retrieve_step_data("s", "step_000001")
+    assert step.metadata == {"timestamp": "mine", "observed": "before", "source": "recorder"}
+    async with record(local, "s", metadata={"tags": []}):
+        again = await local.retrieve_session_metadata("s")
+        assert not await local.async_fs._exists(f"{local.url_for('s')}/_manifest.json")
+    assert again == {**begun, "observed": "after", "tags": [], "reward": 1.0}
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [(ZeroDivisionError, "error"), (asyncio.CancelledError, "cancelled")])
+async def test_a_run_that_ends_early(local: StorageManager, kind: type[BaseException], outcome: str) -> None:
+    with pytest.raises(kind):
+        async with record(local, "s") as recorder:
+            raise kind
+    assert ((await local.retrieve_session_metadata("s")) or {})["outcome"] == outcome
+    with pytest.raises(InvalidDataError, match="not being recorded"):
+        recorder.finish(reward=1)
+
+
+async def test_attachments_of_a_step(sm: StorageManager, tmp_path: Path) -> None:
+    (tmp_path / "v.webm").write_bytes(b"video")
+    async with record(sm, "s") as recorder:
+        tree = {"role": "button"}
+        step_id = await recorder.step(Still(), attachments={"axtree.json": tree, "v.webm": tmp_path / "v.webm"})
+        tree["role"] = "changed"
+        with pytest.raises(InvalidDataError, match="an attachment cannot be called"):
+            await recorder.step(Still(), attachments={"action.json": {}})
+        with pytest.raises(InvalidDataError, match="No such file"):
+            await recorder.step(Still(), attachments={"v.webm": tmp_path / "missing"})
+        with pytest.raises(InvalidDataError, match="nothing to store"):
+            await recorder.add()
+    assert await sm.retrieve_attachment("s", "axtree.json", step_id) == b'{"role":"button"}\n'
+    assert await sm.retrieve_attachment("s", "v.webm", step_id) == b"video"
+    assert await sm.list_steps_for_session("s") == [step_id]
+    assert await verify_session(sm, "s") == []
+
+
+def mask(step: StepData) -> StepData:
+    return step._replace(html=step.html and step.html.replace("hunter2", "[gone]"))
+
+
+async def test_a_redactor_that_is_a_plain_function_can_record(tmp_path: Path) -> None:
+    """The fields that the library itself writes need no redactor; all others do."""
+    sm = StorageManager(local_base_path=tmp_path, redact=mask)
+    async with record(sm, "s") as recorder:
+        await recorder.add(html="<p>hunter2</p>")
+        recorder.finish(outcome="success")
+        with pytest.raises(InvalidDataError, match=r"knows only steps; give the redactor a method redact_attachment"):
+            recorder.finish(goal="hunter2")
+        with pytest.raises(InvalidDataError, match="the attachment a.txt cannot be stored"):
+            await recorder.add(attachments={"a.txt": "hunter2"})
+        with pytest.raises(InvalidDataError, match="the attachment a.txt cannot be stored"):
+            await sm.store_attachments("s", {"a.txt": "hunter2"})
+    with pytest.raises(InvalidDataError, match="knows only steps"):
+        record(sm, "s", metadata={"goal": "hunter2"})
+    assert (await sm.retrieve_step_data("s", "step_000001")).html == "<p>[gone]</p>"
+    assert ((await sm.retrieve_session_metadata("s")) or {})["outcome"] == "success"
