@@ -101,6 +101,26 @@ def test_lines_of_base64_that_were_encoded_again(how: str) -> None:
     assert len(rest) < 130, "40 bytes on either side"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tok&#128;n=x&amp;y z1",
+        "tok&#x80n=x&y z1",
+        "tok€n=x&amp;y&nbsp;z1",
+        "tok€n=x&y\xa0z1",
+        "tok%E2%82%ACn%3Dx%26y&#160;z1",
+        "tok€n\\u003Dx\\u0026amp\\u003By z1",
+        "tok\\\\u20ACn=x\\\\u0026amp\\\\u003by z1",
+        repr("tok€n=x&y z1".encode()),
+        repr(repr("tok€n=x&y z1".encode())),
+        "tok\\U000020acn=x&y z1",
+    ],
+)
+def test_more_ways_in_which_browsers_and_libraries_write(text: str) -> None:
+    assert MASK in masked(f"<p>{text}</p>", "tok€n=x&y z1")
+    assert MASK in masked(base64.b64encode(f"<p>{text}</p>".encode()).decode(), "tok€n=x&y z1")
+
+
 IN_BASE64: dict[str, Callable[[str], str | bytes]] = {
     "slashes": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
     "JSON for HTML": lambda text: json.dumps(text)[1:-1].replace("&", "\\u0026").replace("=", "\\u003D"),
@@ -311,6 +331,8 @@ _WAYS: list[Callable[[str], str]] = [
     lambda text: "".join(f"\\{ord(char):x}" for char in text),
     lambda text: quote(text, safe="", encoding="cp1252", errors="ignore"),
     lambda text: text.replace("&", "&amp"),
+    lambda text: repr(text.encode())[2:-1],
+    lambda text: text.replace("&", "&amp\\u003b").replace(" ", "&nbsp;"),
     lambda text: text.replace("&", "\\u0026amp;"),
 ]
 
