@@ -185,7 +185,7 @@ def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
     if parts.scheme in _LOCAL and parts.netloc in ("", "localhost"):
         return {"local_base_path": unquote(parts.path), "prefer_s3": False, "require_s3": False}
     has_user = "@" in parts.netloc and parts.scheme not in _WITH_CONTAINER  # it may be a token
-    if has_user or parts.scheme in _LOCAL or re.search(r"//.*(:|%3a).*@|;password=|::", text, re.IGNORECASE):
+    if has_user or parts.scheme in _LOCAL or _has_password(text.lower()):
         why = "a URL must not hold a user, a password or '::', and a file URL no host: use storage_options"
         raise StorageManagerError(why, operation="configure")
     if not {*"*?["}.isdisjoint(text):  # fsspec would delete in every directory that matches
@@ -202,6 +202,12 @@ def _s3_arguments(url: str) -> dict[str, Any]:
     if sharp and not parts.path:
         raise S3ConfigError(_ONLY_A_ROOT, operation="configure")
     return {"s3_bucket_name": parts.netloc, "s3_prefix": parts.path + sharp + after, "prefer_s3": True}
+
+
+def _has_password(url: str) -> bool:
+    """Return True if a URL in lower case has a password, or chains another URL, which may have one."""
+    before = url.partition("//")[2].rpartition("@")[0]  # the last @: a password may have others
+    return ":" in before or "%3a" in before or ";password=" in url or "::" in url
 
 
 _ONLY_A_ROOT = "the URL must name a root only: remove its user, query, fragment or control characters"

@@ -1,20 +1,25 @@
 """The credentials in use, which no message may show. Services and libraries quote them in their errors.
 
-They are taken from `storage_options` and from the `AWS_*` variables. Those that botocore finds elsewhere, for example
-in a profile, are recognised by their shape.
+They are taken from `storage_options`, from the `AWS_*` variables, from the URLs of proxies, and from botocore: what it
+found in a profile or a role is known from the first request that it signs with it. Those of Amazon's that are not known
+are recognised by their shape.
 """
 
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from base64 import b64encode
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from html import escape
+from itertools import chain
 from json import dumps
 from typing import Any
-from urllib.parse import quote
-from weakref import WeakKeyDictionary
+from urllib.parse import quote, quote_plus, unquote
+from urllib.request import getproxies
+from weakref import WeakKeyDictionary, WeakMethod, WeakSet
 
-__all__ = ["HIDDEN", "keep", "without_credentials", "without_secrets"]
+__all__ = ["HIDDEN", "Found", "keep", "without_credentials", "without_secrets"]
 
 HIDDEN = "[hidden]"
 _SHORTEST = 4  # characters; a shorter credential occurs in too many words
@@ -23,11 +28,19 @@ _VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
 # `key`, `secret`, `token`, `client_kwargs['aws_access_key_id']`, `account_key`, `password`, `connection_string`, ...
 _NAME = re.compile(r"key|secret|token|passw|credential|auth|connection_string", re.IGNORECASE)
 _USER = re.compile(r"user(name)?", re.IGNORECASE)  # may be a token, which is long
-# The id of a key of Amazon's (IAM User Guide, "Unique identifiers"), and a session token.
-_SHAPE = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|[A-Za-z0-9+/]{100,}={0,2}")
+# The id of a key of Amazon's (IAM User Guide, "Unique identifiers"), a session token, and a token of OpenID (RFC 7519).
+_SHAPE = re.compile(
+    r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|[A-Za-z0-9+/]{100,}={0,2}|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*", re.ASCII
+)
+_USER_OF_URL = re.compile(r"[a-z][a-z0-9+.-]{0,20}://([^/?#]*)@", re.IGNORECASE)
+# What `quote` may leave as it is, of the characters that keys of Amazon's have.
+_SAFE = ("", "/", "+", "=", "/+", "/=", "+=", "/+=")
+_PERCENT = re.compile("%[0-9A-F]{2}")
+_FOUND = 24  # texts of each client: 8 times key, secret and token, so that an error may quote the ones before
 
 # the URL and the credentials of each root that exists
 _kept: "WeakKeyDictionary[object, tuple[str, frozenset[str]]]" = WeakKeyDictionary()
+_found: "WeakSet[Found]" = WeakSet()
 _lock = threading.Lock()
 
 
@@ -53,8 +66,53 @@ def _secrets_in(options: Mapping[Any, Any], is_inside: bool = False) -> Iterator
         is_secret = is_inside or _may_be_secret(str(name))
         if isinstance(value, Mapping):
             yield from _secrets_in(value, is_secret)
+        elif isinstance(value, str) and "://" in value:
+            yield from _secrets_of_url(value)
         elif is_secret and isinstance(value, str) and (len(value) >= _SHORT or not _USER.fullmatch(str(name))):
             yield value
+
+
+def _secrets_of_url(url: str) -> Iterator[str]:
+    """Yield the password in a URL, or the user if there is no password, and both as a header has them (RFC 7617)."""
+    found = _USER_OF_URL.match(url)
+    if found:
+        user, colon, password = found[1].partition(":")
+        yield from {password or user, unquote(password or user)}
+        if colon:
+            yield b64encode(unquote(f"{user}:{password}").encode()).decode()
+
+
+class Found:
+    """The credentials that the clients of one backend have found and use. They are hidden as long as this exists.
+
+    Parameters:
+        url: of the root, below which they are used.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._secrets = deque[str](maxlen=_FOUND)
+        with _lock:
+            _found.add(self)
+
+    def add(self, secrets: Iterable[str | None]) -> None:
+        """Remember the credentials with which a request is signed."""
+        self._secrets.extend(secret for secret in secrets if secret and secret not in self._secrets)
+
+    def listener(self) -> Callable[[Iterable[str | None]], None]:
+        """Return `add` as a function that does not keep this alive: clients outlive their backend."""
+        weak = WeakMethod(self.add)
+
+        def add(secrets: Iterable[str | None]) -> None:
+            method = weak()
+            if method:
+                method(secrets)
+
+        return add
+
+    def secrets_for(self, url: str) -> list[str]:
+        """Return the credentials, if the URL is below the root."""
+        return list(self._secrets) if url.startswith(self._url) else []
 
 
 def without_credentials(text: str, url: str, *, from_service: bool = False) -> str:
@@ -64,15 +122,29 @@ def without_credentials(text: str, url: str, *, from_service: bool = False) -> s
         from_service: True to hide also what has the shape of a credential of Amazon's.
     """
     for secret in sorted(_credentials_for(url), key=len, reverse=True):
-        for form in {secret, secret.strip(), quote(secret, safe=""), escape(secret), dumps(secret)[1:-1]}:
+        for form in _forms(secret):
             text = _without(form, text)
     return _SHAPE.sub(HIDDEN, text) if from_service else text
 
 
+def _forms(secret: str) -> list[str]:
+    """Return a text as it is and as URLs, XML, JSON and Python write it, the longest first."""
+    quoted = {*(quote(secret, safe=safe) for safe in _SAFE), quote_plus(secret)}
+    quoted |= {_PERCENT.sub(lambda code: code[0].lower(), form) for form in quoted}
+    xml = {escape(secret), escape(secret, quote=False)}
+    json = {dumps(secret, ensure_ascii=are_ascii)[1:-1] for are_ascii in (True, False)}
+    json |= {form.replace("/", "\\/") for form in json}
+    forms = {secret, secret.strip(), repr(secret)[1:-1], quote(quote(secret, safe=""), safe="")} | quoted | xml | json
+    return sorted(forms, key=len, reverse=True)
+
+
 def _credentials_for(url: str) -> set[str]:
     with _lock:
-        kept = list(_kept.values())
+        kept, clients = list(_kept.values()), list(_found)
     found = {secret for root_url, secrets in kept if url.startswith(root_url) for secret in secrets}
+    found.update(chain.from_iterable(client.secrets_for(url) for client in clients))
+    if "://" in url:
+        found.update(chain.from_iterable(map(_secrets_of_url, getproxies().values())))
     return found | ({os.environ.get(name, "") for name in _VARIABLES} if url.startswith("s3://") else set())
 
 

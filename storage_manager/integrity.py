@@ -354,7 +354,8 @@ async def _unfinished_uploads(storage: StorageManager, url: str) -> list[str]:
             return await backend.list_unfinished(url)
     except PermissionError as error:
         why = "it needs the right s3:ListBucketMultipartUploads"
-        logger.warning("unfinished uploads to %s cannot be listed and are not checked (%s): %s", url, why, error)
+        reason = translate(error, "verify", url)  # the service's own text may quote credentials
+        logger.warning("unfinished uploads to %s cannot be listed and are not checked (%s): %s", url, why, reason)
         return []
 
 

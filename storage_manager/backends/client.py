@@ -7,7 +7,7 @@ import socket
 import threading
 import weakref
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
@@ -34,6 +34,7 @@ __all__ = [
     "lifespan",
     "new_session",
     "prepare",
+    "tell_credentials",
     "using_options",
 ]
 
@@ -66,6 +67,42 @@ def new_session(**options: Any) -> AioSession:
     return session
 
 
+def tell_credentials(events: Any, use: Callable[[list[str | None]], None]) -> None:
+    """Call a function with the credentials of each request, so that messages can be without them.
+
+    botocore finds them in a profile, a role or a token, and renews them. They are told when it signs with them, so
+    nothing is asked for them.
+
+    Parameters:
+        events: of a session, before it creates clients, or of a client.
+    """
+
+    def before_sign(request_signer: Any, **kwargs: Any) -> None:
+        if not isinstance(request_signer.get_auth_instance, _Telling):
+            request_signer.get_auth_instance = _Telling(request_signer.get_auth_instance, use)
+
+    def before_build(params: Mapping[str, Any], **kwargs: Any) -> None:
+        use([params.get(name) for name in _TOKENS])
+
+    # a client gets the handlers of its session: with this name, each is called once
+    events.register("before-sign", before_sign, unique_id="storage-manager-sign")
+    events.register("before-parameter-build", before_build, unique_id="storage-manager-build")
+
+
+class _Telling:
+    """A signer's `get_auth_instance`, which also tells the credentials."""
+
+    def __init__(self, method: Callable[..., Awaitable[Any]], use: Callable[[list[str | None]], None]) -> None:
+        self._method, self._use = method, use
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        auth = await self._method(*args, **kwargs)
+        keys = getattr(auth, "credentials", None)  # a bearer token has none
+        self._use([keys.access_key, keys.secret_key, keys.token] if keys else [])
+        return auth
+
+
+_TOKENS = ("WebIdentityToken", "accessToken", "refreshToken", "clientSecret")  # of requests for credentials (STS, SSO)
 _loader = cache(create_loader)
 
 

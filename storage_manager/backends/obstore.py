@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from hashlib import md5
 from pathlib import Path
@@ -164,7 +164,8 @@ class ObstoreBackend(S3Backend):
         _refuse_unsupported(config)
         url, signer = await _resolve(client, bucket)
         self._compares_e_tags &= client.meta.endpoint_url.startswith("http:")
-        credentials = _Credentials(signer, client.meta.region_name)
+        assert self._found  # since there is a client
+        credentials = _Credentials(signer, client.meta.region_name, self._found.listener())
         options: dict[str, Any] = {
             "endpoint": url,
             "aws_endpoint_url_s3": url,  # otherwise the variable of this name has priority
@@ -231,12 +232,16 @@ def _new_client(bucket: str, options: Mapping[str, Any]) -> S3Store:
 
 
 class _Credentials:
-    """The credentials that botocore finds for its client and renews. `error` is its last failure to find them."""
+    """The credentials that botocore finds for its client and renews. `error` is its last failure to find them.
+
+    Parameters:
+        use: called with key, secret and token.
+    """
 
     error: Exception | None = None
 
-    def __init__(self, signer: Any, region: str) -> None:
-        self._signer, self._region = signer, region
+    def __init__(self, signer: Any, region: str, use: Callable[[list[str | None]], None]) -> None:
+        self._signer, self._region, self._use = signer, region, use
 
     async def __call__(self) -> dict[str, Any]:
         self.error = None
@@ -248,6 +253,7 @@ class _Credentials:
         except (BotoCoreError, ClientError, OSError) as error:
             self.error = error  # obstore would keep only its text
             raise
+        self._use([keys.access_key, keys.secret_key, keys.token])
         return {
             "access_key_id": keys.access_key,
             "secret_access_key": keys.secret_key,

@@ -25,7 +25,9 @@ __all__ = ["FAILURES", "UnreadableAnswerError", "translated"]
 
 FAILURES = (BaseError, OSError, ValueError)  # obstore raises these; a missing object is a FileNotFoundError
 
-_ANSWER = re.compile(r"non-2xx status code: (\d+)[^:]*: (.*?)(?:\n\nDebug source|\Z)", re.DOTALL)
+# What obstore writes before and after the answer, and the status at the beginning of the answer.
+_BEFORE, _AFTER = "Server returned non-2xx status code: ", "\n\nDebug source"
+_STATUS = re.compile(r"(\d{3})\b[^:]{0,100}: ")
 _REQUEST = re.compile(r"Error performing [A-Z]+ (\S+) in ")
 # obstore needs headers that some services do not send, such as Content-Length and a valid Last-Modified.
 _UNREADABLE = re.compile(
@@ -58,9 +60,10 @@ def translated(error: Exception, operation: str, endpoint: str) -> Exception:
         endpoint: the URL to name if the error names none.
     """
     text = str(error)
-    answer = _ANSWER.search(text)
-    if answer:
-        return _refusal(_response(int(answer[1]), answer[2]), operation)
+    answer = text.partition(_BEFORE)[2].partition(_AFTER)[0]
+    status = _STATUS.match(answer)
+    if status:
+        return _refusal(_response(int(status[1]), answer[status.end() :]), operation)
     if "Received redirect without LOCATION" in text:
         return _refusal(_said("PermanentRedirect", "the bucket is in another region", 301), operation)
     if "HTTP error" in text:

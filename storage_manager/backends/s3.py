@@ -46,9 +46,11 @@ from storage_manager.backends.client import (
     lifespan,
     new_session,
     prepare,
+    tell_credentials,
     using_options,
 )
 from storage_manager.backends.streams import Stream, too_large
+from storage_manager.credentials import Found
 from storage_manager.errors import (
     AlreadyExistsError,
     S3OperationError,
@@ -57,6 +59,7 @@ from storage_manager.errors import (
     is_range_refused,
     is_transient,
     is_unsupported,
+    translate,
     translating,
 )
 from storage_manager.layout import is_data, is_id, is_system_file
@@ -119,6 +122,7 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
     session: Any
     config_kwargs: dict[str, Any]
     _s3: Any
+    _found: Found | None = None
     _lifespan: AsyncGenerator[None, None] | None = None
     _connecting: asyncio.Lock | None = None
     has_conditional_writes = True
@@ -135,10 +139,12 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
         self._connecting = self._connecting or asyncio.Lock()
         async with self._connecting:  # s3fs before 2026.6 creates a client for each of several first requests
             with using_options():
-                self.session = self.session or new_session(**self.kwargs)
+                self._found = self._found or Found(self.root)
+                self.session = self.session or _telling_session(self._found, self.kwargs)
                 client = await super().set_session(refresh=refresh)
             if self.asynchronous and self._lifespan is None:
                 prepare(client)
+                tell_credentials(client.meta.events, self._found.listener())
                 self._lifespan = lifespan(self._s3creator)
                 await anext(self._lifespan)
             return client
@@ -632,11 +638,12 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
                     return
         try:
             errors = await self._delete_keys(self.split_path(session)[0], left) if left else []
+            failure = _deletion_error(errors[0]) if errors else None
         except (StorageManagerError, *_REQUEST_FAILURES) as error:
-            errors = [{"Message": str(error)}]
-        if errors:  # no error, because the step that was to be deleted is deleted
-            why = errors[0].get("Message")
-            logger.warning("%s is still listed, because a file of the system there cannot be deleted: %s", session, why)
+            failure = error
+        if failure:  # it is not raised, because the step that was to be deleted is deleted
+            why = translate(failure, "delete", session)  # the service's own text may quote credentials
+            logger.warning("%s is still listed, because of a file of the system there: %s", session, why)
 
     async def _first_keys(self, path: str) -> tuple[list[str], bool]:
         """Return the first keys below a directory, at most a thousand, and whether they are all."""
@@ -733,6 +740,13 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
                 raise
             logger.warning("unfinished uploads below %s are not checked: the service cannot list them", path)
             return []
+
+
+def _telling_session(found: Found, options: Mapping[str, Any]) -> Any:
+    """Return a session whose clients tell the credentials that they use, also those that ask for others."""
+    session = new_session(**options)
+    tell_credentials(session.get_component("event_emitter"), found.listener())
+    return session
 
 
 class _Progress:

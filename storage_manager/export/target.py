@@ -20,6 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from storage_manager.backends.base import STAGED, hidden_name
 from storage_manager.config import arguments_of
+from storage_manager.credentials import keep
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.overlap import lies_within
 from storage_manager.storage import StorageManager
@@ -74,6 +75,7 @@ class Target:
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None) -> None:
         self.url = url
         self._options = dict(storage_options or {})
+        keep(self, url, self._options)
         self._staging = f"{url}/{hidden_name()}"
 
     @cached_property

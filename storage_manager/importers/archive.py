@@ -60,21 +60,23 @@ def _check_directory(file: BinaryIO) -> None:
 def check_name(name: str) -> None:
     """Refuse the name of a member that leads out of the zip, or that is too long for one.
 
+    Messages quote a name whole: of a part of it, nobody could see later that it is of a secret.
+
     Check a name when it is read, not each time that it is used: a trace may use one name for every action.
     """
     if len(name) > _MAX_NAME:
-        refuse(f"the name {name[:80]!r}... has more than {_MAX_NAME} characters")
+        refuse(f"a name in it has {len(name)} characters; the limit is {_MAX_NAME}")
     if _CLIMBS.search(name):
-        refuse(f"the name {name[:80]!r} leads out of the zip")
+        refuse(f"the name {name!r} leads out of the zip")
 
 
 def _check_member(info: zipfile.ZipInfo) -> None:
     name = info.orig_filename
     check_name(name)
     if info.flag_bits & 0x1:
-        refuse(f"{name[:80]!r} is encrypted")
+        refuse(f"{name!r} is encrypted")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        refuse(f"{name[:80]!r} has a compression method that Playwright does not use")
+        refuse(f"{name!r} has a compression method that Playwright does not use")
 
 
 class Archive:
@@ -118,11 +120,11 @@ class Archive:
         """
         info = self._infos[name]
         if info.file_size > limit:
-            refuse(f"{name[:80]!r} has {info.file_size} bytes; the limit is {limit}")
+            refuse(f"{name!r} has {info.file_size} bytes; the limit is {limit}")
         if info.file_size > 2**20 and info.file_size > MAX_RATIO * info.compress_size:
-            refuse(f"{name[:80]!r} grows more than {MAX_RATIO} times when it is decompressed, as in a zip bomb")
+            refuse(f"{name!r} grows more than {MAX_RATIO} times when it is decompressed, as in a zip bomb")
         if info.compress_size > 2 * info.file_size + _MAX_GROWTH:
-            refuse(f"{name[:80]!r} takes more than twice its size in the zip, which no compressor writes")
+            refuse(f"{name!r} takes more than twice its size in the zip, which no compressor writes")
         return info
 
     def events(self, name: str) -> Iterator[tuple[str, object]]:
@@ -131,7 +133,7 @@ class Archive:
             number = 0
             while line := member.readline(MAX_LINE + 1):
                 number += 1
-                location = f"{name[:80]}, line {number}"
+                location = f"{name}, line {number}"
                 self.spend(len(line) + _EVENT, f"{location}: ")
                 if len(line) > MAX_LINE:
                     refuse(f"{location}: the line has more than {MAX_LINE} bytes")

@@ -19,6 +19,7 @@ from storage_manager.importers.archive import Archive
 from storage_manager.importers.trace import Context, actions_of
 from storage_manager.importers.trace_steps import Steps
 from storage_manager.layout import Step, StepData, check_id, is_id
+from storage_manager.redaction import Redactor, refusal
 from storage_manager.storage import StorageManager
 
 __all__ = ["import_playwright_trace"]
@@ -63,7 +64,7 @@ async def import_playwright_trace(
     with ThreadPoolExecutor(1, "import") as thread:
 
         async def in_thread(function: Callable[[], T]) -> T:
-            with _translating(name):
+            with _translating(name, storage.redact):
                 return await run_to_end(asyncio.get_running_loop().run_in_executor(thread, function))
 
         archive = await in_thread(lambda: Archive(name))
@@ -110,12 +111,18 @@ def _read_steps(archive: Archive) -> Steps:
 
 
 @contextmanager
-def _translating(path: str) -> Iterator[None]:
-    """Translate errors of reading a trace into errors of this library, chained to the original."""
+def _translating(path: str, redact: Redactor | None) -> Iterator[None]:
+    """Translate errors of reading a trace into errors of this library.
+
+    They are chained to the original, unless secrets were to be masked: the original may quote one.
+    """
     try:
         yield
     except _DAMAGED as error:
-        raise InvalidDataError(f"cannot import {path}: {error}", operation="import", url=path) from error
+        ours, why = InvalidDataError(f"cannot import {path}: {error}", operation="import", url=path), str(error)
+        if redact is None:
+            raise ours from error
+        raise InvalidDataError(f"cannot import {path}: {refusal(redact, why)}", operation="import", url=path) from None
     except OSError as error:
         if error.errno == errno.EINVAL:  # the zip contains an offset before its beginning
             raise InvalidDataError(f"cannot import {path}: it is damaged", operation="import", url=path) from error

@@ -28,8 +28,9 @@ def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor
 
     - percent-encoding of UTF-8, Latin-1 or Windows-1252, once or several times, with `+` for a space (RFC 3986, section
       2.1), and `%uXXXX` (ECMA-262, B.2.1.1);
-    - the escapes of JSON, JavaScript and CSS (RFC 8259, section 7; CSS Syntax, 4.3.7);
-    - HTML's character references (HTML standard, 13.1.4);
+    - the escapes of JSON, JavaScript, CSS and Python (RFC 8259, section 7; CSS Syntax, 4.3.7);
+    - HTML's character references (HTML standard, 13.1.4), also the numbers of Windows-1252, and a no-break space for a
+      space;
     - one of these inside another, except for letters and digits;
     - base64 of any of these, or of UTF-16, anywhere in the encoded text, if the secret has 4 bytes or more (RFC 4648,
       sections 4 and 5); also in lines, if their ends are encoded again;
@@ -39,7 +40,9 @@ def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor
     In JSON, keys and numbers are searched too. Not found is:
 
     - a secret that is cut in pieces, compressed, encrypted or hashed, or in another encoding, for example `\46` in
-      octal, base32, base64 of base64, or hexadecimal: there is no end of encodings;
+      octal, base32, base64 of base64, quoted-printable, UTF-8 that was taken for Latin-1, or hexadecimal: there is no
+      end of encodings;
+    - percent-encoding whose percent sign was encoded otherwise again (`&#37;26`);
     - base64 of a secret whose letters are encoded one by one, and base64 in lines that begin with other text (`>`):
       looking for them would make every page slow;
     - another line end in a secret that has `%`, `&` or a backslash, other than CR LF, LF and CR; a backslash that was

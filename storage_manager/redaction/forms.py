@@ -25,6 +25,7 @@ _ENCODED_BACKSLASH = re.compile(r"%(?:25)*(?:u00)?5c|&(?:amp;)*(?:bsol|#0*92|#x0
 _REFERENCES: dict[str, set[str]] = {}
 for _name, _value in html5.items():
     _REFERENCES.setdefault(_value, set()).add(_name.rstrip(";"))
+_REFERENCES[" "] = _REFERENCES["\xa0"]  # browsers write a space as no-break space, so that it is not lost
 
 _PERCENT = "%(?:25){0,8}"  # percent-encoded, up to nine times
 _BACKSLASH = rf"(?:\\|{_PERCENT}5[cC])"
@@ -128,11 +129,13 @@ def _units(char: str) -> list[int]:
 
 
 def _codes(char: str) -> str:
-    """Return the codes of a character after a backslash in JSON, JavaScript and CSS (CSS Syntax, 4.3.7)."""
+    """Return the codes of a character after a backslash in JSON, JavaScript, CSS (CSS Syntax, 4.3.7) and Python."""
     code, space = _hex(ord(char), 1), _taken(r"\s")
     json = rf"{_BACKSLASH}{{1,16}}".join(f"u{_hex(unit, 4)}" for unit in _units(char))
     latin = [f"x{_hex(ord(char), 2)}"] if ord(char) < 256 else []
-    return "|".join([json, *latin, rf"u\{{0{{0,8}}{code}\}}", rf"0{{0,5}}{code}{space}"])
+    utf8 = rf"{_BACKSLASH}{{1,16}}".join(f"x{_hex(byte, 2)}" for byte in char.encode())
+    python = [] if char.isascii() else [utf8, f"U{_hex(ord(char), 8)}"]
+    return "|".join([json, *python, *latin, rf"u\{{0{{0,8}}{code}\}}", rf"0{{0,5}}{code}{space}"])
 
 
 def _percent_codes(char: str) -> list[str]:
@@ -168,7 +171,7 @@ def _character(char: str, kind: _Kind) -> _Forms:
 
 def _literal(char: str, in_bytes: bool) -> str:
     if char == " ":
-        return r"[ +]"
+        return "[ +]|\xc2?\xa0" if in_bytes else "[ +]|\xa0"
     if not in_bytes or char.isascii():
         return re.escape(char)
     data = [char.encode(), char.encode("latin-1", "ignore")]
@@ -176,11 +179,19 @@ def _literal(char: str, in_bytes: bool) -> str:
 
 
 def _referred(char: str) -> str:
-    """Return HTML's character references without the ampersand, also if that was encoded again."""
-    end, number = f"(?:;|{_PERCENT}3[bB])", f"(?:#|{_PERCENT}23)"
+    """Return HTML's character references without the ampersand, also if that or the semicolon was encoded again."""
+    end, number = rf"(?:;|{_PERCENT}3[bB]|\\{{1,16}}u003[bB])", f"(?:#|{_PERCENT}23)"
     names = sorted(map(re.escape, _REFERENCES.get(char, ())), key=len, reverse=True)
-    names += [f"{number}0{{0,8}}{ord(char)}", f"{number}[xX]0{{0,8}}{_hex(ord(char), 1)}"]
+    for code in _numbers(char):
+        names += [f"{number}0{{0,8}}{code}", f"{number}[xX]0{{0,8}}{_hex(code, 1)}"]
     return f"(?:amp{end}){{0,12}}(?:{'|'.join(names)}){_taken(end)}"
+
+
+def _numbers(char: str) -> list[int]:
+    """Return the numbers that mean a character in HTML: its own, and its byte in Windows-1252 (13.2.5.80)."""
+    byte = char.encode("cp1252", "ignore")
+    old = [byte[0]] if byte and 0x80 <= byte[0] < 0xA0 else []
+    return [ord(char), *old, *([0xA0] if char == " " else [])]
 
 
 _LETTER = "(?:3[0-9]|[46][1-9a-fA-F]|[57][0-9aA])"  # a digit or a letter of ASCII in hexadecimal

@@ -7,11 +7,14 @@ import gc
 import json
 import logging
 import pickle
+import re
+import sys
 import traceback
-from collections.abc import AsyncIterator, Mapping
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape
 
 import fsspec
@@ -19,9 +22,12 @@ import pytest
 
 from storage_manager import StorageManager, StorageManagerError
 from storage_manager.config import arguments_of
-from storage_manager.credentials import HIDDEN, without_credentials
+from storage_manager.credentials import HIDDEN, Found, without_credentials
 from storage_manager.errors import translate, translating
+from storage_manager.export.target import Target
+from storage_manager.integrity import verify_session
 from storage_manager.protocol import SessionFileSystem
+from tests.support.answers import DELETED, XML, Answering, http, listing
 
 KEY, SECRET, TOKEN = "PLANTEDKEY/<id>", "planted/secret+0123456789", "planted-token==&" * 8
 PLANTED = [KEY, SECRET, TOKEN]
@@ -43,7 +49,9 @@ class Quoting:
         await reader.readexactly(length[0] if length else 0)
         is_missing = any(name in head for name in self.missing)
         code, status = ("NoSuchKey", "404 Not Found") if is_missing else ("AccessDenied", "403 Forbidden")
-        body = f"<Error><Code>{code}</Code><Message>{escape(self.message)}</Message></Error>".encode()
+        error = f"<Error><Code>{code}</Code><Message>{escape(self.message)}</Message></Error>"
+        is_sts = head.startswith(b"POST / ")
+        body = (f"<ErrorResponse>{error}</ErrorResponse>" if is_sts else error).encode()
         writer.write(f"HTTP/1.1 {status}\r\ncontent-type: application/xml\r\nconnection: close\r\n".encode())
         writer.write(b"content-length: %d\r\n\r\n" % len(body) + body)
         writer.close()
@@ -137,6 +145,174 @@ async def test_credentials_of_a_profile_are_known_by_their_shape(
     assert "you sent" in text
     assert ID not in text
     assert LONG_TOKEN not in text
+
+
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, credentials: str, config: str = "") -> None:
+    """Let botocore find credentials in the two files of AWS alone."""
+    for name in NAMES:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for variable, text in {"AWS_SHARED_CREDENTIALS_FILE": credentials, "AWS_CONFIG_FILE": config}.items():
+        (tmp_path / variable).write_text(text)
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    monkeypatch.setenv("AWS_PROFILE", "p")
+
+
+async def test_credentials_that_botocore_found_are_known(
+    quoting: str, engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They have no shape by which they could be known: another service than Amazon's made them."""
+    profile = "[p]\n" + "".join(f"{name} = {value}\n" for name, value in zip(NAMES, PLANTED, strict=True))
+    configured(tmp_path, monkeypatch, profile)
+    async with StorageManager("a-bucket", s3_endpoint_url=quoting) as sm:
+        text = shown(await errors_of(sm), caplog)
+    assert "you sent" in text
+    assert [secret for secret in PLANTED if secret in text or quote(secret, safe="") in text] == []
+
+
+def process(path: Path) -> str:
+    """A profile whose program makes other credentials each time, which end at once."""
+    program = path / "program.py"
+    ending = "(datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=1)).isoformat()"
+    program.write_text(f"""
+import datetime, json, pathlib
+count = pathlib.Path({str(path / "count")!r})
+number = int(count.read_text()) + 1 if count.exists() else 1
+count.write_text(str(number))
+keys = {{"AccessKeyId": f"key-of-number-{{number}}", "SecretAccessKey": f"secret-of-number-{{number}}"}}
+print(json.dumps({{"Version": 1, **keys, "SessionToken": f"token-of-number-{{number}}", "Expiration": {ending}}}))
+""")
+    return f"[profile p]\ncredential_process = {sys.executable} {program}\n"
+
+
+SENT = [f"{what}-of-number-{number}" for what in ("key", "secret", "token") for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("quoting", [SENT], indirect=True)
+async def test_credentials_that_botocore_renews_are_known(
+    quoting: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error may quote those of the request before. Nothing is asked more often than to sign the requests."""
+    configured(tmp_path, monkeypatch, "", process(tmp_path))
+    async with StorageManager("a-bucket", s3_endpoint_url=quoting) as sm:
+        for asked in (1, 2, 3):
+            with pytest.raises(StorageManagerError, match="you sent") as raised:
+                await sm.list_sessions()
+            assert int((tmp_path / "count").read_text()) == asked + 1, "once for the client, and once to sign each"
+            known = [text for text in SENT if 2 <= int(text[-1]) <= asked + 1]
+            assert [text for text in known if text in shown([raised.value], caplog)] == []
+
+
+TOKEN_OF_ROLE = "-".join(["not-a-jwt"] * 12)
+
+
+@pytest.mark.parametrize("quoting", [(TOKEN_OF_ROLE,)], indirect=True)
+async def test_a_token_that_is_exchanged_for_credentials_is_known(
+    quoting: str, engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "token").write_text(TOKEN_OF_ROLE)
+    role = f"role_arn = arn:aws:iam::1:role/x\nweb_identity_token_file = {tmp_path / 'token'}\n"
+    configured(tmp_path, monkeypatch, "", f"[profile p]\nregion = us-east-1\n{role}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", quoting)
+    async with StorageManager("a-bucket", s3_endpoint_url=quoting) as sm:
+        text = shown(await errors_of(sm), caplog)
+    assert "you sent" in text
+    assert TOKEN_OF_ROLE not in text
+
+
+async def test_credentials_that_were_found_are_hidden_as_long_as_they_are_used() -> None:
+    found = Found("s3://a-bucket/p")
+    found.add(["found-key-123", None, "found-secret-1234"])
+    assert without_credentials("found-key-123, found-secret-1234", "s3://a-bucket/p/s") == f"{HIDDEN}, {HIDDEN}"
+    assert without_credentials("found-key-123", "s3://b-bucket") == "found-key-123"
+    for number in range(10):
+        found.add([f"key-of-number-{number}", f"secret-of-number-{number}", f"token-of-number-{number}"])
+    assert len(found.secrets_for("s3://a-bucket/p")) < 30
+    del found
+    gc.collect()
+    assert without_credentials("key-of-number-9", "s3://a-bucket/p") == "key-of-number-9"
+
+
+FORMS: dict[str, Callable[[str], str]] = {
+    "URL": quote,
+    "URL, lower case": lambda text: re.sub("%..", lambda code: code[0].lower(), quote(text, safe="")),
+    "URL, some": lambda text: quote(text, safe="+"),
+    "URL twice": lambda text: quote(quote(text, safe=""), safe=""),
+    "form": quote_plus,
+    "XML": lambda text: escape(text, {'"': "&quot;"}),
+    "JSON": json.dumps,
+    "JSON with slashes": lambda text: json.dumps(text).replace("/", "\\/"),
+    "Python": repr,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("secret", [SECRET, TOKEN, 'pass word/"+é<1>', "pass'word\\/+="])
+def test_a_credential_is_hidden_as_libraries_write_it(form: str, secret: str) -> None:
+    sm = StorageManager("a-bucket", storage_options={**OPTIONS, "secret": secret})
+    text = without_credentials(f"you sent {FORMS[form](secret)}.", sm.url_for())
+    assert text.strip("'\".").removeprefix("you sent ").strip("'\"") == HIDDEN
+
+
+PROXY_PASSWORD = "proxypass/word99"
+
+
+async def test_a_proxy_that_refuses_and_quotes(
+    engine: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refused CONNECT is an error of aiohttp that quotes the URL with its password; it stood in the traceback."""
+    header = b64encode(f"user:{PROXY_PASSWORD}".encode()).decode()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 407 not {PROXY_PASSWORD} {header}\r\ncontent-length: 0\r\n".encode())
+        writer.write(b"connection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    url = f"http://user:{quote(PROXY_PASSWORD, safe='')}@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    monkeypatch.setenv("HTTPS_PROXY", url)
+    async with StorageManager("a-bucket", s3_endpoint_url="https://s3.example.test", storage_options=OPTIONS) as sm:
+        text = shown(await errors_of(sm), caplog)
+    server.close()
+    await server.wait_closed()
+    assert [part for part in (PROXY_PASSWORD, quote(PROXY_PASSWORD, safe=""), header) if part in text] == []
+
+
+async def test_a_log_record_about_a_deletion_quotes_nothing(engine: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The service refuses to delete what a system left in a session: that is no error, and a warning says it."""
+    refusal = f"<Code>AccessDenied</Code><Message>you sent {SECRET}</Message>"
+    errors = f"{XML}<DeleteResult><Error><Key>s/.DS_Store</Key>{refusal}</Error></DeleteResult>"
+    service = Answering()
+    service.answers = [listing("s/t/action.json"), DELETED, listing(), listing("s/.DS_Store")]
+    service.answers += [http("200 OK", errors, content_type="application/xml")]
+    server = await asyncio.start_server(service.serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with StorageManager("b", s3_endpoint_url=url, storage_options=OPTIONS) as sm:
+        await sm.delete_step("s", "t")
+    server.close()
+    await server.wait_closed()
+    assert "you sent [hidden]" in caplog.text
+    assert SECRET not in caplog.text
+
+
+async def test_a_log_record_of_verify_quotes_nothing(engine: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The right to list uploads is missing."""
+    service = Answering()
+    refusal = f"{XML}<Error><Code>AccessDenied</Code><Message>you sent {SECRET}</Message></Error>"
+    service.answers = [listing("s/t/action.json"), http("403 Forbidden", refusal, content_type="application/xml")]
+    server = await asyncio.start_server(service.serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with StorageManager("b", s3_endpoint_url=url, storage_options=OPTIONS) as sm:
+        await verify_session(sm, "s")
+    server.close()
+    await server.wait_closed()
+    assert "s3:ListBucketMultipartUploads" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_the_options_of_an_export_are_hidden() -> None:
+    target = Target("s3://exports/x", OPTIONS)
+    assert without_credentials(f"you sent {SECRET}", f"{target.url}/part-0") == f"you sent {HIDDEN}"
 
 
 @pytest.mark.parametrize("quoting", [("nothing",)], indirect=True)

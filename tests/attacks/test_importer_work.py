@@ -6,6 +6,7 @@ Each of these traces is a few kilobytes of zip. The work was the product of two 
 import asyncio
 import threading
 import time
+import traceback
 import zipfile
 from pathlib import Path
 
@@ -39,6 +40,43 @@ def read(path: Path) -> tuple[float, str]:
     finally:
         opened.close()
     return time.thread_time() - started, why
+
+
+LONG = "n" * 200 + "correct-horse-battery-staple"
+
+
+@pytest.mark.parametrize(
+    ("members", "why"),
+    [
+        ({f"../{LONG}": b"x", "t.trace": page(["P"])}, f"the name '../{LONG}' leads out of the zip"),
+        ({f"{LONG}.trace": b"{"}, f"{LONG}.trace, line 1: "),
+        ({"t.trace": b"{}", "x" * 1025 + LONG: b"x"}, f"a name in it has {1025 + len(LONG)} characters"),
+    ],
+)
+def test_a_name_is_quoted_whole_or_not_at_all(members: dict[str, bytes], why: str, tmp_path: Path) -> None:
+    """It was cut to 80 characters, of which nobody could see that they were a part of a secret."""
+    path = write_zip(tmp_path / "t.zip", members)
+    try:
+        seen = read(path)[1]
+    except ValueError as error:
+        seen = str(error)
+    assert why in seen
+
+
+@pytest.mark.parametrize("where", ["key", "name"])
+async def test_a_refusal_quotes_no_secret(tmp_path: Path, where: str) -> None:
+    """A key of the trace stood in the error of an import that masks it everywhere else."""
+    params: object = []
+    for _ in range(250):
+        params = [params]
+    params = {"hunter2": params}
+    events = [header(), *action(1, params=params)] if where == "key" else b"{"
+    path = write_zip(tmp_path / "t.zip", {"hunter2.trace" if where == "name" else "t.trace": events})
+    sm = StorageManager(local_base_path=tmp_path / "base", redact=["hunter2"])
+    with pytest.raises(InvalidDataError, match=r"cannot import .*\[redacted\]") as raised:
+        await imported(sm, path)
+    assert "hunter2" not in "".join(traceback.format_exception(raised.value)).replace("hunter2.trace", "")
+    assert await sm.list_sessions() == []
 
 
 async def test_blanks_in_an_animation(sm: StorageManager, tmp_path: Path) -> None:
@@ -115,7 +153,7 @@ def test_a_long_file_name_of_every_action(tmp_path: Path) -> None:
     events = [header(), cast, *(event for number in range(300) for event in action(number))]
     seconds, why = read(write_zip(tmp_path / "t.zip", {"t.trace": events}, zipfile.ZIP_STORED))
     assert seconds < 3
-    assert why.endswith("has more than 1024 characters")
+    assert why.endswith("has 1048576 characters; the limit is 1024")
 
 
 async def test_a_member_that_is_mostly_empty_blocks(sm: StorageManager, tmp_path: Path) -> None:

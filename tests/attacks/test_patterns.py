@@ -16,6 +16,10 @@ from typing import Any, NamedTuple
 import pytest
 
 import storage_manager
+from storage_manager import StorageManagerError
+from storage_manager.backends.obstore_errors import translated
+from storage_manager.config import arguments_of
+from storage_manager.credentials import without_credentials
 from storage_manager.encoding import decode_json, image_type, without_surrogates
 from storage_manager.importers.archive import check_name
 from storage_manager.importers.markup import style_element, write_markup
@@ -47,7 +51,8 @@ UNITS += [
     ",\n",
 ]
 UNITS += [
-    "non-2xx status code: 1",
+    "Server returned non-2xx status code: 1",
+    "403 x",
     "Error performing GET ",
     "InvalidCertificate(",
     " Connect",
@@ -109,10 +114,8 @@ def inline() -> Iterator[Pattern]:
 METHODS = frozenset({"search", "match", "fullmatch", "findall", "finditer", "sub", "subn", "split"})
 # Patterns that no stranger's text reaches, or reaches only behind a fixed beginning.
 OWN_TEXT = {
-    "config.py": "the URLs and names of the user's own configuration",
     "masking.py": "the user's own secrets; what is built from them is tested with redaction",
     "storage_manager.redaction": "the same",
-    "storage_manager.backends.obstore_errors._ANSWER": "obstore writes the status before anything that a service says",
 }
 PATTERNS = [one for one in (*compiled(), *inline()) if not one.where.startswith(tuple(OWN_TEXT))]
 
@@ -200,6 +203,15 @@ def named(text: str) -> None:
         check_name(text)
 
 
+def located(url: str) -> None:
+    with suppress(StorageManagerError):
+        arguments_of(url)
+
+
+def refused(text: str) -> None:
+    translated(OSError(f"Server returned non-2xx status code: 403 Forbidden: {text}"), "GetObject", "http://x")
+
+
 # What a page, a trace or a listing can pass to the package, and how the package reads it.
 ENTRIES: dict[str, Callable[[str], object]] = {
     "attribute": lambda text: write_markup(["P", {"to": text, "href": text, text: "x"}], "", spend),
@@ -214,6 +226,10 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "member": named,
     "lines": lambda text: compare(text, f"{text}x"),
     "ids": lambda text: (is_id(text), only_ids([text, text[:100]]), is_component(text), is_system_file(text)),
+    "url": lambda text: located(f"ftp://{text}"),
+    "answer": lambda text: translated(OSError(f"Server returned non-2xx status code: {text}"), "GetObject", "http://x"),
+    "refusal": lambda text: refused("".join(without_surrogates(text))),
+    "message": lambda text: without_credentials(text, "s3://bucket", from_service=True),
     "surrogates": lambda text: list(without_surrogates(text)),
 }
 EACH = 3e-6  # seconds per character; these do more than search

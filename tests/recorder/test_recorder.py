@@ -585,9 +585,9 @@ async def test_a_redactor_that_is_a_plain_function_can_record(tmp_path: Path) ->
         recorder.finish(outcome="success")
         with pytest.raises(InvalidDataError, match=r"knows only steps; give the redactor a method redact_attachment"):
             recorder.finish(goal="hunter2")
-        with pytest.raises(InvalidDataError, match="the attachment a.txt cannot be stored"):
+        with pytest.raises(InvalidDataError, match=r"the attachment a\.txt cannot be stored"):
             await recorder.add(attachments={"a.txt": "hunter2"})
-        with pytest.raises(InvalidDataError, match="the attachment a.txt cannot be stored"):
+        with pytest.raises(InvalidDataError, match=r"the attachment a\.txt cannot be stored"):
             await sm.store_attachments("s", {"a.txt": "hunter2"})
     with pytest.raises(InvalidDataError, match="knows only steps"):
         record(sm, "s", metadata={"goal": "hunter2"})
