@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -11,7 +12,7 @@ from hashlib import sha256
 from itertools import groupby
 from typing import Annotated, Literal, NamedTuple, TypeVar
 
-from pydantic import AfterValidator, BaseModel, NonNegativeInt, ValidationError
+from pydantic import AfterValidator, BaseModel, NonNegativeInt, StringConstraints, ValidationError
 
 from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.backends import File
@@ -33,6 +34,7 @@ from storage_manager.layout import (
     is_component,
     join,
 )
+from storage_manager.manifest import ANY_FORM_BYTES, read_entries
 from storage_manager.storage import StorageManager
 
 __all__ = ["Problem", "seal_session", "sweep", "verify_session"]
@@ -68,7 +70,7 @@ class _Seal(BaseModel, frozen=True):
     """Size and hash of one component."""
 
     size: NonNegativeInt
-    sha256: str
+    sha256: Annotated[str, StringConstraints(max_length=64)]
 
 
 class _Manifest(BaseModel):
@@ -163,8 +165,8 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
     that were sealed), or `unlisted` (it was stored after the session was sealed).
 
     In any session, a component is `unreadable` if access to it is refused, if a directory is in its place, or if it is
-    not UTF-8 or not a JSON object. The session itself is `unreadable` if it cannot be listed, for example because
-    access to a directory is refused. A hidden file, and an upload to S3 that was begun and not completed, is a
+    not UTF-8 or not a JSON object. The session itself is `unreadable` if it cannot be listed, or a directory in it, for
+    example because access is refused; what can be listed is verified all the same. A hidden file, and an upload to S3 that was begun and not completed, is a
     `leftover`. A session that does not exist is `missing`. Other files are ignored, and so are those that operating
     systems leave.
 
@@ -177,23 +179,28 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
         url = storage.url_for(session_id)
     with translating("verify", url):
         async with storage.backend():
-            return sorted(await _verify(storage, session_id, url))
+            return await asyncio.to_thread(sorted, await _verify(storage, session_id, url))
 
 
 async def _verify(storage: StorageManager, session_id: str, url: str) -> list[Problem]:
+    names, unlisted = set[str](), list[Problem]()
     try:
-        names = {found.name async for found in list_files(storage, session_id)}
+        async for found in list_files(storage, session_id):
+            names.add(found.name)
     except StorageManagerError as error:
-        return [Problem(url, "unreadable", _why_unreadable(error))]
-    manifest, problems = await _read_manifest(storage, url) if MANIFEST_FILENAME in names else (None, [])
+        unlisted = [Problem(url, "unreadable", _why_unreadable(error))]
+        if not names:
+            return unlisted
+    sealed, problems = await _read_manifest(storage, url, is_listed=MANIFEST_FILENAME in names)
+    problems += unlisted
     if not names:
         problems.append(Problem(url, "missing", "there is no such session"))
     problems += await _leftovers(storage, url, names)
-    seals = manifest.components if manifest else {}
+    seals = sealed or {}
     paths = await _to_read(storage, session_id, names)
-    problems += [Problem(join(url, path), *_LOST) for path in seals.keys() - paths]
+    problems += await asyncio.to_thread(_lost, url, seals.keys() - paths)
     steps = _by_step(paths)
-    function = partial(_check_step, seals if manifest else None, url)
+    function = partial(_check_step, sealed, url)
     async for found in _map_steps(function, storage, session_id, steps):
         problems += found
     return problems
@@ -218,6 +225,10 @@ async def _to_read(storage: StorageManager, session_id: str, names: Iterable[str
         step_ids = await storage.list_steps_for_session(session_id)
         paths |= {f"{step_id}/{filename}" for step_id in step_ids for filename in BY_FILENAME}
     return paths
+
+
+def _lost(url: str, paths: Iterable[str]) -> list[Problem]:
+    return [Problem(join(url, path), *_LOST) for path in paths]
 
 
 def _by_step(paths: Iterable[str]) -> list[tuple[str, list[Component]]]:
@@ -247,20 +258,53 @@ async def _unfinished_uploads(storage: StorageManager, url: str) -> list[str]:
         return []
 
 
-async def _read_manifest(storage: StorageManager, url: str) -> tuple[_Manifest | None, list[Problem]]:
+async def _read_manifest(
+    storage: StorageManager, url: str, *, is_listed: bool
+) -> tuple[Mapping[str, _Seal] | None, list[Problem]]:
+    """Return the seals of a session, None if it is not sealed; and what is wrong with its manifest.
+
+    Parameters:
+        is_listed: the manifest is in the listing of the session. On other backends than S3 it is read if not, too:
+            a directory may be in its place.
+    """
     path = join(url, MANIFEST_FILENAME)
+    if not is_listed and storage.get_storage_info()["uses_s3"]:
+        return None, []
     try:
         [data] = await read_stored(storage, [path], "verify")
     except StorageManagerError as error:
         if not is_missing(error.__cause__ or error):
-            raise
+            return None, [Problem(path, "unreadable", _why_unreadable(error))]
+        if not is_listed:
+            return None, []
         why = "the seal was removed while the session was verified: verify it again, or seal it again"
         return None, [Problem(path, "missing", why)]
+    cancelled = threading.Event()
     try:
-        return _Manifest.model_validate_json(data), []
-    except ValidationError as error:
-        why = f"not a manifest of this library: {error.errors()[0]['msg']}; seal the session again"
+        return await asyncio.to_thread(_seals_in, data, cancelled), []
+    except ValueError as error:
+        why = f"not a manifest of this library: {_first_fault(error)}; seal the session again"
         return None, [Problem(path, "unreadable", why)]
+    finally:
+        cancelled.set()
+
+
+def _seals_in(data: bytes, cancelled: threading.Event) -> Mapping[str, _Seal]:
+    """Return the seals in a manifest. A small one may have any form of JSON.
+
+    Raises:
+        ValueError: it is no manifest.
+    """
+    if len(data) <= ANY_FORM_BYTES:
+        return _Manifest.model_validate_json(data).components
+    entries = read_entries(data, cancelled)
+    return {_check_path(path): _Seal(size=size, sha256=sha256) for path, size, sha256 in entries}
+
+
+def _first_fault(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return str(error.errors(include_url=False, include_context=False, include_input=False)[0]["msg"])
 
 
 def _check_step(seals: Mapping[str, _Seal] | None, url: str, answers: Mapping[str, _Answer]) -> list[Problem]:
