@@ -18,6 +18,7 @@ from storage_manager.backends import Backend, File, Root, hidden_name
 from storage_manager.errors import (
     InvalidDataError,
     InvalidIdError,
+    LocalStorageError,
     StorageManagerError,
     is_missing,
     translate,
@@ -458,17 +459,17 @@ class StorageManager:
         """Yield steps in order (session, then step), read ahead. At most `concurrency` steps are held in memory.
 
         A session that cannot be listed, for example because its directory may not be read, is left out, and a warning
-        is logged for it.
+        is logged for it. So is a step on local disk whose directory may not be read.
 
         Parameters:
             session_ids: the sessions, in this order; None for all.
             components: as for retrieve_step_data.
             concurrency: how many steps are read at a time.
             strict: True to raise for the first component that exists but cannot be read or decoded, and for the first
-                session that cannot be listed.
+                step or session that may not be read.
 
         Raises:
-            As retrieve_step_data; or no session could be listed. TypeError or ValueError if concurrency is no whole
+            As retrieve_step_data; or no session could be listed, or no step be read. TypeError or ValueError if concurrency is no whole
             number, or is below 1.
         """
         check_ids(session_ids, "retrieve")
@@ -480,12 +481,25 @@ class StorageManager:
                 raise error
             logger.warning("the steps of %s are left out: %s", session_id, error)
 
-        async def read(ids: tuple[str, str]) -> Step:
-            return Step(*ids, await self.retrieve_step_data(*ids, components=components, strict=strict))
+        async def read(ids: tuple[str, str]) -> Step | StorageManagerError:
+            try:
+                return Step(*ids, await self.retrieve_step_data(*ids, components=components, strict=strict))
+            except LocalStorageError as error:
+                if strict or not isinstance(error.__cause__, PermissionError):
+                    raise
+                return error
 
+        refused, count = list[StorageManagerError](), 0
         async with aclosing(map_ahead(read, iter_step_ids(self, session_ids, refuse), concurrency)) as steps:
             async for step in steps:
-                yield step
+                count += 1
+                if isinstance(step, Step):
+                    yield step
+                else:
+                    refused.append(step)
+                    logger.warning("a step is left out: %s", step)
+        if refused and len(refused) == count:  # then the storage refuses, not a step
+            raise refused[0]
 
     async def store_steps(self, steps: Iterable[Step] | AsyncIterable[Step], *, concurrency: int = 16) -> int:
         """Store many steps; return how many. The next step is taken from the source when there is room for it.

@@ -14,12 +14,11 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 from fsspec.implementations.local import LocalFileOpener, LocalFileSystem
 
-from storage_manager.backends.base import STAGED, Backend, File, FileInfo, too_large
+from storage_manager.backends.base import STAGED, Backend, File, FileInfo, moment_of, too_large
 from storage_manager.backends.spelling import Spelling
 from storage_manager.backends.staging import (
     BUSY,
@@ -306,14 +305,17 @@ class DiskFileSystem(LocalFileSystem):
             return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return None
 
-    def files(self, path: str) -> list[FileInfo]:
-        """Return every file in a directory and below it; none if the directory is missing. Leave out staged files."""
-        found: list[FileInfo] = []
+    def files(self, path: str) -> tuple[list[FileInfo], OSError | None]:
+        """Return every file in a directory and below it; none if the directory is missing. Leave out staged files.
+
+        Return also the first error of a directory below it that cannot be listed. Its files are missing in the result.
+        """
+        found, refused = list[FileInfo](), list[OSError]()
         if not self._spelling.is_other(path):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                found += _files_below(path)
+                found += _files_below(_sorted_entries(path), refused)
         self._require_root()  # it may have gone during the walk, so that all files seemed deleted
-        return found
+        return found, next(iter(refused), None)
 
     def directories(self, path: str) -> list[str]:
         """Return the sorted names of the subdirectories of a directory; none if it is missing."""
@@ -490,9 +492,9 @@ def _create(directory: str) -> bool:
     return True
 
 
-def _is_directory(entry: "os.DirEntry[str]") -> bool:
+def _is_directory(entry: "os.DirEntry[str]", *, follow_symlinks: bool = True) -> bool:
     try:
-        return entry.is_dir()
+        return entry.is_dir(follow_symlinks=follow_symlinks)
     except OSError:  # a circular link, or a target that may not be read
         return False
 
@@ -530,15 +532,17 @@ def _read_open(descriptor: int, size: int, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _files_below(path: str) -> Iterator[FileInfo]:
+def _files_below(top: "Iterator[os.DirEntry[str]]", refused: list[OSError]) -> Iterator[FileInfo]:
     """Yield every file below a directory, sorted, with its name relative to it. Skip those that are deleted meanwhile.
 
     A link to a directory in the directory itself counts as a directory, because a step may be one; below, as a file.
+    So does a link that leads nowhere, or in a circle.
 
-    Raises:
-        OSError: the directory is missing, or the disk refuses one below it, which fsspec's own `find` would skip.
+    Parameters:
+        top: the entries of the directory itself.
+        refused: gets the error of each directory that cannot be listed, which fsspec's own `find` would skip.
     """
-    waiting = [("", _sorted_entries(path))]  # no recursion: directories may be deep
+    waiting = [("", top)]  # no recursion: directories may be deep
     while waiting:
         prefix, entries = waiting[-1]
         entry = next(entries, None)
@@ -547,10 +551,20 @@ def _files_below(path: str) -> Iterator[FileInfo]:
         elif prefix or not (entry.name == LOST_AND_FOUND or is_staged_now(entry)):
             name = f"{prefix}{entry.name}"
             with contextlib.suppress(FileNotFoundError):
-                if entry.is_dir(follow_symlinks=not prefix):
-                    waiting.append((f"{name}/", _sorted_entries(entry.path)))
+                if _is_directory(entry, follow_symlinks=not prefix):
+                    waiting.append((f"{name}/", _entries_or_none(entry.path, refused)))
                 else:
                     yield _file_info(entry, name)
+
+
+def _entries_or_none(path: str, refused: list[OSError]) -> "Iterator[os.DirEntry[str]]":
+    try:
+        return _sorted_entries(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # a permission is missing, or its path is too long
+        refused.append(error)
+        return iter(())
 
 
 def _sorted_entries(path: str) -> "Iterator[os.DirEntry[str]]":
@@ -560,4 +574,4 @@ def _sorted_entries(path: str) -> "Iterator[os.DirEntry[str]]":
 
 def _file_info(entry: "os.DirEntry[str]", name: str) -> FileInfo:
     status = entry.stat(follow_symlinks=False)
-    return FileInfo(name, status.st_size, datetime.fromtimestamp(status.st_mtime, timezone.utc))
+    return FileInfo(name, status.st_size, moment_of(status.st_mtime))

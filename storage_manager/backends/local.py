@@ -133,7 +133,11 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
             await asyncio.sleep(0)
 
     async def iter_files(self, path: str) -> AsyncGenerator[list[FileInfo], None]:
-        yield await self.run_in_worker(self.files, path)
+        """Yield the files. At the end, raise if a directory below cannot be listed: a caller may use the others."""
+        found, refused = await self.run_in_worker(self.files, path)
+        yield found
+        if refused is not None:
+            raise refused
 
     async def link(self, path: str, seconds: int) -> str:
         return Path(path).as_uri()

@@ -30,7 +30,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, Inv
 from botocore.parsers import ResponseParserError
 
 from storage_manager.aio import run_to_end
-from storage_manager.backends.base import STAGED, STAGING_PREFIX, File, FileInfo, FsspecBackend, md5_in, too_large
+from storage_manager.backends.base import MAX_SIZE, STAGED, STAGING_PREFIX, File, FileInfo, FsspecBackend, md5_in, too_large
 from storage_manager.backends.client import (
     adapt_requests,
     finding_credentials,
@@ -537,6 +537,8 @@ def _directories(answer: Mapping[str, Any], start: int) -> list[str]:
 
 
 def _file_info(row: Mapping[str, Any], start: int) -> FileInfo:
+    if not 0 <= row["Size"] < MAX_SIZE:
+        raise OSError(errno.EPROTO, "the answer to the LIST is not from S3: the size of an entry is that of no object")
     return FileInfo(row["Key"][start:], row["Size"], row.get("LastModified"), row.get("ETag"))
 
 

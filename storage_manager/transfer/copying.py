@@ -105,7 +105,8 @@ class _Task(NamedTuple):
     """A step with its files at source and target by name. An empty step id stands for the end of the session.
 
     Attributes:
-        failure: why the session cannot be listed, at the source or the target; such a session has only its end.
+        failure: why the session cannot be listed, at the source or the target, or a directory in it. It stands at the
+            end of the session, and its manifest is not copied.
     """
 
     session_id: str
@@ -135,8 +136,9 @@ class _Copying:
                     yield task
 
     async def _list(self, session_id: str) -> list[_Task]:
+        unlisted: list[StorageManagerError] = []  # of a step or another directory in the session
         try:
-            at_source = await files_by_step(self.source, session_id)
+            at_source = await files_by_step(self.source, session_id, unlisted)
             at_target = await files_by_step(self.target, session_id)
             directories = await self.source.list_steps_for_session(session_id) if self._has_directories else []
         except StorageManagerError as error:
@@ -145,8 +147,9 @@ class _Copying:
         if self.named is not None and not step_ids:
             self._missing.append(self.source.url_for(session_id))
         step_ids.update(directories)
-        ordered = [*sorted(step_ids), ""] if step_ids else []
-        return [_Task(session_id, step_id, at_source[step_id], at_target[step_id]) for step_id in ordered]
+        ordered = [*sorted(step_ids), *[""] * (bool(step_ids) and not unlisted)]
+        tasks = [_Task(session_id, step_id, at_source[step_id], at_target[step_id]) for step_id in ordered]
+        return tasks + [_Task(session_id, "", failure=error) for error in unlisted]
 
     @property
     def is_hopeless(self) -> bool:
