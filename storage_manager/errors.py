@@ -31,6 +31,7 @@ __all__ = [
     "attempt",
     "came_from_service",
     "how_to_install",
+    "is_bulk_refused",
     "is_content_md5_missing",
     "is_missing",
     "is_transient",
@@ -200,6 +201,15 @@ def is_unsupported(error: BaseException) -> bool:
     """Return True if an S3 service answered that it does not have this operation (Amazon S3, "Error responses")."""
     status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     return status in (405, 501) or _service_code(error) in _UNSUPPORTED
+
+
+# The codes of a service that does not understand a DeleteObjects, or not with these keys: XML cannot hold every key.
+_BULK_REFUSED = ("InvalidRequest", "MalformedXML", "MalformedPOSTRequest", "InvalidArgument", "BadRequest", "400")
+
+
+def is_bulk_refused(error: BaseException) -> bool:
+    """Return True if an S3 service refused a DeleteObjects as a request, so that it may accept one DELETE per key."""
+    return is_unsupported(error) or _service_code(error) in (*_BULK_REFUSED, "MissingContentMD5")
 
 
 def is_content_md5_missing(error: BaseException) -> bool:
