@@ -185,8 +185,8 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
 async def _verify(storage: StorageManager, session_id: str, url: str) -> list[Problem]:
     names, unlisted = set[str](), list[Problem]()
     try:
-        async for found in list_files(storage, session_id):
-            names.add(found.name)
+        async for file in list_files(storage, session_id):
+            names.add(file.name)
     except StorageManagerError as error:
         unlisted = [Problem(url, "unreadable", _why_unreadable(error))]
         if not names:

@@ -31,7 +31,16 @@ from botocore.parsers import ResponseParserError
 from s3fs.errors import translate_boto_error
 
 from storage_manager.aio import run_to_end
-from storage_manager.backends.base import MAX_SIZE, STAGED, STAGING_PREFIX, File, FileInfo, FsspecBackend, md5_in, too_large
+from storage_manager.backends.base import (
+    MAX_SIZE,
+    STAGED,
+    STAGING_PREFIX,
+    File,
+    FileInfo,
+    FsspecBackend,
+    md5_in,
+    too_large,
+)
 from storage_manager.backends.client import (
     adapt_requests,
     finding_credentials,
@@ -118,9 +127,9 @@ class _S3FileSystem(s3fs.S3FileSystem):
             if not is_bulk_refused(error):
                 raise
             answer = {"Errors": await self._delete_singly(pathlist)}
-        for error in answer.get("Errors", ()):
-            if error.get("Code") != "NoSuchKey":
-                raise translate_boto_error(_deletion_error(error))
+        for left in answer.get("Errors", ()):
+            if left.get("Code") != "NoSuchKey":
+                raise translate_boto_error(_deletion_error(left))
         return list(pathlist)
 
     async def _delete_singly(self, paths: Sequence[str]) -> list[dict[str, str]]:

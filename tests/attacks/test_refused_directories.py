@@ -41,7 +41,7 @@ async def test_iter_steps_goes_on(nobody: StorageManager, caplog: pytest.LogCapt
     assert [step.step_id async for step in nobody.iter_steps()] == ["t1", "t3"]
     [record] = caplog.records
     assert f"a step is left out: cannot retrieve {nobody.url_for('s', 't2')}/" in record.getMessage()
-    with pytest.raises(LocalStorageError, match="t2.*check who may read"):
+    with pytest.raises(LocalStorageError, match=r"t2.*check who may read"):
         _ = [step async for step in nobody.iter_steps(strict=True)]
 
 
@@ -49,7 +49,7 @@ async def test_iter_steps_goes_on(nobody: StorageManager, caplog: pytest.LogCapt
 async def test_if_no_step_may_be_read_the_storage_fails(nobody: StorageManager) -> None:
     for step_id in ("t1", "t3"):
         Path(nobody.url_for("s", step_id)).chmod(0)
-    with pytest.raises(LocalStorageError, match="t1.*check who may read"):
+    with pytest.raises(LocalStorageError, match=r"t1.*check who may read"):
         _ = [step async for step in nobody.iter_steps()]
 
 
@@ -68,7 +68,7 @@ async def test_the_other_steps_are_copied(nobody: StorageManager, tmp_path: Path
     await seal_session(nobody, "s")
     Path(nobody.url_for("s", "t2")).chmod(0)
     target = StorageManager(local_base_path=tmp_path / "copy")
-    with pytest.raises(LocalStorageError, match="t2.*check who may read"):
+    with pytest.raises(LocalStorageError, match=r"t2.*check who may read"):
         await copy_sessions(nobody, target)
     assert await target.list_steps_for_session("s") == ["t1", "t3"]
     assert not (tmp_path / "copy/s/_manifest.json").exists(), "it is not complete"
@@ -76,7 +76,7 @@ async def test_the_other_steps_are_copied(nobody: StorageManager, tmp_path: Path
 
 @needs_another_user
 async def test_a_session_that_is_not_known_whole_is_not_purged(nobody: StorageManager) -> None:
-    with pytest.raises(LocalStorageError, match="t2.*check who may read"):
+    with pytest.raises(LocalStorageError, match=r"t2.*check who may read"):
         await purge_sessions(nobody, timedelta(0), dry_run=False)
     assert await nobody.list_steps_for_session("s") == ["t1", "t2", "t3"]
 
