@@ -224,7 +224,10 @@ class StorageManager:
 
     @property
     def fs(self) -> AbstractFileSystem:
-        """fsspec's own synchronous filesystem for the same root, usable from any thread."""
+        """fsspec's synchronous filesystem for the same root, usable from any thread.
+
+        On local disk it writes and deletes through no link, and waits for no pipe.
+        """
         with translating("open", self._root.url):
             return self._root.open_sync()
 

@@ -11,12 +11,15 @@ a new step appears file by file, in the order in which the files are given, and 
 import contextlib
 import errno
 import os
+import shutil
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from fsspec.implementations.local import LocalFileOpener, LocalFileSystem
+from fsspec.utils import isfilelike
 
 from storage_manager.backends.base import STAGED, Backend, File, FileInfo, moment_of, too_large
 from storage_manager.backends.spelling import Spelling
@@ -30,12 +33,13 @@ from storage_manager.backends.staging import (
     is_staged_now,
     link_error,
     refuse_links,
+    refuse_other_names,
     remove_staged,
     remove_tree,
     sweep,
     unlink_files,
 )
-from storage_manager.layout import LOST_AND_FOUND, is_system_file
+from storage_manager.layout import LOST_AND_FOUND, is_system_directory, is_system_file
 
 __all__ = ["DiskFileSystem"]
 
@@ -114,14 +118,34 @@ class DiskFileSystem(LocalFileSystem):
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **kwargs: Any) -> LocalFileOpener:
         """Open a regular file. Refuse a pipe, for which the only worker would wait without end."""
-        path = self._strip_protocol(path) if mode == "rb" else self._own(path)
+        path = self._strip_protocol(path) if mode == "rb" else self._own_file(path)
         with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", path)
+            file_mode = os.stat(path).st_mode
+            if not stat.S_ISREG(file_mode):
+                raise OSError(_not_regular(file_mode), "not a regular file", path)
         return super()._open(path, mode, block_size, **kwargs)
 
+    def _own_file(self, path: Any) -> str:
+        """Return the path of a file that is to be changed in place, as the disk has it. Refuse one with other names."""
+        stripped = self._own(path)
+        refuse_other_names(self.root, stripped)
+        return stripped
+
     def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
-        super().cp_file(path1, self._own(path2), **kwargs)
+        super().cp_file(path1, self._own_file(path2), **kwargs)
+
+    def get_file(self, path1: str, path2: Any, callback: Any = None, **kwargs: Any) -> None:
+        if not isfilelike(path2):
+            return super().get_file(path1, path2, callback, **kwargs)  # type: ignore[no-any-return]
+        with self.open(path1, "rb") as source:
+            shutil.copyfileobj(source, path2)
+
+    def chmod(self, path: str, mode: int) -> None:
+        super().chmod(self._own_file(path), mode)
+
+    def link(self, *paths: Any, **kwargs: Any) -> Any:
+        """Give a file another name: the first path is its name, the second the new one."""
+        super().link(*map(self._own, paths), **kwargs)
 
     def mv(self, path1: str, path2: str, recursive: bool = True, **kwargs: Any) -> None:
         super().mv(self._own(path1), self._own(path2), recursive, **kwargs)
@@ -142,7 +166,7 @@ class DiskFileSystem(LocalFileSystem):
         super().makedirs(self._own(path), exist_ok)
 
     def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
-        super().touch(self._own(path), truncate, **kwargs)
+        super().touch(self._own_file(path), truncate, **kwargs)
 
     def symlink(self, src: str, dst: str, **kwargs: Any) -> None:
         super().symlink(src, self._own(dst), **kwargs)
@@ -305,15 +329,18 @@ class DiskFileSystem(LocalFileSystem):
             return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return None
 
-    def files(self, path: str) -> tuple[list[FileInfo], OSError | None]:
+    def files(self, path: str, stop: threading.Event | None = None) -> tuple[list[FileInfo], OSError | None]:
         """Return every file in a directory and below it; none if the directory is missing. Leave out staged files.
 
         Return also the first error of a directory below it that cannot be listed. Its files are missing in the result.
+
+        Parameters:
+            stop: once it is set, the result is not needed any more.
         """
         found, refused = list[FileInfo](), list[OSError]()
         if not self._spelling.is_other(path):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                found += _files_below(_sorted_entries(path), refused)
+                found += _files_below(_sorted_entries(path), refused, stop or threading.Event())
         self._require_root()  # it may have gone during the walk, so that all files seemed deleted
         return found, next(iter(refused), None)
 
@@ -456,14 +483,16 @@ def _remove_leftovers(session: str) -> None:
                 return
             left.append(entry)
     for entry in left:
-        if _is_system_entry(entry):
-            os.unlink(entry.path)
-        else:
+        if not _is_system_entry(entry):
             remove_staged(entry)
+        elif entry.is_dir(follow_symlinks=False):
+            remove_tree(entry.path)
+        else:
+            os.unlink(entry.path)
 
 
 def _is_system_entry(entry: "os.DirEntry[str]") -> bool:
-    return is_system_file(entry.name) and not entry.is_dir(follow_symlinks=False)
+    return (is_system_directory if entry.is_dir(follow_symlinks=False) else is_system_file)(entry.name)
 
 
 def _remove_in_place(directory: str) -> None:
@@ -506,8 +535,7 @@ def _read_whole(path: str, limit: int) -> bytes | OSError:
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
-                return OSError(number, "not a regular file", path)
+                return OSError(_not_regular(status.st_mode), "not a regular file", path)
             if status.st_size > limit:
                 return too_large(status.st_size, limit)
             return _read_open(descriptor, status.st_size, limit)
@@ -517,6 +545,11 @@ def _read_whole(path: str, limit: int) -> bytes | OSError:
         return OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), path)
     except OSError as error:
         return error.with_traceback(None)  # its frames would keep the bytes of the other files in memory
+
+
+def _not_regular(mode: int) -> int:
+    """Return the number of the error for what is no regular file."""
+    return errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
 
 
 def _read_open(descriptor: int, size: int, limit: int) -> bytes:
@@ -532,7 +565,9 @@ def _read_open(descriptor: int, size: int, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _files_below(top: "Iterator[os.DirEntry[str]]", refused: list[OSError]) -> Iterator[FileInfo]:
+def _files_below(
+    top: "Iterator[os.DirEntry[str]]", refused: list[OSError], stop: threading.Event
+) -> Iterator[FileInfo]:
     """Yield every file below a directory, sorted, with its name relative to it. Skip those that are deleted meanwhile.
 
     A link to a directory in the directory itself counts as a directory, because a step may be one; below, as a file.
@@ -541,9 +576,10 @@ def _files_below(top: "Iterator[os.DirEntry[str]]", refused: list[OSError]) -> I
     Parameters:
         top: the entries of the directory itself.
         refused: gets the error of each directory that cannot be listed, which fsspec's own `find` would skip.
+        stop: once it is set, nothing more is yielded.
     """
     waiting = [("", top)]  # no recursion: directories may be deep
-    while waiting:
+    while waiting and not stop.is_set():
         prefix, entries = waiting[-1]
         entry = next(entries, None)
         if entry is None:

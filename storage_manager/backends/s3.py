@@ -438,11 +438,11 @@ class S3Backend(FsspecBackend, _S3FileSystem):
 
     async def _remove_if_empty(self, session: str) -> None:
         """Delete what systems and consoles left in a session, if it has nothing else. Otherwise it would be listed."""
-        left: list[str] = []
+        left, start = list[str](), len(self._below(session)[1])
         async with aclosing(self._objects(session)) as rows:
             async for row in rows:
                 left.append(row["Key"])
-                if len(left) > PAGE or not (_is_marker(row) or is_system_file(row["Key"])):
+                if len(left) > PAGE or not (_is_marker(row) or is_system_file(row["Key"][start:])):
                     return
         try:
             errors = await self._delete_keys(self.split_path(session)[0], left) if left else []

@@ -111,8 +111,8 @@ async def removed_meanwhile(sm: StorageManager, path: Path, work: Callable[[], A
     backend: Any = sm.async_fs
     whole = backend.files
 
-    def files(directory: str) -> Any:
-        found = whole(directory)
+    def files(directory: str, *stop: Any) -> Any:
+        found = whole(directory, *stop)
         path.unlink(missing_ok=True)
         return found
 
