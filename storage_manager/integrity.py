@@ -1,6 +1,7 @@
 """Seal a session, verify that it is whole, and sweep away what killed writers left in a root."""
 
 import asyncio
+import errno
 import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 _CONCURRENCY = 8  # steps in memory at a time; each is a page with its screenshot
 
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # what a process or a machine has too little of
 _Kind = Literal["missing", "changed", "unlisted", "unreadable", "leftover"]
 _Answer = bytes | StorageManagerError | None  # what StorageManager.read_step returns for a component
 _Steps = Iterable[tuple[str, list[Component]]]  # step ids, each with the components to read
@@ -166,9 +168,9 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
 
     In any session, a component is `unreadable` if access to it is refused, if a directory is in its place, or if it is
     not UTF-8 or not a JSON object. The session itself is `unreadable` if it cannot be listed, or a directory in it, for
-    example because access is refused; what can be listed is verified all the same. A hidden file, and an upload to S3 that was begun and not completed, is a
-    `leftover`. A session that does not exist is `missing`. Other files are ignored, and so are those that operating
-    systems leave.
+    example because access is refused; what can be listed is verified all the same. A hidden file, and an upload to S3
+    that was begun and not completed, is a `leftover`. A session that does not exist is `missing`. Other files are
+    ignored, and so are those that operating systems leave.
 
     Raises:
         InvalidIdError: the session id is not allowed. Raised before any I/O.
@@ -207,9 +209,13 @@ async def _verify(storage: StorageManager, session_id: str, url: str) -> list[Pr
 
 
 def _why_unreadable(error: StorageManagerError) -> str:
-    """Return why a session or component cannot be read. Raise the error if it is about the root or the service."""
+    """Return why a session or component cannot be read. Raise the error if it is about the root or the service.
+
+    Raise it also if this process has too little of something: then nothing can be said of the session.
+    """
     ours, cause = renamed_error(error, "verify"), error.__cause__ or error
-    if is_transient(cause) or isinstance(cause, FileNotFoundError) or isinstance(error, S3ConfigError):
+    is_ours = isinstance(cause, OSError) and cause.errno in _OURS
+    if is_ours or is_transient(cause) or isinstance(cause, FileNotFoundError) or isinstance(error, S3ConfigError):
         raise ours
     return str(ours)
 

@@ -472,8 +472,8 @@ class StorageManager:
                 step or session that may not be read.
 
         Raises:
-            As retrieve_step_data; or no session could be listed, or no step be read. TypeError or ValueError if concurrency is no whole
-            number, or is below 1.
+            As retrieve_step_data; or no session could be listed, or no step be read. TypeError or ValueError if
+            concurrency is no whole number, or is below 1.
         """
         check_ids(session_ids, "retrieve")
         with translating("retrieve", self._root.url):

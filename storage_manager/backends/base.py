@@ -254,7 +254,7 @@ def modified_in(info: Mapping[str, Any]) -> datetime | None:
 
 
 def moment_of(seconds: float) -> datetime | None:
-    """Return a time in seconds since 1970 as UTC; None if its year is not one of 1 to 9999, as that of a file may be."""
+    """Return a time in seconds since 1970 as UTC; None if its year is before 1 or after 9999. A file may have any."""
     try:
         return datetime.fromtimestamp(seconds, timezone.utc)
     except (ValueError, OverflowError, OSError):

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import BinaryIO, NoReturn
 
-from storage_manager.importers.parsing import MAX_QUICK, count_values, parse_line
+from storage_manager.encoding import count_values
+from storage_manager.importers.parsing import MAX_QUICK, parse_line
 
 __all__ = ["MAX_EVENTS", "MAX_FILE", "MAX_LINE", "MAX_MEMBERS", "MAX_RATIO", "Archive", "check_name", "refuse"]
 

@@ -1,8 +1,8 @@
 """Parse one line of a trace, so that no line holds the interpreter for more than about a second.
 
 `json.loads` runs in C, and nothing else runs meanwhile, nor is a cancellation seen: 32 MB of empty lists took 7 s. What
-takes the time is the number of values, not of bytes. So a line of many values is parsed by Python's own parser, which is
-ten times slower, lets other threads run, and looks at the cancellation at each value.
+takes the time is the number of values, not of bytes. So a line of many values is parsed by Python's own parser, which
+is ten times slower, lets other threads run, and looks at the cancellation at each value.
 """
 
 import json
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from json import decoder, scanner
 from typing import Any
 
-from storage_manager.encoding import without_surrogates
+from storage_manager.encoding import count_values, without_surrogates
 
-__all__ = ["MAX_QUICK", "count_values", "parse_line"]
+__all__ = ["MAX_QUICK", "parse_line"]
 
 MAX_QUICK = 2**18  # values that are parsed in C, in up to 0.7 s; a page of 10 MB can have a million
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -21,11 +21,6 @@ _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number")
-
-
-def count_values(line: bytes) -> int:
-    """Return at least the number of values in a line of JSON. A comma or bracket in a text counts, too."""
-    return line.count(b",") + line.count(b"[") + line.count(b"{") + 1
 
 
 def parse_line(line: bytes, check_cancelled: Callable[[], None]) -> object:

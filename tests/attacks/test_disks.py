@@ -18,7 +18,7 @@ import pytest
 from storage_manager import LocalStorageError, StepData, StorageManager
 from storage_manager.backends import hidden_name
 from storage_manager.backends.staging import remove_tree
-from storage_manager.integrity import sweep, verify_session
+from storage_manager.integrity import seal_session, sweep, verify_session
 from storage_manager.inventory import summarize
 from storage_manager.transfer import copy_sessions, purge_sessions
 
@@ -346,6 +346,29 @@ async def test_a_store_without_a_free_descriptor_leaves_nothing(sm: StorageManag
         await sm.store_step_data("s", "u", *DATA)
     assert os.listdir(sm.url_for()) == ["s"]
     assert await sm.list_steps_for_session("s") == ["t"]
+
+
+async def test_a_process_without_descriptors_says_nothing_of_a_session(sm: StorageManager) -> None:
+    """Each session was called unreadable. Nothing is lost by any operation, and each says why it failed."""
+    for session_id in ("s", "z"):
+        await sm.store_step_data(session_id, "t", *DATA)
+    for operation in (
+        verify_session(sm, "s"),
+        seal_session(sm, "s"),
+        purge_sessions(sm, timedelta(0), dry_run=False),
+        sm.list_sessions(),
+        sm.delete_session("s"),
+        sm.delete_step("s", "t"),
+        sm.retrieve_step_data("s", "t"),
+        sm.get_share_links("s", "t"),
+        summarize(sm, "s"),
+    ):
+        await sm.list_sessions()  # the worker is there
+        with open_files(0), pytest.raises(LocalStorageError, match="EMFILE"):
+            await operation
+    assert await sm.list_sessions() == ["s", "z"]
+    assert await sm.retrieve_step_data("s", "t") == DATA
+    assert sorted(os.listdir(sm.url_for())) == ["s", "z"]
 
 
 # --- what systems leave in directories ------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Empty arguments, as a shell writes them for variables that are not set. Sockets take an empty host for any address."""
+"""Empty arguments, as a shell writes them for variables that are not set. Sockets take an empty host for every one."""
 
 import os
 import socket

@@ -79,7 +79,7 @@ REFUSALS = (
 @pytest.mark.parametrize("delete", DELETIONS)
 @pytest.mark.parametrize("quirk", [pytest.param(quirk, id=quirk.value) for quirk in REFUSALS])
 async def test_keys_are_deleted_one_by_one_if_they_cannot_be_together(serve: Serve, quirk: Quirk, delete: str) -> None:
-    server, sm = serve(quirk)
+    _, sm = serve(quirk)
     for number in range(3):
         await sm.store_step_data("s", f"t{number}", "<p>", b"x")
     await sm.store_step_data("other", "t", "<p>")
