@@ -484,25 +484,25 @@ class StorageManager:
                 raise error
             logger.warning("the steps of %s are left out: %s", session_id, error)
 
-        async def read(ids: tuple[str, str]) -> Step | StorageManagerError:
-            try:
-                return Step(*ids, await self.retrieve_step_data(*ids, components=components, strict=strict))
-            except LocalStorageError as error:
-                if strict or not isinstance(error.__cause__, PermissionError):
-                    raise
-                return error
+        async def read(ids: tuple[str, str]) -> Step | LocalStorageError:
+            return await self._step_or_refusal(*ids, components, strict)
 
-        refused, count = list[StorageManagerError](), 0
         async with aclosing(map_ahead(read, iter_step_ids(self, session_ids, refuse), concurrency)) as steps:
-            async for step in steps:
-                count += 1
-                if isinstance(step, Step):
+            async with aclosing(_without_refused(steps)) as found:
+                async for step in found:
                     yield step
-                else:
-                    refused.append(step)
-                    logger.warning("a step is left out: %s", step)
-        if refused and len(refused) == count:  # then the storage refuses, not a step
-            raise refused[0]
+
+    async def _step_or_refusal(
+        self, session_id: str, step_id: str, components: Sequence[Component], strict: bool
+    ) -> Step | LocalStorageError:
+        """Read a step. Unless strict, return the error if the disk refuses access to it."""
+        try:
+            data = await self.retrieve_step_data(session_id, step_id, components=components, strict=strict)
+        except LocalStorageError as error:
+            if strict or not isinstance(error.__cause__, PermissionError):
+                raise
+            return error
+        return Step(session_id, step_id, data)
 
     async def store_steps(self, steps: Iterable[Step] | AsyncIterable[Step], *, concurrency: int = 16) -> int:
         """Store many steps; return how many. The next step is taken from the source when there is room for it.
@@ -585,6 +585,20 @@ async def iter_step_ids(
                 yield session_id, step_id
     if failed and len(failed) == count:
         raise failed[0]
+
+
+async def _without_refused(steps: AsyncGenerator[Step | LocalStorageError, None]) -> AsyncGenerator[Step, None]:
+    """Leave out the steps to which access is refused, with a warning. If it is refused to all, the storage fails."""
+    refused, count = list[LocalStorageError](), 0
+    async for step in steps:
+        if isinstance(step, Step):
+            count += 1
+            yield step
+        else:
+            refused.append(step)
+            logger.warning("a step is left out: %s", step)
+    if refused and not count:
+        raise refused[0]
 
 
 def _check_options(
