@@ -15,6 +15,8 @@ from storage_manager.errors import InvalidDataError, refusing
 
 __all__ = [
     "MAX_JSON_DEPTH",
+    "MAX_JSON_VALUES",
+    "count_values",
     "decode_json",
     "encode_attachment",
     "encode_bytes",
@@ -25,6 +27,8 @@ __all__ = [
 ]
 
 MAX_JSON_DEPTH = 200  # levels; jiter, which reads the JSON again, stops at 201
+# Commas and brackets, also those in texts. Of a component of a gigabyte, decoding would take minutes and 30 GB.
+MAX_JSON_VALUES = 2**22
 MAX_JSON_INT = 10**4300  # Python reads no more digits (sys.int_info.default_max_str_digits)
 
 _KeyPath = tuple[str | int, ...]  # the keyword of the component, then the keys and indices that lead to a value
@@ -106,7 +110,10 @@ def encode_json(value: object, keyword: str) -> bytes:
         plain = _plain(value, (keyword,))
     if not isinstance(plain, dict):
         raise _refusal((keyword,), f"a mapping is needed, not {type(value).__name__}")
-    return to_json(plain) + b"\n"
+    data = to_json(plain) + b"\n"
+    if _has_too_many_values(data):
+        raise _refusal((keyword,), f"it has more than {MAX_JSON_VALUES} values")
+    return data
 
 
 def encode_attachment(name: str, value: object) -> bytes:
@@ -130,13 +137,25 @@ def encode_attachment(name: str, value: object) -> bytes:
 
 
 def decode_json(data: bytes) -> dict[str, Any]:
-    """Return the mapping in the bytes. ValueError if they hold no JSON object."""
+    """Return the mapping in the bytes. ValueError if they hold no JSON object, or more values than may be stored."""
+    if _has_too_many_values(data):
+        raise ValueError(f"it has more than {MAX_JSON_VALUES} values")
     value = from_json(data, allow_inf_nan=False)
     if _has_infinity(value):
         raise ValueError("a number in it is too large for a 64-bit float")
     if not isinstance(value, dict):
         raise ValueError(f"a JSON object is expected, not {type(value).__name__}")
     return value
+
+
+def count_values(data: bytes) -> int:
+    """Return at least the number of values in JSON: of its commas and brackets, also those in texts."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{") + 1
+
+
+def _has_too_many_values(data: bytes) -> bool:
+    """Return True if it would take more than two seconds to decode JSON, in which nothing else runs."""
+    return len(data) > MAX_JSON_VALUES and count_values(data) > MAX_JSON_VALUES
 
 
 def _has_infinity(value: object) -> bool:

@@ -33,6 +33,7 @@ __all__ = [
     "attempt",
     "came_from_service",
     "how_to_install",
+    "is_bulk_refused",
     "is_content_md5_missing",
     "is_missing",
     "is_precondition_failed",
@@ -224,6 +225,15 @@ def is_range_refused(error: BaseException) -> bool:
     """Return True if an S3 service refused a range of an object, because the object ends before it."""
     status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     return _service_code(error) == "InvalidRange" or status == 416
+
+
+# The codes of a service that does not understand a DeleteObjects, or not with these keys: XML cannot hold every key.
+_BULK_REFUSED = ("InvalidRequest", "MalformedXML", "MalformedPOSTRequest", "InvalidArgument", "BadRequest", "400")
+
+
+def is_bulk_refused(error: BaseException) -> bool:
+    """Return True if an S3 service refused a DeleteObjects as a request, so that it may accept one DELETE per key."""
+    return is_unsupported(error) or _service_code(error) in (*_BULK_REFUSED, "MissingContentMD5")
 
 
 def is_content_md5_missing(error: BaseException) -> bool:

@@ -1,7 +1,9 @@
 """Seal a session, verify that it is whole, and sweep away what killed writers left in a root."""
 
 import asyncio
+import errno
 import logging
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -11,7 +13,7 @@ from hashlib import sha256
 from itertools import groupby
 from typing import Annotated, Literal, NamedTuple, TypeVar
 
-from pydantic import AfterValidator, BaseModel, NonNegativeInt, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, NonNegativeInt, StringConstraints, ValidationError, model_validator
 
 from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.backends import File
@@ -44,6 +46,7 @@ from storage_manager.layout import (
     join,
     why_foreign,
 )
+from storage_manager.manifest import ANY_FORM_BYTES, read_entries
 from storage_manager.storage import StorageManager
 
 __all__ = ["Problem", "seal_session", "sweep", "unseal_session", "verify_session"]
@@ -53,6 +56,7 @@ logger = logging.getLogger(__name__)
 _CONCURRENCY = 8  # steps in memory at a time; each is a page with its screenshot
 _STREAMS = 2  # attachments that are read at a time, some megabytes of each in memory
 
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # what a process or a machine has too little of
 _Kind = Literal["missing", "changed", "unlisted", "unreadable", "leftover"]
 _Answer = bytes | StorageManagerError | None  # what StorageManager.read_step returns for a component
 _Steps = Iterable[tuple[str, list[Component]]]  # step ids, each with the components to read
@@ -86,11 +90,15 @@ def _check_other(path: str) -> str:
     return path
 
 
+def _check_file(path: str) -> str:
+    return _check_path(path) if is_component(path) else _check_other(path)
+
+
 class _Seal(BaseModel, frozen=True):
     """Size and hash of one file."""
 
     size: NonNegativeInt
-    sha256: str
+    sha256: Annotated[str, StringConstraints(max_length=64)]
 
 
 class _Manifest(BaseModel):
@@ -237,10 +245,10 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
 
     In any session, a component is `unreadable` if access to it is refused, if a directory is in its place, or if it is
     not UTF-8 or not a JSON object; so is the metadata of the session. The session itself is `unreadable` if it cannot
-    be listed, for example because access to a directory is refused. A staged file of this library, and an upload to S3
-    that was begun and not completed, is a `leftover`. Any other file that is no part of the layout is `unlisted`. A
-    session that does not exist is `missing`. Files that operating systems leave are ignored. The attachments of a
-    session that is not sealed are not read.
+    be listed, or a directory in it, for example because access is refused; what can be listed is verified all the same.
+    A staged file of this library, and an upload to S3 that was begun and not completed, is a `leftover`. Any other file
+    that is no part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating
+    systems leave are ignored. The attachments of a session that is not sealed are not read.
 
     Raises:
         InvalidIdError: the session id is not allowed. Raised before any I/O.
@@ -251,27 +259,31 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
         url = storage.url_for(session_id)
     with translating("verify", url):
         async with storage.backend():
-            return sorted(await _verify(storage, session_id, url))
+            return await asyncio.to_thread(sorted, await _verify(storage, session_id, url))
 
 
 async def _verify(storage: StorageManager, session_id: str, url: str) -> list[Problem]:
+    names, unlisted = set[str](), list[Problem]()
     try:
-        names = {found.name async for found in list_files(storage, session_id)}
+        async for file in list_files(storage, session_id):
+            names.add(file.name)
     except StorageManagerError as error:
-        return [Problem(url, "unreadable", _why_unreadable(error))]
-    manifest, problems = await _read_manifest(storage, url) if MANIFEST_FILENAME in names else (None, [])
+        unlisted = [Problem(url, "unreadable", _why_unreadable(error))]
+        if not names:
+            return unlisted
+    sealed, problems = await _read_manifest(storage, url, is_listed=MANIFEST_FILENAME in names)
+    problems += unlisted
     if not names:
         problems.append(Problem(url, "missing", "there is no such session"))
     problems += await _leftovers(storage, url, names)
     problems += [Problem(join(url, path), "unlisted", _foreign(path)) for path in filter(is_foreign, names)]
-    seals = {**manifest.components, **manifest.files} if manifest else {}
-    others = _others(names)
+    seals, others = sealed or {}, _others(names)
     paths = await _to_read(storage, session_id, names)
-    problems += [Problem(join(url, path), *_LOST) for path in seals.keys() - paths - set(others)]
-    function = partial(_check_step, seals if manifest else None, url)
+    problems += await asyncio.to_thread(_lost, url, seals.keys() - paths - set(others))
+    function = partial(_check_step, sealed, url)
     async for found in _map_steps(function, storage, session_id, _by_step(paths)):
         problems += found
-    return problems + await _check_others(storage, url, others, seals if manifest else None)
+    return problems + await _check_others(storage, url, others, sealed)
 
 
 def _foreign(path: str) -> str:
@@ -311,9 +323,13 @@ async def _check_metadata(storage: StorageManager, url: str) -> list[tuple[str, 
 
 
 def _why_unreadable(error: StorageManagerError) -> str:
-    """Return why a session or component cannot be read. Raise the error if it is about the root or the service."""
+    """Return why a session or component cannot be read. Raise the error if it is about the root or the service.
+
+    Raise it also if this process has too little of something: then nothing can be said of the session.
+    """
     ours, cause = renamed_error(error, "verify"), error.__cause__ or error
-    if is_transient(cause) or isinstance(cause, FileNotFoundError) or isinstance(error, S3ConfigError):
+    is_ours = isinstance(cause, OSError) and cause.errno in _OURS
+    if is_ours or is_transient(cause) or isinstance(cause, FileNotFoundError) or isinstance(error, S3ConfigError):
         raise ours
     return str(ours)
 
@@ -329,6 +345,10 @@ async def _to_read(storage: StorageManager, session_id: str, names: Iterable[str
         step_ids = await storage.list_steps_for_session(session_id)
         paths |= {f"{step_id}/{filename}" for step_id in step_ids for filename in BY_FILENAME}
     return paths
+
+
+def _lost(url: str, paths: Iterable[str]) -> list[Problem]:
+    return [Problem(join(url, path), *_LOST) for path in paths]
 
 
 def _by_step(paths: Iterable[str]) -> list[tuple[str, list[Component]]]:
@@ -359,20 +379,54 @@ async def _unfinished_uploads(storage: StorageManager, url: str) -> list[str]:
         return []
 
 
-async def _read_manifest(storage: StorageManager, url: str) -> tuple[_Manifest | None, list[Problem]]:
+async def _read_manifest(
+    storage: StorageManager, url: str, *, is_listed: bool
+) -> tuple[Mapping[str, _Seal] | None, list[Problem]]:
+    """Return the seals of a session, None if it is not sealed; and what is wrong with its manifest.
+
+    Parameters:
+        is_listed: the manifest is in the listing of the session. On other backends than S3 it is read if not, too:
+            a directory may be in its place.
+    """
     path = join(url, MANIFEST_FILENAME)
+    if not is_listed and storage.get_storage_info()["uses_s3"]:
+        return None, []
     try:
         [data] = await read_stored(storage, [path], "verify")
     except StorageManagerError as error:
         if not is_missing(error.__cause__ or error):
-            raise
+            return None, [Problem(path, "unreadable", _why_unreadable(error))]
+        if not is_listed:
+            return None, []
         why = "the seal was removed while the session was verified: verify it again, or seal it again"
         return None, [Problem(path, "missing", why)]
+    cancelled = threading.Event()
     try:
-        return _Manifest.model_validate_json(data), []
-    except ValidationError as error:
-        why = f"not a manifest of this library: {error.errors()[0]['msg']}; seal the session again"
+        return await asyncio.to_thread(_seals_in, data, cancelled), []
+    except ValueError as error:
+        why = f"not a manifest of this library: {_first_fault(error)}; seal the session again"
         return None, [Problem(path, "unreadable", why)]
+    finally:
+        cancelled.set()
+
+
+def _seals_in(data: bytes, cancelled: threading.Event) -> Mapping[str, _Seal]:
+    """Return the seals in a manifest. A small one may have any form of JSON.
+
+    Raises:
+        ValueError: it is no manifest.
+    """
+    if len(data) <= ANY_FORM_BYTES:
+        manifest = _Manifest.model_validate_json(data)
+        return {**manifest.components, **manifest.files}
+    entries = read_entries(data, cancelled)
+    return {_check_file(path): _Seal(size=size, sha256=sha256) for path, size, sha256 in entries}
+
+
+def _first_fault(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return str(error.errors(include_url=False, include_context=False, include_input=False)[0]["msg"])
 
 
 def _check_step(seals: Mapping[str, _Seal] | None, url: str, answers: Mapping[str, _Answer]) -> list[Problem]:

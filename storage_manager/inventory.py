@@ -50,7 +50,8 @@ async def list_files(
 
     Raises:
         InvalidIdError: an id is not allowed. Raised before any I/O.
-        S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed.
+        S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed, or a directory in it; in that
+            case after all other files.
     """
     url = storage.url_for(session_id, step_id)
     with translating("list", url):
@@ -89,18 +90,29 @@ async def hash_file(storage: StorageManager, url: str) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-async def files_by_step(storage: StorageManager, session_id: str) -> Mapping[str, dict[str, FileInfo]]:
+async def files_by_step(
+    storage: StorageManager, session_id: str, unlisted: list[StorageManagerError] | None = None
+) -> Mapping[str, dict[str, FileInfo]]:
     """Return the files of a session by step id and file name. An id without files has an empty dict.
 
     Files that lie directly in the session have the step id "", its attachments `_files`.
+
+    Parameters:
+        unlisted: gets the error if a part of the session cannot be listed. Then the other files are returned. None to
+            raise it.
 
     Raises:
         As list_files.
     """
     steps: dict[str, dict[str, FileInfo]] = defaultdict(dict)
-    async for found in list_files(storage, session_id):
-        step_id, _, name = found.name.rpartition("/")
-        steps[step_id][name] = found
+    try:
+        async for found in list_files(storage, session_id):
+            step_id, _, name = found.name.rpartition("/")
+            steps[step_id][name] = found
+    except StorageManagerError as error:
+        if unlisted is None or not steps:
+            raise
+        unlisted.append(error)
     return steps
 
 

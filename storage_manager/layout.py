@@ -45,6 +45,7 @@ __all__ = [
     "is_component",
     "is_data",
     "is_id",
+    "is_system_directory",
     "is_system_file",
     "join",
     "only_ids",
@@ -225,9 +226,22 @@ _SYSTEM_FILE = re.compile(
 )
 
 
+# Synology, QNAP and netatalk keep thumbnails and attributes in such directories, in each directory that they share.
+_SYSTEM_DIRECTORIES = {"@eaDir", ".@__thumb", ".AppleDouble", "__MACOSX", ".AppleDB", ".AppleDesktop"}
+
+
 def is_system_file(path: str) -> bool:
-    """Return True if operating systems leave files of this name. They are nobody's data, and no session needs them."""
-    return _SYSTEM_FILE.fullmatch(path.rpartition("/")[2]) is not None
+    """Return True if operating systems leave files of this name. They are nobody's data, and no session needs them.
+
+    Everything in a directory that they leave is such a file, too.
+    """
+    *above, name = path.split("/")
+    return _SYSTEM_FILE.fullmatch(name) is not None or not _SYSTEM_DIRECTORIES.isdisjoint(above)
+
+
+def is_system_directory(name: str) -> bool:
+    """Return True if operating systems leave directories of this name."""
+    return name in _SYSTEM_DIRECTORIES
 
 
 _ATTACHMENT_RULE = (

@@ -10,12 +10,10 @@ from typing import Any
 
 from fsspec import AbstractFileSystem
 from fsspec.core import has_magic, strip_protocol
-from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import make_instance
 from fsspec.utils import tokenize
 
 from storage_manager.backends.base import STAGING_PREFIX
-from storage_manager.backends.disk import DiskFileSystem
 from storage_manager.config import arguments_of
 from storage_manager.errors import InvalidDataError, InvalidIdError, StorageManagerError
 from storage_manager.layout import BY_FILENAME
@@ -76,14 +74,8 @@ class SessionFileSystem(AbstractFileSystem):
 
     @property
     def fs(self) -> AbstractFileSystem:
-        """The filesystem for the root: fsspec's own, or one that writes through no links on local disk.
-
-        It is looked up on each use, because a forked child has another.
-        """
-        fs = self.storage.fs
-        if isinstance(fs, LocalFileSystem):
-            return DiskFileSystem(**{**fs.storage_options, "root": self.path})
-        return fs
+        """The filesystem for the root. It is looked up on each use, because a forked child has another."""
+        return self.storage.fs
 
     def __repr__(self) -> str:
         return f"<SessionFileSystem {self.storage.url_for()}>"

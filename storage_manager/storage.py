@@ -20,6 +20,7 @@ from storage_manager.errors import (
     AlreadyExistsError,
     InvalidDataError,
     InvalidIdError,
+    LocalStorageError,
     StorageManagerError,
     is_missing,
     refusing,
@@ -260,7 +261,10 @@ class StorageManager:
 
     @property
     def fs(self) -> AbstractFileSystem:
-        """fsspec's own synchronous filesystem for the same root, usable from any thread."""
+        """fsspec's synchronous filesystem for the same root, usable from any thread.
+
+        On local disk it writes and deletes through no link, and waits for no pipe.
+        """
         with translating("open", self._root.url):
             return self._root.open_sync()
 
@@ -732,19 +736,19 @@ class StorageManager:
         """Yield steps in order (session, then step), read ahead. At most `concurrency` steps are held in memory.
 
         A session that cannot be listed, for example because its directory may not be read, is left out, and a warning
-        is logged for it.
+        is logged for it. So is a step on local disk whose directory may not be read.
 
         Parameters:
             session_ids: the sessions, in this order; None for all.
             components: as for retrieve_step_data.
             attachments: the names of attachments to read as well. A step without one lacks it in `Step.attachments`.
             concurrency: how many steps are read at a time.
-            strict: True to raise for the first file that exists but cannot be read or decoded, and for the first
-                session that cannot be listed.
+            strict: True to raise for the first file that exists but cannot be read or decoded, and for the first step
+                or session that may not be read.
 
         Raises:
-            As retrieve_step_data; or no session could be listed. TypeError or ValueError if concurrency is no whole
-            number, or is below 1.
+            As retrieve_step_data; or no session could be listed, or no step be read. TypeError or ValueError if
+            concurrency is no whole number, or is below 1.
         """
         check_ids(session_ids, "retrieve")
         with translating("retrieve", self._root.url):
@@ -756,14 +760,26 @@ class StorageManager:
                 raise error
             logger.warning("the steps of %s are left out: %s", session_id, error)
 
-        async def read(ids: tuple[str, str]) -> Step:
-            stored, others = await self._read_step(*ids, components, names)
-            data = self._decoded_step(*ids, stored, strict)
-            return Step(*ids, data, self._found_attachments(others, strict)) if names else Step(*ids, data)
+        async def read(ids: tuple[str, str]) -> Step | LocalStorageError:
+            return await self._step_or_refusal(*ids, components, names, strict)
 
-        async with aclosing(map_ahead(read, iter_step_ids(self, session_ids, refuse), concurrency)) as steps:
-            async for step in steps:
+        steps = map_ahead(read, iter_step_ids(self, session_ids, refuse), concurrency)
+        async with aclosing(steps), aclosing(_without_refused(steps)) as found:
+            async for step in found:
                 yield step
+
+    async def _step_or_refusal(
+        self, session_id: str, step_id: str, components: Sequence[Component], names: Sequence[str], strict: bool
+    ) -> Step | LocalStorageError:
+        """Read a step. Unless strict, return the error if the disk refuses access to it."""
+        try:
+            stored, others = await self._read_step(session_id, step_id, components, names)
+            data = self._decoded_step(session_id, step_id, stored, strict)
+        except LocalStorageError as error:
+            if strict or not isinstance(error.__cause__, PermissionError):
+                raise
+            return error
+        return Step(session_id, step_id, data, self._found_attachments(others, strict) if names else {})
 
     def _found_attachments(self, stored: Mapping[str, _Answer], strict: bool) -> dict[str, bytes]:
         """Return the attachments that were read. Warn of one that cannot be read, or raise its error."""
@@ -855,6 +871,20 @@ async def iter_step_ids(
                 yield session_id, step_id
     if failed and len(failed) == count:
         raise failed[0]
+
+
+async def _without_refused(steps: AsyncGenerator[Step | LocalStorageError, None]) -> AsyncGenerator[Step, None]:
+    """Leave out the steps to which access is refused, with a warning. If it is refused to all, the storage fails."""
+    refused, count = list[LocalStorageError](), 0
+    async for step in steps:
+        if isinstance(step, Step):
+            count += 1
+            yield step
+        else:
+            refused.append(step)
+            logger.warning("a step is left out: %s", step)
+    if refused and not count:
+        raise refused[0]
 
 
 def _check_options(

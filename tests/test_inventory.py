@@ -136,8 +136,9 @@ async def test_what_the_disk_refuses_is_no_empty_directory(nobody: Path) -> None
     ):
         with pytest.raises(LocalStorageError, match=r"step_2.*check who may read"):
             await work
-    [problem] = await verify_session(sm, "run-1")
+    problem, *components = await verify_session(sm, "run-1")
     assert (problem.url, problem.kind) == (sm.url_for("run-1"), "unreadable")
+    assert len(components) == 4
     assert "step_2" in problem.detail
     (nobody / "run-1/step_2").chmod(0o700)
     assert await sm.list_steps_for_session("run-1") == ["step_1", "step_2"]

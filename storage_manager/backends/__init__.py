@@ -135,13 +135,16 @@ class Root:
         return backend
 
     def open_sync(self) -> fsspec.AbstractFileSystem:
-        """Return fsspec's own synchronous filesystem for the same root, usable from any thread."""
+        """Return a synchronous filesystem for the same root, usable from any thread: fsspec's own, or a subclass."""
         if self.s3:
             from storage_manager.backends.s3 import SyncS3FileSystem
 
             return SyncS3FileSystem(**self.s3.keywords())
-        ours = {"auto_mkdir": True} if self.protocol == "file" else {}
-        return fsspec.filesystem(self.protocol, **{**ours, **self._options})
+        if self.protocol == "file":
+            from storage_manager.backends.disk import DiskFileSystem
+
+            return DiskFileSystem(**{"auto_mkdir": True, **self._options, "root": self.url})
+        return fsspec.filesystem(self.protocol, **self._options)
 
     @property
     def public_options(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from storage_manager.credentials import without_secrets
 from storage_manager.errors import StorageManagerError, translating
 
 __all__ = [
+    "MAX_SIZE",
     "STAGED",
     "STAGING_PREFIX",
     "Backend",
@@ -34,9 +35,11 @@ __all__ = [
     "hidden_name",
     "md5_in",
     "modified_in",
+    "moment_of",
 ]
 
 STAGING_PREFIX = ".staging-"
+MAX_SIZE = 2**63  # bytes; no file system and no service has a file of so many
 _MD5 = re.compile('"?([0-9a-f]{32})"?')
 STAGED = re.compile(re.escape(STAGING_PREFIX) + "[0-9a-f]{32}")
 
@@ -135,7 +138,10 @@ class Backend(ABC):
 
     @abstractmethod
     def iter_files(self, path: str) -> AsyncGenerator[list[FileInfo], None]:
-        """Yield the files in a directory and below it, in pages. A missing directory has none."""
+        """Yield the files in a directory and below it, in pages. A missing directory has none.
+
+        If a part of it cannot be listed, yield the other files first, as far as possible, and then raise.
+        """
 
     @abstractmethod
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
@@ -244,7 +250,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
         start = len(self._strip_protocol(path)) + 1
         async with self._slots:
             infos = await self._find(path, detail=True)
-        yield [FileInfo(name[start:], info["size"], modified_in(info)) for name, info in sorted(infos.items())]
+        yield [FileInfo(name[start:], _size_in(info), modified_in(info)) for name, info in sorted(infos.items())]
 
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
         try:
@@ -325,10 +331,25 @@ _MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "modified", "c
 def modified_in(info: Mapping[str, Any]) -> datetime | None:
     """Return when a file was last written, which fsspec's backends give as a datetime, its text, or in seconds."""
     value = next((info[name] for name in _MODIFIED if info.get(name) is not None), None)
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value.replace("Z", "+00:00"))
-    elif isinstance(value, (int, float)):
-        value = datetime.fromtimestamp(value, timezone.utc)
-    if not isinstance(value, datetime):
+    if isinstance(value, (int, float)):
+        return moment_of(value)
+    with contextlib.suppress(ValueError, OverflowError):  # it is malformed, or before the year 1 or after 9999 in UTC
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        if isinstance(value, datetime):
+            return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
+    return None
+
+
+def moment_of(seconds: float) -> datetime | None:
+    """Return a time in seconds since 1970 as UTC; None if its year is before 1 or after 9999. A file may have any."""
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc)
+    except (ValueError, OverflowError, OSError):
         return None
-    return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
+
+
+def _size_in(info: Mapping[str, Any]) -> int:
+    """Return the size of a file; 0 if the backend does not know it, or says what no file can have."""
+    size = info.get("size")
+    return size if isinstance(size, int) and 0 <= size < MAX_SIZE else 0

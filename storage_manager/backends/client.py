@@ -110,14 +110,15 @@ def _timestamp(value: Any) -> datetime | None:
     """Parse a time as botocore does, but parse the date of a header (RFC 9110, 5.6.7), as every GET has, 10x faster.
 
     A time without a zone is taken for UTC. Return None if it is malformed, or of 1970 or before, as the zero times of
-    Unix and Go are: some services send these, and then the time is not known.
+    Unix and Go are: some services send these, and then the time is not known. The same holds for the year 9999, some
+    times of which are later than any other in UTC.
     """
     try:
         is_header = isinstance(value, str) and value.endswith(" GMT")
         parsed: datetime = (parsedate_to_datetime if is_header else parse_timestamp)(value)
     except (ValueError, RuntimeError):  # botocore raises RuntimeError for a number that is too large
         return None
-    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)) if parsed.year > 1970 else None
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)) if 1970 < parsed.year < 9999 else None
 
 
 @contextlib.contextmanager

@@ -12,15 +12,17 @@ import contextlib
 import ctypes
 import errno
 import os
+import shutil
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 from fsspec.implementations.local import LocalFileOpener, LocalFileSystem
+from fsspec.utils import isfilelike
 
-from storage_manager.backends.base import STAGED, Backend, File, FileInfo
+from storage_manager.backends.base import STAGED, Backend, File, FileInfo, moment_of
 from storage_manager.backends.spelling import Spelling
 from storage_manager.backends.staging import (
     BUSY,
@@ -32,6 +34,7 @@ from storage_manager.backends.staging import (
     is_staged_now,
     link_error,
     refuse_links,
+    refuse_other_names,
     remove_staged,
     remove_tree,
     sweep,
@@ -39,7 +42,7 @@ from storage_manager.backends.staging import (
 )
 from storage_manager.backends.streams import open_regular, too_large
 from storage_manager.errors import AlreadyExistsError
-from storage_manager.layout import LOST_AND_FOUND, is_system_file
+from storage_manager.layout import LOST_AND_FOUND, is_system_directory, is_system_file
 
 __all__ = ["DiskFileSystem", "move_new", "write_all"]
 
@@ -121,14 +124,34 @@ class DiskFileSystem(LocalFileSystem):
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **kwargs: Any) -> LocalFileOpener:
         """Open a regular file. Refuse a pipe, for which the only worker would wait without end."""
-        path = self._strip_protocol(path) if mode == "rb" else self._own(path)
+        path = self._strip_protocol(path) if mode == "rb" else self._own_file(path)
         with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", path)
+            file_mode = os.stat(path).st_mode
+            if not stat.S_ISREG(file_mode):
+                raise OSError(_not_regular(file_mode), "not a regular file", path)
         return super()._open(path, mode, block_size, **kwargs)
 
+    def _own_file(self, path: Any) -> str:
+        """Return the path of a file that is to be changed in place, as the disk has it. Refuse one with other names."""
+        stripped = self._own(path)
+        refuse_other_names(self.root, stripped)
+        return stripped
+
     def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
-        super().cp_file(path1, self._own(path2), **kwargs)
+        super().cp_file(path1, self._own_file(path2), **kwargs)
+
+    def get_file(self, path1: str, path2: Any, callback: Any = None, **kwargs: Any) -> None:
+        if not isfilelike(path2):
+            return super().get_file(path1, path2, callback, **kwargs)  # type: ignore[no-any-return]
+        with self.open(path1, "rb") as source:
+            shutil.copyfileobj(source, path2)
+
+    def chmod(self, path: str, mode: int) -> None:
+        super().chmod(self._own_file(path), mode)
+
+    def link(self, *paths: Any, **kwargs: Any) -> Any:
+        """Give a file another name: the first path is its name, the second the new one."""
+        super().link(*map(self._own, paths), **kwargs)
 
     def mv(self, path1: str, path2: str, recursive: bool = True, **kwargs: Any) -> None:
         super().mv(self._own(path1), self._own(path2), recursive, **kwargs)
@@ -149,7 +172,7 @@ class DiskFileSystem(LocalFileSystem):
         super().makedirs(self._own(path), exist_ok)
 
     def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
-        super().touch(self._own(path), truncate, **kwargs)
+        super().touch(self._own_file(path), truncate, **kwargs)
 
     def symlink(self, src: str, dst: str, **kwargs: Any) -> None:
         super().symlink(src, self._own(dst), **kwargs)
@@ -349,14 +372,20 @@ class DiskFileSystem(LocalFileSystem):
             return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return None
 
-    def files(self, path: str) -> list[FileInfo]:
-        """Return every file in a directory and below it; none if the directory is missing. Leave out staged files."""
-        found: list[FileInfo] = []
+    def files(self, path: str, stop: threading.Event | None = None) -> tuple[list[FileInfo], OSError | None]:
+        """Return every file in a directory and below it; none if the directory is missing. Leave out staged files.
+
+        Return also the first error of a directory below it that cannot be listed. Its files are missing in the result.
+
+        Parameters:
+            stop: once it is set, the result is not needed any more.
+        """
+        found, refused = list[FileInfo](), list[OSError]()
         if not self._spelling.is_other(path):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                found += _files_below(path)
+                found += _files_below(_sorted_entries(path), refused, stop or threading.Event())
         self._require_root()  # it may have gone during the walk, so that all files seemed deleted
-        return found
+        return found, next(iter(refused), None)
 
     def directories(self, path: str) -> list[str]:
         """Return the sorted names of the subdirectories of a directory; none if it is missing."""
@@ -565,14 +594,16 @@ def _remove_leftovers(session: str) -> None:
                 return
             left.append(entry)
     for entry in left:
-        if _is_system_entry(entry):
-            os.unlink(entry.path)
-        else:
+        if not _is_system_entry(entry):
             remove_staged(entry)
+        elif entry.is_dir(follow_symlinks=False):
+            remove_tree(entry.path)
+        else:
+            os.unlink(entry.path)
 
 
 def _is_system_entry(entry: "os.DirEntry[str]") -> bool:
-    return is_system_file(entry.name) and not entry.is_dir(follow_symlinks=False)
+    return (is_system_directory if entry.is_dir(follow_symlinks=False) else is_system_file)(entry.name)
 
 
 def _remove_in_place(directory: str) -> None:
@@ -601,9 +632,9 @@ def _create(directory: str) -> bool:
     return True
 
 
-def _is_directory(entry: "os.DirEntry[str]") -> bool:
+def _is_directory(entry: "os.DirEntry[str]", *, follow_symlinks: bool = True) -> bool:
     try:
-        return entry.is_dir()
+        return entry.is_dir(follow_symlinks=follow_symlinks)
     except OSError:  # a circular link, or a target that may not be read
         return False
 
@@ -622,6 +653,11 @@ def _read_whole(path: str, limit: int) -> bytes | OSError:
         return error.with_traceback(None)  # its frames would keep the bytes of the other files in memory
 
 
+def _not_regular(mode: int) -> int:
+    """Return the number of the error for what is no regular file."""
+    return errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+
+
 def _read_open(descriptor: int, size: int, limit: int) -> bytes:
     data = os.read(descriptor, size + 1)  # one system call, and one byte more to see that the file ends there
     if len(data) == size:
@@ -635,16 +671,21 @@ def _read_open(descriptor: int, size: int, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _files_below(path: str) -> Iterator[FileInfo]:
+def _files_below(
+    top: "Iterator[os.DirEntry[str]]", refused: list[OSError], stop: threading.Event
+) -> Iterator[FileInfo]:
     """Yield every file below a directory, sorted, with its name relative to it. Skip those that are deleted meanwhile.
 
     A link to a directory in the directory itself counts as a directory, because a step may be one; below, as a file.
+    So does a link that leads nowhere, or in a circle.
 
-    Raises:
-        OSError: the directory is missing, or the disk refuses one below it, which fsspec's own `find` would skip.
+    Parameters:
+        top: the entries of the directory itself.
+        refused: gets the error of each directory that cannot be listed, which fsspec's own `find` would skip.
+        stop: once it is set, nothing more is yielded.
     """
-    waiting = [("", _sorted_entries(path))]  # no recursion: directories may be deep
-    while waiting:
+    waiting = [("", top)]  # no recursion: directories may be deep
+    while waiting and not stop.is_set():
         prefix, entries = waiting[-1]
         entry = next(entries, None)
         if entry is None:
@@ -652,10 +693,20 @@ def _files_below(path: str) -> Iterator[FileInfo]:
         elif prefix or not (entry.name == LOST_AND_FOUND or is_staged_now(entry)):
             name = f"{prefix}{entry.name}"
             with contextlib.suppress(FileNotFoundError):
-                if entry.is_dir(follow_symlinks=not prefix):
-                    waiting.append((f"{name}/", _sorted_entries(entry.path)))
+                if _is_directory(entry, follow_symlinks=not prefix):
+                    waiting.append((f"{name}/", _entries_or_none(entry.path, refused)))
                 else:
                     yield _file_info(entry, name)
+
+
+def _entries_or_none(path: str, refused: list[OSError]) -> "Iterator[os.DirEntry[str]]":
+    try:
+        return _sorted_entries(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # a permission is missing, or its path is too long
+        refused.append(error)
+        return iter(())
 
 
 def _sorted_entries(path: str) -> "Iterator[os.DirEntry[str]]":
@@ -665,4 +716,4 @@ def _sorted_entries(path: str) -> "Iterator[os.DirEntry[str]]":
 
 def _file_info(entry: "os.DirEntry[str]", name: str) -> FileInfo:
     status = entry.stat(follow_symlinks=False)
-    return FileInfo(name, status.st_size, datetime.fromtimestamp(status.st_mtime, timezone.utc))
+    return FileInfo(name, status.st_size, moment_of(status.st_mtime))

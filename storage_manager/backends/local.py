@@ -10,6 +10,7 @@ each of its calls is a hop of its own.
 import asyncio
 import errno
 import os
+import threading
 import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -171,7 +172,16 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
             await asyncio.sleep(0)
 
     async def iter_files(self, path: str) -> AsyncGenerator[list[FileInfo], None]:
-        yield await self.run_in_worker(self.files, path)
+        """Yield the files. At the end, raise if a directory below cannot be listed: a caller may use the others."""
+        stop = threading.Event()
+        try:  # it changes nothing, so that a cancellation need not wait for the end of a walk through a million files
+            walk = asyncio.get_running_loop().run_in_executor(self._workers, self.files, path, stop)
+            found, refused = await walk
+        finally:
+            stop.set()
+        yield found
+        if refused is not None:
+            raise refused
 
     async def link(self, path: str, seconds: int) -> str:
         return Path(path).as_uri()

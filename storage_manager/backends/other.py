@@ -62,7 +62,7 @@ class OtherBackend(FsspecBackend):
         infos = await self._call("ls", directory, detail=True)
         if not is_session and infos:  # the root
             return
-        if all(info["type"] == "file" and is_system_file(info["name"]) for info in infos):
+        if all(info["type"] == "file" and is_system_file(posixpath.basename(info["name"])) for info in infos):
             for info in infos:
                 await self._rm_file(info["name"])
             await self._call("rmdir", directory)

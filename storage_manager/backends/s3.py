@@ -28,9 +28,11 @@ import aiohttp
 import s3fs
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, InvalidProxiesConfigError
 from botocore.parsers import ResponseParserError
+from s3fs.errors import translate_boto_error
 
 from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.backends.base import (
+    MAX_SIZE,
     STAGED,
     STAGING_PREFIX,
     File,
@@ -55,6 +57,8 @@ from storage_manager.errors import (
     AlreadyExistsError,
     S3OperationError,
     StorageManagerError,
+    is_bulk_refused,
+    is_missing,
     is_precondition_failed,
     is_range_refused,
     is_transient,
@@ -85,22 +89,73 @@ _PIECE = 1 << 20  # bytes of a body whose length is not known
 PART = 8 << 20  # bytes of a part of an upload, and of a range of a large object; S3 needs 5 MiB or more
 MAX_PARTS = 10_000  # of an upload (Amazon S3 User Guide, "Amazon S3 multipart upload limits")
 PARTS_AHEAD = 3  # parts or ranges in memory
+SINGLE_DELETES = 32  # requests at a time, if the service does not delete keys together
 ROUNDS = 20  # of a deletion that sees the whole directory each time, and more in it, because others keep writing there
 Out = TypeVar("Out")
 # The parameters that ask for the next page, and the fields of the page before that give them.
 _FOLLOWING = {
     "list_objects_v2": {"ContinuationToken": "NextContinuationToken"},
+    "list_object_versions": {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"},
     "list_multipart_uploads": {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"},
 }
 _REQUEST_FAILURES = (OSError, BotoCoreError, aiohttp.ClientError)  # the errors of a request
 # An answer with one of these fields comes from S3.
 _PROOFS = {"put_object": {"ETag"}, "get_object": {"ETag"}, "list_objects_v2": {"Name", "KeyCount"}}
-_NAMES = {"Contents": "Key", "CommonPrefixes": "Prefix", "Uploads": "Key"}  # the entries of a listing, and their names
+# The entries of a listing, and their names.
+_NAMES = {"Contents": "Key", "CommonPrefixes": "Prefix", "Uploads": "Key", "Versions": "Key", "DeleteMarkers": "Key"}
 # The names of directory buckets and of their access points (Amazon S3 User Guide, "Directory bucket naming rules").
 _DIRECTORY_BUCKET = re.compile(r".*--xa?-s3")
 
 
-class SyncS3FileSystem(s3fs.S3FileSystem):
+class _S3FileSystem(s3fs.S3FileSystem):
+    """s3fs's own methods, with listings that end whatever the service sends, and deletions whose errors are raised."""
+
+    async def _list_pages(self, method: str, **request: Any) -> AsyncGenerator[Any, None]:
+        """Yield the answers to a listing: those of `ls`, `find` and all that is built on them."""
+        progress = _Progress()
+        while True:
+            answer = await self._call_s3(method, **request)
+            yield answer
+            if not answer.get("IsTruncated"):
+                return
+            following = {key: answer.get(field) for key, field in _FOLLOWING[method].items()}
+            progress.check(tuple(following.values()), _names(answer))
+            request |= {key: token for key, token in following.items() if token is not None}
+
+    async def _bulk_delete(self, pathlist: Sequence[str], **kwargs: Any) -> list[str]:
+        """Delete up to a thousand keys of one bucket, one by one if the service refuses to delete them together.
+
+        Raises:
+            OSError: a key is not deleted. s3fs itself drops these errors.
+        """
+        keys = [{"Key": self.split_path(path)[1]} for path in pathlist]
+        for path in pathlist:
+            self.invalidate_cache(self._parent(path))
+        request = {"Bucket": self.split_path(pathlist[0])[0], "Delete": {"Objects": keys, "Quiet": True}}
+        try:
+            answer = await self._call_s3("delete_objects", kwargs, **request)
+        except _REQUEST_FAILURES as error:
+            if not is_bulk_refused(error):
+                raise
+            answer = {"Errors": await self._delete_singly(pathlist)}
+        for left in answer.get("Errors", ()):
+            if left.get("Code") != "NoSuchKey":
+                raise translate_boto_error(_deletion_error(left))
+        return list(pathlist)
+
+    async def _delete_singly(self, paths: Sequence[str]) -> list[dict[str, str]]:
+        """Delete keys one by one. Raise the first error when all have been tried."""
+        failed = list[OSError]()
+        for start in range(0, len(paths), SINGLE_DELETES):
+            batch = map(self._rm_file, paths[start : start + SINGLE_DELETES])
+            answers = await asyncio.gather(*batch, return_exceptions=True)
+            failed += [error for error in answers if isinstance(error, OSError) and not is_missing(error)]
+        if failed:
+            raise failed[0]
+        return []
+
+
+class SyncS3FileSystem(_S3FileSystem):
     """s3fs's own filesystem, with requests that services other than Amazon's understand too."""
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
@@ -113,7 +168,7 @@ class SyncS3FileSystem(s3fs.S3FileSystem):
         return client
 
 
-class S3Backend(FsspecBackend, s3fs.S3FileSystem):
+class S3Backend(FsspecBackend, _S3FileSystem):
     """`s3fs.S3FileSystem` with literal paths, for one event loop. It need not be closed."""
 
     retries = 1  # in the layer of s3fs
@@ -630,11 +685,11 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
 
     async def _remove_if_empty(self, session: str) -> None:
         """Delete what systems and consoles left in a session, if it has nothing else. Otherwise it would be listed."""
-        left: list[str] = []
+        left, start = list[str](), len(self._below(session)[1])
         async with aclosing(self._objects(session)) as rows:
             async for row in rows:
                 left.append(row["Key"])
-                if len(left) > PAGE or not (_is_marker(row) or is_system_file(row["Key"])):
+                if len(left) > PAGE or not (_is_marker(row) or is_system_file(row["Key"][start:])):
                     return
         try:
             errors = await self._delete_keys(self.split_path(session)[0], left) if left else []
@@ -663,9 +718,9 @@ class S3Backend(FsspecBackend, s3fs.S3FileSystem):
                 async with self._slots:
                     return await self._retry(partial(self._delete_in_bulk, bucket, keys))
             except _REQUEST_FAILURES as error:
-                if not is_unsupported(error):
+                if not is_bulk_refused(error):
                     raise
-            self.service.deletes_in_bulk = False
+                self.service.deletes_in_bulk = not is_unsupported(error)  # else only these keys may be the reason
         answers = await self._map(partial(self._delete_key, bucket), keys)
         for answer in answers:
             if isinstance(answer, Exception):
@@ -806,6 +861,8 @@ def _directories(answer: Mapping[str, Any], start: int) -> list[str]:
 
 
 def _file_info(row: Mapping[str, Any], start: int) -> FileInfo:
+    if not 0 <= row["Size"] < MAX_SIZE:
+        raise OSError(errno.EPROTO, "the answer to the LIST is not from S3: the size of an entry is that of no object")
     return FileInfo(row["Key"][start:], row["Size"], row.get("LastModified"), row.get("ETag"))
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "is_staged_now",
     "link_error",
     "refuse_links",
+    "refuse_other_names",
     "remove_staged",
     "remove_tree",
     "sweep",
@@ -143,13 +144,29 @@ class Staging:
 
 
 def refuse_links(root: str, path: str) -> None:
-    """Raise if a path below the root is a symbolic link, or leads through one."""
-    if root and path.startswith(f"{root}/"):
-        part = root
-        for name in path[len(root) + 1 :].split("/"):
-            part = f"{part}/{name}"
-            if os.path.islink(part):
-                raise link_error(part)
+    """Raise if a path is a symbolic link below the root, or leads through one.
+
+    The path may be written in any way: with `..` or `//`, or below another name of the root.
+    """
+    part = ""
+    for name in path.split("/")[1:] if root else ():
+        part = f"{part}/{name}"
+        if os.path.islink(part) and _is_below(os.path.dirname(part), root):
+            raise link_error(part)
+
+
+def refuse_other_names(root: str, path: str) -> None:
+    """Raise if a path is a file below the root that has other names (hard links): a write would change them all."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        status = os.lstat(path)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and root and _is_below(os.path.dirname(path), root):
+            why = "the file has other names (hard links), and would change under these, too: delete it first"
+            raise OSError(errno.EMLINK, why, path)
+
+
+def _is_below(directory: str, root: str) -> bool:
+    above = os.path.realpath(root).rstrip("/")
+    return f"{os.path.realpath(directory)}/".startswith(f"{above}/")
 
 
 def link_error(path: str) -> OSError:

@@ -88,8 +88,10 @@ async def _print_steps(storage: StorageManager, session_id: str, as_json: bool) 
 
 
 async def _print_steps_long(storage: StorageManager, session_id: str, as_json: bool) -> None:
-    step_ids = await require_session(storage, session_id)
-    steps = await files_by_step(storage, session_id)
+    step_ids, unlisted = await require_session(storage, session_id), list[StorageManagerError]()
+    steps = await files_by_step(storage, session_id, unlisted)
+    for error in unlisted:
+        print_error(str(error))
     for step_id in step_ids:
         sizes = _component_sizes(steps.get(step_id, {}))
         facts = {**_step_facts(storage, session_id, step_id), "components": sizes}

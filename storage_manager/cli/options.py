@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-__all__ = ["command", "json_option", "quiet_option", "root_option"]
+__all__ = ["Command", "command", "json_option", "quiet_option", "root_option"]
 
 
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -25,8 +25,33 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 
 
+class Command(click.Command):
+    """A command that refuses an empty value of an option or argument: a shell writes it for a variable that is not set.
+
+    Without this, `--source-profile "$PROFILE"` would copy with the credentials of another profile.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments as click does, and refuse empty ones.
+
+        Raises:
+            UsageError: names the option or argument.
+        """
+        rest = super().parse_args(ctx, args)
+        for param in self.params:
+            value = ctx.params.get(param.name or "")
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str) and not text.strip() and param.name not in _EXPLAIN_THEMSELVES:
+                    name = param.opts[0] if isinstance(param, click.Option) else param.make_metavar(ctx)
+                    raise click.UsageError(f"{name} is empty ({text!r}): give a value, or leave it out", ctx)
+        return rest
+
+
+_EXPLAIN_THEMSELVES = ("root", "host")
+
+
 def command(*examples: str, name: str | None = None) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a function a command that takes --debug and shows these examples below its help."""
     lines = [f"  storage-manager {example}" for example in examples]
     epilog = "\b\n" + "\n".join(["Examples:", *lines])
-    return lambda function: click.command(name, epilog=epilog)(_debug_option(function))
+    return lambda function: click.command(name, cls=Command, epilog=epilog)(_debug_option(function))

@@ -1,6 +1,6 @@
 """The command `verify`."""
 
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -98,10 +98,10 @@ async def _verify(root: str | None, session: str | None, as_json: bool, totals: 
 
 
 async def _verify_session(storage: StorageManager, session_id: str) -> _Verified:
-    try:
-        names = {file.name async for file in list_files(storage, session_id)}
-    except StorageManagerError:  # verify_session reports it
-        names = set()
+    names = set[str]()
+    with suppress(StorageManagerError):  # verify_session reports it
+        async for file in list_files(storage, session_id):
+            names.add(file.name)
     steps = only_ids(list({name.partition("/")[0] for name in names if "/" in name}))
     problems = await verify_session(storage, session_id)
     return _Verified(storage.url_for(session_id), session_id, len(steps), MANIFEST_FILENAME in names, problems)

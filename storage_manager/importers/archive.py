@@ -1,17 +1,17 @@
 """Read the members of a trace's zip one at a time and within limits. Nothing is written to disk."""
 
-import json
 import os
 import re
 import stat
 import struct
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import BinaryIO, NoReturn
 
-from storage_manager.encoding import without_surrogates
+from storage_manager.encoding import count_values
+from storage_manager.importers.parsing import MAX_QUICK, parse_line
 
 __all__ = ["MAX_EVENTS", "MAX_FILE", "MAX_LINE", "MAX_MEMBERS", "MAX_RATIO", "Archive", "check_name", "refuse"]
 
@@ -36,7 +36,7 @@ _MAX_NAME = 1024  # characters; Playwright's names have about 60
 
 _END = struct.Struct("<4s4H2LH")  # the end of central directory record (APPNOTE.TXT, 4.3.16)
 _CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)|^[/\\]|^[A-Za-z]:|\x00")
-_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SNAPSHOT = "frame-snapshot"  # the type of the one event that may have very many values
 
 
 def refuse(reason: str) -> NoReturn:
@@ -138,7 +138,7 @@ class Archive:
                 if len(line) > MAX_LINE:
                     refuse(f"{location}: the line has more than {MAX_LINE} bytes")
                 if line.strip():
-                    yield location, _parse(line, location)
+                    yield location, _parse(line, location, self.check_cancelled)
 
     def spend(self, size: int, location: str = "") -> None:
         """Count bytes that the events take, or that are made from them. Raise if the import was cancelled."""
@@ -157,21 +157,12 @@ class Archive:
         return self._zip.read(self._within_limits(name, MAX_FILE)) if name in self._infos else None
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    refuse(f"{name} is not a JSON number")
-
-
-def _parse(line: bytes, location: str) -> object:
-    """Return the JSON value of a line.
-
-    Texts that Playwright cut may contain one half of a surrogate pair. It becomes U+FFFD, because UTF-8 cannot encode
-    it.
-    """
+def _parse(line: bytes, location: str, check_cancelled: Callable[[], None]) -> object:
     try:
-        value: object = json.loads(line.decode(), parse_constant=_refuse_constant)
-        if _ESCAPED_SURROGATE.search(line):
-            text = "".join(without_surrogates(json.dumps(value, ensure_ascii=False)))
-            value = json.loads(text, parse_constant=_refuse_constant)
+        value = parse_line(line, check_cancelled)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{location}: {error}") from error
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind != _SNAPSHOT and count_values(line) > MAX_QUICK:  # it would be stored as JSON, on the event loop
+        refuse(f"{location}: the event has more than {MAX_QUICK} values")
     return value

@@ -50,6 +50,8 @@ _CONTROLS = "".join(map(chr, range(0x21)))  # browsers skip them before a URL
 _TAG_STARTS = string.ascii_letters + "/!?"  # a tag, or a comment, is a < before one of them
 # Most servers refuse a longer URL. Joining URLs takes as much time and memory as they are long.
 MAX_URL = 2**14
+_PARTS = 10_000  # parts of a style sheet between two looks at a cancellation
+MAX_ATTRIBUTES = 10_000  # of an element; real ones have a few dozen
 
 
 class Reference(NamedTuple):
@@ -86,14 +88,26 @@ class Markup(NamedTuple):
     base: str
 
 
-def style_element(css: str) -> str:
-    """Return a style element. A tag in the CSS becomes a CSS escape, which means the same in strings and URLs."""
-    return f"<style>{_escape_css(css)}</style>"
+def _charge_nothing(count: int) -> None:
+    pass
 
 
-def _escape_css(text: str) -> str:
+def style_element(css: str, spend: Callable[[int], None] = _charge_nothing) -> str:
+    """Return a style element. A tag in the CSS becomes a CSS escape, which means the same in strings and URLs.
+
+    Parameters:
+        spend: called while a long sheet is escaped; may refuse the trace.
+    """
+    return f"<style>{_escape_css(css, spend)}</style>"
+
+
+def _escape_css(text: str, spend: Callable[[int], None]) -> str:
     first, *rest = text.replace("<!--", " ").split("<")
-    return first + "".join(f"{_escaped_before(part)}{part}" for part in rest)
+    pieces = [first]
+    for start in range(0, len(rest), _PARTS):  # 32 MB of < take 13 s
+        spend(0)
+        pieces += [f"{_escaped_before(part)}{part}" for part in rest[start : start + _PARTS]]
+    return "".join(pieces)
 
 
 def _escaped_before(part: str) -> str:
@@ -113,6 +127,8 @@ def _attributes(node: list[Any]) -> dict[str, str]:
     attributes = node[1] if len(node) > 1 else {}
     if not isinstance(attributes, dict) or not all(isinstance(value, str) for value in attributes.values()):
         refuse("the attributes of a node must be an object of strings")
+    if len(attributes) > MAX_ATTRIBUTES:
+        refuse(f"a node has more than {MAX_ATTRIBUTES} attributes")
     return attributes
 
 
@@ -218,7 +234,7 @@ class _Writer:
         if tag == "BASE":
             self.base = attributes.get("href", self.base)
         if tag == "TEMPLATE" and _SHEET in attributes:
-            self.write(style_element(attributes[_SHEET]))
+            self.write(style_element(attributes[_SHEET], self.spend))
         elif tag == "LINK" and "stylesheet" in attributes.get("rel", "").lower().split():
             url = self._join(attributes.get("href", ""))
             self.leave_hole(Sheet(url, _start_tag(tag, name, attributes) + ">"))
@@ -262,7 +278,7 @@ def write_markup(root: object, base: str, spend: Callable[[int], None]) -> Marku
     for node, in_style in _nodes(writer, root):
         if isinstance(node, str):
             start = writer.size
-            writer.write(_escape_css(node) if in_style else escape(node, quote=False))
+            writer.write(_escape_css(node, spend) if in_style else escape(node, quote=False))
             writer.close(start, "", 0)
         else:
             writer.leave_hole(_as_reference(node))

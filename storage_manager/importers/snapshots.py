@@ -102,11 +102,16 @@ def _snapshot(event: Fields, previous: Snapshot | None, spend: Callable[[int], N
         page_id=event.required_text("pageId"),
         is_main=event.flag("isMainFrame"),
         url=url,
-        viewport=event.fields("viewport").values or None,
+        viewport=_viewport(event.fields("viewport")),
         doctype=_NOT_IN_DOCTYPES.sub("", (event.text("doctype") or "")[:_MAX_DOCTYPE]),
         markup=markup,
         overrides=overrides,
     )
+
+
+def _viewport(size: Fields) -> dict[str, object] | None:
+    sides = {name: size.number(name) for name in ("width", "height")}
+    return {name: side for name, side in sides.items() if side is not None} or None
 
 
 class _Rendering:
@@ -168,7 +173,7 @@ class _Rendering:
         if isinstance(hole, Sheet):
             name = _override(history, index, hole.url)
             css = self._sheet(name) if name else None
-            return hole.markup if css is None else style_element(css)
+            return hole.markup if css is None else style_element(css, self._spend)
         if hole.frame_id not in self._moment:
             return ""
         return f' srcdoc="{escape(self.document(hole.frame_id, depth + 1))}"'

@@ -153,7 +153,8 @@ class _Task(NamedTuple):
 
     Attributes:
         source: the files to copy, by the name that they get; `FileInfo.name` is their path relative to the session.
-        failure: why the session cannot be listed, at the source or the target; such a session has only its end.
+        failure: why the session cannot be listed, at the source or the target, or a directory in it. It stands at the
+            end of the session, and its manifest is not copied.
     """
 
     session_id: str
@@ -198,8 +199,9 @@ class _Copying:
                     yield task
 
     async def _list(self, session_id: str) -> list[_Task]:
+        unlisted: list[StorageManagerError] = []  # of a step or another directory in the session
         try:
-            at_source = await files_by_step(self.source, session_id)
+            at_source = await files_by_step(self.source, session_id, unlisted)
             at_target = await files_by_step(self.target, session_id)
             steps = await self.source.list_steps_for_session(session_id) if self._has_directories else []
             own = {name: dict(found) for name, found in at_source.items()}
@@ -213,8 +215,9 @@ class _Copying:
         is_session = bool(directories) or SESSION_METADATA_FILENAME in files.get("", {})
         if self.named is not None and not is_session:
             self._missing.append(self.source.url_for(session_id))
-        ends = [""] if is_session else []
-        return [_Task(session_id, name, files.get(name, {}), at_target[name]) for name in directories + ends]
+        ends = [""] if is_session and not unlisted else []
+        tasks = [_Task(session_id, name, files.get(name, {}), at_target[name]) for name in directories + ends]
+        return tasks + [_Task(session_id, "", failure=error) for error in unlisted]
 
     async def _adopt(self, session_id: str, files: dict[str, dict[str, FileInfo]]) -> None:
         """Move files that are directly in a session to its attachments, unless it is sealed or has others there."""

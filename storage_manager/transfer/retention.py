@@ -14,6 +14,7 @@ from storage_manager.storage import StorageManager
 
 __all__ = ["purge_sessions", "purging"]
 
+_FIRST = datetime.min.replace(tzinfo=timezone.utc)
 _SHOWN = 5  # the most failed sessions that an error names
 
 # Of a session: True if it is old or was deleted, the cancellation that came while it was deleted, or why it failed.
@@ -134,7 +135,8 @@ async def _delete(storage: StorageManager, session_id: str) -> asyncio.Cancelled
 
 def _moment(older_than: datetime | timedelta) -> datetime:
     if isinstance(older_than, timedelta) and older_than >= timedelta(0):
-        return datetime.now(timezone.utc) - older_than
+        now = datetime.now(timezone.utc)
+        return now - min(older_than, now - _FIRST)  # there is no time before the year 1
     if isinstance(older_than, datetime) and older_than.tzinfo:
         return older_than
     why = f"older_than is {older_than!r}: give an age (timedelta), or a datetime with its time zone"

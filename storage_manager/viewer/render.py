@@ -66,6 +66,10 @@ def _target(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or "\0" in str(os.fspath(path)):
         raise InvalidDataError("cannot view: path must name a file", operation="view")
     target = Path(os.path.abspath(os.fsdecode(path)))
+    if os.path.islink(target):  # to replace /dev/stdout would be no output
+        target = Path(os.path.realpath(target))
+    if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
+        raise InvalidDataError(f"cannot view: {target} is a pipe or a device; name a file", operation="view")
     if os.path.isdir(target):
         raise InvalidDataError(f"cannot view: {target} is a directory; name a file in it", operation="view")
     if not os.path.isdir(target.parent):

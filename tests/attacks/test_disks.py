@@ -1,8 +1,10 @@
 """Directories, links, pipes and files that were made to harm whoever stores, reads or deletes."""
 
 import asyncio
+import io
 import os
 import resource
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ import pytest
 from storage_manager import LocalStorageError, StepData, StorageManager
 from storage_manager.backends import hidden_name
 from storage_manager.backends.staging import remove_tree
-from storage_manager.integrity import sweep, verify_session
+from storage_manager.integrity import seal_session, sweep, verify_session
 from storage_manager.inventory import summarize
 from storage_manager.transfer import copy_sessions, purge_sessions
 
@@ -179,6 +181,94 @@ async def write_async(fs: Any, path: str) -> None:
         await file.write(b"x")
 
 
+@LINKED
+@pytest.mark.parametrize("write", WRITES)
+def test_fs_writes_and_deletes_through_no_link(
+    sm: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str, path: str
+) -> None:
+    """It was fsspec's own filesystem, which follows every link."""
+    elsewhere = make_elsewhere(sm, tmp_path)
+    monkeypatch.chdir(sm.url_for())
+    with pytest.raises(OSError, match="link"):
+        WRITES[write](sm.fs, path, str(tmp_path / "other"))
+    assert contents(elsewhere) == {"t/action.json": b"theirs"}
+
+
+SPELLINGS = ("{root}/./link/t/", "{root}//link/t/", "/{root}/link/t/", "{root}/s/../link/t/", "{alias}/link/t/")
+SPELLINGS += ("{alias}/../root/link/t/", "{alias}/../elsewhere/../root/link/t/")
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("write", ["pipe_file", "rm", "put", "touch"])
+def test_a_link_is_found_however_the_path_is_written(
+    sm: StorageManager, tmp_path: Path, write: str, spelling: str
+) -> None:
+    elsewhere = make_elsewhere(sm, tmp_path)
+    (tmp_path / "alias").symlink_to(tmp_path / "root")
+    path = spelling.format(root=sm.url_for(), alias=tmp_path / "alias") + "action.json"
+    with pytest.raises(OSError, match="link"):
+        WRITES[write](sm.fs, path, str(tmp_path / "other"))
+    assert contents(elsewhere) == {"t/action.json": b"theirs"}
+
+
+def test_an_alias_of_the_root_can_be_written(sm: StorageManager, tmp_path: Path) -> None:
+    """Only links below the root are refused."""
+    (tmp_path / "alias").symlink_to(tmp_path / "root")
+    sm.fs.pipe_file(f"{tmp_path}/alias/s/t/action.json", b"{}")
+    StorageManager(local_base_path=tmp_path / "alias").fs.pipe_file(f"{tmp_path}/alias/s/u/action.json", b"{}")
+    assert asyncio.run(sm.list_steps_for_session("s")) == ["t", "u"]
+
+
+# --- hard links -----------------------------------------------------------------------------------
+
+IN_PLACE: dict[str, Callable[[Any, str, str], object]] = {
+    "put_file": lambda fs, path, other: fs.put_file(other, path),
+    "cp_file": lambda fs, path, other: fs.cp_file("s/t/metadata.json", path),
+    "touch": lambda fs, path, other: fs.touch(path, truncate=True),
+    "open": lambda fs, path, other: fs.open(path, "wb").close(),
+    "append": lambda fs, path, other: fs.open(path, "ab").close(),
+    "change": lambda fs, path, other: fs.open(path, "r+b").close(),
+}
+
+
+@pytest.mark.parametrize("write", IN_PLACE)
+@pytest.mark.parametrize("name", ["sm", "fs"])
+def test_nothing_is_written_through_another_name_of_a_file(
+    sm: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str, name: str
+) -> None:
+    """As in a backup by `cp -al`, of which both sides are the same file."""
+    asyncio.run(sm.store_step_data("s", "t", *DATA))
+    (tmp_path / "other").write_text("ours")
+    os.link(sm.url_for("s", "t", "action"), tmp_path / "backup")
+    monkeypatch.chdir(sm.url_for())
+    fs = sm.fs if name == "fs" else fsspec.filesystem("sm", storage=sm)
+    with pytest.raises(OSError, match="other names"):
+        IN_PLACE[write](fs, "s/t/action.json", str(tmp_path / "other"))
+    assert (tmp_path / "backup").read_bytes() == b'{"a":1}\n'
+    assert asyncio.run(sm.retrieve_step_data("s", "t")) == DATA
+
+
+@pytest.mark.parametrize("write", ["pipe_file", "rm", "mv"])
+def test_what_replaces_a_file_leaves_its_other_names(sm: StorageManager, tmp_path: Path, write: str) -> None:
+    asyncio.run(sm.store_step_data("s", "t", *DATA))
+    os.link(sm.url_for("s", "t", "action"), tmp_path / "backup")
+    WRITES[write](fsspec.filesystem("sm", storage=sm), "s/t/action.json", "")
+    asyncio.run(sm.store_step_data("s", "t", action_data={"a": 2}))
+    assert (tmp_path / "backup").read_bytes() == b'{"a":1}\n'
+
+
+def test_permissions_are_changed_through_no_link(sm: StorageManager, tmp_path: Path) -> None:
+    elsewhere = make_elsewhere(sm, tmp_path)
+    before = (elsewhere / "t/action.json").stat().st_mode
+    for fs in (sm.fs, fsspec.filesystem("sm", storage=sm).fs):
+        with pytest.raises(OSError, match="link"):
+            fs.chmod(f"{sm.url_for()}/link/t/action.json", 0)
+    with pytest.raises(OSError, match="link"):
+        sm.fs.link(sm.url_for("s", "t", "action"), f"{sm.url_for()}/link/t/new")
+    assert (elsewhere / "t/action.json").stat().st_mode == before
+    assert sorted(path.name for path in (elsewhere / "t").iterdir()) == ["action.json"]
+
+
 # --- pipes ----------------------------------------------------------------------------------------
 
 
@@ -198,6 +288,8 @@ async def test_a_pipe_holds_no_reader(sm: StorageManager) -> None:
         open_async,
         lambda: asyncio.to_thread(fsspec.filesystem("sm", storage=sm).cat_file, "s/t/observation.html.pipe"),
         lambda: asyncio.to_thread(fs.cat_file, pipe),
+        lambda: asyncio.to_thread(fs.get_file, pipe, io.BytesIO()),
+        lambda: asyncio.to_thread(sm.fs.cat_file, pipe),
     ]
     for read in reads:
         with pytest.raises(OSError, match=r"regular file|named pipe|\.pipe"):
@@ -254,3 +346,78 @@ async def test_a_store_without_a_free_descriptor_leaves_nothing(sm: StorageManag
         await sm.store_step_data("s", "u", *DATA)
     assert os.listdir(sm.url_for()) == ["s"]
     assert await sm.list_steps_for_session("s") == ["t"]
+
+
+async def test_a_process_without_descriptors_says_nothing_of_a_session(sm: StorageManager) -> None:
+    """Each session was called unreadable. Nothing is lost by any operation, and each says why it failed."""
+    for session_id in ("s", "z"):
+        await sm.store_step_data(session_id, "t", *DATA)
+    for operation in (
+        verify_session(sm, "s"),
+        seal_session(sm, "s"),
+        purge_sessions(sm, timedelta(0), dry_run=False),
+        sm.list_sessions(),
+        sm.delete_session("s"),
+        sm.delete_step("s", "t"),
+        sm.retrieve_step_data("s", "t"),
+        sm.get_share_links("s", "t"),
+        summarize(sm, "s"),
+    ):
+        await sm.list_sessions()  # the worker is there
+        with open_files(0), pytest.raises(LocalStorageError, match="EMFILE"):
+            await operation
+    assert await sm.list_sessions() == ["s", "z"]
+    assert await sm.retrieve_step_data("s", "t") == DATA
+    assert sorted(os.listdir(sm.url_for())) == ["s", "z"]
+
+
+# --- what systems leave in directories ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["@eaDir", ".AppleDouble", ".@__thumb"])
+async def test_directories_of_a_nas_keep_no_session(sm: StorageManager, name: str) -> None:
+    await sm.store_step_data("s", "t", *DATA)
+    await sm.store_step_data("s", "u", *DATA)
+    for directory in (sm.url_for("s"), sm.url_for("s", "t")):
+        (Path(directory) / name / "x").mkdir(parents=True)
+        (Path(directory) / name / "x" / "thumb.jpg").write_bytes(b"x")
+        (Path(directory) / name / "observation.html").write_bytes(b"x")
+    assert await verify_session(sm, "s") == []
+    assert (await summarize(sm, "s"))[:2] == (2, 2 * sum(map(len, (b"<p>", b"\x89PNG", b'{"a":1}\n', b'{"m":1}\n'))))
+    await sm.delete_step("s", "t")
+    assert await sm.list_steps_for_session("s") == ["u"]
+    await sm.delete_step("s", "u")
+    assert await sm.list_sessions() == []
+    assert os.listdir(sm.url_for()) == []
+
+
+# --- cancelling -----------------------------------------------------------------------------------
+
+
+async def test_a_long_walk_can_be_cancelled(sm: StorageManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was waited for, although it changes nothing."""
+    await sm.store_step_data("s", "t", *DATA)
+    begun, ended, given = threading.Event(), threading.Event(), list[threading.Event]()
+    fs = sm.async_fs
+
+    def files(path: str, stop: threading.Event) -> Any:
+        given.append(stop)
+        begun.set()
+        assert stop.wait(20)
+        ended.set()
+        return [], None
+
+    monkeypatch.setattr(fs, "files", files)
+    task = asyncio.create_task(summarize(sm, "s"))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 5)
+    assert await asyncio.to_thread(ended.wait, 5)
+
+
+async def test_a_walk_ends_when_it_is_told(sm: StorageManager) -> None:
+    await sm.store_step_data("s", "t", *DATA)
+    stop = threading.Event()
+    stop.set()
+    assert sm.async_fs.files(sm.url_for("s"), stop) == ([], None)

@@ -1,6 +1,8 @@
 """Directories and manifests that somebody made by hand: no operation takes long, and none overlooks what is wrong."""
 
 import json
+import os
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from storage_manager import LocalStorageError, StorageManager, StorageManagerError
 from storage_manager.integrity import Problem, seal_session, verify_session
 from storage_manager.layout import BY_FILENAME
+from storage_manager.manifest import ANY_FORM_BYTES, read_entries
 from storage_manager.transfer import copy_sessions
 
 HASH = "0" * 64
@@ -110,8 +113,8 @@ async def removed_meanwhile(sm: StorageManager, path: Path, work: Callable[[], A
     backend: Any = sm.async_fs
     whole = backend.files
 
-    def files(directory: str) -> Any:
-        found = whole(directory)
+    def files(directory: str, *stop: Any) -> Any:
+        found = whole(directory, *stop)
         path.unlink(missing_ok=True)
         return found
 
@@ -143,3 +146,67 @@ async def test_a_root_that_is_gone_is_still_said(sm: StorageManager, tmp_path: P
     (tmp_path / "base").rename(tmp_path / "away")
     with pytest.raises(LocalStorageError, match="mount its disk"):
         await verify_session(sm, "s")
+
+
+# --- manifests of any size and kind ---------------------------------------------------------------
+
+HEAD = '{"version":1,"sealed_at":"x","components":{'
+SEAL = '{"size":1,"sha256":"' + HASH + '"}'
+HUGE = {
+    # each took 12 to 55 s, in which nothing else ran; the second took 8 GB
+    "paths that are none": HEAD + ",".join(f'"bad/{number}":{SEAL}' for number in range(100_000)) + "}}",
+    "lists": '{"x":[' + "[]," * 3_000_000 + "1]}",
+    "one path many times": HEAD + ",".join(f'"step_1/action.json":{SEAL}' for _ in range(100_000)) + "}",
+    "a long hash": HEAD + '"step_1/action.json":{"size":1,"sha256":"' + "0" * 10_000_000 + '"}}}',
+    "a long number": HEAD + '"step_1/action.json":{"size":' + "9" * 1_000_000 + ',"sha256":"' + HASH + '"}}}',
+    "another beginning": '{"components":{' + f'"step_1/action.json":{SEAL}' + "}}" + " " * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("kind", HUGE)
+async def test_a_huge_manifest_holds_nobody(sm: StorageManager, tmp_path: Path, kind: str) -> None:
+    manifest = tmp_path / "base/s/_manifest.json"
+    manifest.write_text(HUGE[kind])
+    started = time.process_time()
+    [problem] = await verify_session(sm, "s")
+    assert time.process_time() - started < 1
+    assert (problem.url, problem.kind) == (str(manifest), "unreadable")
+    assert "not a manifest of this library" in problem.detail
+    assert len(problem.detail) < 300
+
+
+async def test_a_large_manifest_of_ours_is_compared(sm: StorageManager, tmp_path: Path) -> None:
+    """Also with the spaces of another JSON writer."""
+    seal = Path(await seal_session(sm, "s"))
+    for separators in ((",", ":"), (", ", ": ")):
+        known = json.loads(seal.read_text())
+        known["components"] |= {f"gone_{number}/action.json": {"size": 1, "sha256": HASH} for number in range(5000)}
+        seal.write_text(json.dumps(known, separators=separators) + "\n")
+        assert seal.stat().st_size > ANY_FORM_BYTES
+        assert {problem.kind for problem in await verify_session(sm, "s")} == {"missing"}
+        assert len(await verify_session(sm, "s")) == 5000
+
+
+def test_reading_a_manifest_can_be_ended() -> None:
+    cancelled = threading.Event()
+    entries = read_entries((HEAD + f'"a/action.json":{SEAL},' * 10 + "}}").encode(), cancelled)
+    assert next(entries).path == "a/action.json"
+    cancelled.set()
+    assert list(entries) == []
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, empty, filled, lambda path: os.symlink(path, path)])
+async def test_a_manifest_that_is_no_file(sm: StorageManager, tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """It ended the verification of all sessions, or was overlooked."""
+    make(tmp_path / "base/s/_manifest.json")
+    [problem] = await verify_session(sm, "s")
+    assert (problem.url, problem.kind) == (sm.url_for("s") + "/_manifest.json", "unreadable")
+
+
+async def test_a_manifest_larger_than_memory(sm: StorageManager, tmp_path: Path) -> None:
+    manifest = tmp_path / "base/s/_manifest.json"
+    manifest.touch()
+    os.truncate(manifest, 2**40)
+    [problem] = await verify_session(sm, "s")
+    assert (problem.url, problem.kind) == (str(manifest), "unreadable")
+    assert "max_file_bytes" in problem.detail

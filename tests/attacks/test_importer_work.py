@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from storage_manager import InvalidDataError, StorageManager
-from storage_manager.importers import archive
+from storage_manager.importers import archive, parsing
 from storage_manager.importers.archive import Archive
-from storage_manager.importers.markup import MAX_URL, write_markup
+from storage_manager.importers.markup import MAX_URL, style_element, write_markup
 from storage_manager.importers.playwright import _read_steps
 from storage_manager.importers.trace_steps import Steps
 from tests.support.traces import action, frame, header, imported, page, write_zip
@@ -207,3 +207,98 @@ async def test_a_cancellation_is_seen_while_steps_are_stored(
         await task
     assert seen == [True]
     assert await sm.list_sessions() == []
+
+
+# --- a line of very many values -------------------------------------------------------------------
+
+TREES = {
+    # 32 MB of each took 1 to 15 s in json.loads, in which nothing else ran
+    "lists": '{"type":"x","x":[' + "[]," * 4_000_000 + "1]}",
+    "objects": '{"type":"x","x":[' + "{}," * 4_000_000 + "1]}",
+    "numbers": '{"type":"x","x":[' + "1.5," * 4_000_000 + "1]}",
+    "names": '{"type":"x",' + ",".join(f'"{number:x}":""' for number in range(1_000_000)) + "}",
+    "halves of pairs": '{"type":"x","x":[' + '"\\ud800",' * 1_000_000 + "1]}",
+}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", TREES)
+async def test_a_line_of_many_values_holds_nobody(sm: StorageManager, tmp_path: Path, kind: str) -> None:
+    path = write_zip(tmp_path / "t.zip", {"t.trace": TREES[kind] + "\n"}, zipfile.ZIP_STORED)
+    importing, longest, begun = asyncio.create_task(imported(sm, path)), 0.0, time.monotonic()
+    while time.monotonic() < begun + 2 and not importing.done():
+        started = time.monotonic()
+        await asyncio.sleep(0.01)
+        longest = max(longest, time.monotonic() - started)
+    importing.cancel()
+    started = time.monotonic()
+    with pytest.raises((asyncio.CancelledError, InvalidDataError)):
+        await importing
+    assert longest < 1
+    assert time.monotonic() - started < 1.5
+
+
+@pytest.mark.thorough
+async def test_a_page_of_many_values_is_imported(sm: StorageManager, tmp_path: Path) -> None:
+    """By the other parser: with the same result."""
+    cells = [["B", {"title": "\ud800" + "é\n"}, "1,2"] for _ in range(45_000)]
+    path = write_zip(tmp_path / "t.zip", {"t.trace": page(["P", {}, *cells])})
+    [step] = await imported(sm, path)
+    assert step.html
+    assert step.html.count('<B title="\ufffdé\n">1,2</B>') == 45_000
+
+
+@pytest.mark.parametrize("line", ['{"a":1.5e3,"b":[true,null,"\\u00e9"],"c":{"d":{}}}', "[]", '{"a":-0,"a":2}'])
+@pytest.mark.parametrize("more", ["", ' "\\ud800x"'])
+def test_both_parsers_agree(monkeypatch: pytest.MonkeyPatch, line: str, more: str) -> None:
+    text = f"[{line},{more or 1}]".encode()
+    quick = parsing.parse_line(text, lambda: None)
+    monkeypatch.setattr(parsing, "MAX_QUICK", 0)
+    assert parsing.parse_line(text, lambda: None) == quick
+
+
+@pytest.mark.parametrize(
+    "line", ["[", "[1,]", '{"a"}', '{"a":1,}', "NaN", "[-Infinity]", "[" * 100_000, '"\n"', "[1]]"]
+)
+def test_both_parsers_refuse(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    for limit in (parsing.MAX_QUICK, 0):
+        monkeypatch.setattr(parsing, "MAX_QUICK", limit)
+        with pytest.raises((ValueError, RecursionError)):
+            parsing.parse_line(line.encode(), lambda: None)
+
+
+async def test_an_action_of_very_many_values(sm: StorageManager, tmp_path: Path) -> None:
+    """Each step is encoded on the event loop."""
+    events = [header(), *action(1, params={"x": [[]] * 200_000})]
+    with pytest.raises(InvalidDataError, match=r"t.trace, line 2: the event has more than \d+ values"):
+        await imported(sm, write_zip(tmp_path / "t.zip", {"t.trace": events}, zipfile.ZIP_STORED))
+
+
+async def test_a_viewport_of_very_many_values(sm: StorageManager, tmp_path: Path) -> None:
+    viewport = {"width": 800, "height": 600, **{f"x{number}": [] for number in range(1000)}}
+    [step] = await imported(sm, write_zip(tmp_path / "t.zip", {"t.trace": page("x", viewport=viewport)}))
+    assert step.metadata
+    assert step.metadata["viewport"] == {"width": 800, "height": 600}
+
+
+def test_a_node_of_very_many_attributes() -> None:
+    with pytest.raises(ValueError, match="more than 10000 attributes"):
+        write_markup(["P", dict.fromkeys(map(str, range(10_001)), "")], "", print_nothing)
+
+
+@pytest.mark.parametrize("css", ["<" * 2**20, "<a" * 2**20])
+def test_a_cancellation_is_seen_within_a_style_sheet(css: str) -> None:
+    """32 MB took 13 s."""
+    charged = 0
+
+    def spend(count: int) -> None:
+        nonlocal charged
+        charged += 1
+        if charged == 3:
+            raise ValueError("the import was cancelled")
+
+    for write in (lambda: style_element(css, spend), lambda: write_markup(["STYLE", {}, css], "", spend)):
+        charged = 0
+        with pytest.raises(ValueError, match="the import was cancelled"):
+            write()
+    assert charged == 3

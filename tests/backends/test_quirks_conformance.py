@@ -15,7 +15,7 @@ pytestmark = pytest.mark.thorough
 # Everything that a service can do at the same time, except what excludes another. A listing without tokens is refused.
 ALL = frozenset(Quirk) - {
     Quirk.NO_TOKEN, Quirk.EMPTY_ETAGS, Quirk.NO_BULK_DELETE_400, Quirk.ODD_LAST_MODIFIED, Quirk.EPOCH_LAST_MODIFIED,
-    Quirk.EXACT_UPLOAD_LIST,
+    Quirk.EXACT_UPLOAD_LIST, Quirk.BULK_DELETE_INVALID, Quirk.BULK_DELETE_MALFORMED,
 }  # fmt: skip
 SETS: list[Collection[Quirk]] = [ALL, *([quirk] for quirk in Quirk if quirk is not Quirk.NO_TOKEN)]
 

@@ -25,10 +25,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     for name in ("directories", "files"):
         method = getattr(LocalBackend, name)
 
-        def listed(self: LocalBackend, path: str, method: Callable[..., object] = method) -> object:
+        def listed(self: LocalBackend, path: str, *more: object, method: Callable[..., object] = method) -> object:
             if path == f"{base}/b":
                 raise PermissionError(13, "not yours", path)
-            return method(self, path)
+            return method(self, path, *more)
 
         monkeypatch.setattr(LocalBackend, name, listed)
 

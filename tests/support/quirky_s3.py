@@ -49,6 +49,11 @@ class Quirk(Enum):
     NO_BULK_DELETE = "no-bulk-delete"
     # The same, with the status 400: https://github.com/wal-e/wal-e/issues/192 (Google Cloud Storage)
     NO_BULK_DELETE_400 = "no-bulk-delete-400"
+    # The same, with the code of an argument: https://github.com/livebook-dev/livebook/pull/956 (Google Cloud Storage)
+    BULK_DELETE_INVALID = "bulk-delete-invalid-argument"
+    # A bulk delete is called malformed, for example one of fewer than 1000 keys, if the service is configured so:
+    # https://github.com/ceph/ceph/pull/23544 (Ceph)
+    BULK_DELETE_MALFORMED = "bulk-delete-malformed-xml"
     # A bucket has Object Lock and a default retention: https://github.com/apache/arrow-rs-object-store/issues/190
     # (Amazon), https://github.com/zmanda/amanda/issues/275 (Backblaze),
     # https://github.com/s3tools/s3cmd/issues/1436 (parts)
@@ -576,6 +581,8 @@ _REFUSALS: tuple[tuple[Quirk | None, set[str], Callable[[Request], bool], tuple[
     ),
     (Quirk.NO_BULK_DELETE, {"DeleteObjects"}, _always, _NO_FUNCTION),
     (Quirk.NO_BULK_DELETE_400, {"DeleteObjects"}, _always, (_BAD, *_NO_FUNCTION[1:])),
+    (Quirk.BULK_DELETE_INVALID, {"DeleteObjects"}, _always, (_BAD, "InvalidArgument", "Invalid argument.")),
+    (Quirk.BULK_DELETE_MALFORMED, {"DeleteObjects"}, _always, (_BAD, "MalformedXML", "The XML is not well-formed")),
     (
         Quirk.SLASH_PREFIXES,
         {"ListObjectsV2", "ListMultipartUploads"},
