@@ -287,7 +287,7 @@ async def _verify(storage: StorageManager, session_id: str, url: str) -> list[Pr
 
 
 def _foreign(path: str) -> str:
-    return f"it is no part of a session, and is not copied: {why_foreign(path)}"
+    return f"it is no part of a session: {why_foreign(path)}"
 
 
 async def _check_others(

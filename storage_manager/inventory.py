@@ -11,7 +11,15 @@ from typing import NamedTuple
 from storage_manager.aio import map_ahead
 from storage_manager.backends import STAGED, FileInfo
 from storage_manager.errors import InvalidIdError, StorageManagerError, is_missing, translate, translating
-from storage_manager.layout import MANIFEST_FILENAME, check_ids, is_data, is_id, is_system_file
+from storage_manager.layout import (
+    ATTACHMENTS_DIRECTORY,
+    MANIFEST_FILENAME,
+    check_ids,
+    is_attachment,
+    is_data,
+    is_id,
+    is_system_file,
+)
 from storage_manager.storage import StorageManager
 
 __all__ = [
@@ -22,6 +30,7 @@ __all__ = [
     "hash_file",
     "is_foreign",
     "is_leftover",
+    "is_our_file",
     "list_files",
     "read_stored",
     "renamed_error",
@@ -73,6 +82,15 @@ def is_foreign(path: str) -> bool:
     `path` is relative to a session.
     """
     return not (is_data(path) or path == MANIFEST_FILENAME or is_system_file(path) or is_leftover(path))
+
+
+def is_our_file(path: str) -> bool:
+    """Return True if a file, `path` relative to a session, shows that its directory is a session.
+
+    Many programs have files that are named like attachments of steps (`backups/2019/db.tar`), so these do not show it.
+    """
+    is_of_step = is_attachment(path) and not path.startswith(f"{ATTACHMENTS_DIRECTORY}/")
+    return is_data(path) and not is_of_step
 
 
 async def hash_file(storage: StorageManager, url: str) -> tuple[int, str]:

@@ -316,9 +316,9 @@ def why_foreign(path: str) -> str:
         return "it is hidden: rename it if it is data"
     if first != directory:
         return "a step has no directories: move its files into the step"
-    if not directory:
+    if not directory and is_attachment_name(name):
         return f"files of a session are in {ATTACHMENTS_DIRECTORY}/: move it there, or store it with store_attachments"
-    if directory != ATTACHMENTS_DIRECTORY and not is_id(directory):
+    if directory and directory != ATTACHMENTS_DIRECTORY and not is_id(directory):
         return f"{directory} is no step id: rename the directory"
     if name.lower() in BY_FILENAME:
         return (

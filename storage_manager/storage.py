@@ -469,13 +469,17 @@ class StorageManager:
             InvalidIdError, InvalidDataError: refused before any I/O.
             S3ConfigError, StorageManagerError: the backend cannot be opened.
         """
-        stored, _ = await self._read_step(session_id, step_id, components)
+        stored, _ = await self.read_files_of_step(session_id, step_id, components)
         return stored
 
-    async def _read_step(
+    async def read_files_of_step(
         self, session_id: str, step_id: str, components: Sequence[Component], names: Sequence[str] = ()
     ) -> tuple[dict[Component, _Answer], dict[str, _Answer]]:
-        """Return components of a step, and the attachments with these names, as they are stored."""
+        """Return components of a step, and the attachments with these names, as read_step does, in one batch.
+
+        Raises:
+            As read_step.
+        """
         with translating("retrieve", self._root.url):
             url = self._url("retrieve", session_id, step_id)
             rows = COMPONENTS if components is ALL_COMPONENTS else formats(components)
@@ -773,7 +777,7 @@ class StorageManager:
     ) -> Step | LocalStorageError:
         """Read a step. Unless strict, return the error if the disk refuses access to it."""
         try:
-            stored, others = await self._read_step(session_id, step_id, components, names)
+            stored, others = await self.read_files_of_step(session_id, step_id, components, names)
             data = self._decoded_step(session_id, step_id, stored, strict)
         except LocalStorageError as error:
             if strict or not isinstance(error.__cause__, PermissionError):

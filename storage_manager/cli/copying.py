@@ -10,10 +10,14 @@ from storage_manager.cli.root import open_root, require_session
 from storage_manager.cli.terminal import echo
 from storage_manager.cli.text import count
 from storage_manager.errors import InvalidDataError, LocalStorageError, S3OperationError
+from storage_manager.inventory import list_files
+from storage_manager.layout import why_foreign
 from storage_manager.storage import StorageManager
-from storage_manager.transfer import copy_sessions
+from storage_manager.transfer import CopyResult, copy_sessions
 
 __all__ = ["CopyRoot", "copy"]
+
+_SHOWN = 5  # the most files that are named
 
 
 class CopyRoot(NamedTuple):
@@ -28,23 +32,48 @@ class CopyRoot(NamedTuple):
     options: dict[str, Any] = {}  # noqa: RUF012 - nothing changes it
 
 
-def copy(source: CopyRoot, target: CopyRoot, sessions: Sequence[str] | None, quiet: bool) -> None:
-    """Copy these sessions, or all if None, with progress, and print how many steps were copied."""
+def copy(source: CopyRoot, target: CopyRoot, sessions: Sequence[str] | None, quiet: bool) -> int:
+    """Copy these sessions, or all if None, with progress, and print how many steps were copied, and what was not.
+
+    Returns:
+        The exit code: 1 if files were left behind.
+    """
     with Progress("copying", "copied", quiet=quiet) as progress:
-        copied = run(_copy(source, target, sessions, progress))
+        copied, root = run(_copy(source, target, sessions, progress))
     same = progress.done - copied
     echo(f"{count(copied, 'step')} copied" + (f", {same} were there already" if same else ""))
+    return _tell_left_behind(copied.left_behind, root)
 
 
-async def _copy(source: CopyRoot, target: CopyRoot, sessions: Sequence[str] | None, progress: Progress) -> int:
+def _tell_left_behind(urls: Sequence[str], root: str) -> int:
+    """Print which files are no part of a session and were not copied, and the likely mistake. Return the exit code."""
+    if not urls:
+        return 0
+    paths = [url.removeprefix(f"{root}/") for url in urls]
+    echo(f"{count(len(paths), 'file')} left behind: {', '.join(paths[:_SHOWN])}{', ...' * (len(paths) > _SHOWN)}")
+    for path in paths[:_SHOWN]:
+        echo(f"  {path}: {why_foreign(path.partition('/')[2])}")
+    return 1
+
+
+async def _copy(
+    source: CopyRoot, target: CopyRoot, sessions: Sequence[str] | None, progress: Progress
+) -> tuple[CopyResult, str]:
+    """Copy sessions. Return what was copied, and the URL of the source's root."""
     async with open_root(source.url, **source.options) as source_storage:
         await _require_sessions(source_storage, sessions)
         # not before the source was found good, because this may create a directory
         async with open_root(target.url, may_be_new=True, **target.options) as target_storage:
             copied = await copy_sessions(source_storage, target_storage, sessions, progress=progress)
-        if not progress.done:  # there were directories, and no steps in them
-            raise _no_sessions(source_storage)
-        return copied
+        if not (progress.done or copied.left_behind or await _has_files(source_storage, sessions)):
+            raise _no_sessions(source_storage)  # there were directories, and nothing in them
+        return copied, source_storage.url_for()
+
+
+async def _has_files(storage: StorageManager, sessions: Sequence[str] | None) -> bool:
+    """Return True if one of the sessions has a file: it may have no steps."""
+    names = sessions if sessions is not None else [name async for name in storage.iter_sessions()]
+    return any([bool([file async for file in list_files(storage, name)]) for name in names])
 
 
 async def _require_sessions(storage: StorageManager, sessions: Sequence[str] | None) -> None:

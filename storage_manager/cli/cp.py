@@ -17,14 +17,15 @@ __all__ = ["cp"]
 @click.option("--source-profile", metavar="NAME", help="AWS profile for the source.")
 @click.option("--target-profile", metavar="NAME", help="AWS profile for the target.")
 @quiet_option
-def cp(source: str, target: str, sessions: tuple[str, ...], quiet: bool, **options: str | None) -> None:
+def cp(source: str, target: str, sessions: tuple[str, ...], quiet: bool, **options: str | None) -> int:
     """Copy some sessions, or all, from one root to another.
 
     Copies byte for byte. Files that are already there with the same bytes are not sent again: after an interruption
-    or a failure, run it again to continue. Nothing changes at the source, and nothing is deleted at the target.
+    or a failure, run it again to continue. Nothing changes at the source, and nothing is deleted at the target. Files
+    that are no part of a session are left behind and named; then the exit code is 1.
     """
     source_root, target_root = _copy_root(source, options, "source"), _copy_root(target, options, "target")
-    copy(source_root, target_root, list(sessions) or None, quiet)
+    return copy(source_root, target_root, list(sessions) or None, quiet)
 
 
 def _copy_root(url: str, options: dict[str, str | None], end: str) -> CopyRoot:

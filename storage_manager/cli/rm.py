@@ -1,7 +1,6 @@
 """The command `rm`."""
 
 import sys
-from collections.abc import Iterable
 
 import click
 
@@ -11,8 +10,7 @@ from storage_manager.cli.root import open_root, require_session, require_step
 from storage_manager.cli.terminal import confirm, echo
 from storage_manager.cli.text import count, size
 from storage_manager.errors import InvalidDataError
-from storage_manager.inventory import list_files, summarize
-from storage_manager.layout import is_component
+from storage_manager.inventory import is_our_file, list_files, summarize
 from storage_manager.storage import StorageManager
 
 __all__ = ["rm"]
@@ -49,22 +47,22 @@ async def _describe(root: str | None, session: str, step: str | None) -> str:
 
 async def _describe_session(storage: StorageManager, session: str) -> str:
     await require_session(storage, session)
-    url = storage.url_for(session)
-    _require_components(url, [file.name async for file in list_files(storage, session)])
+    await _require_our_files(storage, session)
     steps, total, _ = await summarize(storage, session)
-    return f"{url} ({count(steps, 'step')}, {size(total)})"
+    return f"{storage.url_for(session)} ({count(steps, 'step')}, {size(total)})"
 
 
 async def _describe_step(storage: StorageManager, session: str, step: str) -> str:
     files, url = await require_step(storage, session, step), storage.url_for(session, step)
-    _require_components(url, [f"{step}/{name}" for name in files])
+    await _require_our_files(storage, session)
     return f"{url} ({size(sum(file.size for file in files.values()))})"
 
 
-def _require_components(url: str, names: Iterable[str]) -> None:
-    """Refuse a directory without components: if the root is one level too high, a project's sources look like one."""
-    if not any(map(is_component, names)):
-        why = f"{url} contains no component, so it is not a session or step: nothing was deleted"
+async def _require_our_files(storage: StorageManager, session: str) -> None:
+    """Refuse a directory that is no session: if the root is one level too high, a project's sources look like one."""
+    if not any([is_our_file(file.name) async for file in list_files(storage, session)]):
+        url = storage.url_for(session)
+        why = f"{url} has no component and no metadata, so it may be no session: nothing was deleted"
         raise InvalidDataError(why, operation="delete", url=url)
 
 

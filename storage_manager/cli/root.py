@@ -9,6 +9,7 @@ from storage_manager.backends import FileInfo
 from storage_manager.config import Config, arguments_of
 from storage_manager.errors import InvalidDataError, LocalStorageError
 from storage_manager.inventory import list_files
+from storage_manager.layout import MANIFEST_FILENAME
 from storage_manager.storage import StorageManager
 
 __all__ = ["local_directory", "open_root", "require_session", "require_step"]
@@ -54,13 +55,13 @@ def open_root(root: str | None, *, may_be_new: bool = False, **options: Any) -> 
 
 
 async def require_session(storage: StorageManager, session_id: str) -> list[str]:
-    """Return the step ids of a session.
+    """Return the step ids of a session. One that has only attachments or metadata has none.
 
     Raises:
         InvalidDataError: there is no such session.
     """
     steps = await storage.list_steps_for_session(session_id)
-    if not steps:
+    if not steps and not [file async for file in list_files(storage, session_id) if file.name != MANIFEST_FILENAME]:
         url = storage.url_for(session_id)
         raise InvalidDataError(f"there is no session {url}", operation="list", url=url)
     return steps

@@ -13,7 +13,7 @@ from storage_manager.export.rows import Row, Unlisted, read_sessions, report_unl
 from storage_manager.export.table import arrow, schema, text_array, to_batch
 from storage_manager.export.target import Target, target_url
 from storage_manager.export.writing import BATCH_BYTES, check_options, write_export
-from storage_manager.layout import ALL_COMPONENTS, Component, formats
+from storage_manager.layout import ALL_COMPONENTS, Component, check_attachment_names, formats
 from storage_manager.storage import StorageManager
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ async def export_parquet(
     session_ids: Iterable[str] | None = None,
     *,
     components: Sequence[Component] = ALL_COMPONENTS,
+    attachments: Sequence[str] = (),
     storage_options: Mapping[str, Any] | None = None,
     row_group_bytes: int = 64 * 2**20,
     progress: Progress | None = None,
@@ -50,6 +51,7 @@ async def export_parquet(
         url: a directory for this export alone, at any fsspec URL, outside the storage root.
         session_ids: the sessions to export, in this order; None: all sessions.
         components: the components that get columns.
+        attachments: the names of attachments of steps that get a binary column each, called as the attachment.
         storage_options: options for the filesystem of `url`.
         row_group_bytes: the size at which a row group ends, before compression; 1 to 2**30.
         progress: called on the event loop with the number of steps written and None; at the end with that number twice.
@@ -65,12 +67,13 @@ async def export_parquet(
     with translating("export", storage.url_for()):
         directory = target_url(storage, url)
         check_options("row_group_bytes", row_group_bytes, MAX_ROW_GROUP_BYTES, progress)
-        schema(components)
+        schema(components, attachments)
+        names = check_attachment_names(attachments)
     with translating("export", directory):
         target = Target(directory, storage_options)
-        sink = _Tables(target, storage.url_for(), components, row_group_bytes)
+        sink = _Tables(target, storage.url_for(), components, names, row_group_bytes)
         unlisted: Unlisted = {}
-        rows = read_sessions(storage, session_ids, components, unlisted)
+        rows = read_sessions(storage, session_ids, components, unlisted, names)
         await write_export(rows, sink, target, batch_bytes=min(BATCH_BYTES, row_group_bytes), progress=progress)
     sink.report(directory)
     report_unlisted(unlisted, directory)
@@ -82,28 +85,37 @@ class _Tables:
 
     names = re.compile(r"index\.parquet|steps-\d{5,}\.parquet")
 
-    def __init__(self, target: Target, root: str, components: Sequence[Component], row_group_bytes: int) -> None:
+    def __init__(
+        self,
+        target: Target,
+        root: str,
+        components: Sequence[Component],
+        attachments: Sequence[str],
+        row_group_bytes: int,
+    ) -> None:
         self._target = target
         self._root = root
-        self._components = components
+        self._components, self._attachments = components, attachments
         self._row_group_bytes = row_group_bytes
-        self._index = _ParquetFile(target, "index.parquet", _index_schema(components), INDEX_ROW_GROUP_BYTES)
+        self._index = _ParquetFile(
+            target, "index.parquet", _index_schema(components, attachments), INDEX_ROW_GROUP_BYTES
+        )
         self._steps = [self._new_steps(0)]
         self.rows = 0
         self._unreadable = 0
 
     def _new_steps(self, number: int) -> "_ParquetFile":
         name = f"steps-{number:05}.parquet"
-        return _ParquetFile(self._target, name, schema(self._components), self._row_group_bytes)
+        return _ParquetFile(self._target, name, schema(self._components, self._attachments), self._row_group_bytes)
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write steps, and their rows of the index."""
         if self._steps[-1].bytes >= FILE_BYTES:
             self._steps[-1].finish()
             self._steps.append(self._new_steps(len(self._steps)))
-        batch = to_batch(rows, self._root, self._components)
+        batch = to_batch(rows, self._root, self._components, self._attachments)
         self._steps[-1].add(batch)
-        self._index.add(_index_batch(batch, self._components, self._steps[-1].name))
+        self._index.add(_index_batch(batch, self._components, self._attachments, self._steps[-1].name))
         self.rows += len(rows)
         self._unreadable += sum(len(row.unreadable) for row in rows)
 
@@ -124,7 +136,7 @@ class _Tables:
         if not self.rows:
             logger.warning("nothing was exported to %s: there are no steps", url)
         if self._unreadable:
-            logger.warning("%d components could not be read; they are null in the export to %s", self._unreadable, url)
+            logger.warning("%d files could not be read; they are null in the export to %s", self._unreadable, url)
 
 
 class _ParquetFile:
@@ -188,19 +200,27 @@ class _ParquetFile:
         return writer
 
 
-def _index_schema(components: Sequence[Component]) -> "pa.Schema":
-    """Return the columns of the index: the columns of the steps, each component replaced by its size; and the file."""
-    pa = arrow()
-    names: list[Component] = [spec.name for spec in formats(components)]
-    fields = [pa.field(f"{field.name}_bytes", pa.int64()) if field.name in names else field for field in schema(names)]
+def _index_schema(components: Sequence[Component], attachments: Sequence[str]) -> "pa.Schema":
+    """Return the columns of the index: those of the steps, each file replaced by its size in bytes; and the file."""
+    pa, columns = arrow(), schema(components, attachments)
+    names = _contents(components, attachments)
+    fields = [pa.field(f"{field.name}_bytes", pa.int64()) if field.name in names else field for field in columns]
     return pa.schema([*fields, pa.field("file", pa.string(), nullable=False)])
 
 
-def _index_batch(batch: "pa.RecordBatch", components: Sequence[Component], file: str) -> "pa.RecordBatch":
+def _contents(components: Sequence[Component], attachments: Sequence[str]) -> list[str]:
+    """Return the names of the columns that hold files."""
+    return [*(spec.name for spec in formats(components)), *attachments]
+
+
+def _index_batch(
+    batch: "pa.RecordBatch", components: Sequence[Component], attachments: Sequence[str], file: str
+) -> "pa.RecordBatch":
     """Return the rows of the index for rows of a file of steps."""
-    pa, names = arrow(), [spec.name for spec in formats(components)]
+    pa, names = arrow(), _contents(components, attachments)
     columns = [
         pa.compute.binary_length(column).cast(pa.int64()) if name in names else column
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
     ]
-    return pa.RecordBatch.from_arrays([*columns, text_array([file] * len(batch))], schema=_index_schema(components))
+    fields = _index_schema(components, attachments)
+    return pa.RecordBatch.from_arrays([*columns, text_array([file] * len(batch))], schema=fields)

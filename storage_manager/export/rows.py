@@ -31,27 +31,36 @@ _Answer = bytes | StorageManagerError | None
 
 
 class Row(NamedTuple):
-    """One step, and the names of its unreadable components: they exist, and are None in `data`."""
+    """One step, and the names of its unreadable files: they exist, and are None in `data`, or not in `attachments`."""
 
     session_id: str
     step_id: str
     data: StepData
-    unreadable: tuple[Component, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    attachments: Mapping[str, bytes] = {}
 
 
-async def read_row(storage: StorageManager, session_id: str, step_id: str, components: Sequence[Component]) -> Row:
-    """Read one step, and tell missing components from unreadable ones. Each component is read once.
+async def read_row(
+    storage: StorageManager,
+    session_id: str,
+    step_id: str,
+    components: Sequence[Component],
+    attachments: Sequence[str] = (),
+) -> Row:
+    """Read one step, and tell missing files from unreadable ones. Each file is read once.
 
     Raises:
         S3OperationError, S3ConfigError, LocalStorageError: no component of the step can be read, because there is
             no bucket, no access or no connection.
     """
-    answers = await storage.read_step(session_id, step_id, components=components)
+    answers, others = await storage.read_files_of_step(session_id, step_id, components, attachments)
     await _raise_if_nothing_can_be_read(storage, session_id, step_id, answers)
     url = storage.url_for(session_id, step_id)
     values: dict[Component, Any] = {spec.name: _value(spec, answers[spec.name], url) for spec in formats(components)}
-    unreadable: list[Component] = [name for name in values if values[name] is None and answers[name] is not None]
-    return Row(session_id, step_id, StepData(**values), tuple(unreadable))
+    unreadable: list[str] = [name for name in values if values[name] is None and answers[name] is not None]
+    unreadable += [name for name, answer in others.items() if isinstance(answer, StorageManagerError)]
+    found = {name: answer for name, answer in others.items() if isinstance(answer, bytes)}
+    return Row(session_id, step_id, StepData(**values), tuple(unreadable), found)
 
 
 async def _raise_if_nothing_can_be_read(
@@ -84,7 +93,10 @@ def _value(spec: ComponentSpec, answer: _Answer, step_url: str) -> Any:
 
 
 async def read_steps(
-    storage: StorageManager, steps: Iterable[Step] | AsyncIterable[Step], components: Sequence[Component]
+    storage: StorageManager,
+    steps: Iterable[Step] | AsyncIterable[Step],
+    components: Sequence[Component],
+    attachments: Sequence[str] = (),
 ) -> AsyncGenerator[Row, None]:
     """Read these steps in their order, and read ahead; at most 16 are in memory. The data in `steps` is not used.
 
@@ -95,7 +107,7 @@ async def read_steps(
     """
 
     async def read(step: Step) -> Row:
-        return await read_row(storage, step.session_id, step.step_id, components)
+        return await read_row(storage, step.session_id, step.step_id, components, attachments)
 
     async with storage.backend(), aclosing(map_ahead(read, steps, CONCURRENCY)) as rows:
         async for row in rows:
@@ -103,7 +115,11 @@ async def read_steps(
 
 
 async def read_sessions(
-    storage: StorageManager, session_ids: Iterable[str] | None, components: Sequence[Component], unlisted: Unlisted
+    storage: StorageManager,
+    session_ids: Iterable[str] | None,
+    components: Sequence[Component],
+    unlisted: Unlisted,
+    attachments: Sequence[str] = (),
 ) -> AsyncGenerator[Row, None]:
     """Read the steps of these sessions, or of all sessions if None, in the order of `iter_steps`.
 
@@ -117,7 +133,7 @@ async def read_sessions(
     check_ids(session_ids, "export")
     named = None if session_ids is None else list(session_ids)
     empty = set(named or ())
-    async with aclosing(read_steps(storage, _steps(storage, named, unlisted), components)) as rows:
+    async with aclosing(read_steps(storage, _steps(storage, named, unlisted), components, attachments)) as rows:
         async for row in rows:
             empty.discard(row.session_id)
             yield row

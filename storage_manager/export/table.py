@@ -9,7 +9,8 @@ html                string          null if the step has no HTML, or if it canno
 screenshot          binary          null if the step has no screenshot, or if it cannot be read
 action, metadata    string          JSON (RFC 8259) in one line; null if missing or unreadable
 html_url, ...       string          one column per component; null if the step has no such component
-unreadable          string          the components that exist but cannot be read, "html,action"; else ""
+axtree.json, ...    binary          one column per attachment that was asked for; null if the step has none
+unreadable          string          the files that exist but cannot be read, "html,action"; else ""
 ==================  ==============  ====================================================================
 """
 
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage_manager.errors import needing
 from storage_manager.export.rows import Row
-from storage_manager.layout import Component, ComponentSpec, formats, join
+from storage_manager.layout import Component, ComponentSpec, check_attachment_names, formats, join
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,31 +40,35 @@ def arrow() -> Any:
     return pyarrow
 
 
-def schema(components: Sequence[Component]) -> "pa.Schema":
-    """Return the columns for these components. The other components have no columns.
+def schema(components: Sequence[Component], attachments: Sequence[str] = ()) -> "pa.Schema":
+    """Return the columns for these components, and a binary column for each of these attachments.
 
     Raises:
-        InvalidDataError: a name is not the name of a component.
+        InvalidDataError: a name is not the name of a component, or an attachment may not be called so.
         StorageManagerError: pyarrow is not installed.
     """
     specs, pa = formats(components), arrow()
     ids = [pa.field(name, pa.string(), nullable=False) for name in ("session_id", "step_id")]
     values = [pa.field(spec.name, pa.binary() if _is_binary(spec) else pa.string()) for spec in specs]
     urls = [pa.field(f"{spec.name}_url", pa.string()) for spec in specs]
-    return pa.schema([*ids, *values, *urls, pa.field("unreadable", pa.string(), nullable=False)])
+    others = [pa.field(name, pa.binary()) for name in check_attachment_names(attachments)]
+    return pa.schema([*ids, *values, *urls, *others, pa.field("unreadable", pa.string(), nullable=False)])
 
 
-def to_batch(rows: Sequence[Row], root: str, components: Sequence[Component]) -> "pa.RecordBatch":
+def to_batch(
+    rows: Sequence[Row], root: str, components: Sequence[Component], attachments: Sequence[str] = ()
+) -> "pa.RecordBatch":
     """Return the steps as a record batch with the columns of `schema`, in their order.
 
     Parameters:
         rows: steps from read_row. All values of one component together must be smaller than 2 GiB, because Arrow's
             offsets have 32 bits.
         root: the URL of the storage root, `storage.url_for()`.
-        components: the components that were read.
+        components, attachments: those that were read.
     """
     columns = dict(_columns(rows, root, components))
-    fields = schema(components)
+    columns |= {name: [row.attachments.get(name) for row in rows] for name in attachments}
+    fields = schema(components, attachments)
     arrays = [text_array(columns[field.name]).view(field.type) for field in fields]
     return arrow().RecordBatch.from_arrays(arrays, schema=fields)
 

@@ -8,8 +8,7 @@ from datetime import datetime, timedelta, timezone
 from storage_manager.aio import Progress, map_ahead, run_to_end
 from storage_manager.arguments import check_callable
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
-from storage_manager.inventory import list_files
-from storage_manager.layout import ATTACHMENTS_DIRECTORY, is_attachment, is_data
+from storage_manager.inventory import is_our_file, list_files
 from storage_manager.storage import StorageManager
 
 __all__ = ["purge_sessions", "purging"]
@@ -109,13 +108,8 @@ async def _delete_if_older(storage: StorageManager, session_id: str, limit: date
 async def _is_older(storage: StorageManager, session_id: str, limit: datetime) -> bool:
     """Return True if a directory is a session, and all its files were last written before the limit."""
     files = [found async for found in list_files(storage, session_id)]
-    is_session = any(is_data(found.name) and not _may_be_foreign(found.name) for found in files)
+    is_session = any(is_our_file(found.name) for found in files)
     return is_session and all(found.modified and found.modified < limit for found in files)
-
-
-def _may_be_foreign(path: str) -> bool:
-    """Return True if a file is like an attachment of a step: many programs have files of such names."""
-    return is_attachment(path) and not path.startswith(f"{ATTACHMENTS_DIRECTORY}/")
 
 
 async def _delete(storage: StorageManager, session_id: str) -> asyncio.CancelledError | None:
