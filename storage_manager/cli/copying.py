@@ -73,7 +73,7 @@ async def _copy(
 async def _has_files(storage: StorageManager, sessions: Sequence[str] | None) -> bool:
     """Return True if one of the sessions has a file: it may have no steps."""
     names = sessions if sessions is not None else [name async for name in storage.iter_sessions()]
-    return any([bool([file async for file in list_files(storage, name)]) for name in names])
+    return bool([file.name for name in names async for file in list_files(storage, name)])
 
 
 async def _require_sessions(storage: StorageManager, sessions: Sequence[str] | None) -> None:

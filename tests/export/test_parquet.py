@@ -33,7 +33,7 @@ async def test_the_rows_are_what_iter_steps_gives(
     assert len(rows) == count == 4 + len(NASTY) + 1
     assert list(rows[0]) == COLUMNS
     told = [record.getMessage() for record in caplog.records if record.name.startswith("storage_manager.export")]
-    assert told == [f"3 components could not be read; they are null in the export to {tmp_path}/out"]
+    assert told == [f"3 files could not be read; they are null in the export to {tmp_path}/out"]
 
 
 async def test_missing_and_unreadable_are_told_apart(sm: StorageManager, tmp_path: Path) -> None:
