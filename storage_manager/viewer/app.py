@@ -18,16 +18,16 @@ route                                       answer
 import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
 from storage_manager.arguments import check_several, check_whole
 from storage_manager.errors import InvalidDataError
-from storage_manager.inventory import list_files, summarize
-from storage_manager.layout import ALL_COMPONENTS, SESSION_METADATA_FILENAME, check_id, formats, is_data, join
+from storage_manager.inventory import summarize
+from storage_manager.layout import ALL_COMPONENTS, check_id, formats
 from storage_manager.storage import StorageManager
-from storage_manager.viewer.attachments import attachment, list_attachments
+from storage_manager.viewer.attachments import attachment, has_data, list_attachments, session_metadata_url
 from storage_manager.viewer.changes import MAX_BYTES, compare_steps
 from storage_manager.viewer.files import StoredFile, read_at_most, send_file
 from storage_manager.viewer.guard import add_headers, explain_errors, host_checker
@@ -147,7 +147,7 @@ async def _session(request: web.Request) -> web.Response:
     session_id, step_id = request.match_info["session"], request.match_info.get("step")
     storage = request.app[_STORAGE]
     steps = await storage.list_steps_for_session(session_id)
-    if not steps and not await _has_data(storage, session_id):
+    if not steps and not await has_data(storage, session_id):
         raise web.HTTPNotFound(text=f"There is no session {session_id}.")
     if step_id is not None and check_id(step_id, "step_id") not in steps:
         raise web.HTTPNotFound(text=f"The session {session_id} has no step {step_id}.")
@@ -155,18 +155,9 @@ async def _session(request: web.Request) -> web.Response:
     return _html(render_page("session", session_id=session_id, data=data))
 
 
-async def _has_data(storage: StorageManager, session_id: str) -> bool:
-    """Return True if a session has attachments or metadata."""
-    async with aclosing(list_files(storage, session_id)) as listed:
-        async for found in listed:
-            if is_data(found.name):
-                return True
-    return False
-
-
 async def _session_metadata(request: web.Request) -> web.StreamResponse:
     storage, session_id = request.app[_STORAGE], request.match_info["session"]
-    url = join(storage.url_for(session_id), SESSION_METADATA_FILENAME)
+    url = session_metadata_url(storage, session_id)
     async with request.app[_READING]:
         file = StoredFile(url, lambda data: "application/json", "This session has no metadata.")
         return await send_file(request, storage, file)

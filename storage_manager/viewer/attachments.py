@@ -1,15 +1,23 @@
-"""List attachments for the viewer, and serve one of them."""
+"""What the viewer knows of a session as a whole: its attachments, those of its steps, and its metadata."""
 
 from contextlib import aclosing
 from typing import Any
 
 from storage_manager.errors import translating
 from storage_manager.inventory import list_files
-from storage_manager.layout import ATTACHMENTS_DIRECTORY, attachment_type, is_attachment, is_attachment_name, join
+from storage_manager.layout import (
+    ATTACHMENTS_DIRECTORY,
+    SESSION_METADATA_FILENAME,
+    attachment_type,
+    is_attachment,
+    is_attachment_name,
+    is_data,
+    join,
+)
 from storage_manager.storage import StorageManager
 from storage_manager.viewer.files import StoredFile
 
-__all__ = ["MAX_LISTED", "attachment", "count_attachments", "list_attachments"]
+__all__ = ["MAX_LISTED", "attachment", "count_attachments", "has_data", "list_attachments", "session_metadata_url"]
 
 MAX_LISTED = 1000  # attachments in one answer
 
@@ -56,3 +64,25 @@ def attachment(storage: StorageManager, session_id: str, step_id: str | None, na
     headers = {} if kind.startswith(_SHOWN) else {"Content-Disposition": f'attachment; filename="{name}"'}
     missing = f"There is no attachment {name}."
     return StoredFile(url, lambda data: kind, missing, headers)
+
+
+async def has_data(storage: StorageManager, session_id: str) -> bool:
+    """Return True if a session has a component, an attachment or metadata.
+
+    Raises:
+        As list_attachments.
+    """
+    async with aclosing(list_files(storage, session_id)) as listed:
+        async for found in listed:
+            if is_data(found.name):
+                return True
+    return False
+
+
+def session_metadata_url(storage: StorageManager, session_id: str) -> str:
+    """Return where the metadata of a session is stored.
+
+    Raises:
+        InvalidIdError: the id is not allowed.
+    """
+    return join(storage.url_for(session_id), SESSION_METADATA_FILENAME)
