@@ -27,10 +27,10 @@ from storage_manager.errors import InvalidDataError
 from storage_manager.inventory import summarize
 from storage_manager.layout import ALL_COMPONENTS, check_id, formats
 from storage_manager.storage import StorageManager
-from storage_manager.viewer.attachments import attachment, has_data, list_attachments, session_metadata_url
+from storage_manager.viewer.attachments import attachment, has_data, list_attachments, read_session_metadata
 from storage_manager.viewer.changes import MAX_BYTES, compare_steps
 from storage_manager.viewer.files import StoredFile, read_at_most, send_file
-from storage_manager.viewer.guard import add_headers, explain_errors, host_checker
+from storage_manager.viewer.guard import STORED_POLICY, add_headers, explain_errors, host_checker
 from storage_manager.viewer.sessions import Listing
 from storage_manager.viewer.templating import asset, render_page
 
@@ -155,12 +155,13 @@ async def _session(request: web.Request) -> web.Response:
     return _html(render_page("session", session_id=session_id, data=data))
 
 
-async def _session_metadata(request: web.Request) -> web.StreamResponse:
-    storage, session_id = request.app[_STORAGE], request.match_info["session"]
-    url = session_metadata_url(storage, session_id)
+async def _session_metadata(request: web.Request) -> web.Response:
     async with request.app[_READING]:
-        file = StoredFile(url, lambda data: "application/json", "This session has no metadata.")
-        return await send_file(request, storage, file)
+        data = await read_session_metadata(request.app[_STORAGE], request.match_info["session"])
+    if data is None:
+        raise web.HTTPNotFound(text="This session has no metadata.")
+    headers = {"Content-Type": "application/json", "Content-Security-Policy": STORED_POLICY}
+    return web.Response(body=data, headers=headers)
 
 
 async def _attachments(request: web.Request) -> web.Response:

@@ -3,7 +3,7 @@
 from contextlib import aclosing
 from typing import Any
 
-from storage_manager.errors import translating
+from storage_manager.errors import StorageManagerError, translating
 from storage_manager.inventory import list_files
 from storage_manager.layout import (
     ATTACHMENTS_DIRECTORY,
@@ -15,11 +15,12 @@ from storage_manager.layout import (
     join,
 )
 from storage_manager.storage import StorageManager
-from storage_manager.viewer.files import StoredFile
+from storage_manager.viewer.files import StoredFile, read_at_most
 
-__all__ = ["MAX_LISTED", "attachment", "count_attachments", "has_data", "list_attachments", "session_metadata_url"]
+__all__ = ["MAX_LISTED", "attachment", "count_attachments", "has_data", "list_attachments", "read_session_metadata"]
 
 MAX_LISTED = 1000  # attachments in one answer
+MAX_METADATA = 4_000_000  # bytes of the metadata of a session
 
 # The types that a browser shows, and that cannot run anything in the sandbox in which they are served.
 _SHOWN = ("image/", "text/", "application/json")
@@ -79,10 +80,17 @@ async def has_data(storage: StorageManager, session_id: str) -> bool:
     return False
 
 
-def session_metadata_url(storage: StorageManager, session_id: str) -> str:
-    """Return where the metadata of a session is stored.
+async def read_session_metadata(storage: StorageManager, session_id: str) -> bytes | None:
+    """Return the metadata of a session as it is stored, which may be no JSON; None if there is none.
 
     Raises:
-        InvalidIdError: the id is not allowed.
+        InvalidIdError: refused before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: it cannot be read, or has more than
+            four million bytes.
     """
-    return join(storage.url_for(session_id), SESSION_METADATA_FILENAME)
+    url = join(storage.url_for(session_id), SESSION_METADATA_FILENAME)
+    data = await read_at_most(storage, url, MAX_METADATA)
+    if data is not None and len(data) > MAX_METADATA:
+        why = f"it has more than {MAX_METADATA:,} bytes"
+        raise StorageManagerError(f"cannot view {url}: {why}", operation="view", url=url)
+    return data

@@ -15,15 +15,13 @@ from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.layout import COMPONENTS, Component, ComponentSpec
 from storage_manager.storage import StorageManager
-from storage_manager.viewer.attachments import count_attachments, session_metadata_url
+from storage_manager.viewer.attachments import count_attachments, read_session_metadata
 from storage_manager.viewer.changes import compare_steps
-from storage_manager.viewer.files import read_at_most
 from storage_manager.viewer.templating import asset, render_page
 
 __all__ = ["render_session"]
 
 CONCURRENCY = 4  # steps in memory
-MAX_METADATA = 4_000_000  # bytes of the metadata of the session
 
 _Answer = bytes | StorageManagerError | None
 
@@ -88,14 +86,10 @@ async def _about(storage: StorageManager, session_id: str) -> dict[str, Any]:
 async def _session_metadata(storage: StorageManager, session_id: str) -> dict[str, str] | None:
     """Return the metadata of a session as `text`, or why it is not in the file as `error`; None if there is none."""
     try:
-        data = await read_at_most(storage, session_metadata_url(storage, session_id), MAX_METADATA)
+        data = await read_session_metadata(storage, session_id)
     except StorageManagerError as error:
         return {"error": str(error)}
-    if data is None:
-        return None
-    if len(data) > MAX_METADATA:
-        return {"error": f"The metadata is too large for this file: more than {MAX_METADATA:,} bytes."}
-    return {"text": data.decode(errors="replace")}
+    return None if data is None else {"text": data.decode(errors="replace")}
 
 
 def _shell(session_id: str, steps: Sequence[str], about: Mapping[str, Any]) -> tuple[str, str]:
