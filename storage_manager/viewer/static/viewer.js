@@ -525,8 +525,7 @@
   function attachment(source, n, found) {
     const { name, size, type } = found;
     const kind = type.split(";")[0], link = source.attachmentLink(n, name);
-    const isShown = size <= (isImage(kind) ? MAX_IMAGE : isText(kind) ? MAX_TEXT : -1);
-    const isOpened = isShown || isImage(kind) || isText(kind);
+    const isOpened = isImage(kind) || isText(kind), isShown = isOpened && size <= (isImage(kind) ? MAX_IMAGE : MAX_TEXT);
     const about = [el("span", { class: "name", title: name }, name), " ", el("span", { class: "soft" }, `${kind}, ${bytes(size)}`)];
     const raw = el("a", { class: "raw", href: link, download: isOpened ? null : name },
       isOpened ? "Raw" : "Download", el("span", { class: "hidden" }, ` ${name}`));
