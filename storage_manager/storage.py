@@ -487,10 +487,10 @@ class StorageManager:
         async def read(ids: tuple[str, str]) -> Step | LocalStorageError:
             return await self._step_or_refusal(*ids, components, strict)
 
-        async with aclosing(map_ahead(read, iter_step_ids(self, session_ids, refuse), concurrency)) as steps:
-            async with aclosing(_without_refused(steps)) as found:
-                async for step in found:
-                    yield step
+        all_steps = map_ahead(read, iter_step_ids(self, session_ids, refuse), concurrency)
+        async with aclosing(all_steps), aclosing(_without_refused(all_steps)) as steps:
+            async for step in steps:
+                yield step
 
     async def _step_or_refusal(
         self, session_id: str, step_id: str, components: Sequence[Component], strict: bool
