@@ -14,7 +14,17 @@ from contextlib import suppress
 
 import click
 
-__all__ = ["Door", "confirm", "echo", "echo_bytes", "echo_error", "echo_exception", "echo_lines", "escape", "take_hooks"]
+__all__ = [
+    "Door",
+    "confirm",
+    "echo",
+    "echo_bytes",
+    "echo_error",
+    "echo_exception",
+    "echo_lines",
+    "escape",
+    "take_hooks",
+]
 
 
 def escape(text: str) -> str:
