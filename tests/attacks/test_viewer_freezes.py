@@ -51,7 +51,8 @@ async def test_elements_that_are_never_closed(chromium: str, tmp_path: Path, nam
 
 async def test_pages_that_are_read_in_pieces_are_the_same(chromium: str, tmp_path: Path) -> None:
     """No piece ends inside of a character, a reference or a tag, however long the pieces are."""
-    text = "".join(f"<p title='&amp;&#x1F600;{number}'>&lt;\r\n😀é&notin;<!-- - --><b>{number}</b>\n" for number in range(3000))
+    line = "<p title='&amp;&#x1F600;{0}'>&lt;\r\n😀é&notin;<!-- - --><b>{0}</b>\n"
+    text = "".join(map(line.format, range(3000)))
     storage = StorageManager(local_base_path=tmp_path / "base")
     pages = {"a": f"<!DOCTYPE html><body>{text}", "b": text, "c": "", "d": FORMATTED}
     for step_id, html in pages.items():
