@@ -219,6 +219,7 @@
     return (node) => Reflect.apply(get, node, []);
   };
   const allOfDocument = method(Document, "querySelectorAll"), allOfFragment = method(DocumentFragment, "querySelectorAll");
+  const openDocument = method(Document, "open"), write = method(Document, "write"), closeDocument = method(Document, "close");
   const all = (root, selector) => (root instanceof Document ? allOfDocument : allOfFragment)(root, selector);
   const rootOf = getter(Document, "documentElement"), modeOf = getter(Document, "compatMode");
   const nameOf = getter(Element, "localName"), htmlOf = getter(Element, "outerHTML"), remove = method(Element, "remove");
@@ -259,17 +260,38 @@
     return true;
   }
 
+  const PIECE = 4096, PAUSE = 50, MAX_PARSING = 4000;  // characters; milliseconds, and one more for each 1,000 characters
+
+  /* Parse HTML into a document that runs and loads nothing. A page of 1 MB whose elements are never closed would take
+     minutes. So parse it in pieces, let other work run between them, and give up what takes too long. */
+  async function read(html) {
+    const page = document.implementation.createHTMLDocument("");
+    let spent = 0, since = performance.now();
+    openDocument(page);
+    for (let at = 0; at < html.length; at += PIECE) {
+      write(page, html.slice(at, at + PIECE));
+      const passed = performance.now() - since;
+      if (passed < PAUSE) continue;
+      spent += passed;
+      if (spent > MAX_PARSING + html.length / 1000) throw new Error("This page cannot be shown: reading its HTML takes too long.");
+      await new Promise((done) => setTimeout(done));
+      since = performance.now();
+    }
+    closeDocument(page);
+    return page;
+  }
+
   /* Serialized HTML can be parsed into another tree (mutation XSS). So parse and clean it again, until there is nothing
      to remove from exactly the text that the frame gets. The policy comes before all other elements. */
-  function inert(html) {
+  async function inert(html) {
     for (let round = 0; round < 5; round += 1) {
-      const read = new DOMParser().parseFromString(html, "text/html");
-      const doctype = modeOf(read) === "CSS1Compat" ? "<!DOCTYPE html>" : "";
-      if (!clean(read) && round) {
+      const page = await read(html);
+      const doctype = modeOf(page) === "CSS1Compat" ? "<!DOCTYPE html>" : "";
+      if (!clean(page) && round) {
         const first = `<head><meta http-equiv="Content-Security-Policy" content="${PAGE_POLICY}"><meta http-equiv="x-dns-prefetch-control" content="off">`;
         return doctype + first + html.slice(doctype.length);
       }
-      html = doctype + htmlOf(rootOf(read));
+      html = doctype + htmlOf(rootOf(page));
     }
     throw new Error("This page cannot be shown safely here. Open its raw HTML: it has its own sandbox.");
   }
@@ -293,7 +315,7 @@
 
   // --- JSON, formatted from its text: numbers keep their digits, and there is no limit on depth -------------------
 
-  const MAX_TOKENS = 20000, MAX_STRING = 4000, MAX_INDENT = 40;
+  const MAX_TOKENS = 20000, MAX_STRING = 4000, MAX_INDENT = 40, MAX_SHOWN = 1e6;
 
   function endOfString(text, start) {
     for (let at = text.indexOf('"', start + 1); at >= 0; at = text.indexOf('"', at + 1)) {
@@ -318,12 +340,12 @@
       return [view, el("p", { class: "note" }, "This is not JSON. It is shown as stored.")];
     }
     const view = el("pre", { class: "json", tabindex: "0" });
-    const write = (token, kind) => view.append(kind ? el("span", { class: kind }, token) : token);
+    const write = (token, kind) => { shown += token.length; view.append(kind ? el("span", { class: kind }, token) : token); };
     const line = (depth) => "\n" + "  ".repeat(Math.min(depth, MAX_INDENT));
-    let depth = 0, tokens = 0, at = 0, pending = "";
+    let depth = 0, tokens = 0, at = 0, shown = 0, pending = "";
     const plain = (token) => { pending += token; };
     const flush = () => { if (pending) { view.append(pending); pending = ""; } };
-    for (; at < text.length && tokens < MAX_TOKENS; tokens += 1) {
+    for (; at < text.length && tokens < MAX_TOKENS && shown < MAX_SHOWN; tokens += 1) {
       const char = text[at];
       let end = at + 1;
       if (/\s/.test(char)) { at = end; continue; }
@@ -630,7 +652,7 @@
       try { metadata = (await texts.metadata(n)).text; } catch { /* use the default size */ }
       const [width, height] = viewportOf(metadata);
       const frame = el("iframe", { class: "page", sandbox: "", title: `Stored page of step ${n + 1}, without scripts`, referrerpolicy: "no-referrer", width: String(width), height: String(height) });
-      frame.srcdoc = inert(text);
+      frame.srcdoc = await inert(text);
       return [el("div", { class: "frame" }, frame)];
     }
 
