@@ -161,6 +161,7 @@ def _explain(error: ValidationError, given: Mapping[str, Any]) -> str:
     return "; ".join(faults)
 
 
+_PARAMETERS = ("password", "passwd", "token", "secret", "key", "auth")  # of a URL, after a semicolon
 _LOCAL = ("file", "local")  # the protocols, as fsspec names them
 _WITH_CONTAINER = ("abfs", "abfss", "az")  # `abfs://container@account/...`: no user
 _BAD_SLASHES = re.compile(
@@ -184,7 +185,7 @@ def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
     parts = _split(text)
     if parts.scheme in _LOCAL and parts.netloc in ("", "localhost"):
         return {"local_base_path": unquote(parts.path), "prefer_s3": False, "require_s3": False}
-    has_user = "@" in parts.netloc and parts.scheme not in _WITH_CONTAINER  # it may be a token
+    has_user = "@" in parts.netloc.replace("%40", "@") and parts.scheme not in _WITH_CONTAINER  # it may be a token
     if has_user or parts.scheme in _LOCAL or _has_password(text.lower()):
         why = "a URL must not hold a user, a password or '::', and a file URL no host: use storage_options"
         raise StorageManagerError(why, operation="configure")
@@ -206,8 +207,8 @@ def _s3_arguments(url: str) -> dict[str, Any]:
 
 def _has_password(url: str) -> bool:
     """Return True if a URL in lower case has a password, or chains another URL, which may have one."""
-    before = url.partition("//")[2].rpartition("@")[0]  # the last @: a password may have others
-    return ":" in before or "%3a" in before or ";password=" in url or "::" in url
+    before = url.partition("//")[2].replace("%40", "@").rpartition("@")[0]  # the last @: a password may have others
+    return ":" in before or "%3a" in before or "::" in url or any(f";{name}=" in url for name in _PARAMETERS)
 
 
 _ONLY_A_ROOT = "the URL must name a root only: remove its user, query, fragment or control characters"

@@ -17,6 +17,7 @@ import asyncio
 import logging
 import pickle
 from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
 from typing import Any
 
 from storage_manager.errors import how_to_install
@@ -29,9 +30,9 @@ except ImportError as error:
         f"storage_manager.testing needs pytest and pytest-asyncio: {how_to_install('testing')}"
     ) from error
 
-from storage_manager.errors import InvalidDataError, InvalidIdError, StorageManagerError
+from storage_manager.errors import AlreadyExistsError, InvalidDataError, InvalidIdError, StorageManagerError
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, ComponentSpec, Step, StepData
-from storage_manager.storage import StorageManager
+from storage_manager.storage import Attachment, StorageManager
 
 __all__ = ["StorageManagerTests"]
 
@@ -47,6 +48,10 @@ RAW = {
 BAD_IDS = [
     "", ".", "..", "../up", "a/b", "a\\b", ".hidden", "_own", "*", "a?versionId=1", "a::b", "a.", "a b", "a\n", "é",
     "lost+found",
+]
+BAD_NAMES = [
+    "", "a", "a.", ".a.txt", "_a.txt", "a/b.txt", "../a.txt", "a b.txt", "é.txt", "a~.txt", "a:b.txt", "a.txt\n",
+    "observation.html", "Action.JSON", "Thumbs.db", "desktop.ini", "x" * 125 + ".txt",
 ]
 # fmt: on
 # sorted by code point
@@ -159,6 +164,120 @@ class StorageManagerTests:
         large = bytes(range(256)) * 32_768  # 8 MiB
         await storage.store_step_data("s", "t", screenshot_bytes=large)
         assert (await storage.retrieve_step_data("s", "t", components=["screenshot"])).screenshot == large
+
+    # --- attachments and metadata of a session ---------------------------------------------------------
+
+    async def test_attachments_are_read_back_equal(self, storage: StorageManager, tmp_path: Path) -> None:
+        (tmp_path / "video").write_bytes(bytes(range(256)) * 40_000)  # more than one block, and more than one part
+        given: dict[str, Attachment] = {"tree.json": {"a": [1]}, "page.html": "<p>é", "0.bin": b"", "b@1.x": b"\xff\0"}
+        for step_id in ("t", None):
+            video = {"video.webm": tmp_path / "video"}
+            urls = await storage.store_attachments("s", {**given, **video}, step_id)
+            assert urls == {name: storage.url_for("s", step_id, attachment=name) for name in urls}
+            assert await storage.list_attachments("s", step_id) == sorted(urls)
+            stored = {name: await storage.retrieve_attachment("s", name, step_id) for name in urls}
+            assert stored.pop("video.webm") == (tmp_path / "video").read_bytes()
+            expected = {"tree.json": b'{"a":[1]}\n', "page.html": "<p>é".encode(), "0.bin": b"", "b@1.x": b"\xff\0"}
+            assert stored == expected
+            assert await self.get(storage, urls["tree.json"]) == b'{"a":[1]}\n'
+        assert await storage.retrieve_attachment("s", "no.txt", "t") is None
+        assert await storage.retrieve_attachment("no", "no.txt") is None
+        assert await storage.list_attachments("no") == []
+
+    async def test_a_step_is_stored_with_its_attachments(self, storage: StorageManager) -> None:
+        paths = await storage.store_step_data("s", "t", *OLD, attachments={"a.txt": "1", "b.txt": "2"})
+        assert paths["a.txt"] == storage.url_for("s", "t", attachment="a.txt")
+        await storage.store_step_data("s", "u", attachments={"a.txt": "3"})
+        assert await storage.list_steps_for_session("s") == ["t", "u"]
+        steps = [step async for step in storage.iter_steps(attachments=["a.txt", "no.txt"])]
+        assert [step.attachments for step in steps] == [{"a.txt": b"1"}, {"a.txt": b"3"}]
+        assert steps[0].data == OLD
+        assert [step.attachments async for step in storage.iter_steps(components=["html"])] == [{}, {}]
+        await storage.store_steps([Step("copy", "t", StepData(), steps[0].attachments)])
+        assert await storage.retrieve_attachment("copy", "a.txt", "t") == b"1"
+        await storage.store_step_data("s", "t", attachments={"a.txt": "new"})
+        assert await storage.retrieve_attachment("s", "b.txt", "t") == b"2"
+
+    async def test_metadata_of_a_session(self, storage: StorageManager) -> None:
+        assert await storage.retrieve_session_metadata("s") is None
+        url = await storage.store_session_metadata("s", {"goal": "é", "tags": ["a"]})
+        assert url == f"{storage.url_for('s')}/_session.json"
+        assert await self.get(storage, url) == '{"goal":"é","tags":["a"]}\n'.encode()
+        await storage.store_session_metadata("s", {"reward": 0.5})
+        assert await storage.retrieve_session_metadata("s") == {"reward": 0.5}
+        assert await storage.list_sessions() == ["s"]
+        assert await storage.list_steps_for_session("s") == []
+
+    async def test_a_session_is_listed_as_long_as_it_has_something(self, storage: StorageManager) -> None:
+        await storage.store_step_data("s", "t", attachments={"a.txt": "1"})
+        await storage.store_attachments("s", {"b.txt": "1"})
+        await storage.delete_step("s", "t")
+        assert await storage.list_sessions() == ["s"]
+        assert await storage.list_steps_for_session("s") == []
+        await storage.delete_attachment("s", "b.txt")
+        await storage.delete_attachment("s", "b.txt")
+        assert await storage.list_sessions() == []
+        await storage.store_step_data("s", "t", attachments={"a.txt": "1"})
+        await storage.delete_attachment("s", "a.txt", "t")
+        await storage.store_session_metadata("s-2", {})
+        await storage.delete_session("s-2")
+        assert await storage.list_sessions() == []
+        assert await self.files(storage) == []
+
+    @pytest.mark.parametrize("bad", BAD_NAMES)
+    async def test_a_bad_name_is_refused(self, storage: StorageManager, bad: str) -> None:
+        for call in (
+            storage.store_step_data("s", "t", "kept out", attachments={"a.txt": "1", bad: b""}),
+            storage.store_attachments("s", {bad: b""}),
+            storage.retrieve_attachment("s", bad),
+            storage.delete_attachment("s", bad, "t"),
+        ):
+            with pytest.raises(InvalidDataError):
+                await call
+        assert await self.files(storage) == []
+
+    # --- writes that never replace ---------------------------------------------------------------------
+
+    async def test_nothing_is_replaced(self, storage: StorageManager) -> None:
+        async with storage.backend() as backend:
+            if not backend.has_conditional_writes:
+                with pytest.raises(StorageManagerError, match="never replaces"):
+                    await storage.store_step_data("s", "t", "x", overwrite=False)
+                assert await self.files(storage) == []
+                return
+        await storage.store_step_data("s", "t", *OLD, attachments={"a.txt": "old"}, overwrite=False)
+        for call, path in (
+            (storage.store_step_data("s", "t", OLD.html, overwrite=False), storage.url_for("s", "t", "html")),
+            (
+                storage.store_attachments("s", {"a.txt": "old"}, "t", overwrite=False),
+                storage.url_for("s", "t", attachment="a.txt"),
+            ),
+        ):
+            with pytest.raises(AlreadyExistsError) as caught:
+                await call
+            assert (caught.value.operation, caught.value.url) == ("store", path)
+        assert await storage.retrieve_step_data("s", "t") == OLD
+        await storage.store_session_metadata("s", {"n": 1}, overwrite=False)
+        with pytest.raises(FileExistsError):
+            await storage.store_session_metadata("s", {"n": 1}, overwrite=False)
+        await storage.store_attachments("s", {"b.txt": "new"}, "t", overwrite=False)
+        assert len(await self.files(storage)) == 7
+
+    async def test_of_several_writers_one_succeeds(self, storage: StorageManager) -> None:
+        async with storage.backend() as backend:
+            if not backend.has_conditional_writes:
+                return
+
+        async def write(number: int) -> int | None:
+            try:
+                await storage.store_step_data("s", "t", metadata={"by": number}, overwrite=False)
+            except AlreadyExistsError:
+                return None
+            return number
+
+        winners = [number for number in await asyncio.gather(*map(write, range(8))) if number is not None]
+        assert len(winners) == 1
+        assert (await storage.retrieve_step_data("s", "t")).metadata == {"by": winners[0]}
 
     # --- listing and deleting -------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 from storage_manager.aio import run_to_end
-from storage_manager.errors import translating
+from storage_manager.errors import translate, translating
 
 __all__ = ["BLOCK", "Stream", "open_regular", "read_descriptor", "stream_of", "too_large"]
 
@@ -24,16 +24,18 @@ class Stream(NamedTuple):
     Attributes:
         open: yields the bytes in blocks, each time from the beginning.
         size: the number of all bytes.
+        url: the file that is read, for an error.
     """
 
     open: Callable[[], AsyncGenerator[bytes, None]]
     size: int
+    url: str = ""
 
     async def blocks(self) -> AsyncGenerator[bytes, None]:
         """Yield the bytes in blocks.
 
         Raises:
-            OSError: there are more or fewer bytes than `size`: someone writes to the file.
+            StorageManagerError: there are more or fewer bytes than `size`: someone writes to the file.
         """
         rest = self.size
         async with aclosing(self.open()) as blocks:
@@ -43,7 +45,7 @@ class Stream(NamedTuple):
                     break
                 yield block
         if rest:
-            raise OSError(errno.ESTALE, "the file changed while it was read")
+            raise translate(OSError(errno.ESTALE, "the file changed while it was read"), "store", self.url)
 
     async def parts(self, size: int) -> AsyncGenerator[bytes, None]:
         """Yield the bytes in parts of this size; the last one may be smaller."""
@@ -130,4 +132,4 @@ def stream_of(path: "str | os.PathLike[str]") -> Stream:
                 async for block in read:
                     yield block
 
-    return Stream(blocks, size)
+    return Stream(blocks, size, str(name))

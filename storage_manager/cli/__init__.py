@@ -17,5 +17,7 @@ def main() -> None:
         sys.exit(2)
     from storage_manager.cli.commands import cli
     from storage_manager.cli.process import run_command_line
+    from storage_manager.cli.terminal import take_hooks
 
+    take_hooks()
     sys.exit(run_command_line(cli))

@@ -7,13 +7,24 @@ control sequences in it, and a line break in it would look like a line of ours. 
 
 import logging
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import click
 
-__all__ = ["Door", "confirm", "echo", "echo_bytes", "echo_error", "echo_exception", "echo_lines", "escape"]
+__all__ = [
+    "Door",
+    "confirm",
+    "echo",
+    "echo_bytes",
+    "echo_error",
+    "echo_exception",
+    "echo_lines",
+    "escape",
+    "take_hooks",
+]
 
 
 def escape(text: str) -> str:
@@ -67,11 +78,47 @@ def echo_exception(error: BaseException) -> None:
 
 
 def _lines_of(error: BaseException) -> Iterator[str]:
-    for part in traceback.TracebackException.from_exception(error).format():
+    shown = traceback.TracebackException.from_exception(error)
+    for one in _chain(shown):
+        _escape_details(one)
+    for part in shown.format():
         # a place in the code has the lines of the code below it, and a heading has empty lines around it
         is_ours = part.startswith((" ", "\n", "Traceback "))
         text = part.removesuffix("\n")
         yield from text.split("\n") if is_ours else [text]
+
+
+def _chain(shown: traceback.TracebackException) -> list[traceback.TracebackException]:
+    """Return what is shown of an error, of its causes and contexts, and of the errors of a group."""
+    chain = [shown]
+    for one in chain:
+        others = (one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ()))
+        chain += [other for other in others if other is not None]
+    return chain
+
+
+def _escape_details(shown: traceback.TracebackException) -> None:
+    """Escape what is shown in lines of its own: the notes of an error, and the file and the text of a SyntaxError."""
+    notes = getattr(shown, "__notes__", None)  # since Python 3.11
+    if isinstance(notes, (list, tuple)):
+        setattr(shown, "__notes__", [escape(str(note)) for note in notes])  # noqa: B010 - Python 3.10 has no such name
+    for name in ("filename", "text"):
+        value = getattr(shown, name, None)
+        if isinstance(value, str):
+            setattr(shown, name, escape(value.removesuffix("\n")))
+
+
+def take_hooks() -> None:
+    """Print the errors that no command sees through `echo` too: of threads, of finalizers, and at the process's end."""
+    sys.excepthook = lambda kind, error, trace: echo_exception(error)
+    threading.excepthook = lambda hook: _echo_unseen(f"Exception in {hook.thread and hook.thread.name}", hook.exc_value)
+    sys.unraisablehook = lambda hook: _echo_unseen(hook.err_msg or "Exception ignored", hook.exc_value)
+
+
+def _echo_unseen(where: str, error: BaseException | None) -> None:
+    if error is not None and not isinstance(error, SystemExit):
+        echo(f"{where}:", err=True)
+        echo_exception(error)
 
 
 class _Records(logging.Handler):
@@ -79,16 +126,25 @@ class _Records(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):  # nobody reads stderr any more
-            echo(record.getMessage().removesuffix("\n"), err=True)
+            echo(_message(record), err=True)
             if record.exc_info and record.exc_info[1]:
                 echo_exception(record.exc_info[1])
+
+
+def _message(record: logging.LogRecord) -> str:
+    """Return the text of a record, or its format if the arguments do not fit: that is no reason to end a command."""
+    try:
+        return record.getMessage().removesuffix("\n")
+    except (TypeError, ValueError, LookupError):
+        return str(record.msg)
 
 
 class Door:
     """Print log records, warnings, and the traceback of an error that nobody expected, through `echo`, in a block.
 
     Raises:
-        SystemExit: the block raised an error, which is a bug of ours: its traceback was printed.
+        SystemExit: the block raised an error, which is a bug of ours: its traceback was printed. Or it raised a
+            SystemExit with a text, which was printed.
     """
 
     def __init__(self) -> None:
@@ -101,6 +157,9 @@ class Door:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         logging.getLogger().removeHandler(self._records)
         logging.captureWarnings(False)
-        if isinstance(error, Exception):
+        if isinstance(error, SystemExit) and isinstance(error.code, str):
+            echo(error.code, err=True)  # Python would print it
+            raise SystemExit(1) from None
+        if error is not None and not isinstance(error, SystemExit):
             echo_exception(error)
             raise SystemExit(1) from None

@@ -56,6 +56,8 @@ async def import_playwright_trace(
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a str or a Path, not {type(path).__name__}")
     name = os.fspath(path)
+    if "://" in os.fsdecode(name):  # not quoted, because a URL may have a password
+        raise InvalidDataError("cannot import: path is a URL; download the file first", operation="import")
     with translating("import", name):
         session_id = _session_id(name) if session_id is None else check_id(session_id, "session_id")
     if await storage.list_steps_for_session(session_id):

@@ -314,7 +314,7 @@ class _Copying:
         return {
             **await self._read_components(task, components, url),
             **dict(zip(small, stored, strict=True)),
-            **{name: Stream(partial(self._blocks, paths[name]), task.source[name].size) for name in large},
+            **{name: Stream(partial(self._blocks, paths[name]), task.source[name].size, paths[name]) for name in large},
         }
 
     async def _blocks(self, url: str) -> AsyncGenerator[bytes, None]:

@@ -5,9 +5,12 @@ route                                       answer
 ==========================================  ===========================================================
 /                                           the list: `q` searches, `after` is a cursor, `last` is the end
 /api/sessions/<session>                     number of steps, size in bytes, time of the last write, as JSON
+/api/sessions/<session>/metadata            the metadata of the session: the stored bytes
+/api/.../<session>[/<step>]/attachments     the attachments, as JSON
 /sessions/<session>[/<step>]                the page of a session, which loads what the user looks at
 /sessions/<session>/<step>/<component>      html, screenshot, action, metadata: the stored bytes
 /sessions/<session>/<step>/changes          the HTML compared with the previous step (or `since`), as JSON
+/.../<session>[/<step>]/attachments/<name>  an attachment: the stored bytes
 /static/viewer.js, /static/viewer.css       the front end
 ==========================================  ===========================================================
 """
@@ -20,11 +23,13 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from storage_manager.arguments import check_several, check_whole
-from storage_manager.errors import InvalidDataError, StorageManagerError
+from storage_manager.errors import InvalidDataError
 from storage_manager.inventory import summarize
-from storage_manager.layout import ALL_COMPONENTS, Component, check_id, formats
+from storage_manager.layout import ALL_COMPONENTS, check_id, formats
 from storage_manager.storage import StorageManager
-from storage_manager.viewer.changes import compare_steps
+from storage_manager.viewer.attachments import attachment, has_data, list_attachments, read_session_metadata
+from storage_manager.viewer.changes import MAX_BYTES, compare_steps
+from storage_manager.viewer.files import StoredFile, read_at_most, send_file
 from storage_manager.viewer.guard import STORED_POLICY, add_headers, explain_errors, host_checker
 from storage_manager.viewer.sessions import Listing
 from storage_manager.viewer.templating import asset, render_page
@@ -35,9 +40,9 @@ _STORAGE = web.AppKey("storage", StorageManager)
 _LISTING = web.AppKey("listing", Listing)
 _COMPARING = web.AppKey("comparing", asyncio.Lock)  # one comparison at a time, because it can take 100 MB
 _READING = web.AppKey("reading", asyncio.Semaphore)
-MAX_READERS = 4  # components in memory at a time; a page of the viewer asks for as many at once
-PIECE = 2**18  # bytes; a component that is larger is sent in such pieces
-SEND_SECONDS = 60.0  # a client that takes no piece for so long is disconnected, because others wait for its turn
+_READING_ATTACHMENTS = web.AppKey("reading_attachments", asyncio.Semaphore)  # they may be large, and take long
+MAX_READERS = 4  # components that are read at a time, and attachments; a page of the viewer asks for as many at once
+_NAME = r"{name:[^/]*\.[^/]*}"  # of an attachment; a step may be called "attachments", and no component has a dot
 _TYPES = {"viewer.js": "text/javascript", "viewer.css": "text/css"}
 
 
@@ -61,15 +66,21 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
     app[_LISTING] = Listing(storage)
     app[_COMPARING] = asyncio.Lock()
     app[_READING] = asyncio.Semaphore(MAX_READERS)
+    app[_READING_ATTACHMENTS] = asyncio.Semaphore(MAX_READERS)
     app.on_response_prepare.append(add_headers)
     app.on_cleanup.append(_close)
     app.add_routes([
         web.get("/", _list),
         web.get("/api/sessions/{session}", _summary),
+        web.get("/api/sessions/{session}/metadata", _session_metadata),
+        web.get("/api/sessions/{session}/attachments", _attachments),
+        web.get("/api/sessions/{session}/{step}/attachments", _attachments),
         web.get("/sessions/{session}", _session),
         web.get("/sessions/{session}/{step}", _session),
         web.get("/sessions/{session}/{step}/changes", _changes),
         web.get(f"/sessions/{{session}}/{{step}}/{{component:{'|'.join(ALL_COMPONENTS)}}}", _component),
+        web.get(f"/sessions/{{session}}/attachments/{_NAME}", _attachment),
+        web.get(f"/sessions/{{session}}/{{step}}/attachments/{_NAME}", _attachment),
         web.get(f"/static/{{name:{'|'.join(_TYPES)}}}", _static),
     ])  # fmt: skip
     return app
@@ -134,13 +145,35 @@ async def _list(request: web.Request) -> web.Response:
 
 async def _session(request: web.Request) -> web.Response:
     session_id, step_id = request.match_info["session"], request.match_info.get("step")
-    steps = await request.app[_STORAGE].list_steps_for_session(session_id)
-    if not steps:
+    storage = request.app[_STORAGE]
+    steps = await storage.list_steps_for_session(session_id)
+    if not steps and not await has_data(storage, session_id):
         raise web.HTTPNotFound(text=f"There is no session {session_id}.")
     if step_id is not None and check_id(step_id, "step_id") not in steps:
         raise web.HTTPNotFound(text=f"The session {session_id} has no step {step_id}.")
     data = {"session": session_id, "steps": steps, "live": True}
     return _html(render_page("session", session_id=session_id, data=data))
+
+
+async def _session_metadata(request: web.Request) -> web.Response:
+    async with request.app[_READING]:
+        data = await read_session_metadata(request.app[_STORAGE], request.match_info["session"])
+    if data is None:
+        raise web.HTTPNotFound(text="This session has no metadata.")
+    headers = {"Content-Type": "application/json", "Content-Security-Policy": STORED_POLICY}
+    return web.Response(body=data, headers=headers)
+
+
+async def _attachments(request: web.Request) -> web.Response:
+    session_id, step_id = request.match_info["session"], request.match_info.get("step")
+    return web.json_response(await list_attachments(request.app[_STORAGE], session_id, step_id))
+
+
+async def _attachment(request: web.Request) -> web.StreamResponse:
+    storage, names = request.app[_STORAGE], request.match_info
+    file = attachment(storage, names["session"], names.get("step"), names["name"])
+    async with request.app[_READING_ATTACHMENTS]:  # as for a component
+        return await send_file(request, storage, file)
 
 
 async def _summary(request: web.Request) -> web.Response:
@@ -151,53 +184,20 @@ async def _summary(request: web.Request) -> web.Response:
 
 async def _component(request: web.Request) -> web.StreamResponse:
     [spec] = formats([request.match_info["component"]])  # type: ignore[list-item]
-    session_id, step_id = request.match_info["session"], request.match_info["step"]
-    async with request.app[_READING]:
-        data = await _read_component(request.app[_STORAGE], session_id, step_id, spec.name)
-        if data is None:
-            raise web.HTTPNotFound(text=f"This step has no {'HTML' if spec.name == 'html' else spec.name}.")
-        headers = {"Content-Type": spec.content_type(data), "Content-Security-Policy": STORED_POLICY}
-        if len(data) > PIECE:  # it stays one of the components in memory until it is sent
-            return await _send(request, data, headers)
-    return web.Response(body=data, headers=headers)
-
-
-async def _send(request: web.Request, data: bytes, headers: dict[str, str]) -> web.StreamResponse:
-    """Send a large component in pieces, each when the client has taken the one before. aiohttp would copy the whole."""
-    response = web.StreamResponse(headers=headers)
-    response.content_length = len(data)
-    await response.prepare(request)
-    try:
-        for start in range(0, len(data) if request.method == "GET" else 0, PIECE):
-            await asyncio.wait_for(response.write(data[start : start + PIECE]), SEND_SECONDS)
-    except asyncio.TimeoutError:
-        if request.transport:
-            request.transport.abort()
-    except ConnectionError:
-        pass  # the client has gone
-    return response
+    storage = request.app[_STORAGE]
+    url = storage.url_for(request.match_info["session"], request.match_info["step"], spec.name)
+    missing = f"This step has no {'HTML' if spec.name == 'html' else spec.name}."
+    async with request.app[_READING]:  # until it is sent, unless it is small
+        return await send_file(request, storage, StoredFile(url, spec.content_type, missing))
 
 
 async def _changes(request: web.Request) -> web.Response:
     storage, session_id, step_id = request.app[_STORAGE], request.match_info["session"], request.match_info["step"]
     since = request.query.get("since") or await _previous_step(storage, session_id, step_id)
     async with request.app[_COMPARING]:
-        after = await _read_component(storage, session_id, step_id, "html")
-        before = await _read_component(storage, session_id, since, "html") if since else None
+        after = await read_at_most(storage, storage.url_for(session_id, step_id, "html"), MAX_BYTES)
+        before = await read_at_most(storage, storage.url_for(session_id, since, "html"), MAX_BYTES) if since else None
         return web.json_response(await asyncio.to_thread(compare_steps, since, before, after))
-
-
-async def _read_component(storage: StorageManager, session_id: str, step_id: str, component: Component) -> bytes | None:
-    """Return the stored bytes, without decoding them; None if the step has no such component.
-
-    Raises:
-        InvalidIdError: refused before any I/O.
-        S3OperationError, S3ConfigError, LocalStorageError: the component cannot be read.
-    """
-    answer = (await storage.read_step(session_id, step_id, components=[component]))[component]
-    if isinstance(answer, StorageManagerError):
-        raise answer
-    return answer
 
 
 async def _previous_step(storage: StorageManager, session_id: str, step_id: str) -> str | None:

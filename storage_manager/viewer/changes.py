@@ -14,7 +14,7 @@ from difflib import SequenceMatcher
 from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
-__all__ = ["MAX_CHARACTERS", "Change", "compare", "compare_steps"]
+__all__ = ["MAX_BYTES", "MAX_CHARACTERS", "Change", "compare", "compare_steps"]
 
 MAX_CHARACTERS = 8_000_000  # per page
 MAX_LINES = 100_000  # per page: two seconds and 100 MB at most; a page of 400 kB has 10,000 lines
@@ -24,7 +24,7 @@ CONTEXT = 2  # equal lines around a change
 PIECE_COST = 1_000_000  # lines before * lines after * the smaller of both: difflib's cost in the worst case
 TOTAL_COST = 10_000_000  # takes half a second
 
-_MAX_BYTES = 4 * MAX_CHARACTERS  # UTF-8 has at most four bytes for a character
+MAX_BYTES = 4 * MAX_CHARACTERS  # per page; UTF-8 has at most four bytes for a character
 _TOO_LARGE = {"reason": f"The HTML is too large to be compared: more than {MAX_CHARACTERS:,} characters."}
 _LINE = re.compile(r"<?[^<\n]+|<")
 
@@ -54,7 +54,7 @@ def compare_steps(since: str | None, before: bytes | None, after: bytes | None) 
         return {"since": since, "reason": "This step has no HTML."}
     if before is None:
         return {"since": since, "reason": f"The step before, {since}, has no HTML."}
-    if max(len(before), len(after)) > _MAX_BYTES:  # decoding it would take seconds
+    if max(len(before), len(after)) > MAX_BYTES:  # decoding it would take seconds
         return {"since": since, **_TOO_LARGE}
     return {"since": since, **compare(before.decode(errors="replace"), after.decode(errors="replace"))}
 

@@ -15,6 +15,7 @@ from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.layout import COMPONENTS, Component, ComponentSpec
 from storage_manager.storage import StorageManager
+from storage_manager.viewer.attachments import count_attachments, read_session_metadata
 from storage_manager.viewer.changes import compare_steps
 from storage_manager.viewer.templating import asset, render_page
 
@@ -39,7 +40,8 @@ async def render_session(storage: StorageManager, session_id: str, path: str | o
     The file appears when it is complete, and then replaces a file of the same name; a failure or a cancellation leaves
     that file unchanged. Stored pages are shown in a sandbox, in which no script runs and nothing is loaded. If a
     component cannot be read, the file shows the error instead. Memory is bounded by a few steps. The file contains all
-    components; a screenshot takes 4/3 of its size.
+    components, and the metadata of the session; a screenshot takes 4/3 of its size. It does not contain attachments,
+    and says how many there are.
 
     Parameters:
         path: the file to write. Its directory must exist.
@@ -52,11 +54,11 @@ async def render_session(storage: StorageManager, session_id: str, path: str | o
     """
     with translating("view", storage.url_for()):
         target = await asyncio.to_thread(_target, path)
-        steps = await storage.list_steps_for_session(session_id)
-        if not steps:
+        steps, about = await storage.list_steps_for_session(session_id), await _about(storage, session_id)
+        if not steps and not any(about.values()):
             why = f"there is no session {session_id} at {storage.url_for()}"
             raise InvalidDataError(f"cannot view: {why}", operation="view")
-        before, after = _shell(session_id, steps)
+        before, after = _shell(session_id, steps, about)
     with translating("view", str(target)):
         await _write(target, before, _blocks(storage, session_id, steps), after)
     return str(target)
@@ -77,14 +79,31 @@ def _target(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _shell(session_id: str, steps: Sequence[str]) -> tuple[str, str]:
+async def _about(storage: StorageManager, session_id: str) -> dict[str, Any]:
+    """Return what the file says about the session as a whole: its metadata, and how many attachments are left out."""
+    return {
+        "metadata": await _session_metadata(storage, session_id),
+        "attachments": await count_attachments(storage, session_id),
+    }
+
+
+async def _session_metadata(storage: StorageManager, session_id: str) -> dict[str, str] | None:
+    """Return the metadata of a session as `text`, or why it is not in the file as `error`; None if there is none."""
+    try:
+        data = await read_session_metadata(storage, session_id)
+    except StorageManagerError as error:
+        return {"error": str(error)}
+    return None if data is None else {"text": data.decode(errors="replace")}
+
+
+def _shell(session_id: str, steps: Sequence[str], about: Mapping[str, Any]) -> tuple[str, str]:
     """Return the parts of the page before and after the blocks of stored data."""
     script = asset("viewer.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = render_page(
         "file",
         session_id=session_id,
-        data={"session": session_id, "steps": steps, "live": False},
+        data={"session": session_id, "steps": steps, "live": False, **about},
         policy=_POLICY.format(script=f"sha256-{digest}"),
         script=script,
         style=asset("viewer.css"),

@@ -25,6 +25,7 @@ from storage_manager.config import arguments_of
 from storage_manager.credentials import HIDDEN, Found, without_credentials
 from storage_manager.errors import translate, translating
 from storage_manager.export.target import Target
+from storage_manager.importers import import_playwright_trace
 from storage_manager.integrity import verify_session
 from storage_manager.protocol import SessionFileSystem
 from tests.support.answers import DELETED, XML, Answering, http, listing
@@ -394,6 +395,28 @@ def test_a_url_with_a_user_alone_is_refused(url: str) -> None:
     with pytest.raises(StorageManagerError, match=r"must not hold a user.*use storage_options") as raised:
         StorageManager.from_url(url)
     assert "TOKENTOKEN" not in "".join(traceback.format_exception(raised.value)).replace(url, "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://u%3ATOKENTOKEN%40host/x",
+        "ftp://u:TOKENTOKEN%40host/",
+        "ftp://host/x;token=TOKENTOKEN",
+        "ftp://TOKENTOKEN%40h/",
+    ],
+)
+def test_a_url_with_an_encoded_user_is_refused(url: str) -> None:
+    """It was taken for the name of a host, and shown."""
+    with pytest.raises(StorageManagerError, match="must not hold a user") as raised:
+        StorageManager.from_url(url)
+    assert "TOKENTOKEN" not in str(raised.value)
+
+
+async def test_an_import_from_a_url_does_not_show_it() -> None:
+    with pytest.raises(StorageManagerError, match="path is a URL; download the file first") as raised:
+        await import_playwright_trace(StorageManager.from_url("memory://x"), "https://u:TOKENTOKEN@host/trace.zip")
+    assert "TOKENTOKEN" not in str(raised.value)
 
 
 def test_the_container_of_azure_is_no_user() -> None:

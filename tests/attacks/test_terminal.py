@@ -10,11 +10,13 @@ import logging
 import os
 import pty
 import re
+import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import PIPE
+from typing import Any
 
 import click
 import pytest
@@ -93,6 +95,74 @@ def test_tracebacks(text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert f"ValueError: cause: {escape(text)}" in lines
     assert lines[-1] == f"RuntimeError: inside: {escape(text)}"
     assert "    raise error" in lines
+
+
+def with_note(text: str) -> Exception:
+    error: Any = RuntimeError("inside")
+    error.__notes__ = [text, f" {text}"]
+    return error  # type: ignore[no-any-return]
+
+
+ELSEWHERE: dict[str, Callable[[str], BaseException]] = {
+    "note": with_note,
+    "file of a SyntaxError": lambda text: SyntaxError("bad", (text, 1, 1, text)),
+    "cancellation": asyncio.CancelledError,
+    "exit": SystemExit,
+    "BaseException": BaseException,
+}
+
+
+@pytest.mark.parametrize("kind", ELSEWHERE)
+@pytest.mark.parametrize("text", ["\x1b[2J", FORGED, f"Traceback {FORGED}"], ids=ascii)
+def test_what_is_shown_beside_the_text_of_an_error(
+    kind: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        explained(ELSEWHERE[kind](f"a{text}"), monkeypatch)
+    assert caught.value.code == 1
+    out, err = capsys.readouterr()
+    assert (out, is_harmless(err)) == ("", True)
+    assert f"a{escape(text)}" in err
+    assert not any(line.strip().startswith("storage-manager: forged") for line in err.splitlines())
+
+
+def test_a_record_whose_arguments_do_not_fit_ends_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # that of pytest raises
+    with Door():
+        logging.getLogger("some.library").warning("%d steps" + FORGED, "many")
+        logging.getLogger("some.library").warning("%(name)s", "x")
+    assert capsys.readouterr().err.splitlines() == [escape("%d steps" + FORGED), "%(name)s"]
+
+
+UNSEEN = """
+import atexit, sys, threading
+import click, storage_manager.cli.commands as commands
+from storage_manager.cli import main
+def fail():
+    raise ValueError("x\\x1b[2J\\nstorage-manager: forged")
+class Failing:
+    def __del__(self):
+        fail()
+def in_thread():
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+ways = {"thread": in_thread, "finalizer": Failing, "end": lambda: atexit.register(fail)}
+commands.cli = click.Command("cli", params=[click.Argument(["way"])], callback=lambda way: ways[way]() and None)
+main()
+"""
+
+
+@pytest.mark.parametrize("way", ["thread", "finalizer", "end"])
+def test_errors_that_no_command_sees(way: str) -> None:
+    """Python itself printed them: those of threads, of finalizers, and of functions at the end of the process."""
+    command = [sys.executable, "-c", UNSEEN, way]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, is_harmless(done.stderr)) == (0, "", True)
+    assert f"ValueError: x{escape(chr(27))}[2J" in done.stderr
+    assert not any(line.startswith("storage-manager: forged") for line in done.stderr.splitlines())
 
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")

@@ -16,8 +16,10 @@ pytestmark = pytest.mark.thorough
 ALL = frozenset(Quirk) - {
     Quirk.NO_TOKEN, Quirk.EMPTY_ETAGS, Quirk.NO_BULK_DELETE_400, Quirk.ODD_LAST_MODIFIED, Quirk.EPOCH_LAST_MODIFIED,
     Quirk.EXACT_UPLOAD_LIST, Quirk.BULK_DELETE_INVALID, Quirk.BULK_DELETE_MALFORMED,
+    Quirk.NO_IF_NONE_MATCH, Quirk.NO_IF_NONE_MATCH_IN_UPLOADS,
 }  # fmt: skip
-SETS: list[Collection[Quirk]] = [ALL, *([quirk] for quirk in Quirk if quirk is not Quirk.NO_TOKEN)]
+REFUSED = (Quirk.NO_TOKEN, Quirk.NO_IF_NONE_MATCH, Quirk.NO_IF_NONE_MATCH_IN_UPLOADS)  # tested elsewhere
+SETS: list[Collection[Quirk]] = [ALL, *([quirk] for quirk in Quirk if quirk not in REFUSED)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -39,6 +41,7 @@ class TestWithQuirks(StorageManagerTests):
     test_a_bad_id_is_refused = None
     test_an_undecodable_component_is_none_or_an_error = None
     test_nothing_of_a_step_with_bad_data_is_stored = None
+    test_a_bad_name_is_refused = None
 
     @pytest.fixture
     def engine(self, case: tuple[str, Collection[Quirk]], monkeypatch: pytest.MonkeyPatch) -> str:

@@ -95,6 +95,11 @@ class Quirk(Enum):
     # DELETE of a missing key fails: https://github.com/apache/opendal/pull/2941 (Google Cloud Storage),
     # https://github.com/chimera-nas/chimera/issues/1104, https://github.com/localstack/localstack/issues/1893 (in bulk)
     MISSING_IS_404 = "404-for-missing-delete"
+    # If-None-Match is ignored in a PUT, and so are both in the next: https://github.com/storj/edge/issues/564,
+    # https://github.com/Robothy/local-s3/pull/294
+    NO_IF_NONE_MATCH = "no-if-none-match"
+    # It is ignored only at the end of an upload in parts: Ceph 16, https://github.com/ceph/s3-tests/issues/583
+    NO_IF_NONE_MATCH_IN_UPLOADS = "no-if-none-match-in-uploads"
 
 
 class Request(NamedTuple):
@@ -334,7 +339,11 @@ class QuirkyS3:
         return self._store(request, self._stored(data, request.headers.get("content-type", "binary/octet-stream")))
 
     def _store(self, request: Request, stored: Stored) -> Answer:
-        if request.headers.get("if-none-match") == "*" and request.key in self._objects(request):
+        ignoring = {Quirk.NO_IF_NONE_MATCH} | (
+            {Quirk.NO_IF_NONE_MATCH_IN_UPLOADS} if "uploadId" in request.query else set()
+        )
+        is_new = request.headers.get("if-none-match") == "*" and not ignoring & self.quirks
+        if is_new and request.key in self._objects(request):
             why = "At least one of the pre-conditions you specified did not hold"
             raise _RefusedError("412 Precondition Failed", "PreconditionFailed", why)
         self._objects(request)[request.key] = stored

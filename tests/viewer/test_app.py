@@ -14,7 +14,7 @@ from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient, TestServer
 
 from storage_manager import StorageManager, StorageManagerError
-from storage_manager.viewer import create_app, serve
+from storage_manager.viewer import attachments, create_app, serve
 from storage_manager.viewer.templating import _environment
 from tests.support.roots import Make, Request
 from tests.support.viewed import BREAKING, HOSTILE, JPEG, PNG, store_small
@@ -135,6 +135,14 @@ async def test_other_hosts_are_refused(local: StorageManager, client: Client, ho
         ("/sessions/run-1/none", 404, "no step none"),
         ("/sessions/run-1/step_3/screenshot", 404, "no screenshot"),
         ("/sessions/run-1/step_1/other", 404, "no such page"),
+        ("/sessions/run-1/step_1/attachments/none.txt", 404, "no attachment none.txt"),
+        ("/sessions/run-1/attachments/none.txt", 404, "no attachment none.txt"),
+        ("/sessions/run-1/attachments/none", 404, "no such page"),
+        ("/sessions/run-1/step_1/attachments/action.json", 400, "file name of a component"),
+        ("/sessions/run-1/attachments/a%2fb.txt", 400, "a name has 1 to 128"),
+        ("/sessions/run-1/attachments/.hidden.txt", 400, "a name has 1 to 128"),
+        ("/api/sessions/run-1/metadata", 404, "no metadata"),
+        ("/api/sessions/run-1/_files/attachments", 400, "position 0"),
         ("/static/..%2fpages.py", 404, "no such page"),
     ],
 )
@@ -208,6 +216,100 @@ async def test_changes_since_the_step_before(local: StorageManager, client: Clie
     await local.store_step_data("run-1", "step_4", "<p>four</p>")
     fourth = await (await web.get("/sessions/run-1/step_4/changes")).json()
     assert fourth["reason"] == "The step before, step_3, has no HTML."
+
+
+ATTACHMENTS = {
+    "a.json": (b'{"a":1}\n', "application/json"),
+    "b.svg": (b"<svg onload=alert(1)>", "text/plain; charset=utf-8"),
+    "c.html": (b"<script>alert(1)</script>", "text/plain; charset=utf-8"),
+    "d.png": (PNG, "image/png"),
+    "e.webm": (b"\x1aE\xdf\xa3", "video/webm"),
+    "f.pdf": (b"%PDF-", "application/pdf"),
+    "g.unknown": (b"<html><script>", "application/octet-stream"),
+    "h.html.gz": (b"\x1f\x8b", "application/octet-stream"),
+    "i.xsl": (b"<x/>", "text/plain; charset=utf-8"),
+    "j.empty.txt": (b"", "text/plain; charset=utf-8"),
+}
+
+
+@pytest.mark.parametrize("step_id", ["step_1", "attachments", None])
+async def test_attachments_on_every_backend(sm: StorageManager, client: Client, step_id: str | None) -> None:
+    await store_small(sm)
+    await sm.store_step_data("run-1", "attachments", "<p>a step of this name")
+    await sm.store_attachments("run-1", {name: data for name, (data, _) in ATTACHMENTS.items()}, step_id)
+    web, path = await client(sm), "/".join(["/sessions/run-1", *filter(None, [step_id]), "attachments"])
+    listed = await (await web.get(f"/api{path}")).json()
+    wanted = [{"name": name, "size": len(data), "type": kind} for name, (data, kind) in ATTACHMENTS.items()]
+    assert listed == {"attachments": wanted, "more": 0}
+    for name, (data, kind) in ATTACHMENTS.items():
+        answer = await web.get(f"{path}/{name}")
+        assert (answer.status, await answer.read(), answer.headers["Content-Type"]) == (200, data, kind)
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "sandbox" in answer.headers["Content-Security-Policy"].split("; ")
+        shown = kind.startswith(("image/", "text/", "application/json"))
+        assert answer.headers.get("Content-Disposition") == (None if shown else f'attachment; filename="{name}"')
+    assert "a step of this name" in await (await web.get("/sessions/run-1/attachments/html")).text()
+    others = await (await web.get("/api/sessions/run-1/step_2/attachments")).json()
+    assert others == {"attachments": [], "more": 0}
+
+
+async def test_the_list_of_attachments_has_only_attachments(local: StorageManager, client: Client) -> None:
+    directory = Path(local.url_for("run-1", "step_1"))
+    for name in ("good.txt", "<img src=x onerror=alert(1)>.png", "no-extension", ".hidden.txt", "a\nb.txt", "ü.txt"):
+        (directory / name).write_text("x")
+    (directory / "directory.txt").mkdir()
+    (directory / "directory.txt" / "inside.txt").write_text("x")
+    listed = await (await (await client(local)).get("/api/sessions/run-1/step_1/attachments")).json()
+    assert [found["name"] for found in listed["attachments"]] == ["good.txt"]
+
+
+async def test_a_long_list_of_attachments_is_cut(
+    local: StorageManager, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attachments, "MAX_LISTED", 2)
+    await local.store_attachments("run-1", {f"{name}.txt": name for name in "cbad"})
+    listed = await (await (await client(local)).get("/api/sessions/run-1/attachments")).json()
+    assert ([found["name"] for found in listed["attachments"]], listed["more"]) == (["a.txt", "b.txt"], 2)
+
+
+async def test_session_metadata_as_it_is_stored(local: StorageManager, client: Client) -> None:
+    web, path = await client(local), Path(await local.store_session_metadata("run-1", {"goal": BREAKING}))
+    for data in (path.read_bytes(), b"no <script> JSON", b"\xff", b""):
+        path.write_bytes(data)
+        answer = await web.get("/api/sessions/run-1/metadata")
+        assert (answer.status, await answer.read(), answer.content_type) == (200, data, "application/json")
+        assert "sandbox" in answer.headers["Content-Security-Policy"].split("; ")
+        assert (await web.get("/sessions/run-1")).status == 200
+    os.truncate(path, 10 * attachments.MAX_METADATA)
+    assert "more than 4,000,000 bytes" in await (await web.get("/api/sessions/run-1/metadata")).text()
+    path.unlink()
+    path.mkdir()
+    assert (await web.get("/api/sessions/run-1/metadata")).status == 502
+    assert (await web.get("/sessions/run-1")).status == 200
+
+
+async def test_a_session_without_steps_has_a_page(sm: StorageManager, client: Client) -> None:
+    await sm.store_session_metadata("run-2", {"goal": "nothing"})
+    await sm.store_attachments("run-3", {"a.txt": "a"})
+    web = await client(sm)
+    for session_id in ("run-2", "run-3"):
+        text = await (await web.get(f"/sessions/{session_id}")).text()
+        assert "This session has no steps." in text
+        assert 'id="stage"' not in text
+        assert (await web.get(f"/sessions/{session_id}/step_1")).status == 404
+    assert (await web.get("/sessions/run-4")).status == 404
+
+
+async def test_attachments_on_s3_cost_one_list(moto: Make, client: Client, moto_requests: list[Request]) -> None:
+    sm = moto()
+    await store_small(sm)
+    await sm.store_attachments("run-1", {"a.txt": "a"}, "step_1")
+    web = await client(sm)
+    for path in ("/api/sessions/run-1/step_1/attachments", "/sessions/run-1/step_1/attachments/a.txt"):
+        moto_requests.clear()
+        assert (await web.get(path)).status == 200
+        assert [request.method for request in moto_requests] == ["GET"]
+    await sm.aclose()
 
 
 async def test_opening_a_session_on_s3_asks_for_its_list_only(

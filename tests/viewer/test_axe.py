@@ -49,6 +49,9 @@ async def views(page: Page, axe: str, where: str) -> None:
 async def test_no_serious_fault(
     place: StorageManager, browser: Browser, axe: str, tmp_path: Path, scheme: Literal["light", "dark"]
 ) -> None:
+    await place.store_session_metadata("run-1", {"goal": "Buy a book", "outcome": "failure", "agent": "agent-1"})
+    await place.store_attachments("run-1", {"a.txt": "text", "b.webm": b"video"})
+    await place.store_attachments("run-1", {"c.json": {}, "d.zip": b"zip"}, "step_3")
     page = await browser.new_page(color_scheme=scheme, reduced_motion="reduce")
     async with serve(place) as url:
         for path in ("", "?q=nothing", "sessions/none"):
@@ -57,6 +60,11 @@ async def test_no_serious_fault(
         for path in ("sessions/harbour-books/step_000002", "sessions/run-1/step_3"):
             await page.goto(url + path)
             await views(page, axe, path)
+        await page.click("#session-about > summary")
+        for selector in ("#session-attachments", "#attachments"):
+            await page.click(f"{selector} summary")
+            await page.wait_for_selector(f"{selector} .content[data-state=shown]")
+        await has_no_fault(page, axe, "attachments")
     await page.goto(
         "file://" + await render_session(place, "harbour-books", tmp_path / "example.html") + "#step_000002"
     )

@@ -10,6 +10,7 @@ from playwright.async_api import Browser, Error, Page, expect
 from storage_manager import StorageManager
 from storage_manager.viewer import render_session, serve
 from tests.support.browsers import launched
+from tests.support.viewed import PNG
 
 pytestmark = pytest.mark.thorough
 
@@ -114,6 +115,91 @@ async def test_file(place: StorageManager, browser: Browser, tmp_path: Path, out
     await page.wait_for_selector(f"{SHOWN} iframe.page")
     await is_inert(page)
     assert outside[1] == []
+
+
+ABOUT = {"goal": "Buy a <b>book</b>", "outcome": "success", "reward": 0.5, "agent": "agent-1", "tags": ["shop"]}
+
+
+async def has_about(page: Page, last: str) -> None:
+    """The line about the session, and its metadata below it."""
+    await expect(page.locator("#session-summary > *")).to_have_text(
+        ["success", "Buy a <b>book</b>", "agent-1", "reward 0.5", "shop", last]
+    )
+    await expect(page.locator("#session-metadata")).to_be_hidden()
+    await page.click("#session-about > summary")
+    await expect(page.locator("#session-metadata .json")).to_contain_text('"reward": 0.5')
+
+
+async def test_attachments_and_session_metadata(place: StorageManager, browser: Browser, tmp_path: Path) -> None:
+    await place.store_session_metadata("run-1", ABOUT)
+    await place.store_attachments("run-1", {"video.webm": b"\x1aE\xdf\xa3", "large.json": "[" + "1," * 10**6 + "1]"})
+    step = {"tree.json": {"n": 12345678901234567890}, "a.png": PNG, "b.html": "<h1>text</h1>", "c.png": b"no image"}
+    await place.store_attachments("run-1", step, "step_1")
+    page = await browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.partition("/sessions/")[2]))
+    async with serve(place) as url:
+        await page.goto(f"{url}sessions/run-1")
+        await has_about(page, "2 attachments")
+        await expect(page.locator("#session-attachments .attachment")).to_have_text(
+            ["large.json application/json, 2.0 MBRaw large.json", "video.webm video/webm, 4 BDownload video.webm"]
+        )
+        await expect(page.locator("#session-attachments details")).to_have_count(0)
+        async with page.expect_download() as download:
+            await page.click("text=Download video.webm")
+        assert (await (await download.value).path()).read_bytes() == b"\x1aE\xdf\xa3"
+        await page.click("#attachments [data-name='tree.json'] summary")
+        await expect(page.locator("#attachments [data-name='tree.json'] .json")).to_contain_text("12345678901234567890")
+        await page.click("#attachments [data-name='b.html'] summary")
+        await expect(page.locator("#attachments [data-name='b.html'] pre")).to_have_text("<h1>text</h1>")
+        await page.click("#attachments [data-name='a.png'] summary")
+        image = page.locator("#attachments [data-name='a.png'] img")
+        assert await image.evaluate("node => [node.complete, node.naturalWidth]") == [True, 1]
+        await page.click("#attachments [data-name='c.png'] summary")
+        await expect(page.locator("#attachments [data-state=failed]")).to_contain_text("not a known image format")
+        for key in ("ArrowRight", "ArrowLeft", "ArrowRight"):
+            await page.keyboard.press(key)
+        await expect(page.locator("#attachments[data-state=missing]")).to_have_text("This step has no attachments.")
+    lists = [path for path in asked if path.endswith("attachments")]
+    assert sorted(lists) == ["run-1/attachments", "run-1/step_1/attachments", "run-1/step_2/attachments"]
+    await page.goto("file://" + await render_session(place, "run-1", tmp_path / "run-1.html"))
+    await has_about(page, "without 6 attachments")
+    await expect(page.locator("#session-attachments")).to_have_text(
+        "This file does not contain the 6 attachments of the session and its steps."
+    )
+
+
+async def test_a_session_without_steps(place: StorageManager, browser: Browser, tmp_path: Path) -> None:
+    await place.store_session_metadata("run-2", {"goal": "nothing"})
+    await place.store_attachments("run-2", {"a.txt": "the text"})
+    page = await browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    path = await render_session(place, "run-2", tmp_path / "run-2.html")
+    async with serve(place) as url:
+        for address in (f"{url}sessions/run-2", f"file://{path}"):
+            await page.goto(address)
+            await page.wait_for_selector("body[data-ready]")
+            await expect(page.locator("#session-metadata .json")).to_contain_text("nothing")
+            await expect(page.locator("#main")).to_have_text("This session has no steps.")
+            await page.keyboard.press("ArrowRight")
+        await page.goto(f"{url}sessions/run-2")
+        await page.click("#session-attachments summary")
+        await expect(page.locator("#session-attachments pre")).to_have_text("the text")
+    assert errors == []
+
+
+async def test_session_metadata_that_cannot_be_read(place: StorageManager, browser: Browser) -> None:
+    path = Path(await place.store_session_metadata("run-1", {}))
+    path.unlink()
+    path.mkdir()
+    page = await browser.new_page()
+    async with serve(place) as url:
+        await page.goto(f"{url}sessions/run-1")
+        await expect(page.locator("#session-summary")).to_have_text("The metadata of this session cannot be read.")
+        await page.wait_for_selector(f"{SHOWN} img.screenshot")
+        await page.click("#session-about > summary")
+        await expect(page.locator("#session-metadata[data-state=failed]")).to_contain_text("cannot retrieve")
 
 
 async def test_light_and_dark_is_remembered(place: StorageManager, browser: Browser) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,48 @@ async def test_the_file_has_all_of_the_session(sm: StorageManager, tmp_path: Pat
     assert json.loads(json.loads(block(text, 1, "action"))) == {"type": BREAKING}
     assert ["-", "<p>one"] in json.loads(block(text, 1, "changes"))["rows"]
     assert 'id="c-2-html"' not in text
+
+
+def about(text: str) -> dict[str, Any]:
+    """What a file says about its session as a whole."""
+    [found] = re.findall(r'id="session-data">(.*?)</script>', text)
+    data = json.loads(found)
+    return {name: data[name] for name in ("metadata", "attachments")}
+
+
+async def test_the_file_says_how_many_attachments_it_leaves_out(sm: StorageManager, tmp_path: Path) -> None:
+    await store_small(sm)
+    text = Path(await render_session(sm, "run-1", tmp_path / "replay.html")).read_text("utf-8")
+    assert about(text) == {"metadata": None, "attachments": 0}
+    await sm.store_session_metadata("run-1", {"goal": BREAKING})
+    await sm.store_attachments("run-1", {"a.txt": "a", "b.txt": "b"})
+    await sm.store_attachments("run-1", {"c.txt": "secret attachment"}, "step_2")
+    text = Path(await render_session(sm, "run-1", tmp_path / "replay.html")).read_text("utf-8")
+    assert about(text)["attachments"] == 3
+    assert json.loads(about(text)["metadata"]["text"]) == {"goal": BREAKING}
+    assert "secret attachment" not in text
+    assert "<script>pwned" not in text
+
+
+async def test_a_session_without_steps(sm: StorageManager, tmp_path: Path) -> None:
+    await sm.store_session_metadata("run-2", {"goal": "nothing"})
+    await sm.store_attachments("run-3", {"a.txt": "a"})
+    for session_id, count in (("run-2", 0), ("run-3", 1)):
+        text = Path(await render_session(sm, session_id, tmp_path / "replay.html")).read_text("utf-8")
+        assert "This session has no steps." in text
+        assert about(text)["attachments"] == count
+
+
+async def test_session_metadata_that_cannot_be_read(local: StorageManager, tmp_path: Path) -> None:
+    path = Path(await local.store_session_metadata("run-1", {}))
+    path.write_bytes(b"\xff</script>")
+    text = Path(await render_session(local, "run-1", tmp_path / "replay.html")).read_text("utf-8")
+    assert about(text)["metadata"] == {"text": "\ufffd</script>"}
+    path.unlink()
+    path.mkdir()
+    text = Path(await render_session(local, "run-1", tmp_path / "replay.html")).read_text("utf-8")
+    assert "cannot retrieve" in about(text)["metadata"]["error"]
+    assert json.loads(block(text, 1, "html")) == HOSTILE
 
 
 async def test_no_text_ends_its_block_and_nothing_is_asked_for(local: StorageManager, tmp_path: Path) -> None:

@@ -14,11 +14,15 @@ from storage_manager.viewer import render_session, serve
 from tests.support.hostile_pages import (
     CHANGING,
     FRAMES,
+    HUGE,
+    JSON,
     LOADING,
     MOVING,
     PAGES,
+    SCREENSHOTS,
     SCRIPTS,
     SESSION,
+    SVG,
     Hostile,
     lay_data,
     lay_huge,
@@ -225,6 +229,103 @@ async def test_data_that_is_opened_raw(place: StorageManager, watched: Watched, 
                 assert answer.headers["content-type"] in {"image/png", "image/jpeg", "application/json"}
                 assert answer.headers["x-content-type-options"] == "nosniff"
                 await watched.is_quiet(f"{step}: {name}")
+    await watched.ends_quiet()
+
+
+# Names whose ending says what the browser is to take it for, each with hostile content; some are shown, others saved.
+SHOWN = ["svg", "html", "xhtml", "xml", "xsl", "js", "css", "csv", "txt", "md", "jsonl", "har", "json"]
+IMAGES = ["png", "gif", "jpg", "webp", "bmp", "ico", "avif"]
+OPENED = {*SHOWN, *IMAGES} - {"csv", "jsonl"}  # chromium saves what has these types
+SAVED = ["webm", "pdf", "bin", "mhtml.gz", "swf", "wasm"]
+OPEN_ALL = """async (selector) => {
+    const list = document.querySelector(selector);
+    while (!["shown", "missing", "failed"].includes(list.dataset.state)) await new Promise(requestAnimationFrame);
+    for (const details of list.querySelectorAll("details")) details.open = true;
+    const isDone = (area) => ["shown", "failed"].includes(area.dataset.state);
+    while (![...list.querySelectorAll(".content")].every(isDone)) await new Promise(requestAnimationFrame);
+    return [...list.querySelectorAll(".attachment")].map((node) => node.dataset.name);
+}"""
+ODD = """(selector) => [...document.querySelectorAll(selector + " *")].map(({ localName }) => localName)
+    .filter((name) => !["div", "details", "summary", "span", "pre", "img", "a", "p", "b"].includes(name))"""
+
+
+# Metadata of a session that is JSON, and whose fields are not what the viewer expects.
+FIELDS = {
+    "field-tags": '{"goal": "<img src=TRAP onerror=\'__pwned=1\'>", "outcome": "<b>", "tags": ["<script>__pwned=1"]}',
+    "field-kinds": '{"goal": {"toString": 1}, "outcome": ["success"], "reward": {}, "tags": {"length": 1e9}}',
+    "field-names": '{"__proto__": {"goal": 1}, "outcome": "__proto__", "agent": "\\u202e\\u2066x", "goal": "toString"}',
+    "field-long": '{"goal": "' + "x<b>" * 100_000 + '", "tags": [' + '"t",' * 100_000 + '"t"]}',
+}
+
+
+def lay_attachments(directory: Path, trap: str) -> list[str]:
+    """Hostile attachments, in the directory of a step or of a session; returns their names in order."""
+    files = {f"json-{name}.json": text for name, text in JSON.items()}
+    for extension in [*SHOWN, *IMAGES, *SAVED]:
+        files[f"svg.{extension}"] = SVG
+        files[f"html.{extension}"] = SCREENSHOTS["html"]
+        files[f"xml.{extension}"] = SCREENSHOTS["xml"]
+    files |= {f"image-{kind}.png": text for kind, text in SCREENSHOTS.items()}
+    files["huge.html"] = HUGE["huge-template"]
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        encoding = "latin-1" if name.startswith("image-png") or name.startswith("image-jpeg") else "utf-8"
+        data = text.replace("TRAP", f"{trap}/{name}").encode(encoding, errors="surrogateescape")
+        (directory / name).write_bytes(data)
+    return sorted(files)
+
+
+async def test_attachments_do_nothing(place: StorageManager, watched: Watched, tmp_path: Path) -> None:
+    """Each is shown, or refused in words, or can be saved; those that are opened by themselves do nothing either."""
+    session = tmp_path / "base" / SESSION
+    names = lay_attachments(session / "a", watched.trap.url)
+    assert lay_attachments(session / "_files", watched.trap.url) == names
+    page = await watched.page()
+    async with serve(place) as url:
+        await page.goto(f"{url}sessions/{SESSION}")
+        await page.wait_for_selector("body[data-ready]")
+        before = await page.evaluate(STATE)
+        await page.click("#session-about > summary")
+        for selector in ("#session-attachments", "#attachments"):
+            await page.evaluate("(selector) => document.querySelector(selector).scrollIntoView()", selector)
+            assert await page.evaluate(OPEN_ALL, selector) == names
+            await watched.is_quiet(selector)
+            assert await page.evaluate(ODD, selector) == []
+        after = await page.evaluate(STATE)
+        assert {**after, "focus": before["focus"]} == before
+        assert await page.locator("#attachments img").count() > 0
+        for name in [name for name in names if name.rpartition(".")[2] in OPENED and name[:5] != "json-"][::2]:
+            address = f"{url}sessions/{SESSION}/a/attachments/{name}"
+            await page.goto(address)
+            await watched.is_quiet(name)
+            assert (page.url, await page.evaluate("[origin, window.__pwned ?? null]")) == (address, ["null", None])
+    await watched.ends_quiet()
+
+
+@pytest.mark.parametrize("is_live", [True, False], ids=["live", "file"])
+async def test_session_metadata_does_nothing(
+    place: StorageManager, watched: Watched, tmp_path: Path, is_live: bool
+) -> None:
+    """It is shown, or refused in words, and the steps are shown as ever."""
+    page = await watched.page()
+    texts = {f"as-{name}": text for name, text in JSON.items()} | FIELDS
+    async with serve(place) as url:
+        for session_id, text in texts.items():
+            await place.store_step_data(session_id, "a", action_data={"type": "click"})
+            data = text.replace("TRAP", f"{watched.trap.url}/{session_id}").encode(errors="surrogateescape")
+            (tmp_path / "base" / session_id / "_session.json").write_bytes(data)
+            path = f"{url}sessions/{session_id}"
+            await page.goto(
+                path if is_live else f"file://{await render_session(place, session_id, tmp_path / 'x.html')}"
+            )
+            await page.wait_for_selector("#session-about:not([hidden])")
+            await page.wait_for_selector("#action[data-state=shown] .json")
+            await page.click("#session-about > summary")
+            await page.wait_for_selector("#session-metadata[data-state=shown], #session-metadata[data-state=failed]")
+            await watched.is_quiet(session_id)
+            assert await page.evaluate(ODD, "#session-about") == ["section", "h2"] * 2
+            assert await page.evaluate("[window.__pwned ?? null, document.title]") == [None, f"a · {session_id}"]
+            assert await page.evaluate("document.querySelector('#session-about > summary').clientHeight") < 400
     await watched.ends_quiet()
 
 

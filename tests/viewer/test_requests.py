@@ -14,6 +14,8 @@ from tests.support.viewed import store_small
 Ask = Callable[..., Awaitable[tuple[int, str]]]
 NO_IDS = ["..", "%2e%2e", ".%2e", "%00", "a%00", "a%2fb", "a%5cb", "x" * 129, "a::b", "%ff", "*", "a%0d%0ab"]
 WITH_ID = ["/sessions/{}", "/sessions/{}/step_1/html", "/sessions/run-1/{}/html", "/api/sessions/{}"]
+WITH_ID += ["/sessions/run-1/step_1/attachments/{}.txt", "/sessions/{}/attachments/a.txt", "/api/sessions/{}/metadata"]
+WITH_ID += ["/sessions/run-1/attachments/{}", "/api/sessions/run-1/{}/attachments"]
 EVIL = "Origin: http://evil.test\r\n"
 
 

@@ -13,6 +13,11 @@
                #stage[data-view][data-state]   state: loading | shown | missing | failed
                #stage img.screenshot, #stage iframe.page, #stage .changes [data-sign]
                #action, #metadata          [data-state] as above; .json contains the text
+               #attachments                [data-state] as above (live only); of the step
+               #session-about              a details element, hidden if there is nothing to tell; #session-summary
+               #session-metadata, #session-attachments   [data-state] as above
+               .attachment[data-name]      an attachment; it has a details element with .content[data-state] if it can be
+                                           shown here; a.raw opens or saves it
                a[data-raw]                 links to raw components (live only)
    Data is inserted into the document only as text nodes and attributes. Stored HTML is inserted only as the srcdoc of an
    iframe with sandbox="", under the Content-Security-Policy of this page. These two are the protection; `inert` is a
@@ -98,10 +103,12 @@
   // --- the sources of components ---------------------------------------------------------------------------------
 
   /* Both sources have text(n, name) and image(n) for the number of a step; image(n) gives a URL for <img>. They throw
-     Missing if there is no such component. */
+     Missing if there is no such component. about() gives the text of the session's metadata. For attachments, n is null
+     if they are those of the session. */
 
   function liveSource(session, steps) {
     const base = `/sessions/${encodeURIComponent(session)}`;
+    const directory = (n) => (n === null ? base : path(n)) + "/attachments";
     const path = (n, name) => `${base}/${encodeURIComponent(steps[n])}${name ? "/" + name : ""}`;
 
     async function get(url) {
@@ -127,10 +134,14 @@
         const blob = await (await get(path(n, "screenshot"))).blob();
         return { url: URL.createObjectURL(blob), size: blob.size };
       },
+      about: async () => (await get(`/api${base}/metadata`)).text(),
+      attachments: async (n) => (await get(`/api${directory(n)}`)).json(),
+      attachmentLink: (n, name) => `${directory(n)}/${encodeURIComponent(name)}`,
+      attachment: async (n, name) => get(`${directory(n)}/${encodeURIComponent(name)}`),
     };
   }
 
-  function fileSource(steps) {
+  function fileSource(steps, { metadata, attachments }) {
     const pause = () => new Promise((done) => setTimeout(done, 20));
 
     async function block(n, name) {
@@ -154,6 +165,12 @@
         const node = await block(n, "screenshot");
         return { url: `data:${node.dataset.kind};base64,${node.textContent}`, size: node.textContent.length };
       },
+      async about() {
+        if (metadata === null) throw new Missing("This session has no metadata.");
+        if (metadata.error) throw new Error(metadata.error);
+        return metadata.text;
+      },
+      attachments: async () => ({ attachments: [], more: attachments }),
     };
   }
 
@@ -202,6 +219,7 @@
     return (node) => Reflect.apply(get, node, []);
   };
   const allOfDocument = method(Document, "querySelectorAll"), allOfFragment = method(DocumentFragment, "querySelectorAll");
+  const openDocument = method(Document, "open"), write = method(Document, "write"), closeDocument = method(Document, "close");
   const all = (root, selector) => (root instanceof Document ? allOfDocument : allOfFragment)(root, selector);
   const rootOf = getter(Document, "documentElement"), modeOf = getter(Document, "compatMode");
   const nameOf = getter(Element, "localName"), htmlOf = getter(Element, "outerHTML"), remove = method(Element, "remove");
@@ -242,17 +260,38 @@
     return true;
   }
 
+  const PIECE = 4096, PAUSE = 50, MAX_PARSING = 4000;  // characters; milliseconds, and one more for each 1,000 characters
+
+  /* Parse HTML into a document that runs and loads nothing. A page of 1 MB whose elements are never closed would take
+     minutes. So parse it in pieces, let other work run between them, and give up what takes too long. */
+  async function read(html) {
+    const page = document.implementation.createHTMLDocument("");
+    let spent = 0, since = performance.now();
+    openDocument(page);
+    for (let at = 0; at < html.length; at += PIECE) {
+      write(page, html.slice(at, at + PIECE));
+      const passed = performance.now() - since;
+      if (passed < PAUSE) continue;
+      spent += passed;
+      if (spent > MAX_PARSING + html.length / 1000) throw new Error("This page cannot be shown: reading its HTML takes too long.");
+      await new Promise((done) => setTimeout(done));
+      since = performance.now();
+    }
+    closeDocument(page);
+    return page;
+  }
+
   /* Serialized HTML can be parsed into another tree (mutation XSS). So parse and clean it again, until there is nothing
      to remove from exactly the text that the frame gets. The policy comes before all other elements. */
-  function inert(html) {
+  async function inert(html) {
     for (let round = 0; round < 5; round += 1) {
-      const read = new DOMParser().parseFromString(html, "text/html");
-      const doctype = modeOf(read) === "CSS1Compat" ? "<!DOCTYPE html>" : "";
-      if (!clean(read) && round) {
+      const page = await read(html);
+      const doctype = modeOf(page) === "CSS1Compat" ? "<!DOCTYPE html>" : "";
+      if (!clean(page) && round) {
         const first = `<head><meta http-equiv="Content-Security-Policy" content="${PAGE_POLICY}"><meta http-equiv="x-dns-prefetch-control" content="off">`;
         return doctype + first + html.slice(doctype.length);
       }
-      html = doctype + htmlOf(rootOf(read));
+      html = doctype + htmlOf(rootOf(page));
     }
     throw new Error("This page cannot be shown safely here. Open its raw HTML: it has its own sandbox.");
   }
@@ -276,7 +315,7 @@
 
   // --- JSON, formatted from its text: numbers keep their digits, and there is no limit on depth -------------------
 
-  const MAX_TOKENS = 20000, MAX_STRING = 4000, MAX_INDENT = 40;
+  const MAX_TOKENS = 20000, MAX_STRING = 4000, MAX_INDENT = 40, MAX_SHOWN = 1e6;
 
   function endOfString(text, start) {
     for (let at = text.indexOf('"', start + 1); at >= 0; at = text.indexOf('"', at + 1)) {
@@ -301,12 +340,12 @@
       return [view, el("p", { class: "note" }, "This is not JSON. It is shown as stored.")];
     }
     const view = el("pre", { class: "json", tabindex: "0" });
-    const write = (token, kind) => view.append(kind ? el("span", { class: kind }, token) : token);
+    const write = (token, kind) => { shown += token.length; view.append(kind ? el("span", { class: kind }, token) : token); };
     const line = (depth) => "\n" + "  ".repeat(Math.min(depth, MAX_INDENT));
-    let depth = 0, tokens = 0, at = 0, pending = "";
+    let depth = 0, tokens = 0, at = 0, shown = 0, pending = "";
     const plain = (token) => { pending += token; };
     const flush = () => { if (pending) { view.append(pending); pending = ""; } };
-    for (; at < text.length && tokens < MAX_TOKENS; tokens += 1) {
+    for (; at < text.length && tokens < MAX_TOKENS && shown < MAX_SHOWN; tokens += 1) {
       const char = text[at];
       let end = at + 1;
       if (/\s/.test(char)) { at = end; continue; }
@@ -450,39 +489,149 @@
     };
   }
 
+  /* Show the result of `work` in an element, unless the user is looking at something else by then. Return false
+     then. */
+  async function show(area, work) {
+    const turn = area.turn = {};
+    area.dataset.state = "loading";
+    area.setAttribute("aria-busy", "true");
+    let state = "shown", nodes;
+    try {
+      nodes = await work();
+    } catch (error) {
+      state = error instanceof Missing ? "missing" : "failed";
+      nodes = [el("p", { class: "empty" }, error.message)];
+    }
+    if (area.turn !== turn) return false;
+    area.replaceChildren(...nodes);
+    area.dataset.state = state;
+    area.removeAttribute("aria-busy");
+    return true;
+  }
+
+  /* Format JSON as a region that can be scrolled with the keyboard. */
+  function jsonRegion(text, label) {
+    const nodes = json(text);
+    nodes[0].setAttribute("role", "region");
+    nodes[0].setAttribute("aria-label", label);
+    return nodes;
+  }
+
+  // --- attachments -----------------------------------------------------------------------------------------------
+
+  const MAX_TEXT = 1e6, MAX_IMAGE = 32e6;  // bytes that are shown in the page
+
+  const isImage = (type) => /^image\/[a-z0-9.+-]+$/.test(type) && !type.includes("xml");
+  const isText = (type) => /^(text\/|application\/(json|jsonl)$)/.test(type);
+
+  /* Return the content of an attachment as elements. Text is a text node, and an image an <img>, which runs nothing. */
+  async function content(source, n, { name, type }) {
+    const response = await source.attachment(n, name);
+    if (!isImage(type)) {
+      const text = await response.text();
+      if (type === "application/json") return jsonRegion(text, `${name} as JSON`);
+      return [el("pre", { class: "json text", tabindex: "0", role: "region", "aria-label": name }, text)];
+    }
+    const url = URL.createObjectURL(new Blob([await response.arrayBuffer()], { type }));
+    const image = el("img", { alt: name, src: url });
+    try {
+      await image.decode();
+    } catch {
+      throw new Error("This browser cannot show it: it is not a known image format.");
+    } finally {
+      URL.revokeObjectURL(url);
+    }
+    return [image];
+  }
+
+  function attachment(source, n, found) {
+    const { name, size, type } = found;
+    const kind = type.split(";")[0], link = source.attachmentLink(n, name);
+    const isOpened = isImage(kind) || isText(kind), isShown = isOpened && size <= (isImage(kind) ? MAX_IMAGE : MAX_TEXT);
+    const about = [el("span", { class: "name", title: name }, name), " ", el("span", { class: "soft" }, `${kind}, ${bytes(size)}`)];
+    const raw = el("a", { class: "raw", href: link, download: isOpened ? null : name },
+      isOpened ? "Raw" : "Download", el("span", { class: "hidden" }, ` ${name}`));
+    const node = (...children) => el("div", { class: "attachment", "data-name": name }, ...children, raw);
+    if (!isShown) return node(el("div", { class: "line" }, ...about));
+    const area = el("div", { class: "content" });
+    const details = el("details", {}, el("summary", {}, ...about), area);
+    details.addEventListener("toggle", () => {
+      if (details.open && area.dataset.state !== "shown") show(area, () => content(source, n, { name, type: kind }));
+    });
+    return node(details);
+  }
+
+  /* Return the list of attachments as elements. Throw Missing with the text `none` if there are none. */
+  function attachmentList(source, n, { attachments, more }, none) {
+    if (!attachments.length && !more) throw new Missing(none);
+    const list = el("div", { class: "attachments" }, ...attachments.map((found) => attachment(source, n, found)));
+    return more ? [list, el("p", { class: "note" }, `${count(more, "more attachment")} not shown.`)] : [list];
+  }
+
+  // --- what there is about a session as a whole ------------------------------------------------------------------
+
+  const OUTCOMES = ["success", "failure", "error", "cancelled"];
+
+  /* Describe the metadata of a session in one line: its outcome, its goal, and who ran it. */
+  function sessionLine(text) {
+    const { outcome, goal, agent, model, reward, tags } = parsed(text);
+    const isWord = (value) => ["string", "number"].includes(typeof value) && value !== "";
+    const words = [agent, model, isWord(reward) ? `reward ${reward}` : null, ...(Array.isArray(tags) ? tags.slice(0, 10) : [])];
+    const badge = OUTCOMES.includes(outcome) ? outcome : null;
+    return [
+      isWord(outcome) && el("b", { class: "outcome", "data-outcome": badge }, String(outcome).slice(0, 40)),
+      isWord(goal) && el("span", { class: "goal" }, String(goal).slice(0, 500)),
+      ...words.filter(isWord).map((word) => el("span", { class: "soft" }, String(word).slice(0, 120))),
+    ].filter(Boolean);
+  }
+
+  async function aboutSession(source, live, hasSteps) {
+    const details = $("#session-about"), line = $("#session-summary");
+    const metadata = $("#session-metadata"), attachments = $("#session-attachments");
+    let words = [], number = "";
+    await Promise.all([
+      show(metadata, async () => {
+        const text = await source.about();
+        words = sessionLine(text);
+        return jsonRegion(text, "Metadata of the session as JSON");
+      }),
+      show(attachments, async () => {
+        const found = await source.attachments(null), total = found.attachments.length + found.more;
+        if (total) number = live ? count(total, "attachment") : `without ${count(total, "attachment")}`;
+        if (live || !total) return attachmentList(source, null, found, "This session has no attachments of its own.");
+        return [el("p", { class: "empty" }, `This file does not contain the ${count(total, "attachment")} of the session and its steps.`)];
+      }),
+    ]);
+    if (metadata.dataset.state === "failed") words = [el("span", { class: "failed" }, "The metadata of this session cannot be read.")];
+    if (attachments.dataset.state === "failed") number = "The attachments of this session cannot be listed.";
+    if (!words.length && metadata.dataset.state === "shown") words = ["Metadata"];
+    if (number) words.push(el("span", { class: "soft number" }, number));
+    line.replaceChildren(...words);
+    details.hidden = !words.length;
+    details.open = !hasSteps;
+  }
+
   // --- a session -------------------------------------------------------------------------------------------------
 
   const VIEWS = { screenshot: "screenshot", page: "html", changes: "changes" };
   const MAX_PAGE = 4e6;
 
-  function startSession({ session, steps, live }) {
-    const source = live ? liveSource(session, steps) : fileSource(steps);
+  function startSession({ session, steps, live, ...rest }) {
+    const source = live ? liveSource(session, steps) : fileSource(steps, rest);
+    aboutSession(source, live, steps.length > 0);
+    if (steps.length) startSteps(session, steps, live, source);
+    else document.body.dataset.ready = "";
+  }
+
+  function startSteps(session, steps, live, source) {
     const images = remembering((n) => source.image(n), 64e6, ({ url }) => URL.revokeObjectURL(url));
     const texts = {};
     for (const name of ["html", "action", "metadata", "changes"]) {
       texts[name] = remembering(async (n) => { const text = await source.text(n, name); return { text, size: 2 * text.length }; }, 16e6);
     }
+    const listings = remembering(async (n) => ({ ...(await source.attachments(n)), size: 1 }), 500);
     const stage = $("#stage");
     let current = -1, view = "screenshot", actual = false, chosen = 0, timer = 0;
-
-    /* Show the result of `work` in an element, unless the user is looking at something else by then. */
-    async function show(area, work) {
-      const turn = area.turn = {};
-      area.dataset.state = "loading";
-      area.setAttribute("aria-busy", "true");
-      let state = "shown", nodes;
-      try {
-        nodes = await work();
-      } catch (error) {
-        state = error instanceof Missing ? "missing" : "failed";
-        nodes = [el("p", { class: "empty" }, error.message)];
-      }
-      if (area.turn !== turn) return;
-      area.replaceChildren(...nodes);
-      area.dataset.state = state;
-      area.removeAttribute("aria-busy");
-      if (area === stage) fit();
-    }
 
     async function screenshot(n) {
       const { url } = await images(n);
@@ -496,14 +645,14 @@
       const { text } = await texts.html(n);
       if (text.length > MAX_PAGE && !anyway) {
         const button = el("button", { type: "button" }, "Show it anyway");
-        button.addEventListener("click", () => show(stage, () => storedPage(n, true)));
+        button.addEventListener("click", () => showView(() => storedPage(n, true)));
         return [el("p", { class: "empty" }, `This page has ${bytes(text.length)} of HTML. Showing it can take long. `, button)];
       }
       let metadata = "";
       try { metadata = (await texts.metadata(n)).text; } catch { /* use the default size */ }
       const [width, height] = viewportOf(metadata);
       const frame = el("iframe", { class: "page", sandbox: "", title: `Stored page of step ${n + 1}, without scripts`, referrerpolicy: "no-referrer", width: String(width), height: String(height) });
-      frame.srcdoc = inert(text);
+      frame.srcdoc = await inert(text);
       return [el("div", { class: "frame" }, frame)];
     }
 
@@ -538,7 +687,11 @@
       if (box) box.firstChild.style.transform = `scale(${scale})`;
     }
 
-    const seen = { action: false, metadata: false };
+    async function showView(work) {
+      if (await show(stage, work)) fit();
+    }
+
+    const panels = ["action", "metadata", ...(live ? ["attachments"] : [])], seen = {};
 
     function panel(name) {
       const area = $(`#${name}`);
@@ -546,13 +699,11 @@
       const n = current;
       area.dataset.shown = steps[n];
       show(area, async () => {
+        if (name === "attachments") return attachmentList(source, n, await listings(n), "This step has no attachments.");
         const { text } = await texts[name](n);
         if (n === current && name === "action") $("#summary").textContent = brief(text);
         if (n === current && name === "metadata") about(text);
-        const nodes = json(text);
-        nodes[0].setAttribute("role", "region");
-        nodes[0].setAttribute("aria-label", name === "action" ? "Action as JSON" : "Metadata as JSON");
-        return nodes;
+        return jsonRegion(text, name === "action" ? "Action as JSON" : "Metadata as JSON");
       });
     }
 
@@ -565,9 +716,8 @@
     function load() {
       const n = current;
       stage.dataset.view = view;
-      show(stage, () => DRAW[view](n));
-      panel("action");
-      panel("metadata");
+      showView(() => DRAW[view](n));
+      panels.forEach(panel);
     }
 
     function address(n) {
@@ -594,7 +744,7 @@
       address(n);
       // load nothing while a key is held down
       stage.dataset.state = "loading";
-      for (const name of ["action", "metadata"]) {
+      for (const name of panels) {
         delete $(`#${name}`).dataset.shown;
         if (!seen[name]) $(`#${name}`).replaceChildren();
       }
@@ -648,7 +798,7 @@
         if (isIntersecting && current >= 0) panel(target.id);
       }
     });
-    for (const name of ["action", "metadata"]) visible.observe($(`#${name}`));
+    for (const name of panels) visible.observe($(`#${name}`));
 
     function fromAddress() {
       const [name, query] = live ? [location.pathname.split("/")[3], location.search] : location.hash.slice(1).split("?");
