@@ -202,7 +202,10 @@ class HttpSession(AIOHTTPSession):
         return self
 
     async def _get_session(self, proxy_url: str | None) -> "_NoRedirects":
-        return _NoRedirects(await super()._get_session(proxy_url))
+        session = await super()._get_session(proxy_url)
+        # aiohttp would send a PUT again after a reset, and a conditional one would be refused for its own file
+        session._retry_connection = False
+        return _NoRedirects(session)
 
     def _build_ssl_contexts(self, proxy_url: str | None) -> Any:
         """Return the TLS contexts. Sessions with the default certificates share them: reading these takes 35 ms."""

@@ -60,9 +60,7 @@ async def import_playwright_trace(
         raise InvalidDataError("cannot import: path is a URL; download the file first", operation="import")
     with translating("import", name):
         session_id = _session_id(name) if session_id is None else check_id(session_id, "session_id")
-    if await storage.list_steps_for_session(session_id):
-        reason = f"the session {session_id} has steps already: give another session_id, or delete the session first"
-        raise InvalidDataError(f"cannot import {name}: {reason}", operation="import", url=name)
+    await _refuse_existing(storage, session_id, name)
     with ThreadPoolExecutor(1, "import") as thread:
 
         async def in_thread(function: Callable[[], T]) -> T:
@@ -80,6 +78,12 @@ async def import_playwright_trace(
         finally:
             archive.close()
     return session_id
+
+
+async def _refuse_existing(storage: StorageManager, session_id: str, name: str) -> None:
+    if await storage.list_steps_for_session(session_id):
+        reason = f"the session {session_id} has steps already: give another session_id, or delete the session first"
+        raise InvalidDataError(f"cannot import {name}: {reason}", operation="import", url=name)
 
 
 async def _until_cancelled(reading: Awaitable[T], archive: Archive) -> T:
