@@ -114,6 +114,7 @@ class Service:
         wants_content_md5: True if it refuses a PUT without the MD5 of the bytes, which obstore cannot send.
         refuses_to_replace: True if it honours If-None-Match in a PUT, False if not, None if it is not known yet.
         refuses_to_complete: the same for the end of an upload in parts.
+        may_replace_steps: True if a warning said that a recorder may replace steps of another.
     """
 
     refuses_to_replace: bool | None = None
@@ -121,7 +122,7 @@ class Service:
 
     def __init__(self) -> None:
         self.compares_e_tags = self.deletes_in_bulk = self.lists_in_order = True
-        self.has_md5_e_tags = self.wants_content_md5 = False
+        self.has_md5_e_tags = self.wants_content_md5 = self.may_replace_steps = False
 
 
 class S3Settings:

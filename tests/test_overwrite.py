@@ -13,6 +13,7 @@ import pytest
 from storage_manager import AlreadyExistsError, LocalStorageError, S3OperationError, StorageManager, StorageManagerError
 from storage_manager.backends import disk
 from storage_manager.backends import s3 as s3_module
+from storage_manager.recorder import record
 from tests.support.proxy import Proxy
 from tests.support.quirky_s3 import Quirk, QuirkyS3
 from tests.support.roots import Make
@@ -200,3 +201,19 @@ async def test_an_upload_that_is_cancelled_is_aborted(serve: Serve, video: Path)
         storing.cancel()
         await asyncio.wait([storing])
         assert not server.uploads
+
+
+async def test_a_recorder_records_where_the_header_is_ignored(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """It looks before it writes, and one warning says that another recorder may come between."""
+    server, sm = serve(Quirk.NO_IF_NONE_MATCH)
+    with pytest.raises(AlreadyExistsError, match="step_000001 is stored as step_000002"):
+        async with record(sm, "s") as recorder:
+            await sm.store_step_data("s", "step_000001", metadata={"by": "another"})
+            await recorder.add(html="mine")
+            await recorder.add(html="mine, too")
+    assert objects(server)["s/step_000001/metadata.json"] == b'{"by":"another"}\n'
+    assert objects(server)["s/step_000003/observation.html"] == b"mine, too"
+    assert [record.getMessage() for record in caplog.records if "may be replaced" in record.getMessage()] == [
+        f"steps below s3://{BUCKET} may be replaced, because the service ignores If-None-Match: another recorder of a "
+        "session may replace its steps"
+    ]

@@ -253,7 +253,8 @@ class S3Backend(FsspecBackend, _S3FileSystem):
     async def write_files(self, files: Sequence[File], *, overwrite: bool = True) -> None:
         if not overwrite:
             with translating("store", files[0].path):
-                await self._require_conditional_writes(files)
+                if not await self._honours_conditions(files):
+                    raise self._replaces(files[0].path)
         await self._write_all(partial(self._write_file, is_new=not overwrite), files)
 
     async def _write_file(self, file: File, *, is_new: bool = False) -> None:
@@ -317,12 +318,22 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             return False
         return stored == (await _digest(data.blocks()) if isinstance(data, Stream) else sha256(data).digest())
 
-    async def _require_conditional_writes(self, files: Sequence[File]) -> None:
-        """Find out, once per root, if the service honours If-None-Match: write a hidden probe twice.
+    async def write_new_step(self, files: Sequence[File]) -> None:
+        """If the service ignores If-None-Match, look for the first file before it is written, and warn once."""
+        with translating("store", files[0].path):
+            if await self._honours_conditions(files[:1]):
+                return await super().write_new_step(files)
+            if not self.service.may_replace_steps:
+                self.service.may_replace_steps = True
+                why = "the service ignores If-None-Match: another recorder of a session may replace its steps"
+                logger.warning("steps below %s may be replaced, because %s", self.root, why)
+            [found] = await self.read_files([files[0].path])
+            if isinstance(found, bytes):
+                raise _already_exists(files[0].path)
+        await self.write_files(files)
 
-        Raises:
-            S3OperationError: it does not, so that a write could replace a file.
-        """
+    async def _honours_conditions(self, files: Sequence[File]) -> bool:
+        """Find out, once per root, if the service honours If-None-Match for such files: write a hidden probe twice."""
         service = self.service
         async with self._finding_out:
             if service.refuses_to_replace is None:
@@ -330,11 +341,15 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             has_upload = any(isinstance(file.data, Stream) and file.data.size > PART for file in files)
             if has_upload and service.refuses_to_replace and service.refuses_to_complete is None:
                 service.refuses_to_complete = await self._refuses_to_replace(self._upload_new)
-        if not service.refuses_to_replace or (has_upload and not service.refuses_to_complete):
-            large = f" of more than {PART:,} bytes, which are sent in parts," if service.refuses_to_replace else ""
-            why = f"the service ignores If-None-Match, so files{large} would be replaced"
-            message = f"cannot store {files[0].path}: {why}; nothing was written (leave out overwrite=False)"
-            raise S3OperationError(message, operation="store", url=files[0].path)
+        return bool(service.refuses_to_replace and (service.refuses_to_complete or not has_upload))
+
+    def _replaces(self, path: str) -> S3OperationError:
+        """Return the error for a service that would replace files."""
+        is_large = self.service.refuses_to_replace
+        large = f" of more than {PART:,} bytes, which are sent in parts," if is_large else ""
+        why = f"the service ignores If-None-Match, so files{large} would be replaced"
+        message = f"cannot store {path}: {why}; nothing was written (leave out overwrite=False)"
+        return S3OperationError(message, operation="store", url=path)
 
     async def _refuses_to_replace(self, write_new: Callable[[File, bytes], Awaitable[None]]) -> bool:
         """Write a hidden probe, and then write it again as a new file. Return True if the service refuses this."""

@@ -15,7 +15,7 @@ from storage_manager.cli.terminal import echo
 from storage_manager.cli.text import count, json_line, moment, size
 from storage_manager.errors import StorageManagerError
 from storage_manager.inventory import Summary, files_by_step, summarize
-from storage_manager.layout import COMPONENTS
+from storage_manager.layout import COMPONENTS, is_attachment_name
 from storage_manager.storage import StorageManager
 
 __all__ = ["ls"]
@@ -94,8 +94,9 @@ async def _print_steps_long(storage: StorageManager, session_id: str, as_json: b
         print_error(str(error))
     for step_id in step_ids:
         sizes = _component_sizes(steps.get(step_id, {}))
-        facts = {**_step_facts(storage, session_id, step_id), "components": sizes}
-        echo(json_line(facts) if as_json else _step_text(step_id, sizes))
+        others = _attachment_sizes(steps.get(step_id, {}))
+        facts = {**_step_facts(storage, session_id, step_id), "components": sizes, "attachments": others}
+        echo(json_line(facts) if as_json else _step_text(step_id, {**sizes, **others}))
 
 
 def _session_facts(storage: StorageManager, session_id: str) -> dict[str, Any]:
@@ -110,6 +111,11 @@ def _component_sizes(files: Mapping[str, FileInfo]) -> dict[str, int]:
     return {row.name: files[row.filename].size for row in COMPONENTS if row.filename in files}
 
 
+def _attachment_sizes(files: Mapping[str, FileInfo]) -> dict[str, int]:
+    return {name: file.size for name, file in files.items() if is_attachment_name(name)}
+
+
 def _step_text(step_id: str, sizes: Mapping[str, int]) -> str:
     cells = [f"{row.name} {size(sizes[row.name]) if row.name in sizes else '-':>9}" for row in COMPONENTS]
-    return f"{step_id}  {'  '.join(cells)}"
+    others = [f"{name} {size(number)}" for name, number in sizes.items() if is_attachment_name(name)]
+    return "  ".join([step_id, *cells, *others])

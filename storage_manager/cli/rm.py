@@ -25,7 +25,7 @@ def rm(root: str | None, session: str, step: str | None, yes: bool) -> None:
     """Delete a session, or one of its steps.
 
     Asks first; if there is no terminal to ask on, --yes is required. Checks afterwards that nothing is left. If the
-    last step of a session is deleted, the session is deleted, too.
+    last step of a session is deleted, the session is deleted, too, unless it has attachments or metadata.
     """
     what = run(_describe(root, session, step))
     if not yes and not (sys.stdin and sys.stdin.isatty()):  # sys.stdin is None if the shell has closed it

@@ -18,6 +18,7 @@ from storage_manager.errors import InvalidDataError, InvalidIdError, LocalStorag
 from storage_manager.importers.archive import Archive
 from storage_manager.importers.trace import Context, actions_of
 from storage_manager.importers.trace_steps import Steps
+from storage_manager.inventory import list_files
 from storage_manager.layout import Step, StepData, check_id, is_id
 from storage_manager.redaction import Redactor, refusal
 from storage_manager.storage import StorageManager
@@ -46,7 +47,7 @@ async def import_playwright_trace(
 
     Raises:
         InvalidIdError: the id is not allowed, or the file's name gives no id; this is checked before any I/O.
-        InvalidDataError: the file is not a trace, it is damaged or hostile, or the session has steps already.
+        InvalidDataError: the file is not a trace, it is damaged or hostile, or the session exists already.
             Nothing is stored.
         LocalStorageError: the file cannot be read.
         TypeError: path is no path.
@@ -81,8 +82,8 @@ async def import_playwright_trace(
 
 
 async def _refuse_existing(storage: StorageManager, session_id: str, name: str) -> None:
-    if await storage.list_steps_for_session(session_id):
-        reason = f"the session {session_id} has steps already: give another session_id, or delete the session first"
+    if [file.name async for file in list_files(storage, session_id)]:
+        reason = f"the session {session_id} exists already: give another session_id, or delete the session first"
         raise InvalidDataError(f"cannot import {name}: {reason}", operation="import", url=name)
 
 

@@ -157,7 +157,7 @@ def test_what_becomes_of_sessions_and_what_becomes_one(root: str, tmp_path: Path
     assert sm("import", trace, *at) == (0, "login\n", "")
     assert sm("import", trace, "--session", "again", *at) == (0, "again\n", "")
     code, _, err = sm("import", trace, *at)
-    assert (code, "has steps already" in err) == (3, True)
+    assert (code, "exists already" in err) == (3, True)
     sm("put", "-q", SAMPLE, *at)
     elsewhere = f"{root}-exports" if root.startswith("s3:") else str(tmp_path / "exports")
     assert sm("export", "-q", "parquet", f"{elsewhere}/a", *at) == (0, f"10 rows in {elsewhere}/a\n", "")

@@ -25,7 +25,7 @@ def trace(tmp_path: Path) -> Path:
 async def test_every_backend(sm: StorageManager, trace: Path) -> None:
     data = await imported(sm, trace)
     assert [step.html for step in data] == [FIRST_HTML] * 30
-    with pytest.raises(InvalidDataError, match="the session trace has steps already"):
+    with pytest.raises(InvalidDataError, match="the session trace exists already"):
         await import_playwright_trace(sm, trace)
     assert await imported(sm, trace, "another") == data
     assert await sm.list_sessions() == ["another", "trace"]
