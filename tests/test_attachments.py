@@ -4,14 +4,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 from storage_manager import InvalidDataError, InvalidIdError, S3OperationError, StepData, StorageManager
+from storage_manager.export import export_parquet
 from storage_manager.integrity import seal_session, verify_session
 from storage_manager.layout import attachment_type, is_attachment_name
 from storage_manager.redaction import redact_secrets
 from storage_manager.transfer import copy_sessions
-from tests.support.roots import Make, s3_client
+from tests.support.roots import Make, needs_real_s3, s3_client
 
 SECRET = "hunter2-9f8e7d"
 
@@ -181,6 +183,28 @@ async def test_every_file_survives_sealing_and_copying(whole: StorageManager, tm
     assert await copy_sessions(copy, whole) == 1
     assert files(whole) == before
     assert await copy_sessions(copy, whole) == 0
+
+
+@needs_real_s3
+@pytest.mark.thorough
+async def test_a_video_survives_on_a_real_server(local: StorageManager, real_s3: Make, tmp_path: Path) -> None:
+    (tmp_path / "video").write_bytes(os.urandom(20 * 10**6))
+    await local.store_step_data("s", "t", "<p>", attachments={"axtree.json": {"role": "é"}, "network.har": "{}"})
+    await local.store_attachments("s", {"video.webm": tmp_path / "video"})
+    await seal_session(local, "s")
+    before, server, back = files(local), real_s3(), StorageManager(local_base_path=tmp_path / "back")
+    assert await copy_sessions(local, server) == 1
+    assert await verify_session(server, "s") == []
+    assert await copy_sessions(local, server) == 0
+    assert await copy_sessions(server, back) == 1
+    assert files(back) == before
+    assert await verify_session(back, "s") == []
+    await export_parquet(server, str(tmp_path / "out"), attachments=["axtree.json", "network.har"])
+    table = pyarrow.parquet.read_table(tmp_path / "out" / "steps-00000.parquet")
+    assert [table["axtree.json"].to_pylist(), table["network.har"].to_pylist()] == [
+        ['{"role":"é"}\n'.encode()],
+        [b"{}"],
+    ]
 
 
 @pytest.mark.parametrize("path", ["t/axtree.json", "_files/video.webm", "_session.json"])
