@@ -65,9 +65,11 @@ def _read_section(data: bytes, at: int, cancelled: threading.Event) -> Generator
         if entry is None:
             raise ValueError(f"no path with size and sha256 is at byte {at}")
         yield Entry(entry[1].decode(), int(entry[2]), entry[3].decode())
-        at, end = entry.end(), _SECTION_END.match(data, entry.end())
-        following = _NEXT.match(data, at)
-        at = following.end() if following else at
-        if end is None and following is None:
-            raise ValueError(f"neither another path nor the end is at byte {at}")
+        following = _NEXT.match(data, entry.end())
+        if following is not None:
+            at = following.end()
+            continue
+        end = _SECTION_END.match(data, entry.end())
+        if end is None:
+            raise ValueError(f"neither another path nor the end is at byte {entry.end()}")
     return end.end() if end else at

@@ -46,8 +46,23 @@ def pytest_configure() -> None:
     fsspec.asyn.get_loop()
 
 
+# The tests of what differs between the engines run with both each time.
+BOTH_ENGINES = ("backends", "test_attachments", "test_conformance", "test_overwrite", "test_storage")
+
+
+def _is_twin(item: pytest.Item) -> bool:
+    """Return True for a test with s3fs that runs with obstore too, and is not about the engines: obstore is quicker."""
+    path = item.path.relative_to(Path(__file__).parent).with_suffix("")
+    params = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+    names = [name for value in params for name in (value if isinstance(value, tuple) else (value,))]
+    strings = {name for name in names if isinstance(name, str)}
+    return path.parts[0] not in BOTH_ENGINES and "s3fs" in strings and "obstore" not in strings
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out thorough tests, unless `--thorough`, `-m` or a test's own id asks for them."""
+    for item in filter(_is_twin, items):
+        item.add_marker(pytest.mark.thorough)
     if wants_thorough(config):
         return
     thorough = [item for item in items if item.get_closest_marker("thorough")]

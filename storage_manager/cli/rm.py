@@ -62,7 +62,7 @@ async def _require_our_files(storage: StorageManager, session: str) -> None:
     """Refuse a directory that is no session: if the root is one level too high, a project's sources look like one."""
     if not any([is_our_file(file.name) async for file in list_files(storage, session)]):
         url = storage.url_for(session)
-        why = f"{url} has no component and no metadata, so it may be no session: nothing was deleted"
+        why = f"{url} has no component and no metadata, so it is not a session or step: nothing was deleted"
         raise InvalidDataError(why, operation="delete", url=url)
 
 

@@ -199,8 +199,9 @@ def test_reading_a_manifest_can_be_ended() -> None:
 async def test_a_manifest_that_is_no_file(sm: StorageManager, tmp_path: Path, make: Callable[[Path], None]) -> None:
     """It ended the verification of all sessions, or was overlooked."""
     make(tmp_path / "base/s/_manifest.json")
-    [problem] = await verify_session(sm, "s")
+    problem, *others = await verify_session(sm, "s")
     assert (problem.url, problem.kind) == (sm.url_for("s") + "/_manifest.json", "unreadable")
+    assert [other.kind for other in others] == ["unlisted"] * (make is filled)
 
 
 async def test_a_manifest_larger_than_memory(sm: StorageManager, tmp_path: Path) -> None:

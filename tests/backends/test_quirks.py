@@ -573,7 +573,7 @@ async def test_other_hidden_files_are_a_problem(serve: Serve) -> None:
     service.put_steps("s/t")
     service.put("s/t/.staging-mine", "s/.hidden/x")
     problems = await verify_session(service.sm, "s")
-    assert Counter(problem.kind for problem in problems) == {"leftover": 2}
+    assert Counter(problem.kind for problem in problems) == {"unlisted": 2}
 
 
 # --- directory buckets ----------------------------------------------------------------------------
