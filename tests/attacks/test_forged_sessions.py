@@ -169,7 +169,7 @@ async def test_a_huge_manifest_holds_nobody(sm: StorageManager, tmp_path: Path, 
     manifest.write_text(HUGE[kind])
     started = time.process_time()
     [problem] = await verify_session(sm, "s")
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 3  # it took 55 s
     assert (problem.url, problem.kind) == (str(manifest), "unreadable")
     assert "not a manifest of this library" in problem.detail
     assert len(problem.detail) < 300
