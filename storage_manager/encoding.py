@@ -3,8 +3,12 @@
 JSON is UTF-8, one line that ends in a newline, so that each file is JSON (RFC 8259) and JSON Lines (jsonlines.org).
 """
 
+import errno
+import io
 import math
+import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from types import NoneType
 from typing import Any
@@ -21,6 +25,7 @@ __all__ = [
     "encode_attachment",
     "encode_bytes",
     "encode_html",
+    "encode_image",
     "encode_json",
     "image_type",
     "without_surrogates",
@@ -83,6 +88,8 @@ def _plain_key(key: object, where: _KeyPath) -> str:
 
 def _plain_other(value: object, where: _KeyPath) -> Any:
     """Return a value of another type as pydantic encodes it (datetime, UUID, Path, Enum, dataclass, model)."""
+    if hasattr(value, "tolist") and hasattr(value, "dtype"):  # a scalar or array of numpy, which need not be installed
+        return _plain(value.tolist(), where)
     with refusing(_show(where), f"{type(value).__module__}.{type(value).__qualname__} has no JSON form"):
         return _plain(to_jsonable_python(value), where)
 
@@ -173,6 +180,26 @@ def encode_bytes(value: object, keyword: str) -> bytes:
     if not isinstance(value, (bytes, bytearray, memoryview)):
         raise _refusal((keyword,), f"bytes are needed, not {type(value).__name__}")
     return bytes(value)
+
+
+def encode_image(value: object, keyword: str) -> bytes:
+    """Return bytes unchanged, the content of a file that is given as a path, and an image of Pillow as PNG."""
+    if isinstance(value, os.PathLike):
+        return _file_content(value, keyword)
+    if hasattr(value, "save") and hasattr(value, "getbands"):  # Pillow need not be installed
+        written = io.BytesIO()
+        with refusing(keyword, "the image cannot be written as PNG"):
+            value.save(written, format="PNG")
+        return written.getvalue()
+    return encode_bytes(value, keyword)
+
+
+def _file_content(path: "os.PathLike[str]", keyword: str) -> bytes:
+    with refusing(keyword, "its file cannot be read"):
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would block until a writer opens it
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        with open(path, "rb") as file:
+            return file.read()
 
 
 def encode_html(value: object, keyword: str) -> bytes:

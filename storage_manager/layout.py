@@ -9,12 +9,16 @@
 `COMPONENTS` is the one table of the components: storing, retrieving, exporting and viewing follow from it.
 """
 
+import json
 import re
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
 from mimetypes import MimeTypes
 from typing import Any, Literal, NamedTuple, get_args
+from uuid import UUID
 
-from storage_manager.encoding import decode_json, encode_bytes, encode_html, encode_json, image_type
+from storage_manager.encoding import decode_json, encode_html, encode_image, encode_json, image_type
 from storage_manager.errors import InvalidDataError, InvalidIdError
 
 __all__ = [
@@ -72,6 +76,10 @@ class StepData(NamedTuple):
     action: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
 
+    def _repr_html_(self) -> str:
+        """Return the screenshot, URL and action for a notebook. Nothing is read, and no text becomes markup."""
+        return _as_html("", self)
+
 
 class Step(NamedTuple):
     """One step of a session, with its data.
@@ -83,6 +91,24 @@ class Step(NamedTuple):
     step_id: str
     data: StepData
     attachments: Mapping[str, Any] = {}
+
+    def _repr_html_(self) -> str:
+        """Return the ids, screenshot, URL and action for a notebook. Nothing is read, and no text becomes markup."""
+        return _as_html(f"{self.session_id} / {self.step_id}", self.data)
+
+
+def _as_html(title: str, data: StepData) -> str:
+    url = (data.metadata or {}).get("url")
+    texts = [
+        title,
+        "" if url is None else str(url),
+        "" if data.action is None else json.dumps(data.action, default=str),
+    ]
+    rows = [f"<pre>{escape(text)}</pre>" for text in texts if text]
+    if data.screenshot:
+        source = f"data:{image_type(data.screenshot)};base64,{b64encode(data.screenshot).decode()}"
+        rows.append(f'<img alt="screenshot" style="max-width: 100%" src="{source}">')
+    return "".join(rows)
 
 
 _SHAPE = r"[A-Za-z0-9][A-Za-z0-9_.:=@+,~-]{0,127}"
@@ -141,12 +167,14 @@ def check_id(value: object, what: str) -> str:
     names, globs or chains of URLs. `lost+found` is refused, because file systems have a directory of this name.
 
     Parameters:
-        value: a session or step id.
+        value: a session or step id: a str, or an int or UUID, whose text is the id.
         what: "session_id" or "step_id", for the message.
 
     Raises:
         InvalidIdError: names the character, its position and the reason.
     """
+    if isinstance(value, (int, UUID)) and not isinstance(value, (bool, str)):
+        value = str(int(value) if isinstance(value, int) else value)  # str() of an Enum would be its name
     if not isinstance(value, str):
         raise InvalidIdError(f"{what} must be a str, not {type(value).__name__}")
     if not is_id(value):
@@ -190,7 +218,7 @@ class ComponentSpec(NamedTuple):
 
 # How a component is stored: its content type (that of a screenshot depends on its bytes), encoder and decoder.
 _HTML = (lambda data: "text/html; charset=utf-8"), encode_html, bytes.decode
-_IMAGE = image_type, encode_bytes, bytes
+_IMAGE = image_type, encode_image, bytes
 _JSON = (lambda data: "application/json"), encode_json, decode_json
 
 COMPONENTS = (
