@@ -1,6 +1,6 @@
 """Uses all that is public, with the types that it promises; `.ci/types` has mypy and pyright look at it. Never run."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from storage_manager import (
     HTML_FILENAME,
     METADATA_FILENAME,
     SCREENSHOT_FILENAME,
+    Attachment,
     Component,
     InvalidDataError,
     InvalidIdError,
@@ -37,7 +38,7 @@ from storage_manager.protocol import SessionFileSystem
 from storage_manager.recorder import Recorder, record
 from storage_manager.redaction import Redactor, redact_secrets
 from storage_manager.testing import StorageManagerTests
-from storage_manager.transfer import copy_sessions, purge_sessions, purging
+from storage_manager.transfer import CopyResult, copy_sessions, purge_sessions, purging
 from storage_manager.viewer import create_app, render_session, serve
 
 if TYPE_CHECKING:
@@ -161,8 +162,26 @@ def told(done: int, total: int | None) -> None:
     print(done, total)
 
 
+async def whole_sessions(storage: StorageManager) -> None:
+    attachments: dict[str, Attachment] = {"a.json": {"a": [1]}, "b.txt": "x", "c.bin": b"", "d.webm": Path("d.webm")}
+    assert_type(await storage.store_attachments("s", attachments, overwrite=False), dict[str, str])
+    assert_type(await storage.store_step_data("s", "t", attachments=attachments, overwrite=False), Paths)
+    assert_type(await storage.retrieve_attachment("s", "b.txt", "t"), bytes | None)
+    assert_type(await storage.list_attachments("s"), list[str])
+    assert_type(await storage.delete_attachment("s", "b.txt"), None)
+    assert_type(await storage.store_session_metadata("s", {"goal": "x"}), str)
+    assert_type(await storage.retrieve_session_metadata("s"), dict[str, Any] | None)
+    assert_type(storage.url_for("s", "t", attachment="b.txt"), str)
+    assert_type([step.attachments async for step in storage.iter_steps(attachments=["b.txt"])], list[Mapping[str, Any]])
+    async with record(storage, "s", metadata={"goal": "x"}, observed="before") as recorder:
+        assert_type(await recorder.add(html="x", attachments=attachments), str)
+        recorder.finish(outcome="success")
+
+
 async def transfer(source: StorageManager, target: StorageManager) -> None:
-    assert_type(await copy_sessions(source, target, ["s"], concurrency=4, progress=told), int)
+    copied = await copy_sessions(source, target, ["s"], concurrency=4, progress=told)
+    assert_type(copied, CopyResult)
+    assert_type(copied.left_behind, tuple[str, ...])
     assert_type(await purge_sessions(source, timedelta(days=90)), list[str])
     assert_type(await purge_sessions(source, datetime.now(timezone.utc), dry_run=False), list[str])
     assert_type([session_id async for session_id in purging(source, timedelta(days=90))], list[str])
