@@ -16,11 +16,14 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-async def run_to_end(work: Awaitable[Out]) -> Out:
+async def run_to_end(work: Awaitable[Out], undo: Callable[[Out], object] | None = None) -> Out:
     """Await work to its end, even if the caller is cancelled meanwhile.
 
     A write that has been sent cannot be called back, so it must not continue behind the caller's back. The
     cancellation is raised when the work has ended.
+
+    Parameters:
+        undo: called with the result if the caller was cancelled. Nobody else gets it, and it may be an open file.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -29,8 +32,9 @@ async def run_to_end(work: Awaitable[Out]) -> Out:
         while not task.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # mark it as retrieved: the caller is gone, so asyncio need not report it
+        # `exception` also marks it as retrieved: the caller is gone, so asyncio need not report it
+        if not task.cancelled() and task.exception() is None and undo is not None:
+            undo(task.result())
         raise
 
 

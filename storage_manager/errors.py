@@ -38,6 +38,7 @@ __all__ = [
     "is_missing",
     "is_precondition_failed",
     "is_range_refused",
+    "is_refused",
     "is_transient",
     "is_unsupported",
     "needing",
@@ -219,6 +220,12 @@ def is_precondition_failed(error: BaseException) -> bool:
     """Return True if an S3 service refused a conditional write, because the object exists (RFC 9110, 15.5.13)."""
     status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     return _service_code(error) in ("PreconditionFailed", "412") or status == 412
+
+
+def is_refused(error: BaseException) -> bool:
+    """Return True if a service answered that it did not carry out a request: with 4xx, or because it has too many."""
+    status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return (isinstance(status, int) and 400 <= status < 500) or _service_code(error) == "SlowDown"
 
 
 def is_range_refused(error: BaseException) -> bool:

@@ -208,16 +208,20 @@ class StorageManagerTests:
         assert await storage.list_sessions() == ["s"]
         assert await storage.list_steps_for_session("s") == []
 
-    async def test_a_session_is_listed_as_long_as_it_has_something(self, storage: StorageManager) -> None:
+    async def test_a_session_is_listed_as_long_as_it_has_something(
+        self, storage: StorageManager, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "file"
+        file.write_bytes(b"1")
         await storage.store_step_data("s", "t", attachments={"a.txt": "1"})
-        await storage.store_attachments("s", {"b.txt": "1"})
+        await storage.store_attachments("s", {"b.txt": file})
         await storage.delete_step("s", "t")
         assert await storage.list_sessions() == ["s"]
         assert await storage.list_steps_for_session("s") == []
         await storage.delete_attachment("s", "b.txt")
         await storage.delete_attachment("s", "b.txt")
         assert await storage.list_sessions() == []
-        await storage.store_step_data("s", "t", attachments={"a.txt": "1"})
+        await storage.store_step_data("s", "t", attachments={"a.txt": file})
         await storage.delete_attachment("s", "a.txt", "t")
         await storage.store_session_metadata("s-2", {})
         await storage.delete_session("s-2")

@@ -5,6 +5,7 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from storage_manager import AlreadyExistsError, LocalStorageError, S3OperationEr
 from storage_manager.backends import disk
 from storage_manager.backends import s3 as s3_module
 from storage_manager.recorder import record
+from tests.support.answers import XML, Answers, http
 from tests.support.proxy import Proxy
 from tests.support.quirky_s3 import Quirk, QuirkyS3
 from tests.support.roots import Make
@@ -179,6 +181,22 @@ async def test_after_a_lost_request_other_bytes_are_anothers(moto_url: str, moto
             await other.store_step_data("s", "t", "new", overwrite=False)
         assert proxy.done == 1
     assert (await sm.retrieve_step_data("s", "t", components=["html"])).html == "old"
+
+
+@pytest.mark.parametrize(("status", "code"), [("409 Conflict", "ConditionalRequestConflict"), ("503 _", "SlowDown")])
+async def test_a_request_that_was_refused_is_not_ones_own(answered_by: Answers, status: str, code: str) -> None:
+    """Of two writers of the same bytes, such as a lock, Amazon answers one with 409 if they race."""
+    refused, exists = (
+        http(answer, f"{XML}<Error><Code>{name}</Code></Error>", content_type="application/xml")
+        for answer, name in ((status, code), ("412 Precondition Failed", "PreconditionFailed"))
+    )
+    e_tag = f'"{md5(b"lock", usedforsecurity=False).hexdigest()}"'
+    sm, answering = await answered_by(refused, exists, http("200 OK", "lock", ETag=e_tag))
+    assert sm._root.s3
+    sm._root.s3.service.refuses_to_replace = True
+    with pytest.raises(AlreadyExistsError):
+        await sm.store_step_data("s", "t", "lock", overwrite=False)
+    assert len(answering.asked) == 2
 
 
 async def test_an_upload_that_fails_is_aborted(serve: Serve, video: Path) -> None:

@@ -208,11 +208,17 @@ class DiskFileSystem(LocalFileSystem):
         self._staged_well(session, create)
         return staged[-1]
 
-    def unstage_file(self, hidden: str) -> None:
-        """Remove a hidden file, if it is still there."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(hidden)
-        self._staging.end(hidden)
+    def discard_staged(self, staged: tuple[str, int]) -> None:
+        """Close and remove what `stage_file` returned."""
+        os.close(staged[1])
+        self.unstage_files(staged[:1])
+
+    def unstage_files(self, paths: Iterable[str]) -> None:
+        """Remove hidden files, if they are still there."""
+        for hidden in paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(hidden)
+            self._staging.end(hidden)
 
     def write_step(
         self, files: Sequence[File], staged: Mapping[str, str] | None = None, *, overwrite: bool = True

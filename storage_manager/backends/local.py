@@ -90,12 +90,12 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
         try:
             for file in files:
                 if isinstance(file.data, Stream):
-                    staged[file.path], descriptor = await self.run_in_worker(self.stage_file, file.path)
+                    staging = self._submit(self.stage_file, file.path)
+                    staged[file.path], descriptor = await run_to_end(staging, undo=self.discard_staged)
                     await self._write_stream_to(descriptor, file.data)
             await run_to_end(self._enqueue(partial(self.write_step, files, staged, overwrite=overwrite)))
         finally:
-            for hidden in staged.values():
-                await self.run_in_worker(self.unstage_file, hidden)
+            await self.run_in_worker(self.unstage_files, staged.values())
 
     async def _write_stream_to(self, descriptor: int, stream: Stream) -> None:
         try:
@@ -116,7 +116,7 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
         return results
 
     async def read_blocks(self, path: str) -> AsyncGenerator[bytes, None]:
-        descriptor = await self.run_in_worker(self.open_to_read, path)
+        descriptor = await run_to_end(self._submit(self.open_to_read, path), undo=os.close)
         loop = asyncio.get_running_loop()
         async with aclosing(read_descriptor(descriptor, partial(loop.run_in_executor, self._workers))) as blocks:
             async for block in blocks:
@@ -157,8 +157,10 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
 
     async def run_in_worker(self, function: Callable[..., Out], *args: Any, **kwargs: Any) -> Out:
         """Call a function in the worker, to its end even if the shutdown of the loop cancels its caller."""
-        call = partial(function, *args, **kwargs)
-        return await run_to_end(asyncio.get_running_loop().run_in_executor(self._workers, call))
+        return await run_to_end(self._submit(partial(function, *args, **kwargs)))
+
+    def _submit(self, function: Callable[..., Out], *args: Any) -> "asyncio.Future[Out]":
+        return asyncio.get_running_loop().run_in_executor(self._workers, function, *args)
 
     async def close(self) -> None:
         while self._jobs:  # jobs that wait for a worker are done all the same

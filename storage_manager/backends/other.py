@@ -58,6 +58,15 @@ class OtherBackend(FsspecBackend):
                 await self._remove_if_empty(posixpath.dirname(path), is_session=bool(also_delete))
         return removed
 
+    async def remove_file(self, path: str, also_delete: Sequence[str] = ()) -> bool:
+        """Delete an attachment. Its step and its session are gone too if they have nothing else, as with a step."""
+        removed = await super().remove_file(path, also_delete)
+        step = posixpath.dirname(path)
+        for directory in (step, posixpath.dirname(step)) if removed and also_delete else ():
+            with contextlib.suppress(OSError):
+                await self._remove_if_empty(directory, is_session=True)
+        return removed
+
     async def _remove_if_empty(self, directory: str, *, is_session: bool) -> None:
         infos = await self._call("ls", directory, detail=True)
         if not is_session and infos:  # the root

@@ -61,6 +61,7 @@ from storage_manager.errors import (
     is_missing,
     is_precondition_failed,
     is_range_refused,
+    is_refused,
     is_transient,
     is_unsupported,
     translate,
@@ -300,13 +301,13 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             try:
                 await attempt()
             except _REQUEST_FAILURES as error:
-                is_refused = is_precondition_failed(error)
-                if not is_refused and not isinstance(error, FileNotFoundError):  # an upload that has ended is not found
-                    may_be_stored |= is_transient(error)
+                exists = is_precondition_failed(error)
+                if not exists and not isinstance(error, FileNotFoundError):  # an upload that has ended is not found
+                    may_be_stored |= is_transient(error) and not is_refused(error)
                     raise
                 if may_be_stored and await self._is_stored(file.path, data):
                     return
-                raise _already_exists(file.path) if is_refused else error from error
+                raise _already_exists(file.path) if exists else error from error
 
         await self._retry(send)
 

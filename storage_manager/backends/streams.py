@@ -127,7 +127,8 @@ def stream_of(path: "str | os.PathLike[str]") -> Stream:
     async def blocks() -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
         with translating("store", name):  # not the URL of the target, because it is this file that fails
-            descriptor, _ = await run_to_end(asyncio.to_thread(open_regular, name))
+            opening = asyncio.to_thread(open_regular, name)
+            descriptor, _ = await run_to_end(opening, undo=lambda opened: os.close(opened[0]))
             async with aclosing(read_descriptor(descriptor, partial(loop.run_in_executor, None))) as read:
                 async for block in read:
                     yield block

@@ -1,6 +1,8 @@
 """The command `put`."""
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from storage_manager.layout import (
     COMPONENTS,
     MANIFEST_FILENAME,
     SESSION_METADATA_FILENAME,
+    is_attachment_name,
     is_id,
+    is_system_directory,
 )
 
 __all__ = ["put"]
@@ -42,10 +46,22 @@ def _source_and_sessions(directory: Path) -> tuple[Path, list[str] | None]:
         (directory / name).exists() for name in (SESSION_METADATA_FILENAME, MANIFEST_FILENAME, ATTACHMENTS_DIRECTORY)
     ):
         return directory.parent, [directory.name]
-    children = (child for child in directory.iterdir() if is_id(child.name))
-    if any(map(_is_step, islice(children, 100))):
+    children = list(islice((child for child in directory.iterdir() if is_id(child.name)), 100))
+    if any(map(_is_step, children)) or _are_steps_of_attachments(children):
         return directory.parent, [directory.name]
     return directory, None
+
+
+def _are_steps_of_attachments(children: Iterable[Path]) -> bool:
+    """Return True if directories have attachments, and neither directories nor metadata, as sessions have."""
+    entries = list[Path]()
+    for child in children:
+        with suppress(OSError):  # it is a file, or access is refused
+            entries += [entry for entry in child.iterdir() if not is_system_directory(entry.name)]
+    is_session = any(
+        entry.name in (SESSION_METADATA_FILENAME, MANIFEST_FILENAME) or entry.is_dir() for entry in entries
+    )
+    return not is_session and any(is_attachment_name(entry.name) for entry in entries)
 
 
 def _is_step(directory: Path) -> bool:

@@ -40,7 +40,7 @@ from storage_manager.storage import StorageManager, redacted_content, redacted_m
 
 __all__ = ["CopyResult", "copy_sessions"]
 
-_IN_BLOCKS = 8 * 2**20  # bytes; an attachment that is larger is not held in memory as a whole
+_IN_MEMORY = 8 * 2**20  # bytes of the attachments of a step that are held in memory; the others are read in blocks
 _MANY_FAILURES = 16  # if the first 16 steps all fail, the root cannot be used
 _Files = Mapping[str, Mapping[str, FileInfo]]  # the files of a session by directory and name
 _SHOWN = 5  # the most failed steps that an error names
@@ -306,8 +306,7 @@ class _Copying:
     async def _read(self, task: _Task, names: Sequence[str], url: str) -> dict[str, bytes | Stream]:
         """Return the content of files at the source by name, or raise the error of the first that cannot be read."""
         components = [name for name in names if task.is_step and name in BY_FILENAME]
-        large = [name for name in names if name not in components and task.source[name].size > _IN_BLOCKS]
-        small = [name for name in names if name not in components and name not in large]
+        small, large = _divided({name: task.source[name].size for name in names if name not in components})
         session = self.source.url_for(task.session_id)
         paths = {name: join(session, task.source[name].name) for name in (*small, *large)}
         stored = await read_stored(self.source, [paths[name] for name in small], "copy") if small else []
@@ -360,7 +359,8 @@ class _Copying:
         if found is None or found.size != size:
             return False
         if isinstance(content, Stream):
-            return (await hash_file(self.target, url))[1] == await _sha256(content)
+            digest_md5, digest = await _digests(content)
+            return found.md5 == digest_md5 or (await hash_file(self.target, url))[1] == digest
         if found.md5 == md5(content, usedforsecurity=False).hexdigest():
             return True
         async with self.target.backend() as backend:
@@ -436,12 +436,26 @@ def _left_behind(found: _Files, copied: _Files) -> list[str]:
     return sorted(info.name for info in left if is_foreign(info.name))
 
 
-async def _sha256(stream: Stream) -> str:
-    digest = sha256()
+def _divided(sizes: Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """Return the names of the files that are held in memory, and of those that are read in blocks."""
+    small, large, held = list[str](), list[str](), 0
+    for name, size in sizes.items():
+        if held + size > _IN_MEMORY:
+            large.append(name)
+        else:
+            small.append(name)
+            held += size
+    return small, large
+
+
+async def _digests(stream: Stream) -> tuple[str, str]:
+    """Return the MD5 and the SHA-256 of a stream, in hexadecimal."""
+    digests = md5(usedforsecurity=False), sha256()
     async with aclosing(stream.blocks()) as blocks:
         async for block in blocks:
-            await asyncio.to_thread(digest.update, block)
-    return digest.hexdigest()
+            for digest in digests:
+                await asyncio.to_thread(digest.update, block)
+    return digests[0].hexdigest(), digests[1].hexdigest()
 
 
 def _file(target_url: str, path: str, content: bytes | Stream) -> File:

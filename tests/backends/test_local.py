@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -17,6 +18,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from storage_manager import LocalStorageError, Step, StepData, StorageManager
+from storage_manager.backends import streams
 from storage_manager.backends.base import STAGING_PREFIX
 from storage_manager.backends.local import LocalBackend
 from storage_manager.backends.staging import sweep
@@ -509,3 +511,35 @@ async def test_a_store_that_fails_does_not_fail_those_of_its_hop(sm: StorageMana
     outcomes = await asyncio.gather(*stores, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [dict] * 3 + [LocalStorageError] + [dict] * 5
     assert len(await sm.list_steps_for_session("s")) == 8
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs the list of open files")
+@pytest.mark.parametrize("function", ["stage_file", "open_to_read", "open_regular"])
+async def test_a_file_that_is_opened_during_a_cancellation_is_closed(
+    sm: StorageManager, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    """A cancellation waits until the file is open. Nobody gets it then, and nothing staged is left."""
+    video = tmp_path / "video.webm"
+    video.write_bytes(b"video")
+    await sm.store_attachments("s", {"v.webm": video})
+    place: Any = streams if function == "open_regular" else LocalBackend
+    opening, may_open, original = threading.Event(), threading.Event(), getattr(place, function)
+
+    def slow(*args: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():  # there it is only a test of the file
+            opening.set()
+            may_open.wait()
+        return original(*args)
+
+    monkeypatch.setattr(place, function, slow)
+    work = seal_session(sm, "s") if function == "open_to_read" else sm.store_attachments("s", {"v.webm": video})
+    task = asyncio.ensure_future(work)
+    await asyncio.to_thread(opening.wait)
+    task.cancel()
+    may_open.set()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    await sm.aclose()
+    assert files_below(base) == {"s", "s/_files", "s/_files/v.webm"}
+    targets = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert [target for target in targets if target.startswith(str(tmp_path))] == []

@@ -197,3 +197,18 @@ def test_what_is_none_of_ours_is_not_deleted(place: Path) -> None:
 def test_a_date_to_come_is_refused(place: Path) -> None:
     code, _, err = sm("purge", "--older-than", "2999-01-01", "--root", SAMPLE)
     assert (code, "is in the future" in err) == (2, True)
+
+
+@pytest.mark.parametrize("argument", ["recordings", "recordings/run-1"])
+def test_a_session_whose_steps_have_only_attachments(
+    place: Path, argument: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is no root: its steps would become sessions, and its video would be left behind without a word."""
+    files = {"run-1/video.webm", "run-1/step_000001/axtree.json", "run-1/step_000001/screenshot.jpg"}
+    for name in files:
+        (place / "recordings" / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / "recordings" / name).write_text("{}")
+    assert cli.main(["put", "-q", argument, "--root", "there"], standalone_mode=False, obj={}) == 0
+    assert capsys.readouterr().out == "1 step copied\n"
+    copied = {str(path.relative_to(place / "there")) for path in (place / "there").rglob("*") if path.is_file()}
+    assert copied == {name.replace("video", "_files/video") for name in files}

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+import tracemalloc
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -21,7 +22,7 @@ from storage_manager import (
 from storage_manager.backends import File
 from storage_manager.integrity import seal_session, verify_session
 from storage_manager.inventory import list_files
-from storage_manager.transfer import copy_sessions, purge_sessions, purging
+from storage_manager.transfer import copy_sessions, copying, purge_sessions, purging
 from tests.support.roots import ENGINES, MOTO_KEYS, Make, Request, managers_at, s3_client
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -463,3 +464,23 @@ async def test_a_component_that_is_deleted_after_it_was_listed_is_reported(
     with pytest.raises(LocalStorageError, match=r"observation\.html.* deleted after it was listed") as caught:
         await copy_sessions(source, place("local"))
     assert caught.value.operation == "copy"
+
+
+async def test_many_attachments_are_not_in_memory_together(
+    place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them is large, but a step may have any number. All are copied, and the second time none is sent."""
+    monkeypatch.setattr(copying, "_IN_MEMORY", 2**21)
+    source, target = place("local"), place("local")
+    (tmp_path / "frame.bin").write_bytes(os.urandom(2**20))
+    frames = {f"frame-{number}.bin": tmp_path / "frame.bin" for number in range(30)}
+    await source.store_step_data("s", "t", attachments=frames)
+    tracemalloc.start()
+    try:
+        assert await copy_sessions(source, target) == 1
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 15 * 2**20
+    assert await contents(target) == await contents(source)
+    assert await copy_sessions(source, target) == 0
