@@ -181,7 +181,7 @@ async def test_a_copy_is_taken_at_once(local: StorageManager) -> None:
 
 async def test_storing_runs_behind_and_the_end_waits(local: StorageManager, base: Path) -> None:
     with slow(local) as go_on:
-        recorder = Recorder(local, "s", module._Settings(False, "after"), {})
+        recorder = Recorder(local, "s", module._Settings("after"), {})
         recorder._number = 0  # its beginning lists the session, which this disk does not do either
         for number in range(1, 4):
             assert await recorder.step(Still()) == f"step_{number:06d}"
