@@ -1,13 +1,16 @@
 """Capture what a page shows at one moment, for Playwright's async page or any object with the same methods."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from storage_manager.errors import InvalidDataError
-from storage_manager.recorder.calls import Deadline, Reading, failures, values
+from storage_manager.recorder.calls import Deadline, Reading, accepts, failures, values
 from storage_manager.recorder.camera import Camera, Picture
+from storage_manager.recorder.frames import EXTRAS, Frames, needs_frames
+from storage_manager.recorder.markup import as_utf8, without_passwords, without_user
 
 __all__ = ["Capture", "capture", "check_page", "shortened"]
 
@@ -15,18 +18,24 @@ __all__ = ["Capture", "capture", "check_page", "shortened"]
 # A page with an endless script or an open dialog never answers; Playwright itself waits 30 seconds for it, or forever.
 CALL_SECONDS = 10.0
 ATTEMPTS = 3  # screenshots of a page that is changing or navigating; a page with a clock never stops changing
+FRAMES_SECONDS = 4.0  # for the frames of a page; after that it is stored without them
 PAUSE = 0.3  # seconds before the next attempt after a failure: during a navigation, calls fail for some milliseconds
 
 MAX_MESSAGE = 100_000  # characters of an error of the page that are looked at; secrets are masked in all of them
 
+MAX_LINE = 500  # characters of a reason that are stored
+LOG_LINES = 20
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")  # of a terminal; Playwright prints its log in grey
+
 _NEEDED = ("content", "screenshot", "title", "url")
 
 # Where the page is scrolled to, and what relates its pixels to those of the screenshot.
-LAYOUT = """() => ({
-    viewport: {width: innerWidth, height: innerHeight},
+LAYOUT = f"""() => ({{
+    viewport: {{width: innerWidth, height: innerHeight}},
     device_pixel_ratio: devicePixelRatio,
-    scroll: {x: scrollX, y: scrollY},
-})"""
+    scroll: {{x: scrollX, y: scrollY}},
+    extras: {EXTRAS},
+}})"""
 
 
 class Capture(NamedTuple):
@@ -79,15 +88,28 @@ async def capture(page: Any, camera: Camera | None = None, *, full_page: bool = 
 
 
 async def _read(page: Any, deadline: Deadline) -> Reading:
+    options = {"include_shadow": True} if accepts(page.content, "include_shadow") else {}
     calls = {
-        "html": (page.content, str),
+        "html": (lambda: page.content(**options), str),
         "title": (page.title, str),
         "url": (lambda: page.url, str),
         "viewport": (lambda: getattr(page, "viewport_size", None), object),
     }
     if hasattr(page, "evaluate"):
         calls["layout"] = (lambda: page.evaluate(LAYOUT), object)
-    return await deadline.call_all(calls)
+    reading = await deadline.call_all(calls)
+    layout = reading.get("layout")
+    extras = layout.get("extras") if isinstance(layout, Mapping) else None
+    is_more = isinstance(reading["html"], str) and needs_frames(page, extras, bool(options))
+    return reading | (await _read_frames(page, deadline) if is_more else {})
+
+
+async def _read_frames(page: Any, deadline: Deadline) -> Reading:
+    """Return the HTML with what `content()` leaves out, and what could not be read. No HTML if that fails."""
+    frames = Frames(deadline)
+    reading = await deadline.call_all({"html": (lambda: frames.read(page.main_frame), str)}, FRAMES_SECONDS)
+    problems = frames.problems + [_reason(error) for error in failures(reading).values()]
+    return values(reading) | ({"frames": "; ".join(sorted(problems))} if problems else {})
 
 
 async def _next_reading(page: Any, deadline: Deadline, after: Reading, is_complete: bool) -> Reading:
@@ -113,16 +135,21 @@ def _is_closed(page: Any) -> bool:
 def _result(reading: Reading, when: datetime, is_same: bool) -> Capture:
     known, failed = values(reading), failures(reading)
     about = {
-        "url": known.get("url"),
+        "url": without_user(known["url"]) if "url" in known else None,
         "title": known.get("title"),
         **_layout(known),
         "timestamp": when.isoformat(timespec="milliseconds"),
         "source": "recorder",
         "changed_during_capture": True if {"html", "screenshot"} <= known.keys() and not is_same else None,
-        "not_captured": {name: _reason(error) for name, error in failed.items()} or None,
+        "not_captured": {name: _reason(error) for name, error in failed.items()} | _problems(known) or None,
     }
     given = {key: value for key, value in about.items() if value is not None}
-    return Capture(known.get("html"), known.get("screenshot"), given)
+    html = known.get("html")
+    return Capture(html and as_utf8(without_passwords(html)), known.get("screenshot"), given)
+
+
+def _problems(known: Reading) -> dict[str, str]:
+    return {"frames": known["frames"]} if "frames" in known else {}
 
 
 def _layout(known: Reading) -> dict[str, Any]:
@@ -135,12 +162,21 @@ def _layout(known: Reading) -> dict[str, Any]:
 
 def _reason(error: BaseException) -> str:
     """Return the whole message of an error. `shortened` comes after the secrets in it are masked."""
-    message = str(error).strip() or type(error).__name__
+    message = without_user(str(error).strip()) or type(error).__name__
     if len(message) > MAX_MESSAGE:
         return f"{type(error).__name__}, with a message of {len(message)} characters"
     return message
 
 
 def shortened(reason: str) -> str:
-    """Return the first line of a reason, in which no secret is left. Playwright says there what failed."""
-    return reason.partition("\n")[0].strip()[:300]
+    """Return the first line of a reason, in which no secret is left, and Playwright's call log, if it has one.
+
+    Playwright says in the first line what failed, and in the log what it was waiting for.
+    """
+    first = _line(reason.partition("\n")[0])
+    log = [_line(line) for line in reason.partition("Call log:")[2].splitlines() if line.strip()]
+    return "\n".join([first, "Call log:", *log[:LOG_LINES]]) if log else first
+
+
+def _line(text: str) -> str:
+    return _COLOUR.sub("", text[:MAX_LINE]).strip()
