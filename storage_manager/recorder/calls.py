@@ -7,7 +7,9 @@ from typing import Any, TypeAlias
 
 from storage_manager.encoding import without_surrogates
 
-__all__ = ["Deadline", "Reading", "accepts", "failures", "values"]
+__all__ = ["NO_ANSWER", "Deadline", "Reading", "accepts", "failures", "has_protocol", "is_weak", "values"]
+
+NO_ANSWER = "the page gave no answer in"
 
 Reading: TypeAlias = dict[str, Any]  # by name, the result of a call of the page, or the error that it raised
 
@@ -56,7 +58,7 @@ class Deadline:
         except asyncio.TimeoutError as error:
             if str(error):  # of the page itself
                 raise
-            raise asyncio.TimeoutError(f"the page gave no answer in {seconds:g} seconds") from None
+            raise asyncio.TimeoutError(f"{NO_ANSWER} {seconds:g} seconds") from None
 
 
 async def _storable(text: str) -> str:
@@ -81,3 +83,13 @@ def values(reading: Reading) -> Reading:
 def accepts(function: Callable[..., Any], keyword: str) -> bool:
     """Return True if a function of the page names this keyword in its signature."""
     return keyword in inspect.signature(function).parameters
+
+
+def has_protocol(page: Any) -> bool:
+    """Return True if the page may have the Chrome DevTools Protocol: Playwright's pages do, with Chromium."""
+    return hasattr(getattr(page, "context", None), "new_cdp_session")
+
+
+def is_weak(page: object) -> bool:
+    """Return True if the page can be remembered without keeping it alive."""
+    return hasattr(type(page), "__weakref__") and type(page).__hash__ is not None

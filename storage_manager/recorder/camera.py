@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from storage_manager.errors import InvalidDataError
-from storage_manager.recorder.calls import Deadline, accepts
+from storage_manager.recorder.calls import Deadline, accepts, has_protocol, is_weak
 
 __all__ = ["IMAGES", "Camera", "Picture", "Shot", "check_picture"]
 
@@ -131,7 +131,7 @@ class Camera:
 
         It cannot cover elements.
         """
-        return not self._picture.mask and hasattr(getattr(page, "context", None), "new_cdp_session")
+        return not self._picture.mask and has_protocol(page)
 
     async def _through_protocol(self, page: Any, deadline: Deadline) -> Shot:
         call = {"screenshot": (lambda: _shoot(page, self._picture), bytes)}
@@ -139,10 +139,10 @@ class Camera:
         return image
 
     def _is_slow(self, page: Any) -> bool:
-        return _is_weak(page) and self._slow.get(page) == _host(page)
+        return is_weak(page) and self._slow.get(page) == _host(page)
 
     def _remember(self, page: Any) -> None:
-        if _is_weak(page):
+        if is_weak(page):
             self._slow[page] = _host(page)
 
 
@@ -181,11 +181,6 @@ def _takes(page: Any, keyword: str) -> bool:
 def _is_timeout(answer: object) -> bool:
     """Return True for a timeout of ours or of Playwright, whose class has the same name."""
     return isinstance(answer, BaseException) and type(answer).__name__ == "TimeoutError"
-
-
-def _is_weak(page: object) -> bool:
-    """Return True if the page can be remembered without keeping it alive."""
-    return hasattr(type(page), "__weakref__") and hasattr(page, "__hash__") and page.__hash__ is not None
 
 
 def _host(page: Any) -> str:

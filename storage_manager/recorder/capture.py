@@ -10,7 +10,7 @@ from storage_manager.errors import InvalidDataError
 from storage_manager.recorder.calls import Deadline, Reading, accepts, failures, values
 from storage_manager.recorder.camera import Camera, Picture
 from storage_manager.recorder.frames import EXTRAS, Frames, needs_frames
-from storage_manager.recorder.markup import as_utf8, without_passwords, without_user
+from storage_manager.recorder.markup import storable, without_user
 
 __all__ = ["Capture", "capture", "check_page", "shortened"]
 
@@ -47,11 +47,15 @@ class Capture(NamedTuple):
 
 
 def check_page(page: object) -> None:
-    """Refuse an object that does not have the attributes of a page.
+    """Refuse an object that does not have the attributes of a page, and a synchronous page, which would not answer.
 
     Raises:
-        InvalidDataError: names the first missing attribute.
+        InvalidDataError: names the first missing attribute, or what to use.
     """
+    if type(page).__module__.startswith("playwright.sync_api"):
+        why = "this is a page of Playwright's synchronous API"
+        advice = "use storage_manager.sync.record, or open the page with playwright.async_api"
+        raise InvalidDataError(f"cannot record: {why}; {advice}", operation="record")
     for name in _NEEDED:
         if not hasattr(page, name):
             why = f"{type(page).__name__} is not a page: it has no attribute {name!r}"
@@ -84,7 +88,7 @@ async def capture(page: Any, camera: Camera | None = None, *, full_page: bool = 
         if (is_complete and is_same) or attempt == ATTEMPTS or deadline.is_half_over or _is_closed(page):
             break
         before = await _next_reading(page, deadline, after, is_complete)
-    return _result(before | values(after) | image, when, is_same)
+    return await _result(before | values(after) | image, when, is_same)
 
 
 async def _read(page: Any, deadline: Deadline) -> Reading:
@@ -132,7 +136,7 @@ def _is_closed(page: Any) -> bool:
     return hasattr(page, "is_closed") and page.is_closed() is True
 
 
-def _result(reading: Reading, when: datetime, is_same: bool) -> Capture:
+async def _result(reading: Reading, when: datetime, is_same: bool) -> Capture:
     known, failed = values(reading), failures(reading)
     about = {
         "url": without_user(known["url"]) if "url" in known else None,
@@ -145,7 +149,7 @@ def _result(reading: Reading, when: datetime, is_same: bool) -> Capture:
     }
     given = {key: value for key, value in about.items() if value is not None}
     html = known.get("html")
-    return Capture(html and as_utf8(without_passwords(html)), known.get("screenshot"), given)
+    return Capture(html and await storable(html), known.get("screenshot"), given)
 
 
 def _problems(known: Reading) -> dict[str, str]:

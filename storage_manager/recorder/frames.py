@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from storage_manager.recorder.calls import Deadline, failures
-from storage_manager.recorder.markup import with_frames, without_passwords, without_user
+from storage_manager.recorder.markup import storable, with_frames, without_user
 
 __all__ = ["EXTRAS", "Frames", "needs_frames"]
 
@@ -107,7 +107,7 @@ class Frames:
         await self._deadline.call_all({str(at): (element.dispose, object) for at, element in enumerate(elements)})
         for mark in known.keys() - set(copy["placed"]):
             self._name(known[mark][0], "its element is not an iframe, or is in a closed shadow root")
-        return with_frames(without_passwords(copy["html"]), {mark: html for mark, (_, _, html) in known.items()})
+        return with_frames(await storable(copy["html"]), {mark: html for mark, (_, _, html) in known.items()})
 
     def _allowed(self, frame: Any, depth: int) -> list[Any]:
         """Return the frames in a frame that are read, and name the others."""

@@ -3,17 +3,21 @@
 Every function reads a text once, from its beginning to its end, so that none takes long for a hostile page.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 from html import escape
 
-__all__ = ["as_utf8", "with_frames", "without_passwords", "without_user"]
+__all__ = ["as_utf8", "storable", "with_frames", "without_passwords", "without_user"]
 
 _ATTRIBUTE = re.compile(r"""[\s/]*([^\s/>=]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s>"']*))?""")
 _TAGS = {name: re.compile(rf"<{name}(?=[\s/>])", re.IGNORECASE) for name in ("input", "meta")}
+_PASSWORD = re.compile("password", re.IGNORECASE)
 _BODY = re.compile(r"</head\s*>|<body[\s>]", re.IGNORECASE)
 _CHARSET = re.compile(r"charset\s*=\s*[^\s;]+", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/?#\\\s\"'<>]*@")
+
+_LONG = 2**16  # characters; a text as long as this takes some milliseconds
 
 _Attribute = tuple[str, str, int, int]  # name in lower case, value, and where the attribute begins and ends
 
@@ -25,7 +29,14 @@ def without_user(text: str) -> str:
 
 def without_passwords(html: str) -> str:
     """Return markup without the values of `<input type=password>`."""
-    return _changed(html, "input", len(html), _password)
+    return _changed(html, "input", len(html), _password) if _PASSWORD.search(html) else html
+
+
+async def storable(html: str) -> str:
+    """Return markup as it is stored: without passwords, and with its encoding. Other tasks run meanwhile."""
+    if len(html) > _LONG:
+        return await asyncio.to_thread(lambda: as_utf8(without_passwords(html)))
+    return as_utf8(without_passwords(html))
 
 
 def as_utf8(html: str) -> str:

@@ -32,6 +32,8 @@ from storage_manager.layout import (
 )
 from storage_manager.recorder.camera import Camera, Picture, check_picture
 from storage_manager.recorder.capture import capture, check_page, shortened
+from storage_manager.recorder.dialogs import Dialogs
+from storage_manager.recorder.markup import storable, without_user
 from storage_manager.redaction import method_for_files, refusal
 from storage_manager.storage import Attachment, StorageManager, check_readable, redacted_metadata
 
@@ -141,7 +143,7 @@ class Recorder:
         self.session_id = session_id
         self._storage = storage
         self._settings = settings
-        self._camera = Camera(settings.picture)
+        self._camera, self._dialogs = Camera(settings.picture), Dialogs()
         self._begin_with, self._end_with = metadata, dict[str, Any]()
         self._number: int | None = None  # of the last step; None outside the block
         self._digits = DIGITS
@@ -193,11 +195,13 @@ class Recorder:
             self._raise_failure()
             shown = await capture(page, self._camera)
             with translating("record", self._url):
-                about = self._explained(shown.metadata)
+                about = self._explained(self._dialogs.explain(page, shown.metadata))
                 if shown.html is None and shown.screenshot is None and done is None:
                     raise _nothing_captured(about["not_captured"])
+            if shown.html is not None:
+                await self._dialogs.watch(page)
             about |= {"observed": self._settings.observed, **(metadata or {})}
-            return await self._put(StepData(shown.html, shown.screenshot, done, about), files)
+            return await self._put(StepData(shown.html, shown.screenshot, done, _without_user(about)), files)
 
     async def add(
         self,
@@ -226,10 +230,11 @@ class Recorder:
             now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
             given, files = self._copy(_METADATA, metadata) or {}, self._copy_attachments(attachments)
             about = {"timestamp": now, "observed": self._settings.observed, "source": "recorder", **given}
-            seen = self._copy(_HTML, html), self._copy(_SCREENSHOT, screenshot)
-            data = StepData(*seen, self._copy(_ACTION, action), about)
+            seen, image = self._copy(_HTML, html), self._copy(_SCREENSHOT, screenshot)
+            done = self._copy(_ACTION, action)
         async with self._capturing:
             self._raise_failure()
+            data = StepData(seen and await storable(seen), image, done, _without_user(about))
             return await self._put(data, files)
 
     def finish(self, **metadata: Any) -> None:
@@ -374,6 +379,7 @@ class Recorder:
 
     async def _finish(self, outcome: Mapping[str, str]) -> None:
         """Store the steps that wait, and then the last metadata."""
+        await self._dialogs.close()
         await self._store_rest()
         about = {"ended_at": _now(), **outcome, **self._end_with}
         try:
@@ -449,6 +455,12 @@ class Recorder:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _without_user(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return metadata of a step whose URL has no user and password."""
+    url = metadata.get("url")
+    return {**metadata, "url": without_user(url)} if isinstance(url, str) else metadata
 
 
 def _outcome(error: BaseException | None) -> dict[str, str]:

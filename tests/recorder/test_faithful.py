@@ -1,18 +1,23 @@
 """What a real browser shows is stored as it is, and the page itself is left as it was."""
 
+import asyncio
 import io
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 from playwright.async_api import Browser, Page
+from playwright.sync_api import sync_playwright
 
-from storage_manager import StepData, StorageManager
+from storage_manager import InvalidDataError, StepData, StorageManager
+from storage_manager.recorder import capture as module
 from storage_manager.recorder import record
-from tests.support.browsers import launched
+from storage_manager.recorder.capture import check_page
+from tests.support.browsers import ARGUMENTS, launched
 
 pytestmark = pytest.mark.thorough
 
@@ -229,8 +234,8 @@ async def test_modal_dialogs_and_popovers_keep_their_state(sm: StorageManager, b
     other = await shown(browser, data)
     for text, visible in {"modal": True, "popover": True, "closed": False}.items():
         assert await other.get_by_text(text, exact=True).is_visible() is visible
-        was, now = [await one.get_by_text(text, exact=True).bounding_box() for one in (page, other)]
-        assert was == now
+        was, now = [await one.get_by_text(text, exact=True).bounding_box() or {} for one in (page, other)]
+        assert now == pytest.approx(was, abs=1)
 
 
 async def test_the_encoding_is_the_one_that_is_stored(sm: StorageManager, page: Page) -> None:
@@ -254,3 +259,38 @@ async def test_no_password_is_stored(sm: StorageManager, page: Page) -> None:
     assert "word1" not in (data.html or "")
     assert 'value="kept"' in (data.html or "")
     assert about(data)["url"] == "http://a.example/?q=1"
+
+
+async def test_a_dialog_that_nobody_answers_is_named(
+    sm: StorageManager, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CALL_SECONDS", 2)
+    await page.set_content("<p>x")
+    waiting = asyncio.Event()
+    async with record(sm, "s") as recorder:
+        await recorder.step(page)
+        assert await page.evaluate("confirm('answered by Playwright')") is False
+        await recorder.step(page)
+        page.on("dialog", lambda dialog: waiting.set())
+        await page.evaluate("setTimeout(() => confirm('Really?'), 0)")
+        await waiting.wait()
+        await recorder.step(page, {"type": "click"})
+    first, second, third = [step.data async for step in sm.iter_steps(["s"])]
+    assert "not_captured" not in about(first) | about(second)
+    why = "the page gave no answer in 2 seconds: a dialog (confirm) waits for an answer, see page.on('dialog'): Really?"
+    assert {"html": why, "screenshot": why}.items() <= about(third)["not_captured"].items()
+    await page.close()
+
+
+def test_a_synchronous_page_is_refused_at_once(sm: StorageManager, chromium: str) -> None:
+    def look() -> None:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+            try:
+                with pytest.raises(InvalidDataError, match=r"synchronous API; use storage_manager\.sync\.record"):
+                    check_page(browser.new_page())
+            finally:
+                browser.close()
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(look).result()
