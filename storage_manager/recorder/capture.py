@@ -1,26 +1,41 @@
 """Capture what a page shows at one moment, for Playwright's async page or any object with the same methods."""
 
 import asyncio
-import inspect
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from storage_manager.encoding import without_surrogates
 from storage_manager.errors import InvalidDataError
+from storage_manager.recorder.calls import Deadline, Reading, accepts, failures, values
+from storage_manager.recorder.camera import Camera, Picture
+from storage_manager.recorder.frames import EXTRAS, Frames, needs_frames
+from storage_manager.recorder.markup import storable, without_user
 
 __all__ = ["Capture", "capture", "check_page", "shortened"]
 
-# Seconds that one call of the page may take. The screenshot of a long page on a busy machine takes several. A page with
-# an endless script or an open dialog never answers; Playwright itself waits 30 seconds for it, or forever.
+# Seconds that all calls of the page may take together. The screenshot of a long page on a busy machine takes several.
+# A page with an endless script or an open dialog never answers; Playwright itself waits 30 seconds for it, or forever.
 CALL_SECONDS = 10.0
 ATTEMPTS = 3  # screenshots of a page that is changing or navigating; a page with a clock never stops changing
+FRAMES_SECONDS = 4.0  # for the frames of a page; after that it is stored without them
 PAUSE = 0.3  # seconds before the next attempt after a failure: during a navigation, calls fail for some milliseconds
 
 MAX_MESSAGE = 100_000  # characters of an error of the page that are looked at; secrets are masked in all of them
 
+MAX_LINE = 500  # characters of a reason that are stored
+LOG_LINES = 20
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")  # of a terminal; Playwright prints its log in grey
+
 _NEEDED = ("content", "screenshot", "title", "url")
-_Reading = dict[str, Any]  # by name, the result of a call of the page, or the error that it raised
+
+# Where the page is scrolled to, and what relates its pixels to those of the screenshot.
+LAYOUT = f"""() => ({{
+    viewport: {{width: innerWidth, height: innerHeight}},
+    device_pixel_ratio: devicePixelRatio,
+    scroll: {{x: scrollX, y: scrollY}},
+    extras: {EXTRAS},
+}})"""
 
 
 class Capture(NamedTuple):
@@ -32,11 +47,15 @@ class Capture(NamedTuple):
 
 
 def check_page(page: object) -> None:
-    """Refuse an object that does not have the attributes of a page.
+    """Refuse an object that does not have the attributes of a page, and a synchronous page, which would not answer.
 
     Raises:
-        InvalidDataError: names the first missing attribute.
+        InvalidDataError: names the first missing attribute, or what to use.
     """
+    if type(page).__module__.startswith("playwright.sync_api"):
+        why = "this is a page of Playwright's synchronous API"
+        advice = "use storage_manager.sync.record, or open the page with playwright.async_api"
+        raise InvalidDataError(f"cannot record: {why}; {advice}", operation="record")
     for name in _NEEDED:
         if not hasattr(page, name):
             why = f"{type(page).__name__} is not a page: it has no attribute {name!r}"
@@ -44,93 +63,72 @@ def check_page(page: object) -> None:
             raise InvalidDataError(f"cannot record: {why}; {advice}", operation="record")
 
 
-async def capture(page: Any, *, full_page: bool = False) -> Capture:
-    """Capture what the page shows now. HTML, title, URL and viewport are read before and after the screenshot.
+async def capture(page: Any, camera: Camera | None = None, *, full_page: bool = False) -> Capture:
+    """Capture what the page shows now. All but the screenshot is read before and after the screenshot.
 
     If both readings are equal, everything belongs to one moment. If they differ, another screenshot is taken, up to
     three in all. If the readings still differ then, `changed_during_capture` is true in the metadata. A part that
     cannot be captured is None, and `not_captured` gives the reason, as the page gave it: mask secrets in it, and then
-    shorten it with `shortened`. Each call of the page may take 10 seconds.
+    shorten it with `shortened`. All calls of the page together take 10 seconds at most.
+
+    Parameters:
+        camera: takes the screenshots. A session has one camera, which remembers pages that are slow.
+        full_page: as in `record`, if there is no camera.
     """
-    clock = asyncio.get_running_loop().time
-    last_attempt = clock() + CALL_SECONDS / 2  # another attempt at a page this slow would delay the agent too long
-    before = await _read(page)
+    camera, deadline = camera or Camera(Picture(full_page)), Deadline(CALL_SECONDS)
+    before = await _read(page, deadline)
     attempt = 0
     while True:
         attempt += 1
         when = datetime.now(timezone.utc)
-        image = await _screenshot(page, full_page, before)
-        after = before if _failures(image) else await _read(page)
-        is_complete = not _failures(after | image)
-        is_same = _values(before) == _values(after)
-        if (is_complete and is_same) or attempt == ATTEMPTS or clock() > last_attempt or _is_closed(page):
+        image = await _screenshot(page, camera, deadline, before)
+        after = before if failures(image) else await _read(page, deadline)
+        is_complete = not failures(after | image)
+        is_same = values(before) == values(after)
+        if (is_complete and is_same) or attempt == ATTEMPTS or deadline.is_half_over or _is_closed(page):
             break
-        before = await _next_reading(page, after, is_complete)
-    return _result(before | _values(after) | image, when, is_same)
+        before = await _next_reading(page, deadline, after, is_complete)
+    return await _result(before | values(after) | image, when, is_same)
 
 
-async def _read(page: Any) -> _Reading:
+async def _read(page: Any, deadline: Deadline) -> Reading:
+    options = {"include_shadow": True} if accepts(page.content, "include_shadow") else {}
     calls = {
-        "html": (page.content, str),
+        "html": (lambda: page.content(**options), str),
         "title": (page.title, str),
         "url": (lambda: page.url, str),
         "viewport": (lambda: getattr(page, "viewport_size", None), object),
     }
-    return await _call_all(calls)
+    if hasattr(page, "evaluate"):
+        calls["layout"] = (lambda: page.evaluate(LAYOUT), object)
+    reading = await deadline.call_all(calls)
+    layout = reading.get("layout")
+    extras = layout.get("extras") if isinstance(layout, Mapping) else None
+    is_more = isinstance(reading["html"], str) and needs_frames(page, extras, bool(options))
+    return reading | (await _read_frames(page, deadline) if is_more else {})
 
 
-async def _next_reading(page: Any, after: _Reading, is_complete: bool) -> _Reading:
+async def _read_frames(page: Any, deadline: Deadline) -> Reading:
+    """Return the HTML with what `content()` leaves out, and what could not be read. No HTML if that fails."""
+    frames = Frames(deadline)
+    reading = await deadline.call_all({"html": (lambda: frames.read(page.main_frame), str)}, FRAMES_SECONDS)
+    problems = frames.problems + [_reason(error) for error in failures(reading).values()]
+    return values(reading) | ({"frames": "; ".join(sorted(problems))} if problems else {})
+
+
+async def _next_reading(page: Any, deadline: Deadline, after: Reading, is_complete: bool) -> Reading:
     """Return the reading before the next screenshot: the last one, or a new one after a pause if a call failed."""
     if is_complete:
         return after
     await asyncio.sleep(PAUSE)
-    return await _read(page)
+    return await _read(page, deadline)
 
 
-async def _screenshot(page: Any, full_page: bool, before: _Reading) -> _Reading:
-    """Take a screenshot, unless reading the HTML just timed out: the screenshot would time out as well.
-
-    Playwright gets a timeout that ends a little before ours. Without it, a screenshot that hangs would also block the
-    next one.
-    """
+async def _screenshot(page: Any, camera: Camera, deadline: Deadline, before: Reading) -> Reading:
+    """Take a screenshot, unless reading the HTML just timed out: the screenshot would time out as well."""
     if isinstance(before["html"], asyncio.TimeoutError):
         return {"screenshot": before["html"]}
-    options: dict[str, Any] = {"full_page": True} if full_page else {}
-    if "timeout" in inspect.signature(page.screenshot).parameters:
-        options["timeout"] = CALL_SECONDS * 900  # milliseconds; ours is CALL_SECONDS * 1000
-    return await _call_all({"screenshot": (lambda: page.screenshot(**options), bytes)})
-
-
-async def _call_all(calls: Mapping[str, tuple[Callable[[], Any], type]]) -> _Reading:
-    """Return, for each call, its result or the error that it raised."""
-    answers = await asyncio.gather(*(_call(*call) for call in calls.values()), return_exceptions=True)
-    return dict(zip(calls, answers, strict=True))
-
-
-async def _call(function: Callable[[], Any], kind: type) -> Any:
-    answer = function()
-    if inspect.isawaitable(answer):
-        answer = await asyncio.wait_for(answer, CALL_SECONDS)
-    if not isinstance(answer, kind):
-        raise TypeError(f"{kind.__name__} is needed, not {type(answer).__name__}")
-    return await _storable(answer) if isinstance(answer, str) else answer
-
-
-async def _storable(text: str) -> str:
-    """Return a text of the page as UTF-8 can encode it. Other tasks run between two pieces of it."""
-    pieces: list[str] = []
-    for piece in without_surrogates(text):
-        pieces.append(piece)
-        await asyncio.sleep(0)
-    return "".join(pieces)
-
-
-def _failures(reading: _Reading) -> dict[str, BaseException]:
-    return {name: answer for name, answer in reading.items() if isinstance(answer, BaseException)}
-
-
-def _values(reading: _Reading) -> _Reading:
-    return {name: answer for name, answer in reading.items() if not isinstance(answer, BaseException)}
+    return {"screenshot": await camera.take(page, deadline)}
 
 
 def _is_closed(page: Any) -> bool:
@@ -138,32 +136,51 @@ def _is_closed(page: Any) -> bool:
     return hasattr(page, "is_closed") and page.is_closed() is True
 
 
-def _result(reading: _Reading, when: datetime, is_same: bool) -> Capture:
-    values, failures = _values(reading), _failures(reading)
-    size = values.get("viewport")
-    known = {
-        "url": values.get("url"),
-        "title": values.get("title"),
-        "viewport": dict(size) if isinstance(size, Mapping) else None,
+async def _result(reading: Reading, when: datetime, is_same: bool) -> Capture:
+    known, failed = values(reading), failures(reading)
+    about = {
+        "url": without_user(known["url"]) if "url" in known else None,
+        "title": known.get("title"),
+        **_layout(known),
         "timestamp": when.isoformat(timespec="milliseconds"),
         "source": "recorder",
-        "changed_during_capture": True if {"html", "screenshot"} <= values.keys() and not is_same else None,
-        "not_captured": {name: _reason(error) for name, error in failures.items()} or None,
+        "changed_during_capture": True if {"html", "screenshot"} <= known.keys() and not is_same else None,
+        "not_captured": {name: _reason(error) for name, error in failed.items()} | _problems(known) or None,
     }
-    about = {key: value for key, value in known.items() if value is not None}
-    return Capture(values.get("html"), values.get("screenshot"), about)
+    given = {key: value for key, value in about.items() if value is not None}
+    html = known.get("html")
+    return Capture(html and await storable(html), known.get("screenshot"), given)
+
+
+def _problems(known: Reading) -> dict[str, str]:
+    return {"frames": known["frames"]} if "frames" in known else {}
+
+
+def _layout(known: Reading) -> dict[str, Any]:
+    """Return viewport, device_pixel_ratio and scroll, as far as the page says them."""
+    said, size = known.get("layout"), known.get("viewport")
+    layout = dict(said) if isinstance(said, Mapping) else {}
+    viewport = dict(size) if isinstance(size, Mapping) else layout.get("viewport")
+    return {"viewport": viewport, **{name: layout.get(name) for name in ("device_pixel_ratio", "scroll")}}
 
 
 def _reason(error: BaseException) -> str:
     """Return the whole message of an error. `shortened` comes after the secrets in it are masked."""
-    if isinstance(error, asyncio.TimeoutError):
-        return f"the page gave no answer in {CALL_SECONDS:g} seconds"
-    message = str(error).strip() or type(error).__name__
+    message = without_user(str(error).strip()) or type(error).__name__
     if len(message) > MAX_MESSAGE:
         return f"{type(error).__name__}, with a message of {len(message)} characters"
     return message
 
 
 def shortened(reason: str) -> str:
-    """Return the first line of a reason, in which no secret is left. Playwright says there what failed."""
-    return reason.partition("\n")[0].strip()[:300]
+    """Return the first line of a reason, in which no secret is left, and Playwright's call log, if it has one.
+
+    Playwright says in the first line what failed, and in the log what it was waiting for.
+    """
+    first = _line(reason.partition("\n")[0])
+    log = [_line(line) for line in reason.partition("Call log:")[2].splitlines() if line.strip()]
+    return "\n".join([first, "Call log:", *log[:LOG_LINES]]) if log else first
+
+
+def _line(text: str) -> str:
+    return _COLOUR.sub("", text[:MAX_LINE]).strip()

@@ -30,7 +30,10 @@ from storage_manager.layout import (
     check_id,
     formats,
 )
+from storage_manager.recorder.camera import Camera, Picture, check_picture
 from storage_manager.recorder.capture import capture, check_page, shortened
+from storage_manager.recorder.dialogs import Dialogs
+from storage_manager.recorder.markup import storable, without_user
 from storage_manager.redaction import method_for_files, refusal
 from storage_manager.storage import Attachment, StorageManager, check_readable, redacted_metadata
 
@@ -54,6 +57,9 @@ def record(
     full_page: bool = False,
     metadata: Mapping[str, Any] | None = None,
     observed: Literal["after", "before"] = "after",
+    image: Literal["png", "jpeg", "webp"] = "png",
+    quality: int | None = None,
+    mask: Sequence[str] = (),
 ) -> AbstractAsyncContextManager["Recorder"]:
     """Record a session in an `async with` block. At its end every step is stored, and the session is sealed.
 
@@ -75,6 +81,10 @@ def record(
         metadata: of the session, for example its goal, agent and model.
         observed: "after" if step() is called after the action was carried out, "before" if before it. Each step's
             metadata says so.
+        image: the format of the screenshots. A page that cannot make it makes a PNG, which Pillow converts.
+        quality: 1 to 100, for "jpeg" and "webp".
+        mask: CSS selectors. Elements of the page that match one are covered in the screenshot. For an element in a
+            frame, give a selector of the frame.
 
     Raises:
         InvalidIdError, InvalidDataError: an argument is not allowed. Raised here, before any I/O.
@@ -88,8 +98,9 @@ def record(
         if observed not in ("after", "before"):
             raise InvalidDataError(f"observed must be 'after' or 'before', not {observed!r}", operation="record")
         check_id(session_id, "session_id")
+        picture = check_picture(full_page, image, quality, mask)
         about = _checked_metadata(storage, metadata or {})
-        return Recorder(storage, session_id, _Settings(full_page, observed), about)
+        return Recorder(storage, session_id, _Settings(observed, picture), about)
 
 
 def _checked_metadata(storage: StorageManager, metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,8 +116,8 @@ def _checked_metadata(storage: StorageManager, metadata: Mapping[str, Any]) -> d
 class _Settings(NamedTuple):
     """How a session is recorded, as in `record`."""
 
-    full_page: bool
     observed: str
+    picture: Picture = Picture()
 
 
 class _Waiting:
@@ -132,6 +143,7 @@ class Recorder:
         self.session_id = session_id
         self._storage = storage
         self._settings = settings
+        self._camera, self._dialogs = Camera(settings.picture), Dialogs()
         self._begin_with, self._end_with = metadata, dict[str, Any]()
         self._number: int | None = None  # of the last step; None outside the block
         self._digits = DIGITS
@@ -176,17 +188,20 @@ class Recorder:
         with translating("record", self._url):
             self._check_open()
             check_page(page)
+            self._camera.check(page)
             done, metadata = self._copy(_ACTION, action), self._copy(_METADATA, metadata)
             files = self._copy_attachments(attachments)
         async with self._capturing:
             self._raise_failure()
-            shown = await capture(page, full_page=self._settings.full_page)
+            shown = await capture(page, self._camera)
             with translating("record", self._url):
-                about = self._explained(shown.metadata)
+                about = self._explained(self._dialogs.explain(page, shown.metadata))
                 if shown.html is None and shown.screenshot is None and done is None:
                     raise _nothing_captured(about["not_captured"])
+            if shown.html is not None:
+                await self._dialogs.watch(page)
             about |= {"observed": self._settings.observed, **(metadata or {})}
-            return await self._put(StepData(shown.html, shown.screenshot, done, about), files)
+            return await self._put(StepData(shown.html, shown.screenshot, done, _without_user(about)), files)
 
     async def add(
         self,
@@ -215,10 +230,11 @@ class Recorder:
             now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
             given, files = self._copy(_METADATA, metadata) or {}, self._copy_attachments(attachments)
             about = {"timestamp": now, "observed": self._settings.observed, "source": "recorder", **given}
-            seen = self._copy(_HTML, html), self._copy(_SCREENSHOT, screenshot)
-            data = StepData(*seen, self._copy(_ACTION, action), about)
+            seen, image = self._copy(_HTML, html), self._copy(_SCREENSHOT, screenshot)
+            done = self._copy(_ACTION, action)
         async with self._capturing:
             self._raise_failure()
+            data = StepData(seen and await storable(seen), image, done, _without_user(about))
             return await self._put(data, files)
 
     def finish(self, **metadata: Any) -> None:
@@ -363,6 +379,7 @@ class Recorder:
 
     async def _finish(self, outcome: Mapping[str, str]) -> None:
         """Store the steps that wait, and then the last metadata."""
+        await self._dialogs.close()
         await self._store_rest()
         about = {"ended_at": _now(), **outcome, **self._end_with}
         try:
@@ -438,6 +455,12 @@ class Recorder:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _without_user(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return metadata of a step whose URL has no user and password."""
+    url = metadata.get("url")
+    return {**metadata, "url": without_user(url)} if isinstance(url, str) else metadata
 
 
 def _outcome(error: BaseException | None) -> dict[str, str]:

@@ -177,3 +177,16 @@ async def test_a_capture_can_be_cancelled() -> None:
         await capturing
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_a_reason_keeps_the_call_log() -> None:
+    log = "Call log:\n\x1b[2m  - taking page screenshot\x1b[22m\n\x1b[2m  - waiting for fonts to load...\x1b[22m\n"
+    kept = shortened(f"Page.screenshot: Timeout 2000ms exceeded.\n{log}")
+    assert kept.splitlines() == [
+        "Page.screenshot: Timeout 2000ms exceeded.",
+        "Call log:",
+        "- taking page screenshot",
+        "- waiting for fonts to load...",
+    ]
+    assert len(shortened("x" * 999 + "\nCall log:\n" + "y\n" * 999).splitlines()) == 22
+    assert shortened("nothing\nCall log:\n") == "nothing"

@@ -80,8 +80,8 @@ async def test_a_step_is_what_the_page_shows(sm: StorageManager, page: Page) -> 
     assert (Image.open(io.BytesIO(image or b"")).size, action) == ((320, 240), {"type": "goto"})
     assert metadata
     assert metadata.pop("timestamp")
-    viewport = {"width": 320, "height": 240}
-    assert metadata == {"url": PAGE, "title": "Shop", "viewport": viewport, "source": "recorder"}
+    layout = {"viewport": {"width": 320, "height": 240}, "device_pixel_ratio": 1, "scroll": {"x": 0, "y": 0}}
+    assert metadata == {"url": PAGE, "title": "Shop", **layout, "source": "recorder", "observed": "after"}
 
 
 async def test_the_whole_page_where_that_is_asked_for(sm: StorageManager, page: Page) -> None:
@@ -90,10 +90,10 @@ async def test_the_whole_page_where_that_is_asked_for(sm: StorageManager, page: 
     assert Image.open(io.BytesIO(data.screenshot or b"")).height > 900
 
 
-async def test_without_a_viewport_there_is_none(sm: StorageManager, browser: Browser) -> None:
+async def test_without_a_viewport_it_is_the_inner_size_of_the_window(sm: StorageManager, browser: Browser) -> None:
     data = await recorded(sm, await browser.new_page(no_viewport=True))
-    assert data.screenshot
-    assert "viewport" not in (data.metadata or {})
+    width, height = Image.open(io.BytesIO(data.screenshot or b"")).size
+    assert (data.metadata or {})["viewport"] == {"width": width, "height": height}
 
 
 class Late:

@@ -181,7 +181,7 @@ async def test_a_copy_is_taken_at_once(local: StorageManager) -> None:
 
 async def test_storing_runs_behind_and_the_end_waits(local: StorageManager, base: Path) -> None:
     with slow(local) as go_on:
-        recorder = Recorder(local, "s", module._Settings(False, "after"), {})
+        recorder = Recorder(local, "s", module._Settings("after"), {})
         recorder._number = 0  # its beginning lists the session, which this disk does not do either
         for number in range(1, 4):
             assert await recorder.step(Still()) == f"step_{number:06d}"
@@ -593,3 +593,16 @@ async def test_a_redactor_that_is_a_plain_function_can_record(tmp_path: Path) ->
         record(sm, "s", metadata={"goal": "hunter2"})
     assert (await sm.retrieve_step_data("s", "step_000001")).html == "<p>[gone]</p>"
     assert ((await sm.retrieve_session_metadata("s")) or {})["outcome"] == "success"
+
+
+async def test_no_password_of_a_page_and_no_user_of_a_url_is_stored(local: StorageManager) -> None:
+    html, url = "<p>é</p><input type=password value=word>", "https://me:word@example.com/"
+    page = Still()
+    page.html = html + "<p>" * 40_000  # long enough for a thread
+    async with record(local, "s") as recorder:
+        await recorder.step(page, None, {"url": url})
+        await recorder.add(html=html, metadata={"url": url})
+        await recorder.add(html=html.encode(), metadata={"url": 1})
+    steps = [step.data async for step in local.iter_steps(["s"])]
+    assert all('<p>é</p><input type=password value="">' in (data.html or "") for data in steps)
+    assert [(data.metadata or {})["url"] for data in steps] == ["https://example.com/"] * 2 + [1]

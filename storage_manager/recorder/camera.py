@@ -1,0 +1,187 @@
+"""Take screenshots of a page: through the page itself, or, if that takes too long, through Chromium's own protocol."""
+
+import asyncio
+import base64
+import importlib
+import importlib.util
+import inspect
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+from storage_manager.errors import InvalidDataError
+from storage_manager.recorder.calls import Deadline, accepts, has_protocol, is_weak
+
+__all__ = ["IMAGES", "Camera", "Picture", "Shot", "check_picture"]
+
+Shot: TypeAlias = bytes | BaseException  # a screenshot, or why there is none
+IMAGES = ("png", "jpeg", "webp")
+# Seconds of the first attempt. Playwright waits for every font of the page, and a font that never loads takes all of
+# them; Chromium's own protocol does not wait. A page that is only slow is captured either way.
+FIRST_SECONDS = 2.0
+
+
+class Picture(NamedTuple):
+    """What screenshots are to be like, as in `record`."""
+
+    full_page: bool = False
+    image: str = "png"
+    quality: int | None = None
+    mask: tuple[str, ...] = ()
+
+
+def check_picture(full_page: bool, image: str, quality: int | None, mask: Sequence[str]) -> Picture:
+    """Return the arguments as a Picture.
+
+    Raises:
+        InvalidDataError: one of them is not allowed.
+    """
+    if image not in IMAGES:
+        raise _refusal(f"image must be 'png', 'jpeg' or 'webp', not {image!r}")
+    if quality is not None and image == "png":
+        raise _refusal("quality is for image='jpeg' and image='webp'; a PNG has none")
+    is_number = isinstance(quality, int) and not isinstance(quality, bool)
+    if quality is not None and not (is_number and 1 <= quality <= 100):
+        raise _refusal(f"quality must be an integer from 1 to 100, not {quality!r}")
+    if isinstance(mask, str) or not isinstance(mask, Sequence):
+        raise _refusal(f"mask must be a list of CSS selectors, such as ['#card'], not {type(mask).__name__}")
+    if not all(isinstance(selector, str) and selector.strip() for selector in mask):
+        raise _refusal("each CSS selector in mask must be a str that is not empty")
+    return Picture(full_page, image, quality, tuple(mask))
+
+
+def _refusal(why: str) -> InvalidDataError:
+    return InvalidDataError(why, operation="record")
+
+
+class Camera:
+    """Screenshots of the pages of one session."""
+
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+        self._slow: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # the host of each page that did not answer
+
+    def check(self, page: Any) -> None:
+        """Refuse a page of which no such screenshot can be taken.
+
+        Raises:
+            InvalidDataError: the page cannot cover elements, or cannot make such an image, and Pillow is absent.
+        """
+        what, image = type(page).__name__, self._picture.image
+        if self._picture.mask and not (hasattr(page, "locator") and _takes(page, "mask")):
+            raise _refusal(f"cannot cover elements of {what}: its screenshot() takes no mask; record it without mask=")
+        if not self._makes(page, image) and importlib.util.find_spec("PIL") is None:
+            advice = "install Pillow or a newer version of Playwright, or record image='png'"
+            raise _refusal(f"cannot make {image} images: screenshot() of {what} has no type={image!r} ({advice})")
+
+    async def take(self, page: Any, deadline: Deadline) -> Shot:
+        """Return a screenshot, or the error of the page.
+
+        If the page belongs to Chromium, the first attempt is short. If it takes too long, Chromium's own protocol is
+        used, now and for the next screenshots of this site in this page.
+        """
+        if not self._has_protocol(page):
+            return await self._through_page(page, deadline)
+        first = None if self._is_slow(page) else await self._through_page(page, deadline, FIRST_SECONDS)
+        if first is not None and not _is_timeout(first):
+            return first
+        image = await self._through_protocol(page, deadline)
+        if isinstance(image, BaseException):
+            return await self._through_page(page, deadline)
+        self._remember(page)
+        return image
+
+    async def _through_page(self, page: Any, deadline: Deadline, seconds: float | None = None) -> Shot:
+        """Playwright gets a timeout that ends a little before ours.
+
+        Without it, a screenshot that hangs would also block the next one.
+        """
+        options = self._options(page)
+        if accepts(page.screenshot, "timeout"):
+            options["timeout"] = 10 * round(min(seconds or deadline.left, deadline.left) * 90)  # milliseconds
+        call = {"screenshot": (lambda: page.screenshot(**options), bytes)}
+        image: Shot = (await deadline.call_all(call, seconds))["screenshot"]
+        if isinstance(image, BaseException) or self._makes(page, self._picture.image):
+            return image
+        return await asyncio.to_thread(_converted, image, self._picture)
+
+    def _options(self, page: Any) -> dict[str, Any]:
+        picture = self._picture
+        options: dict[str, Any] = {"full_page": True} if picture.full_page else {}
+        if accepts(page.screenshot, "caret"):
+            options["caret"] = "initial"  # "hide" leaves `style=""` on every input
+        if picture.image != "png" and self._makes(page, picture.image):
+            options |= {"type": picture.image} | ({"quality": picture.quality} if picture.quality else {})
+        if picture.mask:
+            options["mask"] = [page.locator(selector) for selector in picture.mask]
+        return options
+
+    @staticmethod
+    def _makes(page: Any, image: str) -> bool:
+        """Return True if screenshot() of the page makes such images. Playwright before 1.65 makes no WebP."""
+        kind = inspect.signature(page.screenshot).parameters.get("type")
+        if kind is None or kind.annotation is inspect.Parameter.empty:
+            return image == "png" or _takes(page, "type")
+        return image == "png" or "Literal" not in str(kind.annotation) or image in str(kind.annotation)
+
+    def _has_protocol(self, page: Any) -> bool:
+        """Return True if the page may have the Chrome DevTools Protocol, and a screenshot through it can be used.
+
+        It cannot cover elements.
+        """
+        return not self._picture.mask and has_protocol(page)
+
+    async def _through_protocol(self, page: Any, deadline: Deadline) -> Shot:
+        call = {"screenshot": (lambda: _shoot(page, self._picture), bytes)}
+        image: Shot = (await deadline.call_all(call))["screenshot"]
+        return image
+
+    def _is_slow(self, page: Any) -> bool:
+        return is_weak(page) and self._slow.get(page) == _host(page)
+
+    def _remember(self, page: Any) -> None:
+        if is_weak(page):
+            self._slow[page] = _host(page)
+
+
+async def _shoot(page: Any, picture: Picture) -> bytes:
+    """Take a screenshot through the Chrome DevTools Protocol.
+
+    Without a clip: Chromium would then forget the emulated pixel ratio of the page. So the image has one pixel per CSS
+    pixel. The whole page cannot be had without that loss, unless the pixel ratio is 1.
+    """
+    if picture.full_page and await page.evaluate("() => devicePixelRatio") != 1:
+        raise NotImplementedError("the whole page")
+    options = {"format": picture.image} | ({"quality": picture.quality} if picture.quality else {})
+    session = await page.context.new_cdp_session(page)
+    try:
+        answer = await session.send("Page.captureScreenshot", options | {"captureBeyondViewport": picture.full_page})
+        return base64.b64decode(answer["data"])
+    finally:
+        await session.detach()
+
+
+def _converted(image: bytes, picture: Picture) -> bytes:
+    """Return a PNG as another format."""
+    pillow = importlib.import_module("PIL.Image")
+    buffer = io.BytesIO()
+    options: Mapping[str, Any] = {"quality": picture.quality} if picture.quality else {}
+    pillow.open(io.BytesIO(image)).convert("RGB").save(buffer, picture.image, **options)
+    return buffer.getvalue()
+
+
+def _takes(page: Any, keyword: str) -> bool:
+    """Return True if screenshot() takes a keyword, by its name or with others."""
+    parameters = inspect.signature(page.screenshot).parameters.values()
+    return any(one.name == keyword or one.kind is one.VAR_KEYWORD for one in parameters)
+
+
+def _is_timeout(answer: object) -> bool:
+    """Return True for a timeout of ours or of Playwright, whose class has the same name."""
+    return isinstance(answer, BaseException) and type(answer).__name__ == "TimeoutError"
+
+
+def _host(page: Any) -> str:
+    return urlsplit(str(page.url)[:2048]).netloc

@@ -1,0 +1,64 @@
+"""Know which dialog (alert, confirm, prompt) is open in a page, so that a page that gives no answer can be explained.
+
+A listener of Playwright's own would change the page: without one, Playwright answers every dialog itself.
+"""
+
+import weakref
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from storage_manager.recorder.calls import NO_ANSWER, Deadline, has_protocol, is_weak
+
+__all__ = ["Dialogs"]
+
+SECONDS = 1.0  # to begin or to end watching a page; it takes some milliseconds
+
+
+class Dialogs:
+    """The dialogs of the pages of one session, as Chromium reports them from the first step of a page on."""
+
+    def __init__(self) -> None:
+        self._sessions: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # None for a page that cannot be watched
+        self._open: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+
+    async def watch(self, page: Any) -> None:
+        """Begin to watch a page, if that is possible and not done already."""
+        if not is_weak(page) or page in self._sessions or not has_protocol(page):
+            return
+        self._sessions[page] = None
+        call = {"session": (lambda: self._started(page), object)}
+        session = (await Deadline(SECONDS).call_all(call))["session"]
+        self._sessions[page] = None if isinstance(session, BaseException) else session
+
+    async def _started(self, page: Any) -> Any:
+        session = await page.context.new_cdp_session(page)
+        opened, owner = self._open, weakref.ref(page)
+        session.on("Page.javascriptDialogOpening", lambda event: _note(opened, owner(), event))
+        session.on("Page.javascriptDialogClosed", lambda event: _note(opened, owner(), None))
+        await session.send("Page.enable")
+        return session
+
+    def explain(self, page: Any, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Return metadata in which each reason that the page gave no answer names the dialog that is open, if any."""
+        dialog = self._open.get(page) if is_weak(page) else None
+        reasons: Mapping[str, str] = metadata.get("not_captured", {})
+        if not dialog or not reasons:
+            return metadata
+        named = {name: f"{why}: {dialog}" if why.startswith(NO_ANSWER) else why for name, why in reasons.items()}
+        return {**metadata, "not_captured": named}
+
+    async def close(self) -> None:
+        """Stop to watch."""
+        sessions = [session for session in self._sessions.values() if session]
+        self._sessions.clear()
+        calls = {str(at): (session.detach, object) for at, session in enumerate(sessions)}
+        await Deadline(SECONDS).call_all(calls)
+
+
+def _note(opened: "WeakKeyDictionary[Any, str]", page: Any, event: Mapping[str, Any] | None) -> None:
+    """Note which dialog is open in a page."""
+    if page is not None and event:
+        opened[page] = f"a dialog ({event['type']}) waits for an answer, see page.on('dialog'): {event['message']}"
+    elif page is not None:
+        opened.pop(page, None)

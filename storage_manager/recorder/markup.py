@@ -1,0 +1,101 @@
+"""Prepare markup for storing: remove secrets, name the encoding, and put frames into their elements.
+
+Every function reads a text once, from its beginning to its end, so that none takes long for a hostile page.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from html import escape
+
+__all__ = ["as_utf8", "storable", "with_frames", "without_passwords", "without_user"]
+
+_ATTRIBUTE = re.compile(r"""[\s/]*([^\s/>=]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s>"']*))?""")
+_TAGS = {name: re.compile(rf"<{name}(?=[\s/>])", re.IGNORECASE) for name in ("input", "meta")}
+_PASSWORD = re.compile("password", re.IGNORECASE)
+_BODY = re.compile(r"</head\s*>|<body[\s>]", re.IGNORECASE)
+_CHARSET = re.compile(r"charset\s*=\s*[^\s;]+", re.IGNORECASE)
+_USER = re.compile(r"(?<=://)[^/?#\\\s\"'<>]*@")
+
+_LONG = 2**16  # characters; a text as long as this takes some milliseconds
+
+_Attribute = tuple[str, str, int, int]  # name in lower case, value, and where the attribute begins and ends
+
+
+def without_user(text: str) -> str:
+    """Return a URL, or a text with URLs, without the user and password in it."""
+    return _USER.sub("", text) if "@" in text else text
+
+
+def without_passwords(html: str) -> str:
+    """Return markup without the values of `<input type=password>`."""
+    return _changed(html, "input", len(html), _password) if _PASSWORD.search(html) else html
+
+
+async def storable(html: str) -> str:
+    """Return markup as it is stored: without passwords, and with its encoding. Other tasks run meanwhile."""
+    if len(html) > _LONG:
+        return await asyncio.to_thread(lambda: as_utf8(without_passwords(html)))
+    return as_utf8(without_passwords(html))
+
+
+def as_utf8(html: str) -> str:
+    """Return markup that names no other encoding than UTF-8, in which it is stored."""
+    body = _BODY.search(html)
+    return _changed(html, "meta", body.start() if body else len(html), _charset)
+
+
+def with_frames(html: str, frames: dict[str, str]) -> str:
+    """Return markup in which each mark, the value of a `srcdoc`, is replaced by the markup of its frame."""
+    if not frames:
+        return html
+    marks = re.compile("|".join(map(re.escape, frames)))
+    return marks.sub(lambda found: escape(frames[found[0]], quote=True), html)
+
+
+def _changed(html: str, name: str, end: int, change: Callable[[list[_Attribute]], tuple[int, int, str] | None]) -> str:
+    """Return markup in which some attributes of the tags with this name are replaced."""
+    pieces, done = list[str](), 0
+    for attributes in _tags(html, name, end):
+        edit = change(attributes)
+        if edit:
+            start, stop, new = edit
+            pieces += [html[done:start], new]
+            done = stop
+    return "".join([*pieces, html[done:]]) if pieces else html
+
+
+def _tags(html: str, name: str, end: int) -> Iterator[list[_Attribute]]:
+    """Yield the attributes of each start tag with this name. Each character is looked at once."""
+    position = 0
+    while found := _TAGS[name].search(html, position, end):
+        attributes, position = _attributes(html, found.end())
+        yield attributes
+
+
+def _attributes(html: str, position: int) -> tuple[list[_Attribute], int]:
+    attributes: list[_Attribute] = []
+    while found := _ATTRIBUTE.match(html, position):
+        value = (found[2] or "").strip("\"'")
+        attributes.append((found[1].lower(), value, found.start(1), found.end()))
+        position = found.end()
+    return attributes, position
+
+
+def _password(attributes: list[_Attribute]) -> tuple[int, int, str] | None:
+    kinds = [value.strip().lower() for name, value, *_ in attributes if name == "type"]
+    values = [place for name, _, *place in attributes if name == "value"]
+    if kinds[:1] != ["password"] or not values:
+        return None
+    return values[0][0], values[-1][1], 'value=""'
+
+
+def _charset(attributes: list[_Attribute]) -> tuple[int, int, str] | None:
+    given = {name: (value, place) for name, value, *place in reversed(attributes)}  # the first of a name counts
+    value, place = given.get("charset", ("", []))
+    if place and value.lower() not in ("utf-8", "utf8"):
+        return place[0], place[1], 'charset="utf-8"'
+    value, place = given.get("content", ("", []))
+    if "http-equiv" in given and _CHARSET.search(value):
+        return place[0], place[1], f'content="{_CHARSET.sub("charset=utf-8", value)}"'
+    return None
