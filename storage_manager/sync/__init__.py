@@ -15,24 +15,12 @@ import importlib
 from typing import Any
 
 from storage_manager.sync.manager import StorageManager
-from storage_manager.sync.recording import Recorder, record
+from storage_manager.sync.recording import Recorder as Recorder
+from storage_manager.sync.recording import record as record
+from storage_manager.sync.table import FUNCTIONS
 from storage_manager.sync.twins import twin_of
 
-# The functions, and the module of each one's twin. It is imported when the function is first used.
-FUNCTIONS = {
-    "copy_sessions": "storage_manager.transfer",
-    "export_parquet": "storage_manager.export",
-    "export_webdataset": "storage_manager.export",
-    "import_playwright_trace": "storage_manager.importers",
-    "purge_sessions": "storage_manager.transfer",
-    "render_session": "storage_manager.viewer",
-    "seal_session": "storage_manager.integrity",
-    "sweep": "storage_manager.integrity",
-    "verify_session": "storage_manager.integrity",
-}
-
-__all__ = ["FUNCTIONS", "Recorder", "StorageManager", "record", *sorted(FUNCTIONS)]
-__all__.sort(key=lambda name: (not name.isupper(), name[0].islower(), name))
+__all__ = sorted(["Recorder", "StorageManager", "record", *FUNCTIONS])  # noqa: PLE0605 - the table has the names
 
 
 def __getattr__(name: str) -> Any:

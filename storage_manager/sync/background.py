@@ -106,7 +106,7 @@ class Call(Generic[T]):
         try:
             if not self._is_stopped:
                 self._value = await function()
-        except BaseException as error:  # also SystemExit, which would end the loop
+        except BaseException as error:  # noqa: BLE001 - the caller raises it; SystemExit would end the loop
             # the first frame is this one, which tells the reader of a traceback nothing
             self._error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
         finally:

@@ -1,4 +1,4 @@
-"""Synchronous twins of asynchronous functions: their signatures and docstrings are derived, and the work is the same."""
+"""Synchronous twins of asynchronous functions: signatures and docstrings are derived, and the work is the same."""
 
 import functools
 import inspect
@@ -17,13 +17,15 @@ _IDIOMS = {  # of docstrings
     r"\basync for\b": "for",
     r"\bawait ": "",
     r"\baclose\b": "close",
-    r"called on the event loop": "called in the calling thread",
+    r"called on the event loop": "called in your thread",
 }
 
 
 def translated_text(text: str | None) -> str | None:
     """Return a docstring of asynchronous code as it is said of its synchronous twin."""
-    return text and functools.reduce(lambda so_far, idiom: re.sub(*idiom, so_far), _IDIOMS.items(), text)
+    for idiom, translation in _IDIOMS.items():
+        text = text and re.sub(idiom, translation, text)
+    return text
 
 
 def signature_of(function: Callable[..., Any], classes: Mapping[Any, type]) -> inspect.Signature:
@@ -166,7 +168,7 @@ def _translated(annotation: Any, value: Any, call: Call[Any] | None, manager: An
         return _underneath(value, manager)
     if Callable in origins and callable(value) and call:
         return call.told(value)
-    if Iterable in origins and _runs_code(value):
+    if Iterable in origins and isinstance(value, Iterable) and _may_run_code(value):
         return call.pulled(value) if call and AsyncIterable in origins else list(value)
     return value
 
@@ -177,7 +179,7 @@ def _underneath(value: Any, manager: Any) -> Any:
     return value.asynchronous if isinstance(value, manager) else value
 
 
-def _runs_code(value: object) -> bool:
+def _may_run_code(value: object) -> bool:
     """Return True for an iterable that may run code of the caller, which must not run on the background loop."""
     is_data = isinstance(value, (str, bytes, bytearray, memoryview, list, tuple, set, frozenset, Mapping))
-    return isinstance(value, Iterable) and not isinstance(value, AsyncIterable) and not is_data
+    return not is_data and not isinstance(value, AsyncIterable)
