@@ -24,7 +24,9 @@ from storage_manager.sync.table import FUNCTIONS
 
 ROOT = Path(__file__).parent.parent
 STUB = Path(sync.__file__).with_suffix(".pyi")
-NOTE = "# Written by scripts/make_sync_stub.py from the source of the asynchronous code: do not edit.\n# ruff: noqa: UP043 - the full form is that of every version of Python\n"
+NOTE = """# Written by scripts/make_sync_stub.py from the source of the asynchronous code: do not edit.
+# ruff: noqa: UP043 - the full form is that of every version of Python
+"""
 TWINS = {"StorageManager", "Recorder"}  # classes with a twin of the same name
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Declared = tuple[ast.ClassDef | ast.FunctionDef, set[str]]  # with the imports that it needs
@@ -36,7 +38,8 @@ class Module:
     def __init__(self, name: str) -> None:
         self.name = name
         tree = ast.parse(inspect.getsource(importlib.import_module(name)))
-        self.definitions = {node.name: node for node in tree.body if isinstance(node, (Function, ast.ClassDef))}
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        self.definitions = {node.name: node for node in tree.body if isinstance(node, kinds)}
         self.aliases = {
             target.id: node.value
             for node in tree.body

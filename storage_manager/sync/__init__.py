@@ -20,7 +20,10 @@ from storage_manager.sync.recording import record as record
 from storage_manager.sync.table import FUNCTIONS
 from storage_manager.sync.twins import twin_of
 
-__all__ = sorted(["Recorder", "StorageManager", "record", *FUNCTIONS])  # noqa: PLE0605 - the table has the names
+# The table has the names of the functions; type checkers read the stub.
+__all__ = sorted(  # noqa: PLE0605
+    ["Recorder", "StorageManager", "record", *FUNCTIONS]  # pyright: ignore[reportUnsupportedDunderAll]
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -110,8 +110,12 @@ class Call(Generic[T]):
             # the first frame is this one, which tells the reader of a traceback nothing
             self._error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
         finally:
-            self._has_ended = True
-            self._jobs.put(None)
+            self._task = None  # it is deleted in this thread: an interrupt would show its destructor to the user
+            self._end()
+
+    def _end(self) -> None:
+        self._has_ended = True
+        self._jobs.put(None)
 
     def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Cancel the work, and wait for its end. No job is run any more."""
@@ -121,9 +125,8 @@ class Call(Generic[T]):
 
     def _cancel(self) -> None:
         self._is_stopped = True
-        if self._task is None:  # the interrupt came before the work was handed over
-            self._has_ended = True
-            self._jobs.put(None)
+        if self._task is None:  # it has ended, or the interrupt came before the work was handed over
+            self._end()
         elif self._has_begun:  # a task that is cancelled before it begins would not say that it has ended
             self._task.cancel()
 
@@ -206,7 +209,7 @@ def iterate(source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         _close(source, background)
 
 
-async def _next(source: AsyncGenerator[T, None]) -> T:
+async def _next(source: AsyncGenerator[Any, None]) -> Any:
     return await anext(source, _END)
 
 
