@@ -26,7 +26,7 @@ FLOORS = (
     {"backends"},
     {"storage"},
     {"importers", "integrity", "inventory", "manifest", "overlap", "protocol", "recorder", "testing", "transfer"},
-    {"cli", "export", "viewer"},
+    {"cli", "export", "sync", "viewer"},
     {"", "__main__"},  # the package itself, and the process
 )
 # What the core may import when it is imported; anything else, only inside of what needs it.
@@ -213,6 +213,7 @@ OPEN = (
     "transfer",
     "export",
     "redaction",
+    "sync",
     "viewer",
     "cli",
 )

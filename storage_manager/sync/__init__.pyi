@@ -1,0 +1,848 @@
+"""The same library without `async`, for scripts, notebooks, Playwright's sync pages and Selenium.
+
+    storage = StorageManager(local_base_path="sessions")
+    storage.store_step_data("run-1", "step_000001", html_content="<p>", action_data={"type": "goto"})
+    for step in storage.iter_steps(["run-1"]):
+        print(step.step_id, step.data.action)
+
+Every class and function has the signature and the docstring of its asynchronous twin, without `async`; iterators are
+plain generators. The work is done by the twin, on one event loop per process, in a thread in the background.
+
+The types are in `__init__.pyi`, which `scripts/make_sync_stub.py` writes.
+"""
+# Written by scripts/make_sync_stub.py from the source of the asynchronous code: do not edit.
+# ruff: noqa: UP043 - the full form is that of every version of Python
+
+import os
+from collections.abc import AsyncIterable, Generator, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Literal
+
+from fsspec import AbstractFileSystem
+from typing_extensions import Self, Unpack
+
+from storage_manager import recorder, storage
+from storage_manager.aio import Progress
+from storage_manager.errors import StorageManagerError
+from storage_manager.integrity import Problem
+from storage_manager.layout import Component, Step, StepData
+from storage_manager.redaction import Redactor
+from storage_manager.storage import Attachment, Options
+from storage_manager.transfer.copying import CopyResult
+
+class StorageManager:
+    """Stores the HTML, screenshot, action and metadata of each step of a browser session, without `async`.
+
+    It has the methods of storage_manager.StorageManager, which wait for the result; iterators are plain generators. It
+    may be used from any number of threads, from forked children, and while an event loop is running in the calling
+    thread, as in Jupyter; that loop waits meanwhile. It need not be closed.
+
+    Attributes:
+        asynchronous: the manager underneath. Await its methods in coroutines, on any event loop.
+    """
+
+    asynchronous: storage.StorageManager
+
+    def __init__(
+        self,
+        s3_bucket_name: str | None = None,
+        s3_region_name: str | None = None,
+        local_base_path: str | os.PathLike[str] | None = None,
+        prefer_s3: bool | None = None,
+        *,
+        s3_prefix: str | None = None,
+        s3_endpoint_url: str | None = None,
+        s3_engine: Literal["s3fs", "obstore"] | None = None,
+        require_s3: bool | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        redact: Redactor | Sequence[str] | None = None,
+        fsync: bool = False,
+        max_concurrency: int = 32,
+        max_file_bytes: int = ...,
+    ) -> None:
+        """Resolve the configuration. No request is made.
+
+        Parameters:
+            s3_bucket_name: SM_S3_BUCKET_NAME; without one, local disk is used.
+            s3_region_name: SM_S3_REGION; default "us-west-2".
+            local_base_path: SM_LOCAL_BASE_PATH; default "./.storage_data". It is created if local disk is used.
+            prefer_s3: SM_PREFER_S3; default True. False: use local disk even if a bucket is configured.
+            s3_prefix: SM_S3_PREFIX; default "". Sessions are stored below this prefix of the bucket.
+            s3_endpoint_url: SM_S3_ENDPOINT_URL; for services other than Amazon's.
+            s3_engine: SM_S3_ENGINE; default "s3fs". "obstore" needs less CPU (extra `obstore`).
+            require_s3: SM_REQUIRE_S3; default False. True: raise instead of falling back to local disk.
+            storage_options: passed to the filesystem; they override the library's own. Credentials may be given here.
+                Without them, botocore looks for credentials as usual.
+            redact: a function that removes from each step what must not be stored, or a list of secrets for
+                redact_secrets.
+            fsync: local disk only: flush each step to the disk before it is published (13 to 70 times slower).
+            max_concurrency: the most requests in flight per event loop.
+            max_file_bytes: the largest file that is returned as bytes; a larger one is an error that names it.
+
+        Raises:
+            S3ConfigError: the configuration is visibly wrong, or S3 is required and no bucket is configured.
+            LocalStorageError: the base directory cannot be created.
+            InvalidDataError: redact is neither a function nor a list of secrets.
+            TypeError: storage_options is no mapping, or a limit is no whole number.
+            ValueError: max_concurrency or max_file_bytes is below 1.
+        """
+        ...
+
+    @classmethod
+    def from_url(cls, url: str | os.PathLike[str], **options: Unpack[Options]) -> Self:
+        """Return a manager for the sessions below a URL. It ignores the `SM_*` variables of bucket, prefix, directory.
+
+        Parameters:
+            url: `s3://bucket/prefix`, `file:///data`, `/data`, or a URL of any installed fsspec backend.
+            options: keywords of the constructor. For S3, the variables of endpoint, region and engine apply too.
+
+        Raises:
+            S3ConfigError, LocalStorageError, ValueError: as the constructor.
+            TypeError: an option of S3 with a URL that is neither of S3 nor of the local disk; or the URL is no str.
+            StorageManagerError: fsspec has no such backend, or its package is not installed.
+        """
+        ...
+
+    def get_storage_info(self) -> dict[str, Any]:
+        """Return uses_s3, s3_bucket, s3_region, local_base_path, effective_storage_type. None of them is a secret."""
+        ...
+
+    def url_for(
+        self,
+        session_id: str | None = None,
+        step_id: str | None = None,
+        component: Component | None = None,
+        *,
+        attachment: str | None = None,
+    ) -> str:
+        """Return the URL of the root, a session, a step, a component or an attachment, as store_step_data does.
+
+        Parameters:
+            attachment: the name of an attachment of the step, or of the session if no step is given.
+
+        Raises:
+            InvalidIdError: an id is not allowed, or something is given without the session or step that it is in.
+            InvalidDataError: there is no such component, the name is not allowed, or both are given.
+        """
+        ...
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """The options that pandas, dask and fsspec.open need beside `url_for(...)`: endpoint and region, no secret."""
+        ...
+
+    @property
+    def fs(self) -> AbstractFileSystem:
+        """fsspec's synchronous filesystem for the same root, usable from any thread.
+
+        On local disk it writes and deletes through no link, and waits for no pipe.
+        """
+        ...
+
+    @property
+    def max_file_bytes(self) -> int:
+        """The largest file that is returned as bytes."""
+        ...
+
+    def check(self) -> None:
+        """Prove that the root can be used: list it, then write, read and delete one hidden probe.
+
+        Raises:
+            S3OperationError, S3ConfigError, LocalStorageError: says what is wrong, and what to do about it.
+        """
+        ...
+
+    def store_step_data(
+        self,
+        session_id: str,
+        step_id: str,
+        html_content: str | bytes | None = None,
+        screenshot_bytes: bytes | bytearray | memoryview | None = None,
+        action_data: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        attachments: Mapping[str, Attachment] | None = None,
+        overwrite: bool = True,
+    ) -> dict[str, str | None]:
+        """Store the given components and attachments, whole and redacted; leave the others as they are.
+
+        On local disk a new step appears at once, with everything that was given. If this raises or is cancelled,
+        nothing is being written any more, and the same call repairs the step.
+
+        With overwrite=False no file is replaced, and of several writers of one file exactly one succeeds. A new step
+        on local disk is then stored whole or not at all. In a step that exists, and on S3, files of the call that did
+        not exist may have been stored when it raises. A call that is repeated after an error may raise for its own
+        files. On S3, a service that ignores If-None-Match is found out with a hidden probe before the first such write
+        to a root, and refused.
+
+        Parameters:
+            session_id, step_id: letters, digits and `_ . : = @ + , ~ -`, at most 128.
+            html_content: text, which is stored as UTF-8, or bytes, which are stored unchanged.
+            screenshot_bytes: a PNG image; on S3, JPEG and WebP get their own content type.
+            action_data, metadata: mappings of JSON values (RFC 8259: no NaN). datetime, UUID, Path, Enum, dataclass
+                and pydantic values are stored as pydantic encodes them.
+            attachments: other files of the step, by name: bytes, text, a mapping or list (as JSON, under a name that
+                ends in `.json`), or the Path of a local file, which is never read into memory as a whole. A name ends
+                in an extension; see docs/layout.rst.
+            overwrite: False to raise if one of the files exists, even with the same bytes.
+
+        Returns:
+            html_path, screenshot_path, action_data_path, metadata_path: the URL of each component that was stored
+            (`s3://...` or an absolute local path), and None for the others; and the URL of each attachment by its name.
+
+        Raises:
+            InvalidIdError, InvalidDataError: refused before any I/O.
+            AlreadyExistsError: with overwrite=False, one of the files exists. It is unchanged.
+            S3OperationError, S3ConfigError, LocalStorageError: not stored; says why.
+            StorageManagerError: overwrite=False on another backend, which cannot promise it.
+        """
+        ...
+
+    def store_new_step(
+        self,
+        session_id: str,
+        step_id: str,
+        data: StepData,
+        attachments: Mapping[str, Attachment] | None = None,
+        *,
+        may_be_stored: bool = False,
+    ) -> None:
+        """Store a step that must not exist, as a recorder does. Its metadata is written first, and claims the step.
+
+        On a backend without conditional writes, an existing step is overwritten.
+
+        Parameters:
+            data: it has metadata.
+            may_be_stored: True if this step was given to this method before, and the call did not end: if the step that
+                exists has the same metadata, it is this one.
+
+        Raises:
+            AlreadyExistsError: the step has metadata already. Nothing is written.
+            As store_step_data.
+        """
+        ...
+
+    def retrieve_step_data(
+        self, session_id: str, step_id: str, *, components: Sequence[Component] = ..., strict: bool = False
+    ) -> StepData:
+        """Return the components of a step. One that is missing or unreadable is None, and a warning is logged for it.
+
+        Parameters:
+            components: the names of the components to read; the others are None.
+            strict: True to raise for the first component that exists but cannot be read or decoded.
+
+        Raises:
+            InvalidIdError, InvalidDataError: refused before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError: every component failed for another reason than
+                being missing (no such bucket, no access, no connection); with strict, the first one that did.
+        """
+        ...
+
+    def read_step(
+        self, session_id: str, step_id: str, *, components: Sequence[Component] = ...
+    ) -> dict[Component, bytes | StorageManagerError | None]:
+        """Return components of a step as they are stored: for each its bytes, None if it is missing, or the error.
+
+        The errors are returned, not raised. Nothing is decoded and nothing is logged. Everything that reads a step
+        (retrieving, sealing, exporting, viewing) is built on this method.
+
+        Parameters:
+            components: the names of the components to read. The answer has them in the order of `layout.COMPONENTS`.
+
+        Raises:
+            InvalidIdError, InvalidDataError: refused before any I/O.
+            S3ConfigError, StorageManagerError: the backend cannot be opened.
+        """
+        ...
+
+    def read_files_of_step(
+        self, session_id: str, step_id: str, components: Sequence[Component], names: Sequence[str] = ()
+    ) -> tuple[dict[Component, bytes | StorageManagerError | None], dict[str, bytes | StorageManagerError | None]]:
+        """Return components of a step, and the attachments with these names, as read_step does, in one batch.
+
+        Raises:
+            As read_step.
+        """
+        ...
+
+    def get_share_links(
+        self, session_id: str, step_id: str, expires_in: int | timedelta = 3600
+    ) -> dict[str, str | None]:
+        """Return a link to each component of a step, which a browser opens without credentials; None if it is missing.
+
+        On S3, everyone who has the link may read until it expires, or until the credentials that signed it do (those of
+        a role last hours). A page that is opened this way runs its scripts, as a page of the S3 service: send links to
+        screenshots, or show pages in the viewer. The call costs one LIST.
+
+        Parameters:
+            expires_in: seconds, or a timedelta; up to seven days, as S3 allows ("Presigned URLs", Signature Version 4).
+
+        Returns:
+            html_path, screenshot_path, action_data_path, metadata_path: presigned URLs on S3, or `file://` URLs,
+            which do not expire, on local disk.
+
+        Raises:
+            InvalidIdError, InvalidDataError: refused before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: the step cannot be listed, or
+                the backend has no such links.
+        """
+        ...
+
+    def store_session_metadata(self, session_id: str, metadata: Mapping[str, Any], *, overwrite: bool = True) -> str:
+        """Replace the metadata of a session, `_session.json`. Return its URL.
+
+        A sealed session is then `changed` until it is sealed again. Any JSON mapping is stored. The library itself
+        reads goal (str), outcome ("success", "failure", "error", "cancelled"), reward (number), agent, model (str),
+        tags (list of str), owner, start_url (str), started_at, ended_at (ISO 8601), observed ("before", "after") and
+        usage ({"input_tokens": int, "output_tokens": int, "cost_usd": number}).
+
+        Parameters:
+            overwrite: as for store_step_data.
+
+        Raises:
+            As store_step_data.
+        """
+        ...
+
+    def update_session_metadata(
+        self, session_id: str, metadata: Mapping[str, Any], *, remove: Sequence[str] = ()
+    ) -> str:
+        """Read the metadata of a session, replace the fields that are given, and store it. Return its URL.
+
+        Two such calls at the same time may lose the fields of one of them.
+
+        Parameters:
+            metadata: the fields to replace. A field is replaced as a whole.
+            remove: fields to remove before.
+
+        Raises:
+            As store_step_data; InvalidDataError: the metadata that is stored is no JSON object.
+        """
+        ...
+
+    def retrieve_session_metadata(self, session_id: str) -> dict[str, Any] | None:
+        """Return the metadata of a session; None if there is none.
+
+        Raises:
+            InvalidIdError: refused before any I/O.
+            InvalidDataError: what is stored is no JSON object.
+            S3OperationError, S3ConfigError, LocalStorageError: it cannot be read.
+        """
+        ...
+
+    def store_attachments(
+        self,
+        session_id: str,
+        attachments: Mapping[str, Attachment],
+        step_id: str | None = None,
+        *,
+        overwrite: bool = True,
+    ) -> dict[str, str]:
+        """Store attachments of a step or of a session. Return the URL of each by its name.
+
+        Parameters:
+            attachments: as for store_step_data.
+            step_id: the step; None for the session itself.
+            overwrite: as for store_step_data.
+
+        Raises:
+            As store_step_data.
+        """
+        ...
+
+    def retrieve_attachment(self, session_id: str, name: str, step_id: str | None = None) -> bytes | None:
+        """Return the bytes of an attachment; None if there is none.
+
+        Raises:
+            InvalidIdError, InvalidDataError: refused before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError: it cannot be read; or it has more than `max_file_bytes`
+                bytes: open it with `storage.fs.open(storage.url_for(...))`.
+        """
+        ...
+
+    def list_attachments(self, session_id: str, step_id: str | None = None) -> list[str]:
+        """Return the names of the attachments of a step, or of the session itself, sorted by code point.
+
+        Raises:
+            InvalidIdError: refused before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError: they cannot be listed.
+        """
+        ...
+
+    def delete_attachment(self, session_id: str, name: str, step_id: str | None = None) -> None:
+        """Delete an attachment, and its session's seal, and prove it. If there is none, log an INFO record.
+
+        Raises:
+            InvalidIdError, InvalidDataError: refused before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError: it cannot be deleted.
+        """
+        ...
+
+    def list_sessions(self) -> list[str]:
+        """Return the ids of all sessions, sorted by code point. Names that are not valid ids are left out.
+
+        Raises:
+            S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed.
+        """
+        ...
+
+    def list_steps_for_session(self, session_id: str) -> list[str]:
+        """Return the ids of a session's steps, sorted by code point; [] if there is no such session.
+
+        Raises:
+            InvalidIdError: refused before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed.
+        """
+        ...
+
+    def delete_step(self, session_id: str, step_id: str) -> None:
+        """Delete a step with all its files, and its session's seal, and prove it. If there is none, log an INFO record.
+
+        Raises:
+            InvalidIdError: refused before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError: names what is left.
+        """
+        ...
+
+    def delete_session(self, session_id: str) -> None:
+        """Delete a session with all its steps, and prove it. If there is none, log an INFO record.
+
+        Raises:
+            InvalidIdError: refused before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError: names what is left.
+        """
+        ...
+
+    def iter_sessions(self) -> Generator[str, None, None]:
+        """Yield the ids of all sessions in order, page by page.
+
+        On S3, names that continue a shorter one with `+ , - .` (`run-1` continues `run`) wait until the listing has
+        passed the shorter one. A local directory is read as a whole, because POSIX gives it unsorted.
+
+        Raises:
+            S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed.
+        """
+        ...
+
+    def iter_steps(
+        self,
+        session_ids: Iterable[str] | None = None,
+        *,
+        components: Sequence[Component] = ...,
+        attachments: Sequence[str] = (),
+        concurrency: int = 16,
+        strict: bool = False,
+    ) -> Generator[Step, None, None]:
+        """Yield steps in order (session, then step), read ahead. At most `concurrency` steps are held in memory.
+
+        A session that cannot be listed, for example because its directory may not be read, is left out, and a warning
+        is logged for it. So is a step on local disk whose directory may not be read.
+
+        Parameters:
+            session_ids: the sessions, in this order; None for all.
+            components: as for retrieve_step_data.
+            attachments: the names of attachments to read as well. A step without one lacks it in `Step.attachments`.
+            concurrency: how many steps are read at a time.
+            strict: True to raise for the first file that exists but cannot be read or decoded, and for the first step
+                or session that may not be read.
+
+        Raises:
+            As retrieve_step_data; or no session could be listed, or no step be read. TypeError or ValueError if
+            concurrency is no whole number, or is below 1.
+        """
+        ...
+
+    def store_steps(self, steps: Iterable[Step] | AsyncIterable[Step], *, concurrency: int = 16) -> int:
+        """Store many steps; return how many. The next step is taken from the source when there is room for it.
+
+        Parameters:
+            steps: the steps of iter_steps, or your own.
+            concurrency: how many steps are stored at a time.
+
+        Raises:
+            InvalidIdError, InvalidDataError, S3OperationError, S3ConfigError, LocalStorageError: at least one step was
+                not stored. The steps that were under way have ended, and no further step was begun.
+            TypeError, ValueError: steps is not iterable; or concurrency is no whole number, or is below 1.
+        """
+        ...
+
+    def __repr__(self) -> str: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+    def close(self) -> None:
+        """Close what the running loop has open, after everything under way has finished. Optional, and repeatable.
+
+        Waits for every operation of other tasks with this manager, also for sealing, verifying, copying and exporting.
+        It does not wait for an iterator whose reader has not asked for the next item. A later operation opens anew.
+        """
+        ...
+
+class Recorder:
+    """Capture steps of one session in the calling thread, and store them in the background. `record` creates it.
+
+    Attributes:
+        asynchronous: the recorder underneath, which stores the steps.
+    """
+
+    session_id: str
+    asynchronous: recorder.Recorder
+
+    def step(
+        self,
+        page: Any,
+        action: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        attachments: Mapping[str, Attachment] | None = None,
+    ) -> str:
+        """Store what the page shows now, with the action that led to it. Return the step id before it is stored.
+
+        The ids are step_000001 and so on. In a session with steps they continue after the last one, with as many
+        digits. HTML, screenshot, URL, title and viewport belong to one moment. If the page kept changing,
+        `changed_during_capture` is true in the metadata. A part that cannot be captured, because the page is closed,
+        has crashed or hangs, is left out, and `not_captured` in the metadata gives the reason.
+
+        Parameters:
+            page: a page of playwright.sync_api, a driver of Selenium, or an object with the methods of one.
+            action: what was done. It is copied at once.
+            metadata: more about the step. It takes precedence over what the recorder adds itself.
+            attachments: other files of the step, as for store_step_data. A file that is given as a Path must stay until
+                the step is stored.
+
+        Raises:
+            InvalidDataError: `page` is not a page, a value cannot be stored, or the block has ended. No number is used.
+            StorageManagerError: nothing can be captured, and there is no action.
+            AlreadyExistsError: another writer had the number of an earlier step. It and those after it are stored under
+                other ids, which the message names. The step of this call was not captured: call again to record it.
+            S3OperationError, S3ConfigError, LocalStorageError: earlier steps were not stored. The message names them,
+                and each is reported once. The step of this call was not captured: call again to record it.
+        """
+        ...
+
+    def add(
+        self,
+        *,
+        html: str | bytes | None = None,
+        screenshot: bytes | None = None,
+        action: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attachments: Mapping[str, Attachment] | None = None,
+    ) -> str:
+        """Store a step whose observation the caller has already. Return the step id before it is stored.
+
+        For desktop agents, the Chrome DevTools Protocol, or MCP. `timestamp` and `observed` are added to the metadata,
+        unless it has them.
+
+        Parameters:
+            html, screenshot, action, metadata, attachments: as for store_step_data. Mappings are copied at once.
+
+        Raises:
+            As step. InvalidDataError: there is nothing to store.
+        """
+        ...
+
+    def finish(self, **metadata: Any) -> None:
+        """Add to the metadata of the session, which is stored when the block ends.
+
+        Example: `recorder.finish(outcome="success", reward=1.0)`. A later call replaces fields of an earlier one.
+
+        Raises:
+            InvalidDataError: a value has no JSON form, the redactor knows only steps, or the block has ended.
+        """
+        ...
+
+    def __enter__(self) -> Recorder: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the recording. Ctrl-C is what a cancellation is to asynchronous code."""
+        ...
+
+def record(
+    storage: StorageManager,
+    session_id: str,
+    *,
+    full_page: bool = False,
+    metadata: Mapping[str, Any] | None = None,
+    observed: Literal["after", "before"] = "after",
+    image: Literal["png", "jpeg", "webp"] = "png",
+    quality: int | None = None,
+    mask: Sequence[str] = (),
+) -> Recorder:
+    """Record a session in an `with` block. At its end every step is stored, and the session is sealed.
+
+    If the session exists already, it is continued: numbering starts after its last step, and its seal is removed. If
+    the block ends with an exception, or if a step could not be stored, the other steps are stored, but the session is
+    not sealed.
+
+    No step is ever overwritten. If two recorders write one session at the same time, the one that comes second to a
+    number stores its step under the next free one, and is told once with an AlreadyExistsError. A backend without
+    conditional writes, that is, any other than S3 and local disk, cannot promise this.
+
+    The metadata of the session gets `started_at`, `observed` and the given fields when the block begins. At its end it
+    gets `ended_at`, the fields of `finish`, and, unless that sets it, an `outcome`: "error" if the block raised,
+    and "cancelled" if it was cancelled. A continued session keeps its first `started_at`. Fields of an earlier run are
+    kept unless they are given anew, but `ended_at` and `outcome` are removed.
+
+    Parameters:
+        full_page: True for screenshots of the whole page; False for the viewport only.
+        metadata: of the session, for example its goal, agent and model.
+        observed: "after" if step() is called after the action was carried out, "before" if before it. Each step's
+            metadata says so.
+
+    Raises:
+        InvalidIdError, InvalidDataError: an argument is not allowed. Raised here, before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: when the block begins, the session cannot be listed, or its
+            metadata cannot be stored; when it ends, steps were not stored (the message names them), or the session
+            cannot be sealed.
+        AlreadyExistsError: when the block ends; as for Recorder.step. Everything is stored, but the session is not
+            sealed.
+
+    Pages are read in the calling thread: those of playwright.sync_api, drivers of Selenium, and objects with the same
+    methods. Steps are stored in the background.
+
+    Parameters:
+        image, quality: the format of screenshots, and the quality of JPEG and WebP, 1 to 100.
+        mask: CSS selectors of elements that are covered in screenshots.
+    """
+    ...
+
+def copy_sessions(
+    source: StorageManager,
+    target: StorageManager,
+    session_ids: Iterable[str] | None = None,
+    *,
+    concurrency: int = 16,
+    progress: Progress | None = None,
+) -> CopyResult:
+    """Copy sessions with all their files between any two roots, byte for byte. A second run sends nothing twice.
+
+    A file is skipped if the target has it with the same bytes. That is known from size and ETag if both roots tell
+    them, else by reading. Files that only the target has stay there. Nothing at the source changes.
+
+    Components, attachments, the metadata of a session and its manifest are copied. A file directly in the directory of
+    a session, whose name an attachment may have, becomes an attachment of the session, unless the session is sealed or
+    has an attachment of this name with other bytes. Every other file is left behind, and named in the result.
+
+    A step that cannot be copied does not stop the others; it is reported after them, and so is a session that cannot be
+    listed. But if the first 16 all fail, and not because of their content, the copy stops. The manifest of a sealed
+    session is copied last, if all its files were. If the target redacts, the redacted files are compared and written,
+    and the manifest is not copied: seal the session there.
+
+    Parameters:
+        session_ids: the sessions to copy, in this order; None for all.
+        concurrency: how many steps are read, compared and written at a time.
+        progress: called in your thread with the number of steps done and the number of all steps. If it is given,
+            the steps are counted beforehand.
+
+    Returns:
+        The number of steps with at least one file that was written, as an int with the attribute `left_behind`.
+
+    Raises:
+        InvalidIdError, InvalidDataError: an id is not allowed, or the target is the source or lies within it; raised
+            before any I/O. Or, after the others are copied, a named session does not exist.
+        StorageManagerError: steps or sessions were not copied. The message says how many, which, and why. The class is
+            that of the first failure.
+        TypeError, ValueError: concurrency is no whole number, or is below 1; or progress is no function.
+    """
+    ...
+
+def export_parquet(
+    storage: StorageManager,
+    url: str | os.PathLike[str],
+    session_ids: Iterable[str] | None = None,
+    *,
+    components: Sequence[Component] = ...,
+    attachments: Sequence[str] = (),
+    storage_options: Mapping[str, Any] | None = None,
+    row_group_bytes: int = ...,
+    progress: Progress | None = None,
+) -> int:
+    """Write one row per step to `steps-*.parquet` and `index.parquet`. The files appear when all are complete.
+
+    Only then is an earlier export at the same URL replaced; a failure or a cancellation leaves it unchanged. A
+    component that exists but cannot be read is null, is named in the column `unreadable`, and is counted in a warning.
+    A session that cannot be listed is left out, and is named in a warning.
+    The columns are described in docs/export.rst. Memory is bounded by `row_group_bytes` and a few steps, for any number
+    of steps.
+
+    Parameters:
+        url: a directory for this export alone, at any fsspec URL, outside the storage root.
+        session_ids: the sessions to export, in this order; None: all sessions.
+        components: the components that get columns.
+        attachments: the names of attachments of steps that get a binary column each, called as the attachment.
+        storage_options: options for the filesystem of `url`.
+        row_group_bytes: the size at which a row group ends, before compression; 1 to 2**30.
+        progress: called in your thread with the number of steps written and None; at the end with that number twice.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        InvalidIdError, InvalidDataError: refused before any I/O; or a named session has no steps. Nothing is replaced.
+        S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: steps cannot be read, the target
+            cannot be written, or pyarrow is not installed.
+    """
+    ...
+
+def export_webdataset(
+    storage: StorageManager,
+    url: str | os.PathLike[str],
+    session_ids: Iterable[str] | None = None,
+    *,
+    shard_bytes: int = ...,
+    complete_only: bool = True,
+    storage_options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Write the steps to `shard-*.tar`; return the URLs of the shards, in order. They appear when all are complete.
+
+    Only then is an earlier export at the same URL replaced; a failure or a cancellation leaves it unchanged. A sample's
+    key is `session/step`, with `%2E` for each dot of the ids (`urllib.parse.unquote` restores them). Its files are the
+    files of the step, byte for byte as this library stores them. The same steps give the same shards. A session that
+    cannot be listed is left out, and is named in a warning.
+
+    Parameters:
+        url: a directory for this export alone, at any fsspec URL, outside the storage root.
+        session_ids: the sessions to export, in this order; None: all sessions.
+        shard_bytes: a shard ends with the step that brings it to this size; at least 1.
+        complete_only: leave out steps that lack a component, because `datasets` cannot load them together with
+            complete steps; a warning gives their number. False: export all steps, with the components that they have.
+        storage_options: options for the filesystem of `url`.
+        progress: called in your thread with the number of steps done and None; at the end with that number twice.
+
+    Raises:
+        InvalidIdError, InvalidDataError: refused before any I/O; or a named session has no steps, or no step has
+            all components. Nothing is replaced.
+        S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: steps cannot be read, or the target
+            cannot be written.
+    """
+    ...
+
+def import_playwright_trace(
+    storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None
+) -> str:
+    """Import a Playwright trace.zip as a session with one step per action. Return the session id.
+
+    The steps are step_000001 and so on, in the order in which the actions began. The whole file is read, and every
+    step is built, before the first step is stored. The trace is read in a separate thread.
+
+    Parameters:
+        storage: the storage that receives the session.
+        path: the zip file, of versions 3 to 10 of the format: Playwright 1.31 to 1.65.
+        session_id: the id of the new session. None takes it from the file's name.
+
+    Raises:
+        InvalidIdError: the id is not allowed, or the file's name gives no id; this is checked before any I/O.
+        InvalidDataError: the file is not a trace, it is damaged or hostile, or the session exists already.
+            Nothing is stored.
+        LocalStorageError: the file cannot be read.
+        TypeError: path is no path.
+        S3OperationError, S3ConfigError, LocalStorageError: storing failed. The steps that were stored are deleted
+            again.
+    """
+    ...
+
+def purge_sessions(storage: StorageManager, older_than: datetime | timedelta, *, dry_run: bool = True) -> list[str]:
+    """Delete the sessions whose files are all older than a limit. With `dry_run`, the default, only return their ids.
+
+    Each session is checked again just before it is deleted. If someone has written to it in the meantime, it stays. A
+    directory stays that has no component, no metadata and no attachment of the session itself: files like attachments
+    of steps alone (`backups/2019/db.tar`) may be somebody else's. A session also stays if the backend does not tell
+    when each of its files was last written. Files that operating systems leave in a session do not count.
+
+    A session that cannot be listed or deleted does not stop the others; it is reported after them.
+
+    Parameters:
+        older_than: a datetime with a time zone, or an age.
+        dry_run: False to delete.
+
+    Returns:
+        The ids of the sessions that were deleted, or, with dry_run, that would be.
+
+    Raises:
+        InvalidDataError: the datetime has no time zone, or the age is negative. Raised before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed. Or sessions could not be listed
+            or deleted: the message says how many, which, and why. The others are deleted. The class is that of the
+            first failure.
+    """
+    ...
+
+def render_session(storage: StorageManager, session_id: str, path: str | os.PathLike[str]) -> str:
+    """Write one HTML file that replays a session from disk, offline. Return its absolute path.
+
+    The file appears when it is complete, and then replaces a file of the same name; a failure or a cancellation leaves
+    that file unchanged. Stored pages are shown in a sandbox, in which no script runs and nothing is loaded. If a
+    component cannot be read, the file shows the error instead. Memory is bounded by a few steps. The file contains all
+    components, and the metadata of the session; a screenshot takes 4/3 of its size. It does not contain attachments,
+    and says how many there are.
+
+    Parameters:
+        path: the file to write. Its directory must exist.
+
+    Raises:
+        InvalidIdError, InvalidDataError: refused before anything is written: the id or the path cannot be used, or
+            there is no such session.
+        S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: the session cannot be listed, no
+            component of a step can be read, the file cannot be written, or jinja2 is not installed.
+    """
+    ...
+
+def seal_session(storage: StorageManager, session_id: str) -> str:
+    """Read every file of a session, then write `<session>/_manifest.json`. Return the manifest's URL.
+
+    The manifest is one line of JSON that ends in a newline: `{"version": 2, "sealed_at":
+    "2026-01-31T12:00:00.000+00:00", "components": {"step_000001/observation.html": {"size": 12, "sha256": "..."},
+    ...}, "files": {"_session.json": {...}, "step_000001/axtree.json": {...}, ...}}`, sorted by path. Size and SHA-256
+    (FIPS 180-4, in hexadecimal) are those of the bytes as they are stored. `files` has the attachments and the metadata
+    of the session. Files that are no part of the layout are not listed. No listing shows the manifest. Sealing again
+    replaces it. Deleting a step or an attachment also deletes the manifest, so that the session is no longer sealed.
+
+    Raises:
+        InvalidIdError: the session id is not allowed. Raised before any I/O.
+        InvalidDataError: there is no such session, or it is empty.
+        S3OperationError, S3ConfigError, LocalStorageError: a file cannot be read, or the manifest cannot be written.
+    """
+    ...
+
+def sweep(storage: StorageManager, older_than: timedelta = ...) -> int:
+    """Remove what killed writers left behind: staged files, probes of `check`, unfinished uploads. Return how many.
+
+    Sessions, steps and their files are not touched. On local disk, the first store in each event loop already sweeps
+    what is older than an hour. Call this for S3, or to remove leftovers sooner. On S3 it needs the rights
+    s3:ListBucketMultipartUploads and s3:AbortMultipartUpload. On other fsspec backends there is nothing to sweep.
+
+    Parameters:
+        older_than: the minimum age of what is removed, counted from its last write. Keep it longer than any write
+            takes: a writer whose files are swept away has to start again on local disk, and fails on S3. Use zero
+            only when nobody is writing.
+
+    Raises:
+        InvalidDataError: the age is negative, or not a timedelta. Raised before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed, or a leftover cannot be removed.
+    """
+    ...
+
+def verify_session(storage: StorageManager, session_id: str) -> list[Problem]:
+    """Return the problems of a session, sorted by URL; [] if it is whole. Nothing is changed.
+
+    A sealed session is compared with its manifest. A component, an attachment or the metadata of the session is
+    `missing`, `changed` (its bytes differ from those that were sealed), or `unlisted` (it was stored after the session
+    was sealed).
+
+    In any session, a component is `unreadable` if access to it is refused, if a directory is in its place, or if it is
+    not UTF-8 or not a JSON object; so is the metadata of the session. The session itself is `unreadable` if it cannot
+    be listed, or a directory in it, for example because access is refused; what can be listed is verified all the same.
+    A staged file of this library, and an upload to S3 that was begun and not completed, is a `leftover`. Any other file
+    that is no part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating
+    systems leave are ignored. The attachments of a session that is not sealed are not read.
+
+    Raises:
+        InvalidIdError: the session id is not allowed. Raised before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: the root is gone or cannot be used as it is configured, or
+            the service fails, so that it is unknown if the session is whole.
+    """
+    ...

@@ -1,0 +1,16 @@
+"""The functions that have a synchronous twin. To add one, add a line, and run scripts/make_sync_stub.py."""
+
+__all__ = ["FUNCTIONS"]
+
+# The module of the asynchronous function, by name. It is imported when the twin is first used.
+FUNCTIONS = {
+    "copy_sessions": "storage_manager.transfer",
+    "export_parquet": "storage_manager.export",
+    "export_webdataset": "storage_manager.export",
+    "import_playwright_trace": "storage_manager.importers",
+    "purge_sessions": "storage_manager.transfer",
+    "render_session": "storage_manager.viewer",
+    "seal_session": "storage_manager.integrity",
+    "sweep": "storage_manager.integrity",
+    "verify_session": "storage_manager.integrity",
+}
