@@ -592,6 +592,10 @@ def record(
         metadata: of the session, for example its goal, agent and model.
         observed: "after" if step() is called after the action was carried out, "before" if before it. Each step's
             metadata says so.
+        image: the format of the screenshots. A page that cannot make it makes a PNG, which Pillow converts.
+        quality: 1 to 100, for "jpeg" and "webp".
+        mask: CSS selectors. Elements of the page that match one are covered in the screenshot. For an element in a
+            frame, give a selector of the frame.
 
     Raises:
         InvalidIdError, InvalidDataError: an argument is not allowed. Raised here, before any I/O.
