@@ -344,8 +344,7 @@ class Recorder:
             self._digits = len(numbers[-1])
         with translating("record", self._url):
             before = await self._storage.retrieve_session_metadata(self.session_id)
-            if step_ids or before is not None:
-                await unseal_session(self._storage, self.session_id)
+            await unseal_session(self._storage, self.session_id)  # it may have attachments only
             started = {"started_at": (before or {}).get("started_at") or _now(), "observed": self._settings.observed}
             await self._storage.update_session_metadata(
                 self.session_id, {**started, **self._begin_with}, remove=("ended_at", "outcome")

@@ -20,7 +20,7 @@ from storage_manager import (
     StorageManager,
     StorageManagerError,
 )
-from storage_manager.integrity import verify_session
+from storage_manager.integrity import seal_session, verify_session
 from storage_manager.recorder import Recorder, record
 from storage_manager.recorder import recording as module
 from tests.support.fake_pages import Still
@@ -593,3 +593,13 @@ async def test_a_redactor_that_is_a_plain_function_can_record(tmp_path: Path) ->
         record(sm, "s", metadata={"goal": "hunter2"})
     assert (await sm.retrieve_step_data("s", "step_000001")).html == "<p>[gone]</p>"
     assert ((await sm.retrieve_session_metadata("s")) or {})["outcome"] == "success"
+
+
+async def test_a_sealed_session_that_has_only_attachments_is_continued(local: StorageManager, base: Path) -> None:
+    """Its seal is removed before the first new step, as with any other."""
+    await local.store_attachments("s", {"notes.txt": "1"})
+    await seal_session(local, "s")
+    async with record(local, "s") as recorder:
+        assert not (base / "s" / "_manifest.json").exists()
+        await recorder.add(html="<p>")
+    assert await verify_session(local, "s") == []
