@@ -23,6 +23,7 @@ PAUSE = 0.3  # seconds before the next attempt after a failure: during a navigat
 
 MAX_MESSAGE = 100_000  # characters of an error of the page that are looked at; secrets are masked in all of them
 
+SHADOW = '<template shadowrootmode="open"'  # a shadow root in the HTML
 MAX_LINE = 500  # characters of a reason that are stored
 LOG_LINES = 20
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")  # of a terminal; Playwright prints its log in grey
@@ -30,7 +31,7 @@ _COLOUR = re.compile("\x1b\\[[0-9;]*m")  # of a terminal; Playwright prints its 
 _NEEDED = ("content", "screenshot", "title", "url")
 
 # Where the page is scrolled to, and what relates its pixels to those of the screenshot.
-LAYOUT = f"""() => ({{
+LAYOUT = f"""deep => ({{
     viewport: {{width: innerWidth, height: innerHeight}},
     device_pixel_ratio: devicePixelRatio,
     scroll: {{x: scrollX, y: scrollY}},
@@ -100,12 +101,21 @@ async def _read(page: Any, deadline: Deadline) -> Reading:
         "viewport": (lambda: getattr(page, "viewport_size", None), object),
     }
     if hasattr(page, "evaluate"):
-        calls["layout"] = (lambda: page.evaluate(LAYOUT), object)
+        calls["layout"] = (lambda: page.evaluate(LAYOUT, not options), object)
     reading = await deadline.call_all(calls)
+    is_more = isinstance(reading["html"], str) and await _is_more(page, deadline, reading)
+    return reading | (await _read_frames(page, deadline) if is_more else {})
+
+
+async def _is_more(page: Any, deadline: Deadline, reading: Reading) -> bool:
+    """Return True if the page has more than `content()` says. Ask again if there are shadow roots in it."""
+    has_shadow = SHADOW in reading["html"]
+    if has_shadow and "layout" in reading:
+        call = {"layout": (lambda: page.evaluate(LAYOUT, True), object)}
+        reading = reading | await deadline.call_all(call)
     layout = reading.get("layout")
     extras = layout.get("extras") if isinstance(layout, Mapping) else None
-    is_more = isinstance(reading["html"], str) and needs_frames(page, extras, bool(options))
-    return reading | (await _read_frames(page, deadline) if is_more else {})
+    return needs_frames(page, extras, has_shadow)
 
 
 async def _read_frames(page: Any, deadline: Deadline) -> Reading:

@@ -243,6 +243,13 @@ async def test_modal_dialogs_and_popovers_keep_their_state(sm: StorageManager, b
         assert now == pytest.approx(was, abs=1)
 
 
+async def test_a_modal_dialog_in_a_shadow_root_keeps_its_state(sm: StorageManager, page: Page) -> None:
+    await page.set_content(SHADOW)
+    await page.evaluate("root.innerHTML += '<dialog>'; root.querySelector('dialog').showModal()")
+    [data] = await recorded(sm, page)
+    assert 'data-recorded="modal"' in (data.html or "")
+
+
 async def test_the_encoding_is_the_one_that_is_stored(sm: StorageManager, page: Page) -> None:
     html = "<meta http-equiv='content-type' content='text/html; charset=Shift_JIS'><title>x</title><p>日本語"
 
