@@ -338,3 +338,12 @@ async def test_a_redactor_of_ones_own(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataError, match="the metadata of the session cannot be stored"):
         await plain.store_session_metadata("s", {"goal": "x"})
     await plain.store_session_metadata("s", {"outcome": "success", "started_at": "2026-01-01T00:00:00+00:00"})
+
+
+async def test_a_step_is_gone_with_its_last_attachment(sm: StorageManager) -> None:
+    """What systems and consoles left in it keeps no step listed."""
+    await sm.store_step_data("s", "t", "<p>")
+    await sm.store_step_data("s", "u", attachments={"a.txt": "1"})
+    await sm.async_fs._pipe_file(f"{sm.url_for('s', 'u')}/.DS_Store", b"")
+    await sm.delete_attachment("s", "a.txt", "u")
+    assert await sm.list_steps_for_session("s") == ["t"]

@@ -670,7 +670,8 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         if await self._has_file(directory, name):
             raise OSError(errno.ENOTEMPTY, "still listed after its deletion", path)
         parent = directory.rpartition("/")[0]
-        await self._remove_if_empty(directory if parent == self.root else parent)
+        for emptied in [directory] if parent == self.root else [directory, parent]:
+            await self._remove_if_empty(emptied)
         return True
 
     async def _has_file(self, directory: str, name: str) -> bool:

@@ -35,6 +35,13 @@ __all__ = ["export"]
     multiple=True,
     help="Export only this component; can be repeated. Only for parquet.",
 )
+@click.option(
+    "--attachment",
+    "attachments",
+    metavar="NAME",
+    multiple=True,
+    help="Also export this attachment of the steps; can be repeated. Only for parquet.",
+)
 @click.option("--incomplete", is_flag=True, help="Also export steps that lack a component. Only for webdataset.")
 @quiet_option
 def export(
@@ -43,6 +50,7 @@ def export(
     url: str,
     sessions: tuple[str, ...],
     components: tuple[Component, ...],
+    attachments: tuple[str, ...],
     incomplete: bool,
     quiet: bool,
 ) -> None:
@@ -52,9 +60,10 @@ def export(
 
     An export that already exists there is replaced only when the new one is complete.
     """
-    if (components and kind != "parquet") or (incomplete and kind != "webdataset"):
-        raise click.UsageError("--component is only for parquet, and --incomplete is only for webdataset")
-    options = {"components": components or ALL_COMPONENTS} if kind == "parquet" else {"complete_only": not incomplete}
+    if ((components or attachments) and kind != "parquet") or (incomplete and kind != "webdataset"):
+        raise click.UsageError("--component and --attachment are only for parquet, and --incomplete for webdataset")
+    parquet = {"components": components or ALL_COMPONENTS, "attachments": attachments}
+    options = parquet if kind == "parquet" else {"complete_only": not incomplete}
     with Progress("exporting", "read", quiet=quiet, advice="nothing was changed at the target") as progress:
         echo(run(_export(root, kind, url, list(sessions) or None, options, progress)))
 

@@ -14,7 +14,7 @@ from storage_manager.cli.root import open_root, require_step
 from storage_manager.cli.terminal import echo_bytes, echo_lines
 from storage_manager.cli.text import columns, json_line, moment, one_line, size
 from storage_manager.errors import InvalidDataError
-from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, Component, formats
+from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, Component, formats, is_attachment_name
 
 __all__ = ["show"]
 
@@ -37,6 +37,7 @@ class _StepView(NamedTuple):
     components: dict[Component, _StoredComponent]
     action: dict[str, Any] | None
     metadata: dict[str, Any] | None
+    attachments: dict[str, _StoredComponent]
 
 
 @command(
@@ -102,23 +103,35 @@ async def _load(root: str | None, session: str, step: str) -> _StepView:
         }
         wanted: list[Component] = [row.name for row in formats(["action", "metadata"]) if row.name in components]
         data = await storage.retrieve_step_data(session, step, components=wanted)  # logs a warning if one is unreadable
-        return _StepView(storage.url_for(session, step), components, data.action, data.metadata)
+        attachments = {
+            name: _StoredComponent(file, storage.url_for(session, step, attachment=name))
+            for name, file in files.items()
+            if is_attachment_name(name)
+        }
+        return _StepView(storage.url_for(session, step), components, data.action, data.metadata, attachments)
 
 
 def _facts(session: str, step: str, view: _StepView) -> dict[str, Any]:
-    components = {
-        name: {"url": url, "size": file.size, "modified": moment(file.modified)}
-        for name, (file, url) in view.components.items()
-    }
+    components, attachments = (
+        {
+            name: {"url": url, "size": file.size, "modified": moment(file.modified)}
+            for name, (file, url) in found.items()
+        }
+        for found in (view.components, view.attachments)
+    )
     ids = {"session_id": session, "step_id": step, "url": view.url}
-    return {**ids, "action": view.action, "metadata": view.metadata, "components": components}
+    values = {"action": view.action, "metadata": view.metadata}
+    return {**ids, **values, "components": components, "attachments": attachments}
 
 
 def _lines(view: _StepView) -> list[str]:
     metadata = view.metadata or {}
     rows = [(name, one_line(metadata[key])) for name, key in _FIRST.items() if metadata.get(key) is not None]
     rows += [("action", json.dumps(view.action, ensure_ascii=False))] if view.action is not None else []
-    components = [(name, f"{size(file.size):>9}  {url}") for name, (file, url) in view.components.items()]
+    components = [
+        (name, f"{size(file.size):>9}  {url}")
+        for name, (file, url) in [*view.components.items(), *view.attachments.items()]
+    ]
     pretty = json.dumps(metadata, indent=2, ensure_ascii=False).split("\n") if metadata else []  # JSON escapes others
     pretty = [f"metadata  {pretty[0]}", *pretty[1:]] if pretty else []
     parts = [part for part in (columns(rows), columns(components), pretty) if part]

@@ -139,7 +139,7 @@ def _is_closed(page: Any) -> bool:
 async def _result(reading: Reading, when: datetime, is_same: bool) -> Capture:
     known, failed = values(reading), failures(reading)
     about = {
-        "url": without_user(known["url"]) if "url" in known else None,
+        "url": known.get("url"),
         "title": known.get("title"),
         **_layout(known),
         "timestamp": when.isoformat(timespec="milliseconds"),
@@ -166,7 +166,7 @@ def _layout(known: Reading) -> dict[str, Any]:
 
 def _reason(error: BaseException) -> str:
     """Return the whole message of an error. `shortened` comes after the secrets in it are masked."""
-    message = without_user(str(error).strip()) or type(error).__name__
+    message = str(error).strip() or type(error).__name__
     if len(message) > MAX_MESSAGE:
         return f"{type(error).__name__}, with a message of {len(message)} characters"
     return message
@@ -175,8 +175,10 @@ def _reason(error: BaseException) -> str:
 def shortened(reason: str) -> str:
     """Return the first line of a reason, in which no secret is left, and Playwright's call log, if it has one.
 
-    Playwright says in the first line what failed, and in the log what it was waiting for.
+    Playwright says in the first line what failed, and in the log what it was waiting for. User and password in a URL
+    are removed.
     """
+    reason = without_user(reason)
     first = _line(reason.partition("\n")[0])
     log = [_line(line) for line in reason.partition("Call log:")[2].splitlines() if line.strip()]
     return "\n".join([first, "Call log:", *log[:LOG_LINES]]) if log else first

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from storage_manager.recorder.calls import Deadline, failures
-from storage_manager.recorder.markup import storable, with_frames, without_user
+from storage_manager.recorder.markup import storable, with_frames
 
 __all__ = ["EXTRAS", "Frames", "needs_frames"]
 
@@ -133,4 +133,4 @@ class Frames:
 
     def _name(self, frame: Any, why: str) -> None:
         if len(self.problems) < MAX_NAMED:
-            self.problems.append(f"{without_user(str(frame.url)) or 'a frame'}: {why.partition(chr(10))[0]}")
+            self.problems.append(f"{frame.url or 'a frame'}: {why.partition(chr(10))[0]}")

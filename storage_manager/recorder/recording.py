@@ -201,7 +201,7 @@ class Recorder:
             if shown.html is not None:
                 await self._dialogs.watch(page)
             about |= {"observed": self._settings.observed, **(metadata or {})}
-            return await self._put(StepData(shown.html, shown.screenshot, done, _without_user(about)), files)
+            return await self._put(StepData(shown.html, shown.screenshot, done, self._without_user(about)), files)
 
     async def add(
         self,
@@ -234,7 +234,7 @@ class Recorder:
             done = self._copy(_ACTION, action)
         async with self._capturing:
             self._raise_failure()
-            data = StepData(seen and await storable(seen), image, done, _without_user(about))
+            data = StepData(seen and await storable(seen), image, done, self._without_user(about))
             return await self._put(data, files)
 
     def finish(self, **metadata: Any) -> None:
@@ -360,8 +360,7 @@ class Recorder:
             self._digits = len(numbers[-1])
         with translating("record", self._url):
             before = await self._storage.retrieve_session_metadata(self.session_id)
-            if step_ids or before is not None:
-                await unseal_session(self._storage, self.session_id)
+            await unseal_session(self._storage, self.session_id)  # it may have attachments only
             started = {"started_at": (before or {}).get("started_at") or _now(), "observed": self._settings.observed}
             await self._storage.update_session_metadata(
                 self.session_id, {**started, **self._begin_with}, remove=("ended_at", "outcome")
@@ -422,6 +421,13 @@ class Recorder:
         reasons = {name: shortened(self._redacted(why)) for name, why in metadata.get("not_captured", {}).items()}
         return {**metadata, "not_captured": reasons} if reasons else dict(metadata)
 
+    def _without_user(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Remove user and password from the URL of a step. Mask it first: a secret may be a longer part of it."""
+        url = metadata.get("url")
+        if not isinstance(url, str) or without_user(url) == url:
+            return metadata
+        return {**metadata, "url": without_user(self._redacted(url))}
+
     def _redacted(self, text: str) -> str:
         if not self._storage.redact:
             return text
@@ -455,12 +461,6 @@ class Recorder:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-
-
-def _without_user(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return metadata of a step whose URL has no user and password."""
-    url = metadata.get("url")
-    return {**metadata, "url": without_user(url)} if isinstance(url, str) else metadata
 
 
 def _outcome(error: BaseException | None) -> dict[str, str]:

@@ -606,11 +606,8 @@ def record(
             sealed.
 
     Pages are read in the calling thread: those of playwright.sync_api, drivers of Selenium, and objects with the same
-    methods. Steps are stored in the background.
-
-    Parameters:
-        image, quality: the format of screenshots, and the quality of JPEG and WebP, 1 to 100.
-        mask: CSS selectors of elements that are covered in screenshots.
+    methods. Steps are stored in the background. `image` and `quality` (1 to 100) are the format of screenshots, and
+    elements that match a CSS selector in `mask` are covered in them.
     """
     ...
 

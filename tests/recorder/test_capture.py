@@ -190,3 +190,4 @@ def test_a_reason_keeps_the_call_log() -> None:
     ]
     assert len(shortened("x" * 999 + "\nCall log:\n" + "y\n" * 999).splitlines()) == 22
     assert shortened("nothing\nCall log:\n") == "nothing"
+    assert shortened("see http://me:word@a.example/") == "see http://a.example/"

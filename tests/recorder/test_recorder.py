@@ -20,9 +20,10 @@ from storage_manager import (
     StorageManager,
     StorageManagerError,
 )
-from storage_manager.integrity import verify_session
+from storage_manager.integrity import seal_session, verify_session
 from storage_manager.recorder import Recorder, record
 from storage_manager.recorder import recording as module
+from storage_manager.redaction import redact_secrets
 from tests.support.fake_pages import Still
 from tests.support.roots import Make
 
@@ -606,3 +607,23 @@ async def test_no_password_of_a_page_and_no_user_of_a_url_is_stored(local: Stora
     steps = [step.data async for step in local.iter_steps(["s"])]
     assert all('<p>é</p><input type=password value="">' in (data.html or "") for data in steps)
     assert [(data.metadata or {})["url"] for data in steps] == ["https://example.com/"] * 2 + [1]
+
+
+async def test_a_sealed_session_that_has_only_attachments_is_continued(local: StorageManager, base: Path) -> None:
+    """Its seal is removed before the first new step, as with any other."""
+    await local.store_attachments("s", {"notes.txt": "1"})
+    await seal_session(local, "s")
+    async with record(local, "s") as recorder:
+        assert not (base / "s" / "_manifest.json").exists()
+        await recorder.add(html="<p>")
+    assert await verify_session(local, "s") == []
+
+
+async def test_a_secret_is_masked_before_the_user_is_removed(tmp_path: Path) -> None:
+    url = "https://me:word@example.com/token-1"
+    sm = StorageManager(local_base_path=tmp_path / "base", redact=redact_secrets([url, "word@example.com/token-2"]))
+    async with record(sm, "s") as recorder:
+        await recorder.add(metadata={"url": url})
+        await recorder.add(metadata={"url": "https://me:word@example.com/token-2"})
+    urls = [(step.data.metadata or {})["url"] async for step in sm.iter_steps(["s"])]
+    assert urls == ["[redacted]", "https://me:[redacted]"]

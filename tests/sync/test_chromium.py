@@ -1,7 +1,9 @@
 """Sync pages of Playwright and a real WebDriver: what a browser shows is stored, while a loop of Playwright runs."""
 
 import io
+import re
 import shutil
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from storage_manager import StepData, StorageManagerError, sync
 from storage_manager.sync import reading
 from tests.support.browsers import ARGUMENTS
+from tests.support.printed import text
 
 pytestmark = pytest.mark.thorough
 
@@ -107,6 +110,22 @@ def test_a_font_that_never_loads_costs_little(
     page.unroute_all(behavior="ignoreErrors")
 
 
+def printed(name: str) -> str:
+    """The block of docs/howto/sync.rst that uses this name."""
+    found = re.findall(r"code-block:: py\n\n((?: {4}.*\n|\n)+)", text("howto/sync"))
+    [code] = [textwrap.dedent(code) for code in found if f"step({name}," in code]
+    return code
+
+
+def test_the_example_of_a_page(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page.route("https://example.com/", lambda route: route.fulfill(body="<p>", content_type="text/html"))
+    exec(printed("page"), {"page": page})
+    [step] = sync.StorageManager().iter_steps(["run-p"])
+    assert (step.data.action or {})["type"] == "goto"
+    assert step.data.screenshot
+
+
 def lost(sm: sync.StorageManager, page: Page, why: str) -> None:
     with sync.record(sm, "s") as recorder:
         with pytest.raises(StorageManagerError, match=why):
@@ -150,6 +169,13 @@ def driver(chromium: str) -> Iterator[Any]:
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(path))
     yield driver
     driver.quit()
+
+
+def test_the_example_of_a_driver(driver: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(printed("driver").replace("https://example.com/", PAGE), {"driver": driver})
+    [step] = sync.StorageManager().iter_steps(["run-w"])
+    assert step.data.screenshot
 
 
 def test_selenium(sm: sync.StorageManager, driver: Any) -> None:
