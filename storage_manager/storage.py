@@ -445,14 +445,20 @@ class StorageManager:
         return self._decoded_step(session_id, step_id, stored, strict)
 
     def _decoded_step(
-        self, session_id: str, step_id: str, stored: Mapping[Component, _Answer], strict: bool
+        self,
+        session_id: str,
+        step_id: str,
+        stored: Mapping[Component, _Answer],
+        strict: bool,
+        *,
+        missing: int = logging.WARNING,
     ) -> StepData:
         failed = [answer for answer in stored.values() if isinstance(answer, StorageManagerError)]
         if failed and (strict or len(failed) == len(stored)):
             raise failed[0]
         url = join(self._root.url, session_id, step_id)
         rows = [row for row in COMPONENTS if row.name in stored]
-        return StepData(**{row.name: _decoded(row, url, stored[row.name], strict) for row in rows})
+        return StepData(**{row.name: _decoded(row, url, stored[row.name], strict, missing) for row in rows})
 
     async def read_step(
         self, session_id: str, step_id: str, *, components: Sequence[Component] = ALL_COMPONENTS
@@ -740,7 +746,7 @@ class StorageManager:
         """Yield steps in order (session, then step), read ahead. At most `concurrency` steps are held in memory.
 
         A session that cannot be listed, for example because its directory may not be read, is left out, and a warning
-        is logged for it. So is a step on local disk whose directory may not be read.
+        is logged for it. So is a step on local disk whose directory may not be read. A missing component is a DEBUG record.
 
         Parameters:
             session_ids: the sessions, in this order; None for all.
@@ -778,7 +784,7 @@ class StorageManager:
         """Read a step. Unless strict, return the error if the disk refuses access to it."""
         try:
             stored, others = await self.read_files_of_step(session_id, step_id, components, names)
-            data = self._decoded_step(session_id, step_id, stored, strict)
+            data = self._decoded_step(session_id, step_id, stored, strict, missing=logging.DEBUG)
         except LocalStorageError as error:
             if strict or not isinstance(error.__cause__, PermissionError):
                 raise
@@ -974,8 +980,12 @@ def _stored(url: str, answer: bytes | Exception) -> _Answer:
     return None if is_missing(answer) else translate(answer, "retrieve", url)
 
 
-def _decoded(row: ComponentSpec, step_url: str, answer: _Answer, strict: bool) -> Any:
-    """Return the value of a component; None, with a warning, if it is missing or unreadable."""
+def _decoded(row: ComponentSpec, step_url: str, answer: _Answer, strict: bool, missing: int) -> Any:
+    """Return the value of a component; None, with a warning, if it is unreadable, and a log record if it is missing.
+
+    Parameters:
+        missing: the level of the record for a missing component.
+    """
     why: object = answer or "it is missing"
     if isinstance(answer, bytes):
         try:
@@ -984,7 +994,8 @@ def _decoded(row: ComponentSpec, step_url: str, answer: _Answer, strict: bool) -
             if strict:
                 raise translate(error, "retrieve", join(step_url, row.filename)) from error
             why = f"it cannot be decoded: {error}"
-    logger.warning("no %s at %s: %s", row.name, join(step_url, row.filename), why)
+    level = missing if answer is None else logging.WARNING
+    logger.log(level, "no %s at %s: %s", row.name, join(step_url, row.filename), why)
     return None
 
 

@@ -139,6 +139,11 @@ class StorageManagerTests:
         missing = [record for record in caplog.records if "it is missing" in record.getMessage()]
         assert [record.levelno for record in missing] == [logging.WARNING] * 3
         assert await storage.retrieve_step_data("no", "step") == StepData()
+        caplog.clear()
+        with caplog.at_level(logging.DEBUG, "storage_manager"):
+            assert [step.data async for step in storage.iter_steps(["s"])] == [StepData(metadata={})]
+        missing = [record for record in caplog.records if "it is missing" in record.getMessage()]
+        assert [record.levelno for record in missing] == [logging.DEBUG] * 3
 
     @pytest.mark.parametrize("data", [b"", b'{"a":', b"\xff{}", b"[" * 100_000, b'{"a":NaN}', b"[1]"])
     async def test_an_undecodable_component_is_none_or_an_error(self, storage: StorageManager, data: bytes) -> None:
