@@ -746,7 +746,8 @@ class StorageManager:
         """Yield steps in order (session, then step), read ahead. At most `concurrency` steps are held in memory.
 
         A session that cannot be listed, for example because its directory may not be read, is left out, and a warning
-        is logged for it. So is a step on local disk whose directory may not be read. A missing component is a DEBUG record.
+        is logged for it. So is a step on local disk whose directory may not be read. A missing component is a DEBUG
+        record.
 
         Parameters:
             session_ids: the sessions, in this order; None for all.
