@@ -264,7 +264,8 @@ def test_an_iterator_ends_with_its_source() -> None:
 
 def test_an_iterator_that_is_left_closes_its_source() -> None:
     source = Source()
-    numbers = iterate(source.numbers())
+    asynchronous = source.numbers()  # kept: otherwise asyncio closes it, some time after it is deleted
+    numbers = iterate(asynchronous)
     assert [next(numbers), next(numbers), source.is_open] == [0, 1, True]
     numbers.close()
     assert not source.is_open
@@ -272,7 +273,8 @@ def test_an_iterator_that_is_left_closes_its_source() -> None:
 
 def test_an_iterator_that_is_dropped_closes_its_source() -> None:
     source = Source()
-    for _ in iterate(source.numbers()):
+    asynchronous = source.numbers()
+    for _ in iterate(asynchronous):
         break
     assert not source.is_open
 
@@ -358,6 +360,7 @@ def test_an_error_of_the_callers_iterator_cancels_the_work_and_is_raised() -> No
 
 FORK = """
 import asyncio, os, sys, threading
+os.dup2(1, 2)  # what Python prints at its end is a failure too
 from storage_manager import StorageManagerError
 from storage_manager.sync.background import run, iterate
 async def double(number):
