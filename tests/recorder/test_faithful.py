@@ -124,6 +124,25 @@ async def test_a_font_that_never_loads_costs_one_short_attempt(sm: StorageManage
         assert "not_captured" not in about(step.data)
 
 
+async def test_the_whole_page_with_a_slow_font(sm: StorageManager, page: Page) -> None:
+    await page.route("https://fonts.example/*", lambda route: None)
+    await page.set_content(f"{SLOW_FONT}<div style='height: 900px'>", wait_until="domcontentloaded")
+    [data] = await recorded(sm, page, full_page=True)
+    assert image_of(data).height > 900
+
+
+async def test_a_slow_font_and_a_mask_are_no_screenshot(
+    sm: StorageManager, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chromium's own protocol cannot cover elements. The reason says what Playwright was waiting for."""
+    monkeypatch.setattr(module, "CALL_SECONDS", 2)
+    await page.route("https://fonts.example/*", lambda route: None)
+    await page.set_content(SLOW_FONT, wait_until="domcontentloaded")
+    [data] = await recorded(sm, page, mask=["p"])
+    assert data.screenshot is None
+    assert "waiting for fonts to load" in about(data)["not_captured"]["screenshot"]
+
+
 async def test_an_emulated_pixel_ratio_survives_a_slow_font(sm: StorageManager, browser: Browser) -> None:
     page = await browser.new_page(viewport={"width": 300, "height": 200}, device_scale_factor=2)
     await page.route("https://fonts.example/*", lambda route: None)
