@@ -133,12 +133,17 @@ def _attributes(node: list[Any]) -> dict[str, str]:
 
 
 def _with_state(tag: str, attributes: Mapping[str, str]) -> dict[str, str]:
-    """Return the attributes that restore the state of the element: its value, checked, selected, open."""
+    """Return the attributes that restore the state of the element: its value, checked, selected, open.
+
+    The value of a password field is left out.
+    """
     result = dict(attributes)
     value = result.pop("__playwright_value_", None)
     if tag == "INPUT" and value is not None and result.get("type", "").lower() not in _OWN_VALUE:
         result.pop("value", None)
         result |= {"value": value} if value else {}
+    if tag == "INPUT" and result.get("type", "").strip().lower() == "password":
+        result.pop("value", None)  # what was typed is a secret
     for state, name in _STATES.items():
         if state in result:
             result.pop(name, None)

@@ -56,6 +56,8 @@ async def test_what_loads_documents_is_dropped(tmp_path: Path, tag: str, name: s
          '<DIV><template shadowrootmode="open">in</template></DIV>'),
         (["INPUT", {"__playwright_value_": "new", "value": "old"}], '<INPUT value="new">'),
         (["INPUT", {"__playwright_value_": "", "value": "old"}], "<INPUT>"),
+        (["INPUT", {"type": "Password", "value": "hunter2"}], '<INPUT type="Password">'),
+        (["INPUT", {"type": "password", "__playwright_value_": "hunter2"}], '<INPUT type="password">'),
         (["INPUT", {"__playwright_value_": "", "type": "Submit"}], '<INPUT type="Submit">'),
         (["INPUT", {"__playwright_checked_": "false", "checked": ""}], "<INPUT>"),
         (["INPUT", {"__playwright_checked_": "true"}], '<INPUT checked="">'),
