@@ -118,6 +118,16 @@ async def test_one_probe_per_root(serve: Serve, video: Path) -> None:
     assert not server.uploads
 
 
+@pytest.mark.parametrize("quirk", [Quirk.FOREIGN_ETAGS, Quirk.EMPTY_ETAGS])
+async def test_a_service_whose_e_tags_are_no_md5(serve: Serve, quirk: Quirk) -> None:
+    """The first write of all is the probe, which then finds out both."""
+    server, sm = serve(quirk)
+    await asyncio.wait_for(sm.store_step_data("s", "t", "old", overwrite=False), 30)
+    with pytest.raises(AlreadyExistsError):
+        await sm.store_step_data("s", "t", "new", overwrite=False)
+    assert objects(server) == {"s/t/observation.html": b"old"}
+
+
 async def test_a_large_file_is_not_replaced(serve: Serve, video: Path) -> None:
     server, sm = serve()
     await sm.store_attachments("s", {"v.webm": "old"})

@@ -188,7 +188,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             super().__init__(*args, **kwargs)
         self.config_kwargs = {**self.config_kwargs, "http_session_cls": http_session_class(self.config_kwargs)}
         self.service = Service()
-        self._finding_out = asyncio.Lock()
+        self._finding_out, self._probing = asyncio.Lock(), asyncio.Lock()
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
         """Return the client. It is created on first use, and the shutdown of the running loop closes it."""
@@ -336,7 +336,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
     async def _honours_conditions(self, files: Sequence[File]) -> bool:
         """Find out, once per root, if the service honours If-None-Match for such files: write a hidden probe twice."""
         service = self.service
-        async with self._finding_out:
+        async with self._probing:
             if service.refuses_to_replace is None:
                 service.refuses_to_replace = await self._refuses_to_replace(self._put_new)
             has_upload = any(isinstance(file.data, Stream) and file.data.size > PART for file in files)
