@@ -82,8 +82,8 @@ async def import_playwright_trace(
 
 
 async def _refuse_existing(storage: StorageManager, session_id: str, name: str) -> None:
-    has_steps = bool(await storage.list_steps_for_session(session_id))
-    if has_steps or [file.name async for file in list_files(storage, session_id)]:  # it may have metadata alone
+    files = [file.name async for file in list_files(storage, session_id)]  # it may have metadata alone
+    if files or await storage.list_steps_for_session(session_id):
         reason = f"the session {session_id} exists already: give another session_id, or delete the session first"
         raise InvalidDataError(f"cannot import {name}: {reason}", operation="import", url=name)
 
