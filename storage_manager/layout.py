@@ -167,14 +167,14 @@ def check_id(value: object, what: str) -> str:
     names, globs or chains of URLs. `lost+found` is refused, because file systems have a directory of this name.
 
     Parameters:
-        value: a session or step id: a str, or an int or UUID, whose text is the id.
+        value: a session or step id: a str, or a UUID, whose text is the id.
         what: "session_id" or "step_id", for the message.
 
     Raises:
         InvalidIdError: names the character, its position and the reason.
     """
-    if isinstance(value, (int, UUID)) and not isinstance(value, (bool, str)):
-        value = str(int(value) if isinstance(value, int) else value)  # str() of an Enum would be its name
+    if isinstance(value, UUID):
+        value = str(value)
     if not isinstance(value, str):
         raise InvalidIdError(f"{what} must be a str, not {type(value).__name__}")
     if not is_id(value):

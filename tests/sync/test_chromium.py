@@ -147,7 +147,7 @@ def test_a_page_that_hangs(sm: sync.StorageManager, page: Page, monkeypatch: pyt
     page.evaluate(HANGS)
     started = time.monotonic()
     lost(sm, page, "the page gave no answer in time")
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 10.5
 
 
 def test_an_asynchronous_page_is_refused(sm: sync.StorageManager) -> None:

@@ -192,10 +192,11 @@ ENDINGS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.thorough
-def test_nothing_is_printed_at_the_end_of_a_script(ending: str, make: Make, moto_url: str) -> None:
-    info = make().get_storage_info()
+def test_nothing_is_printed_at_the_end_of_a_script(ending: str, make: Make) -> None:
+    made = make()
+    info = made.get_storage_info()
     url = f"s3://{info['s3_bucket']}" if info["uses_s3"] else info["local_base_path"]
-    options = {"s3_endpoint_url": os.environ.get("SM_TEST_S3_ENDPOINT", moto_url)} if info["uses_s3"] else {}
+    options = {"s3_endpoint_url": made.storage_options["endpoint_url"]} if info["uses_s3"] else {}
     line = (
         "sm.store_step_data('s', 't', '<p>', b'PNG', {'a': 1}, {'m': 1}); assert sm.retrieve_step_data('s', 't').html"
     )
