@@ -121,7 +121,7 @@ def _facts(session: str, step: str, view: _StepView) -> dict[str, Any]:
     )
     ids = {"session_id": session, "step_id": step, "url": view.url}
     values = {"action": view.action, "metadata": view.metadata}
-    return {**ids, **values, "components": components, "attachments": attachments}
+    return {**ids, **values, "components": components, **({"attachments": attachments} if attachments else {})}
 
 
 def _lines(view: _StepView) -> list[str]:
