@@ -95,7 +95,11 @@ async def _print_steps_long(storage: StorageManager, session_id: str, as_json: b
     for step_id in step_ids:
         sizes = _component_sizes(steps.get(step_id, {}))
         others = _attachment_sizes(steps.get(step_id, {}))
-        facts = {**_step_facts(storage, session_id, step_id), "components": sizes, **({"attachments": others} if others else {})}
+        facts = {
+            **_step_facts(storage, session_id, step_id),
+            "components": sizes,
+            **({"attachments": others} if others else {}),
+        }
         echo(json_line(facts) if as_json else _step_text(step_id, {**sizes, **others}))
 
 
