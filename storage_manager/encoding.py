@@ -89,7 +89,7 @@ def _plain_key(key: object, where: _KeyPath) -> str:
 def _plain_other(value: object, where: _KeyPath) -> Any:
     """Return a value of another type as pydantic encodes it (datetime, UUID, Path, Enum, dataclass, model)."""
     if hasattr(value, "tolist") and hasattr(value, "dtype"):  # a scalar or array of numpy, which need not be installed
-        return _plain(value.tolist(), where)
+        return _plain(getattr(value, "tolist")(), where)  # noqa: B009 - pyright knows only object
     with refusing(_show(where), f"{type(value).__module__}.{type(value).__qualname__} has no JSON form"):
         return _plain(to_jsonable_python(value), where)
 
@@ -189,7 +189,7 @@ def encode_image(value: object, keyword: str) -> bytes:
     if hasattr(value, "save") and hasattr(value, "getbands"):  # Pillow need not be installed
         written = io.BytesIO()
         with refusing(keyword, "the image cannot be written as PNG"):
-            value.save(written, format="PNG")
+            getattr(value, "save")(written, format="PNG")  # noqa: B009 - pyright knows only object
         return written.getvalue()
     return encode_bytes(value, keyword)
 
