@@ -12,7 +12,7 @@ from storage_manager.recorder.camera import Camera, Picture
 from storage_manager.recorder.frames import EXTRAS, Frames, needs_frames
 from storage_manager.recorder.markup import storable, without_user
 
-__all__ = ["Capture", "capture", "check_page", "shortened"]
+__all__ = ["GEOMETRY", "Capture", "about_page", "capture", "check_page", "reason_of", "shortened"]
 
 # Seconds that all calls of the page may take together. The screenshot of a long page on a busy machine takes several.
 # A page with an endless script or an open dialog never answers; Playwright itself waits 30 seconds for it, or forever.
@@ -29,13 +29,13 @@ _COLOUR = re.compile("\x1b\\[[0-9;]*m")  # of a terminal; Playwright prints its 
 
 _NEEDED = ("content", "screenshot", "title", "url")
 
-# Where the page is scrolled to, and what relates its pixels to those of the screenshot.
-LAYOUT = f"""() => ({{
-    viewport: {{width: innerWidth, height: innerHeight}},
+# The scroll position of the page, and what relates its pixels to those of the screenshot: members of an object.
+GEOMETRY = """
+    viewport: {width: innerWidth, height: innerHeight},
     device_pixel_ratio: devicePixelRatio,
-    scroll: {{x: scrollX, y: scrollY}},
-    extras: {EXTRAS},
-}})"""
+    scroll: {x: scrollX, y: scrollY},
+"""
+LAYOUT = f"() => ({{{GEOMETRY} extras: {EXTRAS}}})"
 
 
 class Capture(NamedTuple):
@@ -112,7 +112,7 @@ async def _read_frames(page: Any, deadline: Deadline) -> Reading:
     """Return the HTML with what `content()` leaves out, and what could not be read. No HTML if that fails."""
     frames = Frames(deadline)
     reading = await deadline.call_all({"html": (lambda: frames.read(page.main_frame), str)}, FRAMES_SECONDS)
-    problems = frames.problems + [_reason(error) for error in failures(reading).values()]
+    problems = frames.problems + [reason_of(error) for error in failures(reading).values()]
     return values(reading) | ({"frames": "; ".join(sorted(problems))} if problems else {})
 
 
@@ -138,18 +138,37 @@ def _is_closed(page: Any) -> bool:
 
 async def _result(reading: Reading, when: datetime, is_same: bool) -> Capture:
     known, failed = values(reading), failures(reading)
+    reasons = {name: reason_of(error) for name, error in failed.items()} | _problems(known)
+    html = known.get("html")
+    return Capture(
+        html and await storable(html),
+        known.get("screenshot"),
+        about_page(known, _layout(known), reasons, when, is_same),
+    )
+
+
+def about_page(
+    known: Mapping[str, Any], layout: Mapping[str, Any], reasons: Mapping[str, str], when: datetime, is_same: bool
+) -> dict[str, Any]:
+    """Return the metadata of a step.
+
+    Parameters:
+        known: what could be read of the page, by name.
+        layout: viewport, device_pixel_ratio and scroll, as far as they are known.
+        reasons: why a part could not be read, by its name.
+        when: the time of the screenshot.
+        is_same: True if the page was the same before and after the screenshot.
+    """
     about = {
         "url": known.get("url"),
         "title": known.get("title"),
-        **_layout(known),
+        **layout,
         "timestamp": when.isoformat(timespec="milliseconds"),
         "source": "recorder",
         "changed_during_capture": True if {"html", "screenshot"} <= known.keys() and not is_same else None,
-        "not_captured": {name: _reason(error) for name, error in failed.items()} | _problems(known) or None,
+        "not_captured": dict(reasons) or None,
     }
-    given = {key: value for key, value in about.items() if value is not None}
-    html = known.get("html")
-    return Capture(html and await storable(html), known.get("screenshot"), given)
+    return {key: value for key, value in about.items() if value is not None}
 
 
 def _problems(known: Reading) -> dict[str, str]:
@@ -164,7 +183,7 @@ def _layout(known: Reading) -> dict[str, Any]:
     return {"viewport": viewport, **{name: layout.get(name) for name in ("device_pixel_ratio", "scroll")}}
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Return the whole message of an error. `shortened` comes after the secrets in it are masked."""
     message = str(error).strip() or type(error).__name__
     if len(message) > MAX_MESSAGE:

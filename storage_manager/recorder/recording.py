@@ -37,7 +37,7 @@ from storage_manager.recorder.markup import storable, without_user
 from storage_manager.redaction import method_for_files, refusal
 from storage_manager.storage import Attachment, StorageManager, check_readable, redacted_metadata
 
-__all__ = ["Recorder", "record"]
+__all__ = ["Recorder", "explained", "nothing_captured", "record"]
 
 logger = logging.getLogger(__name__)
 
@@ -195,9 +195,9 @@ class Recorder:
             self._raise_failure()
             shown = await capture(page, self._camera)
             with translating("record", self._url):
-                about = self._explained(self._dialogs.explain(page, shown.metadata))
+                about = explained(self._storage, self._dialogs.explain(page, shown.metadata))
                 if shown.html is None and shown.screenshot is None and done is None:
-                    raise _nothing_captured(about["not_captured"])
+                    raise nothing_captured(about["not_captured"])
             if shown.html is not None:
                 await self._dialogs.watch(page)
             about |= {"observed": self._settings.observed, **(metadata or {})}
@@ -416,23 +416,12 @@ class Recorder:
             why = str(error)
         raise refusal(self._storage.redact, why)
 
-    def _explained(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """Mask secrets in the page's errors, which may quote an address or typed text, and only then shorten them."""
-        reasons = {name: shortened(self._redacted(why)) for name, why in metadata.get("not_captured", {}).items()}
-        return {**metadata, "not_captured": reasons} if reasons else dict(metadata)
-
     def _without_user(self, metadata: dict[str, Any]) -> dict[str, Any]:
         """Remove user and password from the URL of a step. Mask it first: a secret may be a longer part of it."""
         url = metadata.get("url")
         if not isinstance(url, str) or without_user(url) == url:
             return metadata
-        return {**metadata, "url": without_user(self._redacted(url))}
-
-    def _redacted(self, text: str) -> str:
-        if not self._storage.redact:
-            return text
-        with refusing("the step", "redact failed"):
-            return self._storage.redact(StepData(html=text)).html or ""
+        return {**metadata, "url": without_user(_redacted(self._storage, url))}
 
     def _raise_failure(self) -> None:
         failure = self._take_failure()
@@ -470,7 +459,22 @@ def _outcome(error: BaseException | None) -> dict[str, str]:
     return {"outcome": "cancelled" if isinstance(error, asyncio.CancelledError) else "error"}
 
 
-def _nothing_captured(reasons: Mapping[str, str]) -> StorageManagerError:
-    why = reasons.get("html") or reasons["screenshot"]
+def explained(storage: StorageManager, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Mask secrets in the page's errors, which may quote an address or typed text, and only then shorten them."""
+    found = metadata.get("not_captured", {})
+    reasons = {name: shortened(_redacted(storage, why)) for name, why in found.items()}
+    return {**metadata, "not_captured": reasons} if reasons else dict(metadata)
+
+
+def _redacted(storage: StorageManager, text: str) -> str:
+    if not storage.redact:
+        return text
+    with refusing("the step", "redact failed"):
+        return storage.redact(StepData(html=text)).html or ""
+
+
+def nothing_captured(reasons: Mapping[str, str]) -> StorageManagerError:
+    """Return the error for a page of which no part could be read, if there is no action either."""
+    why = (reasons.get("html") or reasons["screenshot"]).partition("\n")[0]
     advice = "record a page that is open, or give an action, which is stored without the page"
     return StorageManagerError(f"cannot capture anything of the page: {why.rstrip('.')} ({advice})")

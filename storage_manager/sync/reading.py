@@ -6,32 +6,29 @@ asynchronous, and a call that hangs can only be ended by its own timeout.
 
 import base64
 import inspect
-import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 from storage_manager.encoding import without_surrogates
 from storage_manager.errors import InvalidDataError, attempt
+from storage_manager.recorder.calls import Reading, accepts, failures, values
+from storage_manager.recorder.camera import Picture
+from storage_manager.recorder.capture import GEOMETRY, Capture, about_page, reason_of
 
-__all__ = ["Reader", "Seen", "Settings"]
+__all__ = ["Reader"]
 
 STEP_SECONDS = 10.0  # that a page may take for one step, as far as its calls have a timeout
 # Seconds for Playwright's screenshot if Chrome's own is there too. Playwright waits for fonts, which may never load.
 SHORT_SECONDS = 3.0
 ATTEMPTS = 3  # screenshots of a page that is changing or navigating
 PAUSE = 0.3  # seconds before the next attempt after a failure: during a navigation, calls fail for some milliseconds
-MAX_MESSAGE = 100_000  # characters of an error of the page that are looked at; secrets are masked in all of them
 
-_GEOMETRY = """() => ({
-    viewport: {width: innerWidth, height: innerHeight},
-    device_pixel_ratio: devicePixelRatio,
-    scroll: {x: scrollX, y: scrollY},
-})"""
+_GEOMETRY = f"() => ({{{GEOMETRY}}})"
 _COVER = """const cover = document.createElement('div');
 for (const selector of arguments[0]) {
     for (const element of document.querySelectorAll(selector)) {
@@ -45,33 +42,13 @@ for (const selector of arguments[0]) {
 document.documentElement.append(cover);
 return cover;"""
 _UNCOVER = "arguments[0].remove()"
-_USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
-
-_Reading = dict[str, Any]  # by name, the result of a call of the page, or the error that it raised
-
-
-class Settings(NamedTuple):
-    """How pages are read, as in `record`."""
-
-    full_page: bool = False
-    image: str = "png"
-    quality: int | None = None
-    mask: Sequence[str] = ()
-
-
-class Seen(NamedTuple):
-    """What a page showed. A part that could not be read is None, and `not_captured` in the metadata says why."""
-
-    html: str | None
-    screenshot: bytes | None
-    metadata: dict[str, Any]
 
 
 class _View(ABC):
     """A page, as the reader needs it. Each method raises the page's own errors."""
 
-    def __init__(self, page: Any, settings: Settings) -> None:
-        self.page, self.settings = page, settings
+    def __init__(self, page: Any, picture: Picture) -> None:
+        self.page, self.picture = page, picture
         self.deadline = time.monotonic() + STEP_SECONDS
 
     def milliseconds(self, most: float = STEP_SECONDS) -> float:
@@ -100,10 +77,10 @@ class _View(ABC):
 
     def _from_chrome(self, send: Callable[[str, dict[str, Any]], Any]) -> bytes:
         """Take a screenshot through the Chrome DevTools Protocol (Page.captureScreenshot)."""
-        options: dict[str, Any] = {"format": self.settings.image}
-        if self.settings.quality is not None:
-            options["quality"] = self.settings.quality
-        if self.settings.full_page:
+        options: dict[str, Any] = {"format": self.picture.image}
+        if self.picture.quality is not None:
+            options["quality"] = self.picture.quality
+        if self.picture.full_page:
             size = send("Page.getLayoutMetrics", {})["cssContentSize"]
             options |= {"captureBeyondViewport": True, "clip": {**size, "scale": 1}}
         return base64.b64decode(send("Page.captureScreenshot", options)["data"])
@@ -123,7 +100,7 @@ class _Page(_View):
         return {**found, "viewport": size} if size else found
 
     def html(self) -> str:
-        options = {"include_shadow": True} if _takes(self.page.content, "include_shadow") else {}
+        options = {"include_shadow": True} if accepts(self.page.content, "include_shadow") else {}
         html: str = self.page.content(**options)
         return html
 
@@ -137,7 +114,7 @@ class _Page(_View):
 
     def screenshot(self) -> bytes:
         """Take a screenshot with Playwright; if it takes too long, with Chrome."""
-        send = None if self.settings.mask else self._chrome()
+        send = None if self.picture.mask else self._chrome()
         if send is None:
             return self._from_playwright(STEP_SECONDS)
         if self.page not in self.slow:
@@ -150,15 +127,15 @@ class _Page(_View):
         return self._from_chrome(send)
 
     def _from_playwright(self, seconds: float) -> bytes:
-        settings = self.settings
-        options: dict[str, Any] = {"full_page": True} if settings.full_page else {}
-        if settings.image != "png":
-            options |= {"type": settings.image} | ({"quality": settings.quality} if settings.quality else {})
-        if settings.mask:
-            options["mask"] = [self.page.locator(selector) for selector in settings.mask]
+        picture = self.picture
+        options: dict[str, Any] = {"full_page": True} if picture.full_page else {}
+        if picture.image != "png":
+            options |= {"type": picture.image} | ({"quality": picture.quality} if picture.quality else {})
+        if picture.mask:
+            options["mask"] = [self.page.locator(selector) for selector in picture.mask]
         # the other value of caret leaves style="" on every input of the page
         more = {"timeout": self.milliseconds(seconds), "caret": "initial"}
-        options |= {name: value for name, value in more.items() if _takes(self.page.screenshot, name)}
+        options |= {name: value for name, value in more.items() if accepts(self.page.screenshot, name)}
         image: bytes = self.page.screenshot(**options)
         return image
 
@@ -203,28 +180,28 @@ class _Driver(_View):
         return url
 
     def screenshot(self) -> bytes:
-        settings = self.settings
-        if not settings.mask:
+        picture = self.picture
+        if not picture.mask:
             return self._image()
-        cover = self.page.execute_script(_COVER, list(settings.mask))
+        cover = self.page.execute_script(_COVER, list(picture.mask))
         try:
             return self._image()
         finally:
             self.page.execute_script(_UNCOVER, cover)
 
     def _image(self) -> bytes:
-        if self.settings.full_page or self.settings.image != "png":
+        if self.picture.full_page or self.picture.image != "png":
             return self._from_chrome(self.page.execute_cdp_cmd)
         image: bytes = self.page.get_screenshot_as_png()
         return image
 
     def check(self) -> "_Driver":
-        """Refuse settings that this driver cannot fulfil. A screenshot without its mask would show what it must not."""
+        """Refuse a picture that this driver cannot take. A screenshot without its mask would show too much."""
         needs = {
-            "execute_script": ["mask"] if self.settings.mask else [],
+            "execute_script": ["mask"] if self.picture.mask else [],
             "execute_cdp_cmd": [
-                *(["full_page"] if self.settings.full_page else []),
-                *([f"image={self.settings.image!r}"] if self.settings.image != "png" else []),
+                *(["full_page"] if self.picture.full_page else []),
+                *([f"image={self.picture.image!r}"] if self.picture.image != "png" else []),
             ],
         }
         for method, options in needs.items():
@@ -235,12 +212,12 @@ class _Driver(_View):
 
 
 class Reader:
-    """Reads pages with the settings of one recording."""
+    """Reads pages as one recording asks for."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
 
-    def read(self, page: Any) -> Seen:
+    def read(self, page: Any) -> Capture:
         """Return what a page shows now. HTML, title, URL and geometry are read before and after the screenshot.
 
         If both readings are equal, everything belongs to one moment. If they differ, another screenshot is taken, up
@@ -249,50 +226,50 @@ class Reader:
         Raises:
             InvalidDataError: it is no page, it is an asynchronous one, or the driver cannot do what was asked for.
         """
-        view = _view(page, self._settings)
+        view = _view(page, self._picture)
         before = _read(view)
         for number in range(1, ATTEMPTS + 1):
             when = datetime.now(timezone.utc)
             image = _screenshot(view, before)
-            after = before if _failures(image) else _read(view)
-            is_complete = not _failures(after | image)
-            is_same = _values(before) == _values(after)
+            after = before if failures(image) else _read(view)
+            is_complete = not failures(after | image)
+            is_same = values(before) == values(after)
             is_late = time.monotonic() > view.deadline - STEP_SECONDS / 2
             if (is_complete and is_same) or number == ATTEMPTS or is_late or view.is_closed():
                 break
             before = after if is_complete else _read_later(view)
-        return _seen(before | _values(after) | image, when, is_same)
+        return _seen(before | values(after) | image, when, is_same)
 
 
-def _view(page: Any, settings: Settings) -> _View:
+def _view(page: Any, picture: Picture) -> _View:
     content = getattr(page, "content", None)
     if inspect.iscoroutinefunction(content):
         why = f"{type(page).__name__} is an asynchronous page: use storage_manager.recorder.record in `async with`"
         raise InvalidDataError(f"cannot record: {why}, or give a page of playwright.sync_api", operation="record")
     if hasattr(page, "get_screenshot_as_png"):
-        return _Driver(page, settings).check()
+        return _Driver(page, picture).check()
     for name in ("content", "screenshot", "title"):
         if not callable(getattr(page, name, None)):
             why = f"{type(page).__name__} is not a page: it has no method {name!r}"
             advice = "give a page of playwright.sync_api, a Selenium WebDriver, or an object with the methods of one"
             raise InvalidDataError(f"cannot record: {why}; {advice}", operation="record")
-    return _Page(page, settings)
+    return _Page(page, picture)
 
 
-def _read(view: _View) -> _Reading:
-    reading: _Reading = {"geometry": attempt(view.geometry)}
+def _read(view: _View) -> Reading:
+    reading: Reading = {"geometry": attempt(view.geometry)}
     if _is_timeout(reading["geometry"]):  # the page hangs: content() would wait for ever
         return {**reading, "html": reading["geometry"], "title": reading["geometry"], "url": attempt(view.url)}
     calls = {"html": view.html, "title": view.title, "url": view.url}
     return reading | {name: attempt(partial(_text_of, call)) for name, call in calls.items()}
 
 
-def _read_later(view: _View) -> _Reading:
+def _read_later(view: _View) -> Reading:
     time.sleep(PAUSE)
     return _read(view)
 
 
-def _screenshot(view: _View, before: _Reading) -> _Reading:
+def _screenshot(view: _View, before: Reading) -> Reading:
     """Take a screenshot, unless the page hangs."""
     if _is_timeout(before["html"]):
         return {"screenshot": before["html"]}
@@ -310,44 +287,19 @@ def _text_of(call: Callable[[], object]) -> str:
     return "".join(without_surrogates(value))
 
 
-def _takes(function: Callable[..., Any], name: str) -> bool:
-    return name in inspect.signature(function).parameters
-
-
 def _is_timeout(answer: object) -> bool:
     """Return True for TimeoutError of Python or Playwright, or TimeoutException of Selenium."""
     return any(cls.__name__ in ("TimeoutError", "TimeoutException") for cls in type(answer).__mro__)
 
 
-def _failures(reading: _Reading) -> dict[str, Exception]:
-    return {name: answer for name, answer in reading.items() if isinstance(answer, Exception)}
+def _seen(reading: Reading, when: datetime, is_same: bool) -> Capture:
+    known = values(reading)
+    geometry = known.get("geometry")
+    layout = geometry if isinstance(geometry, Mapping) else {}
+    reasons = {name: _reason(error) for name, error in failures(reading).items()}
+    return Capture(known.get("html"), known.get("screenshot"), about_page(known, layout, reasons, when, is_same))
 
 
-def _values(reading: _Reading) -> _Reading:
-    return {name: answer for name, answer in reading.items() if not isinstance(answer, Exception)}
-
-
-def _seen(reading: _Reading, when: datetime, is_same: bool) -> Seen:
-    values, failures = _values(reading), _failures(reading)
-    geometry = values.get("geometry")
-    known = {
-        "url": _USER.sub(r"\1", values["url"]) if "url" in values else None,
-        "title": values.get("title"),
-        **(geometry if isinstance(geometry, Mapping) else {}),
-        "timestamp": when.isoformat(timespec="milliseconds"),
-        "source": "recorder",
-        "changed_during_capture": True if {"html", "screenshot"} <= values.keys() and not is_same else None,
-        "not_captured": {name: _reason(error) for name, error in failures.items()} or None,
-    }
-    about = {key: value for key, value in known.items() if value is not None}
-    return Seen(values.get("html"), values.get("screenshot"), about)
-
-
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """Return the whole message of an error. It is shortened after the secrets in it are masked."""
-    message = str(error).strip() or type(error).__name__
-    if _is_timeout(error):
-        message = f"the page gave no answer in time: {message}"
-    if len(message) > MAX_MESSAGE:
-        return f"{type(error).__name__}, with a message of {len(message)} characters"
-    return message
+    return f"the page gave no answer in time: {reason_of(error)}" if _is_timeout(error) else reason_of(error)
