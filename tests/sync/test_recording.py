@@ -165,7 +165,7 @@ def test_a_page_that_fails(sm: sync.StorageManager) -> None:
             recorder.step(page)
         assert recorder.step(page, {"type": "click"}) == "step_000001"
     data = sm.retrieve_step_data("s", "step_000001")
-    why = "Target page has been closed"
+    why = "Target page has been closed\nCall log:\n..."
     assert (data.metadata or {})["not_captured"] == {"html": why, "screenshot": why}
 
 
