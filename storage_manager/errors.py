@@ -30,6 +30,7 @@ __all__ = [
     "S3ConfigError",
     "S3OperationError",
     "StorageManagerError",
+    "already_exists",
     "attempt",
     "came_from_service",
     "how_to_install",
@@ -98,6 +99,12 @@ class AlreadyExistsError(StorageManagerError, FileExistsError):
     def __init__(self, message: str, *, operation: str | None = None, url: str | None = None) -> None:
         super().__init__(message, operation=operation, url=url)
         self.errno = errno.EEXIST
+
+
+def already_exists(url: str) -> AlreadyExistsError:
+    """Return the error for a file that a write with overwrite=False has met."""
+    why = f"cannot store {url}: the file exists already, and overwrite is False"
+    return AlreadyExistsError(why, operation="store", url=url)
 
 
 _NO_ACCESS = "grant s3:ListBucket on the bucket and s3:GetObject, s3:PutObject, s3:DeleteObject on its objects"

@@ -1,6 +1,5 @@
 """List the files of a session with their sizes and times, and read files as they are stored."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
@@ -9,7 +8,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from storage_manager.aio import map_ahead
-from storage_manager.backends import STAGED, FileInfo
+from storage_manager.backends import STAGED, FileInfo, hash_blocks
 from storage_manager.errors import InvalidIdError, StorageManagerError, is_missing, translate, translating
 from storage_manager.layout import (
     ATTACHMENTS_DIRECTORY,
@@ -99,12 +98,10 @@ async def hash_file(storage: StorageManager, url: str) -> tuple[int, str]:
     Raises:
         S3OperationError, S3ConfigError, LocalStorageError: it cannot be read.
     """
-    digest, size = sha256(), 0
+    digest = sha256()
     with translating("retrieve", url):
-        async with storage.backend() as backend, aclosing(backend.read_blocks(url)) as blocks:
-            async for block in blocks:
-                await asyncio.to_thread(digest.update, block)  # a millisecond per MB, which would hold up the loop
-                size += len(block)
+        async with storage.backend() as backend:
+            size = await hash_blocks(backend.read_blocks(url), digest)
     return size, digest.hexdigest()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import fsspec
 
 from storage_manager.backends.base import STAGED, Backend, File, FileInfo, FsspecBackend, hidden_name
-from storage_manager.backends.streams import Stream, stream_of
+from storage_manager.backends.streams import Stream, hash_blocks, stream_of
 from storage_manager.credentials import keep
 from storage_manager.errors import LocalStorageError, S3ConfigError, StorageManagerError, translating
 from storage_manager.s3_settings import S3Settings
@@ -21,7 +21,18 @@ from storage_manager.s3_settings import S3Settings
 if TYPE_CHECKING:
     from storage_manager.config import Config
 
-__all__ = ["STAGED", "Backend", "File", "FileInfo", "FsspecBackend", "Root", "Stream", "hidden_name", "stream_of"]
+__all__ = [
+    "STAGED",
+    "Backend",
+    "File",
+    "FileInfo",
+    "FsspecBackend",
+    "Root",
+    "Stream",
+    "hash_blocks",
+    "hidden_name",
+    "stream_of",
+]
 
 
 class Root:

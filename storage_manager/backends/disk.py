@@ -41,7 +41,7 @@ from storage_manager.backends.staging import (
     unlink_files,
 )
 from storage_manager.backends.streams import open_regular, too_large
-from storage_manager.errors import AlreadyExistsError
+from storage_manager.errors import already_exists
 from storage_manager.layout import LOST_AND_FOUND, is_system_directory, is_system_file
 
 __all__ = ["DiskFileSystem", "move_new", "write_all"]
@@ -551,8 +551,7 @@ def move_new(source: str, target: str) -> None:
     try:
         _move_new(source, target)
     except FileExistsError as error:
-        why = f"cannot store {target}: the file exists already, and overwrite is False"
-        raise AlreadyExistsError(why, operation="store", url=target) from error
+        raise already_exists(target) from error
 
 
 def _move_new(source: str, target: str) -> None:

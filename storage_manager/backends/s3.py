@@ -51,12 +51,13 @@ from storage_manager.backends.client import (
     tell_credentials,
     using_options,
 )
-from storage_manager.backends.streams import Stream, too_large
+from storage_manager.backends.streams import Stream, hash_blocks, too_large
 from storage_manager.credentials import Found
 from storage_manager.errors import (
     AlreadyExistsError,
     S3OperationError,
     StorageManagerError,
+    already_exists,
     is_bulk_refused,
     is_missing,
     is_precondition_failed,
@@ -307,17 +308,20 @@ class S3Backend(FsspecBackend, _S3FileSystem):
                     raise
                 if may_be_stored and await self._is_stored(file.path, data):
                     return
-                raise _already_exists(file.path) if exists else error from error
+                raise already_exists(file.path) if exists else error from error
 
         await self._retry(send)
 
     async def _is_stored(self, path: str, data: bytes | Stream) -> bool:
         """Return True if an object has exactly these bytes."""
+        stored, own = sha256(), sha256() if isinstance(data, Stream) else sha256(data)
         try:
-            stored = await _digest(self.read_blocks(path))
+            await hash_blocks(self.read_blocks(path), stored)
         except FileNotFoundError:
             return False
-        return stored == (await _digest(data.blocks()) if isinstance(data, Stream) else sha256(data).digest())
+        if isinstance(data, Stream):
+            await hash_blocks(data.blocks(), own)
+        return stored.digest() == own.digest()
 
     async def write_new_step(self, files: Sequence[File]) -> None:
         """If the service ignores If-None-Match, look for the first file before it is written, and warn once."""
@@ -330,7 +334,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
                 logger.warning("steps below %s may be replaced, because %s", self.root, why)
             [found] = await self.read_files([files[0].path])
             if isinstance(found, bytes):
-                raise _already_exists(files[0].path)
+                raise already_exists(files[0].path)
         await self.write_files(files)
 
     async def _honours_conditions(self, files: Sequence[File]) -> bool:
@@ -528,9 +532,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
                 return
             first, _ = await self._fetch_first(request)
             again = md5(usedforsecurity=False)
-            async with aclosing(self._ranges(request, first, size, e_tag)) as blocks:
-                async for block in blocks:
-                    await asyncio.to_thread(again.update, block)
+            await hash_blocks(self._ranges(request, first, size, e_tag), again)
             if again.hexdigest() != digest or self.service.has_md5_e_tags:
                 raise bytes_changed()
             self._stop_comparing(request)
@@ -919,25 +921,12 @@ def may_be_md5_of(e_tag: str, data: bytes) -> bool:
     return md5_in(e_tag) in (None, _md5(data))
 
 
-def _already_exists(path: str) -> AlreadyExistsError:
-    message = f"cannot store {path}: the object exists already, and overwrite is False"
-    return AlreadyExistsError(message, operation="store", url=path)
-
-
 async def _numbered(parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[tuple[int, bytes], None]:
     number = 0
     async with aclosing(parts):
         async for part in parts:
             number += 1
             yield number, part
-
-
-async def _digest(blocks: AsyncGenerator[bytes, None]) -> bytes:
-    digest = sha256()
-    async with aclosing(blocks):
-        async for block in blocks:
-            await asyncio.to_thread(digest.update, block)
-    return digest.digest()
 
 
 def _range(start: int, size: int) -> str:

@@ -8,12 +8,12 @@ import stat
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from storage_manager.aio import run_to_end
 from storage_manager.errors import translate, translating
 
-__all__ = ["BLOCK", "Stream", "open_regular", "read_descriptor", "stream_of", "too_large"]
+__all__ = ["BLOCK", "Stream", "hash_blocks", "open_regular", "read_descriptor", "stream_of", "too_large"]
 
 BLOCK = 2**22  # bytes that are read or written at a time: 2 ms on a local disk
 
@@ -75,6 +75,20 @@ class Stream(NamedTuple):
     async def read(self) -> bytes:
         """Return all bytes."""
         return b"".join([block async for block in self.blocks()])
+
+
+async def hash_blocks(blocks: AsyncGenerator[bytes, None], *digests: Any) -> int:
+    """Update digests of hashlib with blocks. Return the number of bytes.
+
+    This is done in a thread: it takes a millisecond per MB, which would hold up the event loop.
+    """
+    size = 0
+    async with aclosing(blocks):
+        async for block in blocks:
+            size += len(block)
+            for digest in digests:
+                await asyncio.to_thread(digest.update, block)
+    return size
 
 
 def too_large(size: int | None, limit: int) -> OSError:

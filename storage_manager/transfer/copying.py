@@ -1,6 +1,5 @@
 """Copy sessions from one root to another, step by step. A second run copies only the files that differ."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
@@ -9,7 +8,7 @@ from typing import NamedTuple
 
 from storage_manager.aio import Progress, map_ahead
 from storage_manager.arguments import check_callable, check_whole
-from storage_manager.backends import File, FileInfo, Stream
+from storage_manager.backends import File, FileInfo, Stream, hash_blocks
 from storage_manager.errors import InvalidDataError, StorageManagerError, refusing, translate, translating
 from storage_manager.inventory import (
     count_steps,
@@ -449,12 +448,9 @@ def _divided(sizes: Mapping[str, int]) -> tuple[list[str], list[str]]:
 
 
 async def _digests(stream: Stream) -> tuple[str, str]:
-    """Return the MD5 and the SHA-256 of a stream, in hexadecimal."""
+    """Return MD5 and SHA-256 in hexadecimal. The stream is read once."""
     digests = md5(usedforsecurity=False), sha256()
-    async with aclosing(stream.blocks()) as blocks:
-        async for block in blocks:
-            for digest in digests:
-                await asyncio.to_thread(digest.update, block)
+    await hash_blocks(stream.blocks(), *digests)
     return digests[0].hexdigest(), digests[1].hexdigest()
 
 
