@@ -52,7 +52,7 @@ def link_to_pages(app: Any, doctree: nodes.document, page: str) -> None:
         found = re.fullmatch(r"(?:docs/)?([\w/-]+)\.rst", link.get("refuri", ""))
         if found:
             target = ROOT_PAGES.get(found[1], found[1])
-            assert target in app.env.found_docs, f"{page} links to {link['refuri']}, which is no page"
+            assert target in app.env.found_docs, f"{page} links to {link['refuri']}, which is not a page"
             link["refuri"] = app.builder.get_relative_uri(page, target)
 
 

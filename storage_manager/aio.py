@@ -60,7 +60,7 @@ async def map_ahead(
     item fails, the other calls are cancelled and awaited, and the source is closed.
 
     Raises:
-        TypeError, ValueError: concurrency is no whole number, or is below 1; or items is not iterable. No item is
+        TypeError, ValueError: concurrency is not a whole number, or is below 1; or items is not iterable. No item is
             taken.
     """
     concurrency = check_whole(concurrency, "concurrency")

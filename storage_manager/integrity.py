@@ -126,7 +126,7 @@ async def seal_session(storage: StorageManager, session_id: str) -> str:
     "2026-01-31T12:00:00.000+00:00", "components": {"step_000001/observation.html": {"size": 12, "sha256": "..."},
     ...}, "files": {"_session.json": {...}, "step_000001/axtree.json": {...}, ...}}`, sorted by path. Size and SHA-256
     (FIPS 180-4, in hexadecimal) are those of the bytes as they are stored. `files` has the attachments and the metadata
-    of the session. Files that are no part of the layout are not listed. No listing shows the manifest. Sealing again
+    of the session. Files that are not part of the layout are not listed. No listing shows the manifest. Sealing again
     replaces it. Deleting a step or an attachment also deletes the manifest, so that the session is no longer sealed.
 
     Raises:
@@ -247,7 +247,7 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
     not UTF-8 or not a JSON object; so is the metadata of the session. The session itself is `unreadable` if it cannot
     be listed, or a directory in it, for example because access is refused; what can be listed is verified all the same.
     A staged file of this library, and an upload to S3 that was begun and not completed, is a `leftover`. Any other file
-    that is no part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating
+    that is not part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating
     systems leave are ignored. The attachments of a session that is not sealed are not read.
 
     Raises:
@@ -287,7 +287,7 @@ async def _verify(storage: StorageManager, session_id: str, url: str) -> list[Pr
 
 
 def _foreign(path: str) -> str:
-    return f"it is no part of a session: {why_foreign(path)}"
+    return f"it is not part of a session: {why_foreign(path)}"
 
 
 async def _check_others(
@@ -414,7 +414,7 @@ def _seals_in(data: bytes, cancelled: threading.Event) -> Mapping[str, _Seal]:
     """Return the seals in a manifest. A small one may have any form of JSON.
 
     Raises:
-        ValueError: it is no manifest.
+        ValueError: it is not a manifest.
     """
     if len(data) <= ANY_FORM_BYTES:
         manifest = _Manifest.model_validate_json(data)

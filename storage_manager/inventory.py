@@ -51,7 +51,7 @@ async def list_files(
     """Yield every file of a session, or of one step, with its name, size, time and ETag.
 
     Files that operating systems leave (`.DS_Store`, `Thumbs.db`, ...) are left out, and so are the markers of
-    directories that consoles of S3 create: they are no part of a session.
+    directories that consoles of S3 create: they are not part of a session.
 
     The name is relative to the session (`step_000001/action.json`), or to the step if one is given. If there is no such
     session or step, nothing is yielded. On S3 this costs one LIST per thousand files.
@@ -76,7 +76,7 @@ def is_leftover(path: str) -> bool:
 
 
 def is_foreign(path: str) -> bool:
-    """Return True if a file is no part of the layout, and neither the system's nor left by a killed writer.
+    """Return True if a file is not part of the layout, and neither the system's nor left by a killed writer.
 
     `path` is relative to a session.
     """

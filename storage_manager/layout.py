@@ -328,7 +328,7 @@ def check_attachment_names(names: object) -> list[str]:
     """Return the names of attachments as a list.
 
     Raises:
-        InvalidDataError: a name is not allowed, or `names` is no list.
+        InvalidDataError: a name is not allowed, or `names` is not a list.
     """
     if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
         why = f"attachments must be a list of names, not {type(names).__name__}"
@@ -337,7 +337,7 @@ def check_attachment_names(names: object) -> list[str]:
 
 
 def why_foreign(path: str) -> str:
-    """Return why a file is no part of a session, and what to do. `path` is relative to the session."""
+    """Return why a file is not part of a session, and what to do. `path` is relative to the session."""
     directory, _, name = path.rpartition("/")
     first = directory.partition("/")[0]
     if name.startswith("."):
@@ -347,7 +347,7 @@ def why_foreign(path: str) -> str:
     if not directory and is_attachment_name(name):
         return f"files of a session are in {ATTACHMENTS_DIRECTORY}/: move it there, or store it with store_attachments"
     if directory and directory != ATTACHMENTS_DIRECTORY and not is_id(directory):
-        return f"{directory} is no step id: rename the directory"
+        return f"{directory} is not a step id: rename the directory"
     if name.lower() in BY_FILENAME:
         return (
             "only steps have components" if directory == ATTACHMENTS_DIRECTORY else f"it is not called {name.lower()}"
@@ -379,7 +379,7 @@ def formats(components: Sequence[Component]) -> list[ComponentSpec]:
     """Return the rows of `COMPONENTS` with these names, in the order of the table.
 
     Raises:
-        InvalidDataError: one of the names is not that of a component, or `components` is no list.
+        InvalidDataError: one of the names is not that of a component, or `components` is not a list.
     """
     if isinstance(components, str):
         raise InvalidDataError(f"components is one name: give a list, [{components!r}]")

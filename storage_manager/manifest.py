@@ -1,6 +1,6 @@
 """Read the entries of a manifest of any size, so that another task can run, and end the reading, at any time.
 
-Who may write to a root may also write a manifest. To parse 85 MB of JSON that is no manifest took 55 s and 8 GB, and
+Who may write to a root may also write a manifest. To parse 85 MB of JSON that is not a manifest took 55 s and 8 GB, and
 nothing else ran meanwhile. So a large manifest is read one entry after another, in the form in which `seal_session`
 writes it. A small one may have any form that JSON allows: another tool may have written it again.
 """
@@ -27,7 +27,7 @@ _END = re.compile(rb"\}\s*")
 
 
 class Entry(NamedTuple):
-    """What a manifest says of one file."""
+    """The path, size and hash of one file, as a manifest has them."""
 
     path: str
     size: int

@@ -245,7 +245,7 @@ def _profiles() -> set[str]:
 
 
 def _merge(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return their options over ours, also inside of options that are mappings themselves. None is no mapping."""
+    """Return their options over ours, also inside of options that are mappings themselves. None is not a mapping."""
     theirs = {name: value for name, value in theirs.items() if value is not None or not _are_mappings(ours.get(name))}
     both = {name: _merge(ours[name], value) for name, value in theirs.items() if _are_mappings(ours.get(name), value)}
     return {**ours, **theirs, **both}

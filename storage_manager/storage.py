@@ -135,7 +135,7 @@ class StorageManager:
             S3ConfigError: the configuration is visibly wrong, or S3 is required and no bucket is configured.
             LocalStorageError: the base directory cannot be created.
             InvalidDataError: redact is neither a function nor a list of secrets.
-            TypeError: storage_options is no mapping, or a limit is no whole number.
+            TypeError: storage_options is not a mapping, or a limit is not a whole number.
             ValueError: max_concurrency or max_file_bytes is below 1.
         """
         from storage_manager.config import Config  # its model takes a third of the time of importing the package
@@ -174,7 +174,7 @@ class StorageManager:
 
         Raises:
             S3ConfigError, LocalStorageError, ValueError: as the constructor.
-            TypeError: an option of S3 with a URL that is neither of S3 nor of the local disk; or the URL is no str.
+            TypeError: an option of S3 with a URL that is neither of S3 nor of the local disk; or the URL is not a str.
             StorageManagerError: fsspec has no such backend, or its package is not installed.
         """
         from storage_manager.config import Config, arguments_of  # as in the constructor
@@ -559,7 +559,7 @@ class StorageManager:
             remove: fields to remove before.
 
         Raises:
-            As store_step_data; InvalidDataError: the metadata that is stored is no JSON object.
+            As store_step_data; InvalidDataError: the metadata that is stored is not a JSON object.
         """
         given = decode_json(self._encoded_metadata(session_id, metadata))
         before = await self.retrieve_session_metadata(session_id) or {}
@@ -583,7 +583,7 @@ class StorageManager:
 
         Raises:
             InvalidIdError: refused before any I/O.
-            InvalidDataError: what is stored is no JSON object.
+            InvalidDataError: what is stored is not a JSON object.
             S3OperationError, S3ConfigError, LocalStorageError: it cannot be read.
         """
         path = join(self._url("retrieve", session_id), SESSION_METADATA_FILENAME)
@@ -591,7 +591,7 @@ class StorageManager:
         try:
             return None if data is None else decode_json(data)
         except ValueError as error:
-            why = f"cannot retrieve {path}: it is no JSON object: {error}"
+            why = f"cannot retrieve {path}: it is not a JSON object: {error}"
             raise InvalidDataError(why, operation="retrieve", url=path) from error
 
     # --- attachments ------------------------------------------------------------------------------
@@ -759,7 +759,7 @@ class StorageManager:
 
         Raises:
             As retrieve_step_data; or no session could be listed, or no step be read. TypeError or ValueError if
-            concurrency is no whole number, or is below 1.
+            concurrency is not a whole number, or is below 1.
         """
         check_ids(session_ids, "retrieve")
         with translating("retrieve", self._root.url):
@@ -811,7 +811,7 @@ class StorageManager:
         Raises:
             InvalidIdError, InvalidDataError, S3OperationError, S3ConfigError, LocalStorageError: at least one step was
                 not stored. The steps that were under way have ended, and no further step was begun.
-            TypeError, ValueError: steps is not iterable; or concurrency is no whole number, or is below 1.
+            TypeError, ValueError: steps is not iterable; or concurrency is not a whole number, or is below 1.
         """
         check_several(steps, "steps", of="Step", may_be_async=True)
 
@@ -909,7 +909,7 @@ def _check_options(
 
 
 async def redacted_content(redact: Redactor, name: str, content: bytes | Stream, limit: int) -> bytes | Stream:
-    """Return an attachment without what must not be stored. A stream that is no text stays as it is.
+    """Return an attachment without what must not be stored. A stream that is not a text stays as it is.
 
     Parameters:
         limit: the most bytes of a text that are read into memory.
@@ -961,7 +961,7 @@ def check_readable(name: str, path: os.PathLike[str]) -> Stream:
     """Return an attachment that is given as the path of a local file. It is opened only to see that it can be read.
 
     Raises:
-        InvalidDataError: the file is missing, is no regular file, or cannot be read.
+        InvalidDataError: the file is missing, is not a regular file, or cannot be read.
     """
     try:
         return stream_of(path)

@@ -134,7 +134,7 @@ async def test_metadata_that_is_no_object(sm: StorageManager) -> None:
     await sm.store_session_metadata("s", {})
     url = f"{sm.url_for('s')}/_session.json"
     sm.fs.pipe_file(url, b"[1]")
-    with pytest.raises(InvalidDataError, match="it is no JSON object") as caught:
+    with pytest.raises(InvalidDataError, match="it is not a JSON object") as caught:
         await sm.retrieve_session_metadata("s")
     assert caught.value.url == url
     [problem] = await verify_session(sm, "s")

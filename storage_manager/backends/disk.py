@@ -659,7 +659,7 @@ def _read_whole(path: str, limit: int) -> bytes | OSError:
 
 
 def _not_regular(mode: int) -> int:
-    """Return the number of the error for what is no regular file."""
+    """Return the number of the error for what is not a regular file."""
     return errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
 
 

@@ -101,7 +101,7 @@ class ObstoreBackend(S3Backend):
                 raise
             self.service.wants_content_md5 = True
             return await super()._put_whole(file, data, is_new=is_new)
-        # The service compares a signed body with its SHA-256. An ETag that is no MD5 may come from a redirect's page.
+        # The service compares a signed body with its SHA-256. An ETag that is not an MD5 may come from a redirect.
         is_proved = may_be_md5_of(e_tag, data) if self.anon else md5_in(e_tag)
         if self._compares_e_tags and self.service.compares_e_tags and not is_proved:
             await self._compare_stored(bucket, key, data, e_tag)

@@ -175,7 +175,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
 
     retries = 1  # in the layer of s3fs
     root = ""  # the URL that sessions are below
-    _compares_e_tags = True  # of obstore: an ETag that is no MD5 is no proof of a PUT
+    _compares_e_tags = True  # of obstore: an ETag that is not an MD5 is no proof of a PUT
     session: Any
     config_kwargs: dict[str, Any]
     _s3: Any
@@ -288,9 +288,9 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         await self._write_once(file, data, partial(self._put_whole, file, data, is_new=True))
 
     async def _write_once(self, file: File, data: bytes | Stream, attempt: Callable[[], Awaitable[Any]]) -> None:
-        """Send a request that succeeds only once, in up to three attempts.
+        """Send a request that the service refuses if the object exists, in up to three attempts.
 
-        If an attempt before may have succeeded without an answer, an object with exactly these bytes is its own.
+        The answer to an attempt may be lost. Then an object with exactly these bytes counts as stored by it.
 
         Raises:
             AlreadyExistsError: the object exists.
@@ -902,7 +902,7 @@ def _deletion_error(left: Mapping[str, str]) -> Exception:
 
 
 def has_foreign_e_tag(bucket: str, answer: Mapping[str, Any]) -> bool:
-    """Return True if Amazon says that the ETag is no MD5.
+    """Return True if Amazon says that the ETag is not an MD5.
 
     The object is encrypted with a key of KMS or of the customer, or it is in a directory bucket (Amazon S3 API
     reference, "Object"). rclone relies on the same for every S3 service that it knows.

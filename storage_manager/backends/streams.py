@@ -102,7 +102,7 @@ def open_regular(path: str) -> tuple[int, int]:
     """Open a file to read it. Return its descriptor and its size in bytes.
 
     Raises:
-        OSError: it is no regular file. A pipe would block until a writer opens it.
+        OSError: it is not a regular file. A pipe would block until a writer opens it.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     status = os.fstat(descriptor)

@@ -46,7 +46,7 @@ def copy(source: CopyRoot, target: CopyRoot, sessions: Sequence[str] | None, qui
 
 
 def _tell_left_behind(urls: Sequence[str], root: str) -> int:
-    """Print which files are no part of a session and were not copied, and the likely mistake. Return the exit code."""
+    """Print which files are not part of a session and were not copied, and the likely mistake. Return the exit code."""
     if not urls:
         return 0
     paths = [url.removeprefix(f"{root}/") for url in urls]

@@ -22,7 +22,7 @@ def cp(source: str, target: str, sessions: tuple[str, ...], quiet: bool, **optio
 
     Copies byte for byte. Files that are already there with the same bytes are not sent again: after an interruption
     or a failure, run it again to continue. Nothing changes at the source, and nothing is deleted at the target. Files
-    that are no part of a session are left behind and named; then the exit code is 1.
+    that are not part of a session are left behind and named; then the exit code is 1.
     """
     source_root, target_root = _copy_root(source, options, "source"), _copy_root(target, options, "target")
     return copy(source_root, target_root, list(sessions) or None, quiet)

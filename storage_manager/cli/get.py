@@ -17,7 +17,7 @@ def get(root: str | None, session: str, directory: str, quiet: bool) -> int:
     """Copy a session into a directory.
 
     The files are written to DIR/SESSION/STEP/... Files that are already there with the same bytes are not fetched
-    again. DIR is a root like any other: read it with --root DIR. Files that are no part of a session are left behind
+    again. DIR is a root like any other: read it with --root DIR. Files that are not part of a session are left behind
     and named; then the exit code is 1.
     """
     return copy(CopyRoot(root), CopyRoot(directory), [session], quiet)

@@ -31,8 +31,8 @@ def put(root: str | None, directory: str, quiet: bool) -> int:
     """Copy a directory of sessions, or one session, to the root.
 
     DIR contains sessions (DIR/SESSION/STEP/observation.html ...) or is one session (DIR/STEP/observation.html ...),
-    which keeps its name. Files that are already there with the same bytes are not sent again. Files that are no part of
-    a session are left behind and named; then the exit code is 1.
+    which keeps its name. Files that are already there with the same bytes are not sent again. Files that are not part
+    of a session are left behind and named; then the exit code is 1.
     """
     source, sessions = _source_and_sessions(Path(os.path.abspath(directory)))
     return copy(CopyRoot(str(source)), CopyRoot(root), sessions, quiet)

@@ -59,7 +59,7 @@ async def _describe_step(storage: StorageManager, session: str, step: str) -> st
 
 
 async def _require_our_files(storage: StorageManager, session: str) -> None:
-    """Refuse a directory that is no session: if the root is one level too high, a project's sources look like one."""
+    """Refuse what is not a session. If the root is one level too high, the sources of a project look like one."""
     if not any([is_our_file(file.name) async for file in list_files(storage, session)]):
         url = storage.url_for(session)
         why = f"{url} has no component and no metadata, so it is not a session or step: nothing was deleted"

@@ -22,7 +22,7 @@ BATCH_BYTES = 4 * 2**20
 
 
 def check_options(name: str, value: int, most: int | None = None, progress: Progress | None = None) -> None:
-    """Refuse a number of rows or bytes that cannot be used, and a progress that is no function.
+    """Refuse a number of rows or bytes that cannot be used, and a progress that is not a function.
 
     Raises:
         InvalidDataError: names the argument.

@@ -50,7 +50,7 @@ async def import_playwright_trace(
         InvalidDataError: the file is not a trace, it is damaged or hostile, or the session exists already.
             Nothing is stored.
         LocalStorageError: the file cannot be read.
-        TypeError: path is no path.
+        TypeError: path is not a path.
         S3OperationError, S3ConfigError, LocalStorageError: storing failed. The steps that were stored are deleted
             again.
     """

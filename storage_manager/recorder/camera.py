@@ -24,7 +24,7 @@ FIRST_SECONDS = 2.0
 
 
 class Picture(NamedTuple):
-    """What screenshots are to be like, as in `record`."""
+    """The format, extent and masks of screenshots, as in `record`."""
 
     full_page: bool = False
     image: str = "png"

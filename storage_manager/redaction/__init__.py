@@ -128,7 +128,7 @@ def redacted_file(redact: Redactor, name: str, data: bytes) -> bytes:
 
 
 def method_for_files(redact: Redactor, name: str) -> Callable[[str, bytes], bytes]:
-    """Return the method of a redactor for files that are no components.
+    """Return the method of a redactor for attachments and metadata of sessions.
 
     Raises:
         InvalidDataError: it has none.

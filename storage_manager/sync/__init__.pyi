@@ -84,7 +84,7 @@ class StorageManager:
             S3ConfigError: the configuration is visibly wrong, or S3 is required and no bucket is configured.
             LocalStorageError: the base directory cannot be created.
             InvalidDataError: redact is neither a function nor a list of secrets.
-            TypeError: storage_options is no mapping, or a limit is no whole number.
+            TypeError: storage_options is not a mapping, or a limit is not a whole number.
             ValueError: max_concurrency or max_file_bytes is below 1.
         """
         ...
@@ -99,7 +99,7 @@ class StorageManager:
 
         Raises:
             S3ConfigError, LocalStorageError, ValueError: as the constructor.
-            TypeError: an option of S3 with a URL that is neither of S3 nor of the local disk; or the URL is no str.
+            TypeError: an option of S3 with a URL that is neither of S3 nor of the local disk; or the URL is not a str.
             StorageManagerError: fsspec has no such backend, or its package is not installed.
         """
         ...
@@ -317,7 +317,7 @@ class StorageManager:
             remove: fields to remove before.
 
         Raises:
-            As store_step_data; InvalidDataError: the metadata that is stored is no JSON object.
+            As store_step_data; InvalidDataError: the metadata that is stored is not a JSON object.
         """
         ...
 
@@ -326,7 +326,7 @@ class StorageManager:
 
         Raises:
             InvalidIdError: refused before any I/O.
-            InvalidDataError: what is stored is no JSON object.
+            InvalidDataError: what is stored is not a JSON object.
             S3OperationError, S3ConfigError, LocalStorageError: it cannot be read.
         """
         ...
@@ -450,7 +450,7 @@ class StorageManager:
 
         Raises:
             As retrieve_step_data; or no session could be listed, or no step be read. TypeError or ValueError if
-            concurrency is no whole number, or is below 1.
+            concurrency is not a whole number, or is below 1.
         """
         ...
 
@@ -464,7 +464,7 @@ class StorageManager:
         Raises:
             InvalidIdError, InvalidDataError, S3OperationError, S3ConfigError, LocalStorageError: at least one step was
                 not stored. The steps that were under way have ended, and no further step was begun.
-            TypeError, ValueError: steps is not iterable; or concurrency is no whole number, or is below 1.
+            TypeError, ValueError: steps is not iterable; or concurrency is not a whole number, or is below 1.
         """
         ...
 
@@ -648,7 +648,7 @@ def copy_sessions(
             before any I/O. Or, after the others are copied, a named session does not exist.
         StorageManagerError: steps or sessions were not copied. The message says how many, which, and why. The class is
             that of the first failure.
-        TypeError, ValueError: concurrency is no whole number, or is below 1; or progress is no function.
+        TypeError, ValueError: concurrency is not a whole number, or is below 1; or progress is not a function.
     """
     ...
 
@@ -742,7 +742,7 @@ def import_playwright_trace(
         InvalidDataError: the file is not a trace, it is damaged or hostile, or the session exists already.
             Nothing is stored.
         LocalStorageError: the file cannot be read.
-        TypeError: path is no path.
+        TypeError: path is not a path.
         S3OperationError, S3ConfigError, LocalStorageError: storing failed. The steps that were stored are deleted
             again.
     """
@@ -800,7 +800,7 @@ def seal_session(storage: StorageManager, session_id: str) -> str:
     "2026-01-31T12:00:00.000+00:00", "components": {"step_000001/observation.html": {"size": 12, "sha256": "..."},
     ...}, "files": {"_session.json": {...}, "step_000001/axtree.json": {...}, ...}}`, sorted by path. Size and SHA-256
     (FIPS 180-4, in hexadecimal) are those of the bytes as they are stored. `files` has the attachments and the metadata
-    of the session. Files that are no part of the layout are not listed. No listing shows the manifest. Sealing again
+    of the session. Files that are not part of the layout are not listed. No listing shows the manifest. Sealing again
     replaces it. Deleting a step or an attachment also deletes the manifest, so that the session is no longer sealed.
 
     Raises:
@@ -839,7 +839,7 @@ def verify_session(storage: StorageManager, session_id: str) -> list[Problem]:
     not UTF-8 or not a JSON object; so is the metadata of the session. The session itself is `unreadable` if it cannot
     be listed, or a directory in it, for example because access is refused; what can be listed is verified all the same.
     A staged file of this library, and an upload to S3 that was begun and not completed, is a `leftover`. Any other file
-    that is no part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating
+    that is not part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating
     systems leave are ignored. The attachments of a session that is not sealed are not read.
 
     Raises:

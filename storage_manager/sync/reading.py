@@ -224,7 +224,7 @@ class Reader:
         to three in all. If the readings still differ then, `changed_during_capture` is true in the metadata.
 
         Raises:
-            InvalidDataError: it is no page, it is an asynchronous one, or the driver cannot do what was asked for.
+            InvalidDataError: it is not a page, it is an asynchronous one, or the driver cannot do what was asked for.
         """
         view = _view(page, self._picture)
         before = _read(view)

@@ -49,7 +49,7 @@ class CopyResult(int):
     """The number of steps that were copied, and what was not.
 
     Attributes:
-        left_behind: the URLs of files in the sessions that are no part of the layout, and were not copied. Files that
+        left_behind: the URLs of files in the sessions that are not part of the layout, and were not copied. Files that
             operating systems or killed writers left are not named.
     """
 
@@ -98,7 +98,7 @@ async def copy_sessions(
             before any I/O. Or, after the others are copied, a named session does not exist.
         StorageManagerError: steps or sessions were not copied. The message says how many, which, and why. The class is
             that of the first failure.
-        TypeError, ValueError: concurrency is no whole number, or is below 1; or progress is no function.
+        TypeError, ValueError: concurrency is not a whole number, or is below 1; or progress is not a function.
     """
     check_ids(session_ids, "copy")
     concurrency = check_whole(concurrency, "concurrency")
@@ -252,7 +252,7 @@ class _Copying:
     async def settle(self, task: _Task, outcome: bool | StorageManagerError) -> None:
         """Count a step by its outcome. At the end of a session, copy its metadata, then its manifest."""
         if task.is_step:
-            # a directory without files of the layout is no step
+            # a directory without files of the layout is not a step
             self.done += bool(task.source) or outcome is not False
             self.copied += outcome is True
         elif task.failure:
@@ -386,7 +386,7 @@ class _Copying:
         sessions = f"{self.unlisted} session{'s' * (self.unlisted != 1)} that cannot be listed"
         what = " and ".join([steps] * (len(self.failed) > self.unlisted) + [sessions] * (self.unlisted > 0))
         left = len(self._left_behind)
-        behind = f"; {left} file{'s' * (left != 1)} left behind, which are no part of a session" if left else ""
+        behind = f"; {left} file{'s' * (left != 1)} left behind, which are not part of a session" if left else ""
         summary = f"not copied: {what} ({urls}{more}){behind}"
         return type(first)(f"{summary}. Run it again to continue. {first}", operation="copy", url=first.url)
 
@@ -430,7 +430,7 @@ def _copied(directory: str, files: Mapping[str, FileInfo]) -> dict[str, FileInfo
 
 
 def _left_behind(found: _Files, copied: _Files) -> list[str]:
-    """Return the paths of files that are no part of the layout, and are not copied, sorted."""
+    """Return the paths of files that are not part of the layout, and are not copied, sorted."""
     left = [info for name, files in found.items() for key, info in files.items() if key not in copied[name]]
     return sorted(info.name for info in left if is_foreign(info.name))
 

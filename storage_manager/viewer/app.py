@@ -99,7 +99,7 @@ async def serve(
 
     Raises:
         InvalidDataError: the host is empty, which would mean every address of this machine.
-        TypeError, ValueError: hosts is one name instead of a list, or port is no number of a port.
+        TypeError, ValueError: hosts is one name instead of a list, or port is not the number of a port.
         StorageManagerError: jinja2 is not installed.
         OSError: the port is in use, or the address does not belong to this machine.
     """

@@ -95,7 +95,7 @@ async def test_a_directory_in_the_place_of_a_component(
 
 async def test_a_step_with_nothing_but_such_a_directory(sm: StorageManager, tmp_path: Path) -> None:
     (tmp_path / "base/s/step_3/observation.html").mkdir(parents=True)
-    (tmp_path / "base/s/step_4").mkdir()  # an empty directory is no step, and no problem
+    (tmp_path / "base/s/step_4").mkdir()  # an empty directory is not a step, and no problem
     [problem] = await verify_session(sm, "s")
     assert problem.url.endswith("/s/step_3/observation.html")
     with pytest.raises(LocalStorageError, match=r"cannot seal .*/step_3/observation.html"):

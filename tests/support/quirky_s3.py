@@ -33,7 +33,7 @@ __all__ = ["Quirk", "QuirkyS3", "Request", "Stored"]
 class Quirk(Enum):
     """What a service does otherwise than Amazon S3, with a public report of one that does."""
 
-    # PUT, GET and LIST give an ETag of 32 hexadecimal digits that is no MD5. S3 Express (Amazon S3 API reference,
+    # PUT, GET and LIST give an ETag of 32 hexadecimal digits that is not an MD5. S3 Express (Amazon S3 API reference,
     # PutObject, "ETag"), https://github.com/chimera-nas/chimera/issues/469,
     # https://github.com/leo-project/leofs/issues/216
     FOREIGN_ETAGS = "foreign-etags"
