@@ -165,7 +165,7 @@ class Machine(RuleBasedStateMachine):
         many = [Step(*ids, data) for ids, data in steps.items()]
         assert self.ask(lambda sm: sm.store_steps(many, concurrency=concurrency)) == repr(len(many))
         for step in many:
-            self.put(*step)
+            self.put(step.session_id, step.step_id, step.data)
 
     @rule(pair=pairs, component=st.sampled_from(sorted(BAD_BYTES)))
     def spoil(self, pair: tuple[str, str], component: Any) -> None:
