@@ -59,6 +59,7 @@ __all__ = [
     "Options",
     "StorageManager",
     "check_readable",
+    "iter_listings",
     "iter_step_ids",
     "redacted_content",
     "redacted_metadata",
@@ -771,11 +772,38 @@ class StorageManager:
                 raise error
             logger.warning("the steps of %s are left out: %s", session_id, error)
 
-        async def read(ids: tuple[str, str]) -> Step | LocalStorageError:
-            return await self._step_or_refusal(*ids, components, names, strict)
+        ids = iter_step_ids(self, session_ids, refuse)
+        steps = self.read_steps(ids, components=components, attachments=names, concurrency=concurrency, strict=strict)
+        async with aclosing(steps):
+            async for step in steps:
+                yield step
 
-        steps = map_ahead(read, iter_step_ids(self, session_ids, refuse), concurrency)
-        async with aclosing(steps), aclosing(_without_refused(steps)) as found:
+    async def read_steps(
+        self,
+        ids: Iterable[tuple[str, str]] | AsyncIterable[tuple[str, str]],
+        *,
+        components: Sequence[Component] = ALL_COMPONENTS,
+        attachments: Sequence[str] = (),
+        concurrency: int = 16,
+        strict: bool = False,
+    ) -> AsyncGenerator[Step, None]:
+        """Yield the steps with these ids, in this order, read ahead. At most `concurrency` steps are held in memory.
+
+        A step on local disk whose directory may not be read is left out, and a warning is logged for it.
+
+        Parameters:
+            ids: pairs of a session id and a step id.
+            components, attachments, concurrency, strict: as for iter_steps.
+
+        Raises:
+            As iter_steps.
+        """
+        names = check_attachment_names(attachments)
+
+        async def read(pair: tuple[str, str]) -> Step | LocalStorageError:
+            return await self._step_or_refusal(*pair, components, names, strict)
+
+        async with aclosing(map_ahead(read, ids, concurrency)) as steps, aclosing(_without_refused(steps)) as found:
             async for step in found:
                 yield step
 
@@ -843,12 +871,12 @@ class StorageManager:
         return join(self._root.url, *ids)
 
 
-async def iter_step_ids(
+async def iter_listings(
     storage: StorageManager,
     session_ids: Iterable[str] | None,
     refuse: Callable[[str, StorageManagerError], None],
-) -> AsyncGenerator[tuple[str, str], None]:
-    """Yield the session id and step id of each step in order. Sessions are listed ahead.
+) -> AsyncGenerator[tuple[str, list[str]], None]:
+    """Yield each session id with the ids of the session's steps. Sessions are listed ahead.
 
     Parameters:
         session_ids: the sessions, in this order; None for all.
@@ -877,11 +905,22 @@ async def iter_step_ids(
             if isinstance(steps, StorageManagerError):
                 failed.append(steps)
                 refuse(session_id, steps)
-                continue
-            for step_id in steps:
-                yield session_id, step_id
+            else:
+                yield session_id, steps
     if failed and len(failed) == count:
         raise failed[0]
+
+
+async def iter_step_ids(
+    storage: StorageManager,
+    session_ids: Iterable[str] | None,
+    refuse: Callable[[str, StorageManagerError], None],
+) -> AsyncGenerator[tuple[str, str], None]:
+    """Yield the session id and step id of each step in order. Parameters and errors are those of iter_listings."""
+    async with aclosing(iter_listings(storage, session_ids, refuse)) as listings:
+        async for session_id, step_ids in listings:
+            for step_id in step_ids:
+                yield session_id, step_id
 
 
 async def _without_refused(steps: AsyncGenerator[Step | LocalStorageError, None]) -> AsyncGenerator[Step, None]:

@@ -25,7 +25,7 @@ FLOORS = (
     {"config", "defaults", "encoding", "layout", "redaction", "s3_settings"},
     {"backends"},
     {"storage"},
-    {"importers", "integrity", "inventory", "manifest", "overlap", "protocol", "recorder", "testing", "transfer"},
+    {"importers", "integrity", "inventory", "manifest", "overlap", "protocol", "recorder", "testing", "transfer", "transitions"},
     {"cli", "export", "sync", "viewer"},
     {"", "__main__"},  # the package itself, and the process
 )

@@ -8,6 +8,7 @@ FUNCTIONS = {
     "export_parquet": "storage_manager.export",
     "export_webdataset": "storage_manager.export",
     "import_playwright_trace": "storage_manager.importers",
+    "iter_transitions": "storage_manager.transitions",
     "purge_sessions": "storage_manager.transfer",
     "render_session": "storage_manager.viewer",
     "seal_session": "storage_manager.integrity",

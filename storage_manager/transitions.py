@@ -1,0 +1,182 @@
+"""Pair each action with the page before it and the page after it, whichever way the steps were recorded."""
+
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any, Literal, NamedTuple
+
+from storage_manager.errors import InvalidDataError, StorageManagerError
+from storage_manager.layout import Step, StepData
+from storage_manager.storage import StorageManager, iter_listings
+
+__all__ = ["Transition", "iter_transitions"]
+
+logger = logging.getLogger(__name__)
+
+Observed = Literal["before", "after"]
+
+_BOTH = ("before", "after")
+_DIGITS = "0123456789"
+
+
+class Transition(NamedTuple):
+    """One action, with what the page showed before it and after it.
+
+    Attributes:
+        step_id: the step that holds the action.
+        before: what the page showed when the action was chosen. Its `action` is None.
+        after: what the page showed afterwards. Its `action` is None.
+    """
+
+    session_id: str
+    step_id: str
+    before: StepData | None
+    action: dict[str, Any]
+    after: StepData | None
+
+
+async def iter_transitions(
+    storage: StorageManager,
+    session_ids: Iterable[str] | None = None,
+    *,
+    observed: Literal["before", "after"] | None = None,
+    concurrency: int = 16,
+) -> AsyncGenerator[Transition, None]:
+    """Yield the page before, the action and the page after, for every action of these sessions.
+
+    A step holds one page. If it was observed before its action, the page after the action is that of the next step. If
+    it was observed after its action, the page before the action is that of the step before. That neighbour has to be
+    there, and has to show the right moment: it was observed the same way, or it has no action. Otherwise this side is
+    None. Two ids are neighbours if they have the same prefix and consecutive numbers at their ends, such as `step_9`
+    and `step_10`. If no id of a session ends in a number, those that follow each other in the list are neighbours.
+
+    Transitions come in the order of these numbers. At most `concurrency` steps and two more are held in memory. As
+    iter_steps does, this leaves out sessions and steps that cannot be read, with a warning.
+
+    Parameters:
+        session_ids: the sessions, in this order; None for all.
+        observed: when the pages were observed, for all steps. None takes `observed` of each step's metadata, or else of
+            its session's metadata.
+        concurrency: how many steps are read at a time.
+
+    Raises:
+        InvalidDataError: observed is something else; or it is None, and the metadata of neither a step with an action
+            nor its session says it. A guess would pair each action with the wrong page.
+        As iter_steps.
+    """
+    if observed not in (*_BOTH, None):
+        raise InvalidDataError(f"observed must be 'before', 'after' or None, not {observed!r}", operation="retrieve")
+    places: _Places = {}
+    ids = _ids(storage, session_ids, places)
+    moments = _Moments(storage, observed)
+    steps = storage.read_steps(ids, concurrency=concurrency)
+    async with aclosing(steps), aclosing(_windows(steps, places)) as windows:
+        async for previous, step, following in windows:
+            if step.data.action is not None:
+                yield await _transition(moments, previous, step, following)
+
+
+_Ids = tuple[str, str]
+# The prefix and the number of an id. No number: the step has no neighbours.
+_Place = tuple[str, int | None]
+_Places = dict[_Ids, _Place]
+_Window = tuple[Step | None, Step, Step | None]
+
+
+async def _ids(
+    storage: StorageManager, session_ids: Iterable[str] | None, places: _Places
+) -> AsyncGenerator[_Ids, None]:
+    """Yield the ids of all steps in the order of their numbers. Enter their places into `places`."""
+
+    def refuse(session_id: str, error: StorageManagerError) -> None:
+        logger.warning("the actions of %s are left out: %s", session_id, error)
+
+    async with aclosing(iter_listings(storage, session_ids, refuse)) as listings:
+        async for session_id, step_ids in listings:
+            for step_id, place in _ordered(step_ids):
+                places[session_id, step_id] = place
+                yield session_id, step_id
+
+
+def _ordered(step_ids: Sequence[str]) -> list[tuple[str, _Place]]:
+    """Return the ids of a session in the order of their numbers, each with its place.
+
+    Two ids with the same number, such as `step_1` and `step_01`, have no neighbours: a guess could be wrong.
+    """
+    found = {step_id: _split(step_id) for step_id in step_ids}
+    if all(number is None for _, number in found.values()):
+        return [(step_id, ("", number)) for number, step_id in enumerate(step_ids)]
+    count = Counter(found.values())
+    in_order = sorted(step_ids, key=lambda step_id: (found[step_id][0], found[step_id][1] or 0, step_id))
+    return [(step_id, found[step_id] if count[found[step_id]] == 1 else ("", None)) for step_id in in_order]
+
+
+def _split(step_id: str) -> _Place:
+    prefix = step_id.rstrip(_DIGITS)
+    number = step_id[len(prefix) :]
+    return prefix, int(number) if number else None
+
+
+async def _windows(steps: AsyncIterable[Step], places: _Places) -> AsyncGenerator[_Window, None]:
+    """Yield each step with its neighbours, if they are there."""
+    previous: Step | None = None
+    step: Step | None = None
+    place: _Place = ("", None)
+    async for following in steps:
+        next_place = places.pop((following.session_id, following.step_id))
+        is_next = step is not None and step.session_id == following.session_id and _follows(place, next_place)
+        if step is not None:
+            yield previous, step, following if is_next else None
+        previous, step, place = step if is_next else None, following, next_place
+    if step is not None:
+        yield previous, step, None
+
+
+def _follows(place: _Place, next_place: _Place) -> bool:
+    prefix, number = place
+    return number is not None and next_place == (prefix, number + 1)
+
+
+class _Moments:
+    """Tells when the page of a step was observed."""
+
+    def __init__(self, storage: StorageManager, given: Observed | None) -> None:
+        self._storage = storage
+        self._given = given
+        self._session: tuple[str, object] = ("", None)
+
+    async def of(self, step: Step) -> str:
+        """Return "before" or "after": when the page of a step with an action was observed.
+
+        Raises:
+            InvalidDataError: nothing says it.
+        """
+        said = self._given or (step.data.metadata or {}).get("observed")
+        said = said if said in _BOTH else await self._of_session(step.session_id)
+        if isinstance(said, str) and said in _BOTH:
+            return said
+        url = self._storage.url_for(step.session_id, step.step_id)
+        why = "neither the metadata of the step nor of its session has observed='before' or 'after'"
+        advice = "give observed= as the steps were recorded; step() of a recorder is usually called after the action"
+        message = f"cannot pair the action of {url} with a page: {why}; {advice}"
+        raise InvalidDataError(message, operation="retrieve", url=url)
+
+    async def _of_session(self, session_id: str) -> object:
+        if self._session[0] != session_id:
+            about = await self._storage.retrieve_session_metadata(session_id)
+            self._session = session_id, (about or {}).get("observed")
+        return self._session[1]
+
+    async def page_of(self, step: Step | None, moment: str) -> StepData | None:
+        """Return the page of a neighbour, if it was observed at this moment of its own action, or has no action."""
+        if step is None or (step.data.action is not None and await self.of(step) != moment):
+            return None
+        return step.data._replace(action=None)
+
+
+async def _transition(moments: _Moments, previous: Step | None, step: Step, following: Step | None) -> Transition:
+    own, action = step.data._replace(action=None), step.data.action or {}
+    if await moments.of(step) == "before":
+        return Transition(step.session_id, step.step_id, own, action, await moments.page_of(following, "before"))
+    return Transition(step.session_id, step.step_id, await moments.page_of(previous, "after"), action, own)
