@@ -25,7 +25,19 @@ FLOORS = (
     {"config", "defaults", "encoding", "layout", "redaction", "s3_settings"},
     {"backends"},
     {"storage"},
-    {"importers", "integrity", "inventory", "manifest", "overlap", "protocol", "recorder", "testing", "transfer", "transitions"},
+    {
+        "importers",
+        "integrity",
+        "inventory",
+        "manifest",
+        "overlap",
+        "protocol",
+        "recorder",
+        "session_fields",
+        "testing",
+        "transfer",
+        "transitions",
+    },
     {"cli", "export", "sync", "viewer"},
     {"", "__main__"},  # the package itself, and the process
 )

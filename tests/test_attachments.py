@@ -199,7 +199,7 @@ async def test_a_video_survives_on_a_real_server(local: StorageManager, real_s3:
     assert files(back) == before
     assert await verify_session(back, "s") == []
     await export_parquet(server, str(tmp_path / "out"), attachments=["axtree.json", "network.har"])
-    table = pyarrow.parquet.read_table(tmp_path / "out" / "steps-00000.parquet")
+    table = pyarrow.parquet.read_table(tmp_path / "out/data/steps-00000.parquet")
     assert [table["axtree.json"].to_pylist(), table["network.har"].to_pylist()] == [
         ['{"role":"é"}\n'.encode()],
         [b"{}"],

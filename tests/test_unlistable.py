@@ -143,7 +143,7 @@ async def test_verify(stored: StorageManager) -> None:
 async def test_parquet(stored: StorageManager, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for named in (None, ["a", "b", "c", "d"]):
         assert await export_parquet(stored, f"{tmp_path}/out", named) == 6
-    rows = pq.read_table(f"{tmp_path}/out/steps-00000.parquet").to_pylist()
+    rows = pq.read_table(f"{tmp_path}/out/data/steps-00000.parquet").to_pylist()
     assert [(row["session_id"], row["step_id"]) for row in rows] == [step[:2] for step in STEPS]
     assert f"1 session could not be listed and is not in the export to {tmp_path}/out: b" in caplog.text
 

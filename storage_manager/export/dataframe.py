@@ -4,6 +4,7 @@ Each worker reads its steps from the storage itself.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
 from itertools import groupby, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from fsspec.asyn import get_loop, sync
 
 from storage_manager.errors import StorageManagerError, needing
-from storage_manager.export.rows import Row, read_steps
+from storage_manager.export.rows import Row, read_metadata, read_steps
 from storage_manager.export.table import arrow, schema, to_batch
 from storage_manager.export.writing import check_options
-from storage_manager.layout import Component, Step, StepData
+from storage_manager.layout import Component, StepData
 from storage_manager.storage import StorageManager
 
 if TYPE_CHECKING:
@@ -88,9 +89,9 @@ def _read_part(part: Part, root: str, options: Mapping[str, Any], components: Se
 
 
 async def _read(part: Part, root: str, options: Mapping[str, Any], components: Sequence[Component]) -> list[Row]:
-    steps = [Step(session_id, step_id, StepData()) for session_id, step_ids in part for step_id in step_ids]
     async with StorageManager.from_url(root, storage_options=options) as storage:
-        rows = [row async for row in read_steps(storage, steps, components)]
+        async with aclosing(read_metadata(storage, part)) as sessions:
+            rows = [row async for row in read_steps(storage, sessions, components)]
         if rows and not any(row.unreadable or row.data != StepData() for row in rows):
             await _require_one_session(storage, part)
     return rows

@@ -1,15 +1,21 @@
-"""Export sessions as Parquet: `steps-*.parquet` with all columns, and `index.parquet` without the large ones."""
+"""Export sessions as Parquet: the steps, an index without the large columns, the sessions, and a dataset card.
+
+The layout is one that `datasets.load_dataset(url)` reads with no other argument, also from the Hugging Face Hub.
+"""
 
 import logging
 import os
 import re
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from storage_manager.aio import Progress
 from storage_manager.errors import translating
-from storage_manager.export.rows import Row, Unlisted, read_sessions, report_unlisted
+from storage_manager.export.card import Card
+from storage_manager.export.rows import Row, Session, Unlisted, read_sessions, report_unlisted
+from storage_manager.export.sessions import sessions_batch, sessions_schema
 from storage_manager.export.table import arrow, schema, text_array, to_batch
 from storage_manager.export.target import Target, target_url
 from storage_manager.export.writing import BATCH_BYTES, check_options, write_export
@@ -39,13 +45,16 @@ async def export_parquet(
     row_group_bytes: int = 64 * 2**20,
     progress: Progress | None = None,
 ) -> int:
-    """Write one row per step to `steps-*.parquet` and `index.parquet`. The files appear when all are complete.
+    """Write the steps, an index, the sessions and a dataset card. The files appear when all are complete.
 
-    Only then is an earlier export at the same URL replaced; a failure or a cancellation leaves it unchanged. A
-    component that exists but cannot be read is null, is named in the column `unreadable`, and is counted in a warning.
-    A session that cannot be listed is left out, and is named in a warning.
-    The columns are described in docs/export.rst. Memory is bounded by `row_group_bytes` and a few steps, for any number
-    of steps.
+    `data/steps-*.parquet` has one row per step, `index/index.parquet` the same rows without the large columns, and
+    `sessions/sessions.parquet` one row per session. README.md is the card: with it, `datasets.load_dataset(url)` loads
+    the steps, with screenshots as images. The columns are described in docs/export.rst.
+
+    Only when all files are complete is an earlier export at the same URL replaced; a failure or a cancellation leaves
+    it unchanged. A component that exists but cannot be read is null, is named in the column `unreadable`, and is
+    counted in a warning. A session that cannot be listed is left out, and is named in a warning. Memory is bounded by
+    `row_group_bytes` and a few steps, for any number of steps.
 
     Parameters:
         url: a directory for this export alone, at any fsspec URL, outside the storage root.
@@ -71,9 +80,10 @@ async def export_parquet(
         names = check_attachment_names(attachments)
     with translating("export", directory):
         target = Target(directory, storage_options)
-        sink = _Tables(target, storage.url_for(), components, names, row_group_bytes)
+        sessions: deque[Session] = deque()
+        sink = _Tables(target, storage.url_for(), components, names, row_group_bytes, sessions)
         unlisted: Unlisted = {}
-        rows = read_sessions(storage, session_ids, components, unlisted, names)
+        rows = read_sessions(storage, session_ids, components, unlisted, names, sessions)
         await write_export(rows, sink, target, batch_bytes=min(BATCH_BYTES, row_group_bytes), progress=progress)
     sink.report(directory)
     report_unlisted(unlisted, directory)
@@ -83,7 +93,7 @@ async def export_parquet(
 class _Tables:
     """The files of one export."""
 
-    names = re.compile(r"index\.parquet|steps-\d{5,}\.parquet")
+    names = re.compile(r"data/steps-\d{5,}\.parquet|index/index\.parquet|sessions/sessions\.parquet|README\.md")
 
     def __init__(
         self,
@@ -92,24 +102,28 @@ class _Tables:
         components: Sequence[Component],
         attachments: Sequence[str],
         row_group_bytes: int,
+        sessions: "deque[Session]",
     ) -> None:
         self._target = target
         self._root = root
+        self._found = sessions
+        self._card = Card(components, attachments)
+        self._sessions = _ParquetFile(target, "sessions/sessions.parquet", sessions_schema(), INDEX_ROW_GROUP_BYTES)
         self._components, self._attachments = components, attachments
         self._row_group_bytes = row_group_bytes
         self._index = _ParquetFile(
-            target, "index.parquet", _index_schema(components, attachments), INDEX_ROW_GROUP_BYTES
+            target, "index/index.parquet", _index_schema(components, attachments), INDEX_ROW_GROUP_BYTES
         )
         self._steps = [self._new_steps(0)]
         self.rows = 0
         self._unreadable = 0
 
     def _new_steps(self, number: int) -> "_ParquetFile":
-        name = f"steps-{number:05}.parquet"
+        name = f"data/steps-{number:05}.parquet"
         return _ParquetFile(self._target, name, schema(self._components, self._attachments), self._row_group_bytes)
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Write steps, and their rows of the index."""
+        """Write steps, their rows of the index, and the sessions that were found meanwhile."""
         if self._steps[-1].bytes >= FILE_BYTES:
             self._steps[-1].finish()
             self._steps.append(self._new_steps(len(self._steps)))
@@ -118,17 +132,30 @@ class _Tables:
         self._index.add(_index_batch(batch, self._components, self._attachments, self._steps[-1].name))
         self.rows += len(rows)
         self._unreadable += sum(len(row.unreadable) for row in rows)
+        self._add_sessions()
+
+    def _add_sessions(self) -> None:
+        sessions = [self._found.popleft() for _ in range(len(self._found))]
+        if sessions:
+            batch = sessions_batch(sessions)
+            self._sessions.add(batch)
+            self._card.add(batch)
+            self._unreadable += sum(session.is_unreadable for session in sessions)
 
     def finish(self) -> Sequence[str]:
         """Complete all files, the index last. Return their names."""
+        self._add_sessions()
         self._steps[-1].finish()
+        self._sessions.finish()
         self._index.finish({"rows": str(self.rows), "unreadable": str(self._unreadable)})
-        return [file.name for file in (*self._steps, self._index)]
+        with self._target.create("README.md") as file:
+            file.write(self._card.text(self.rows).encode())
+        return [*(file.name for file in (*self._steps, self._sessions)), "README.md", self._index.name]
 
     def close(self) -> None:
         """Close all open files."""
         with ExitStack() as stack:
-            for file in (*self._steps, self._index):
+            for file in (*self._steps, self._sessions, self._index):
                 stack.callback(file.close)
 
     def report(self, url: str) -> None:

@@ -1,6 +1,7 @@
 """Read the steps to export. A component that exists but cannot be read is null and counted, never dropped."""
 
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
@@ -11,23 +12,32 @@ from storage_manager.layout import (
     ALL_COMPONENTS,
     Component,
     ComponentSpec,
-    Step,
     StepData,
     check_ids,
     formats,
     join,
 )
-from storage_manager.storage import StorageManager, iter_step_ids
+from storage_manager.storage import StorageManager, iter_listings
 
-__all__ = ["Row", "Unlisted", "read_row", "read_sessions", "read_steps", "report_unlisted"]
+__all__ = ["Row", "Session", "Unlisted", "read_metadata", "read_row", "read_sessions", "read_steps", "report_unlisted"]
 
 logger = logging.getLogger(__name__)
 
 CONCURRENCY = 16  # steps that are read at the same time
+SESSIONS = 4  # sessions whose metadata is read at the same time
 
 Unlisted = dict[str, StorageManagerError]  # session ids, each with the error of its listing
 
 _Answer = bytes | StorageManagerError | None
+
+
+class Session(NamedTuple):
+    """One session: the ids of its steps, and its metadata; None if it has none, or if it `is_unreadable`."""
+
+    session_id: str
+    step_ids: Sequence[str]
+    metadata: Mapping[str, Any] | None = None
+    is_unreadable: bool = False
 
 
 class Row(NamedTuple):
@@ -38,6 +48,7 @@ class Row(NamedTuple):
     data: StepData
     unreadable: tuple[str, ...] = ()
     attachments: Mapping[str, bytes] = {}
+    observed: str | None = None  # "before" or "after" the action, as the metadata of the step or of the session says
 
 
 async def read_row(
@@ -94,24 +105,59 @@ def _value(spec: ComponentSpec, answer: _Answer, step_url: str) -> Any:
 
 async def read_steps(
     storage: StorageManager,
-    steps: Iterable[Step] | AsyncIterable[Step],
+    sessions: AsyncIterable[Session],
     components: Sequence[Component],
     attachments: Sequence[str] = (),
 ) -> AsyncGenerator[Row, None]:
-    """Read these steps in their order, and read ahead; at most 16 are in memory. The data in `steps` is not used.
+    """Read the steps of these sessions in their order, and read ahead; at most 16 are in memory.
 
     The backend stays open until the last step is read.
 
     Raises:
-        S3OperationError, S3ConfigError, LocalStorageError: as read_row, or raised by `steps`.
+        S3OperationError, S3ConfigError, LocalStorageError: as read_row, or raised by `sessions`.
     """
 
-    async def read(step: Step) -> Row:
-        return await read_row(storage, step.session_id, step.step_id, components, attachments)
+    async def read(step: tuple[Session, str]) -> Row:
+        session, step_id = step
+        row = await read_row(storage, session.session_id, step_id, components, attachments)
+        return row._replace(observed=_observed(row.data.metadata) or _observed(session.metadata))
 
-    async with storage.backend(), aclosing(map_ahead(read, steps, CONCURRENCY)) as rows:
+    async with storage.backend(), aclosing(map_ahead(read, _steps(sessions), CONCURRENCY)) as rows:
         async for row in rows:
             yield row
+
+
+async def _steps(sessions: AsyncIterable[Session]) -> AsyncGenerator[tuple[Session, str], None]:
+    async for session in sessions:
+        for step_id in session.step_ids:
+            yield session, step_id
+
+
+def _observed(metadata: Mapping[str, Any] | None) -> str | None:
+    said = (metadata or {}).get("observed")
+    return said if isinstance(said, str) and said in ("before", "after") else None
+
+
+async def read_metadata(
+    storage: StorageManager, listings: Iterable[tuple[str, Sequence[str]]] | AsyncIterable[tuple[str, Sequence[str]]]
+) -> AsyncGenerator[Session, None]:
+    """Read the metadata of these sessions in their order, and read ahead.
+
+    Parameters:
+        listings: the id of each session, with the ids of its steps.
+    """
+
+    async def read(listing: tuple[str, Sequence[str]]) -> Session:
+        session_id, step_ids = listing
+        try:
+            return Session(session_id, step_ids, await storage.retrieve_session_metadata(session_id))
+        except StorageManagerError as error:
+            logger.info("the metadata of the session %s cannot be read: %s", session_id, error)
+            return Session(session_id, step_ids, is_unreadable=True)
+
+    async with aclosing(map_ahead(read, listings, SESSIONS)) as sessions:
+        async for session in sessions:
+            yield session
 
 
 async def read_sessions(
@@ -120,11 +166,13 @@ async def read_sessions(
     components: Sequence[Component],
     unlisted: Unlisted,
     attachments: Sequence[str] = (),
+    sessions: "deque[Session] | None" = None,
 ) -> AsyncGenerator[Row, None]:
     """Read the steps of these sessions, or of all sessions if None, in the order of `iter_steps`.
 
     Parameters:
         unlisted: gets the sessions that cannot be listed, with their errors.
+        sessions: gets each session, with its metadata, before its first row. None: their metadata is not read.
 
     Raises:
         InvalidIdError, InvalidDataError: refused before any I/O; or, at the end, a named session has no steps.
@@ -133,7 +181,8 @@ async def read_sessions(
     check_ids(session_ids, "export")
     named = None if session_ids is None else list(session_ids)
     empty = set(named or ())
-    async with aclosing(read_steps(storage, _steps(storage, named, unlisted), components, attachments)) as rows:
+    found = _sessions(storage, named, unlisted, sessions)
+    async with aclosing(found), aclosing(read_steps(storage, found, components, attachments)) as rows:
         async for row in rows:
             empty.discard(row.session_id)
             yield row
@@ -142,12 +191,18 @@ async def read_sessions(
         _refuse_empty_sessions(sorted(empty))
 
 
-async def _steps(
-    storage: StorageManager, session_ids: Iterable[str] | None, unlisted: Unlisted
-) -> AsyncGenerator[Step, None]:
-    async with aclosing(iter_step_ids(storage, session_ids, unlisted.__setitem__)) as all_ids:
-        async for ids in all_ids:
-            yield Step(*ids, StepData())
+async def _sessions(
+    storage: StorageManager, session_ids: Iterable[str] | None, unlisted: Unlisted, sessions: "deque[Session] | None"
+) -> AsyncGenerator[Session, None]:
+    async with aclosing(iter_listings(storage, session_ids, unlisted.__setitem__)) as listings:
+        if sessions is None:
+            async for listing in listings:
+                yield Session(*listing)
+            return
+        async with aclosing(read_metadata(storage, listings)) as found:
+            async for session in found:
+                sessions.append(session)
+                yield session
 
 
 def report_unlisted(unlisted: Unlisted, url: str) -> None:

@@ -10,6 +10,8 @@ screenshot          binary          null if the step has no screenshot, or if it
 action, metadata    string          JSON (RFC 8259) in one line; null if missing or unreadable
 html_url, ...       string          one column per component; null if the step has no such component
 axtree.json, ...    binary          one column per attachment that was asked for; null if the step has none
+observed            string          "before" or "after": when the page was observed, as the step's metadata says, or
+                                    else its session's; null if neither says it
 unreadable          string          the files that exist but cannot be read, "html,action"; else ""
 ==================  ==============  ====================================================================
 """
@@ -24,7 +26,7 @@ from storage_manager.layout import Component, ComponentSpec, check_attachment_na
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["arrow", "schema", "text_array", "to_batch"]
+__all__ = ["arrow", "is_binary", "schema", "text_array", "to_batch"]
 
 
 def arrow() -> Any:
@@ -49,10 +51,11 @@ def schema(components: Sequence[Component], attachments: Sequence[str] = ()) -> 
     """
     specs, pa = formats(components), arrow()
     ids = [pa.field(name, pa.string(), nullable=False) for name in ("session_id", "step_id")]
-    values = [pa.field(spec.name, pa.binary() if _is_binary(spec) else pa.string()) for spec in specs]
+    values = [pa.field(spec.name, pa.binary() if is_binary(spec) else pa.string()) for spec in specs]
     urls = [pa.field(f"{spec.name}_url", pa.string()) for spec in specs]
     others = [pa.field(name, pa.binary()) for name in check_attachment_names(attachments)]
-    return pa.schema([*ids, *values, *urls, *others, pa.field("unreadable", pa.string(), nullable=False)])
+    ends = [pa.field("observed", pa.string()), pa.field("unreadable", pa.string(), nullable=False)]
+    return pa.schema([*ids, *values, *urls, *others, *ends])
 
 
 def to_batch(
@@ -86,13 +89,15 @@ def text_array(values: Sequence[str | bytes | None]) -> "pa.StringArray":
 def _columns(rows: Sequence[Row], root: str, components: Sequence[Component]) -> Iterator[tuple[str, list[Any]]]:
     yield "session_id", [row.session_id for row in rows]
     yield "step_id", [row.step_id for row in rows]
+    yield "observed", [row.observed for row in rows]
     yield "unreadable", [",".join(row.unreadable) for row in rows]
     for spec in formats(components):
         yield spec.name, [_value(spec, row) for row in rows]
         yield f"{spec.name}_url", [_url(spec, row, root) for row in rows]
 
 
-def _is_binary(spec: ComponentSpec) -> bool:
+def is_binary(spec: ComponentSpec) -> bool:
+    """Return True if the column of a component has bytes, not text."""
     return spec.content_type(b"").startswith("image/")
 
 

@@ -1,8 +1,9 @@
 """The target of an export: a directory at any fsspec URL, which is changed only when all files are written.
 
 All files are written below `<url>/.staging-<32 hex digits>/`, because pyarrow and Spark skip such directories, as
-`<name>.part`, because dask does not read such files. At the end they are moved to their final names: a rename on local
-disk, a copy within the service on S3. The code is synchronous and runs in the export's thread.
+`<name>.part`, because dask does not read such files; a slash in a name is a hyphen there. At the end they are moved to
+their final names: a rename on local disk, a copy within the service on S3. The code is synchronous and runs in the
+export's thread.
 """
 
 import errno
@@ -83,7 +84,7 @@ class Target:
         return url_to_fs(self.url, **self._options)[0]
 
     def _staged(self, name: str) -> str:
-        return f"{self._staging}/{name}.part"
+        return f"{self._staging}/{name.replace('/', '-')}.part"
 
     def create(self, name: str) -> IO[bytes]:
         """Create a file to write. It gets its final name when it is published."""
@@ -104,10 +105,13 @@ class Target:
         Raises:
             IsADirectoryError: a directory has one of these names. Nothing is moved.
         """
-        earlier = {name: kind for name, kind in self._names().items() if ours.fullmatch(name)}
+        directories = {name.rpartition("/")[0] for name in names}
+        earlier = {name: kind for name, kind in self._names(*directories).items() if ours.fullmatch(name)}
         for name, kind in earlier.items():
             if kind == "directory":
                 raise IsADirectoryError(errno.EISDIR, "a directory is in the way of a file", f"{self.url}/{name}")
+        for directory in directories - {""}:
+            self._fs.makedirs(f"{self.url}/{directory}", exist_ok=True)
         for name in names:
             self._move(self._staged(name), f"{self.url}/{name}")
         for name in earlier.keys() - set(names):
@@ -122,20 +126,25 @@ class Target:
         with suppress(StorageManagerError), translating("export", self.url):
             self._remove(self._staging)
         with suppress(StorageManagerError), translating("export", self.url):
-            staged = (f"{self.url}/{name}" for name in self._names() if STAGED.fullmatch(name))
+            staged = (f"{self.url}/{name}" for name in self._names("") if STAGED.fullmatch(name))
             for path in staged:
                 if self._modified(path) < time.time() - STALE_SECONDS:
                     self._remove(path)
         self._fs.invalidate_cache()  # fsspec shares the instance with other users
 
-    def _names(self) -> dict[str, str]:
-        """Return the present names in the directory, with "file" or "directory" for each. Use no cached listing."""
+    def _names(self, *directories: str) -> dict[str, str]:
+        """Return the present names in these directories, with "file" or "directory" for each. Use no cached listing.
+
+        Parameters:
+            directories: below the URL; "" is the URL itself.
+        """
         self._fs.invalidate_cache()
-        try:
-            infos = self._fs.ls(self.url, detail=True)
-        except FileNotFoundError:
-            return {}
-        return {info["name"].rstrip("/").rpartition("/")[2]: info["type"] for info in infos}
+        found: dict[str, str] = {}
+        for directory in directories:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                infos = self._fs.ls(f"{self.url}/{directory}".rstrip("/"), detail=True)
+                found |= {f"{directory}/{_last(info['name'])}".lstrip("/"): info["type"] for info in infos}
+        return found
 
     def _modified(self, path: str) -> float:
         """Return when the newest file in a directory was written, in seconds since 1970."""
@@ -145,3 +154,7 @@ class Target:
         self._fs.invalidate_cache()
         if self._fs.exists(path):
             self._fs.rm(path, recursive=True)
+
+
+def _last(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]

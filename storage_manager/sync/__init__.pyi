@@ -30,6 +30,7 @@ from storage_manager.layout import Component, Step, StepData
 from storage_manager.redaction import Redactor
 from storage_manager.storage import Attachment, Options
 from storage_manager.transfer.copying import CopyResult
+from storage_manager.transitions import Transition
 
 class StorageManager:
     """Stores the HTML, screenshot, action and metadata of each step of a browser session, without `async`.
@@ -454,6 +455,28 @@ class StorageManager:
         """
         ...
 
+    def read_steps(
+        self,
+        ids: Iterable[tuple[str, str]] | AsyncIterable[tuple[str, str]],
+        *,
+        components: Sequence[Component] = ...,
+        attachments: Sequence[str] = (),
+        concurrency: int = 16,
+        strict: bool = False,
+    ) -> Generator[Step, None, None]:
+        """Yield the steps with these ids, in this order, read ahead. At most `concurrency` steps are held in memory.
+
+        A step on local disk whose directory may not be read is left out, and a warning is logged for it.
+
+        Parameters:
+            ids: pairs of a session id and a step id.
+            components, attachments, concurrency, strict: as for iter_steps.
+
+        Raises:
+            As iter_steps.
+        """
+        ...
+
     def store_steps(self, steps: Iterable[Step] | AsyncIterable[Step], *, concurrency: int = 16) -> int:
         """Store many steps; return how many. The next step is taken from the source when there is room for it.
 
@@ -663,13 +686,16 @@ def export_parquet(
     row_group_bytes: int = ...,
     progress: Progress | None = None,
 ) -> int:
-    """Write one row per step to `steps-*.parquet` and `index.parquet`. The files appear when all are complete.
+    """Write the steps, an index, the sessions and a dataset card. The files appear when all are complete.
 
-    Only then is an earlier export at the same URL replaced; a failure or a cancellation leaves it unchanged. A
-    component that exists but cannot be read is null, is named in the column `unreadable`, and is counted in a warning.
-    A session that cannot be listed is left out, and is named in a warning.
-    The columns are described in docs/export.rst. Memory is bounded by `row_group_bytes` and a few steps, for any number
-    of steps.
+    `data/steps-*.parquet` has one row per step, `index/index.parquet` the same rows without the large columns, and
+    `sessions/sessions.parquet` one row per session. README.md is the card: with it, `datasets.load_dataset(url)` loads
+    the steps, with screenshots as images. The columns are described in docs/export.rst.
+
+    Only when all files are complete is an earlier export at the same URL replaced; a failure or a cancellation leaves
+    it unchanged. A component that exists but cannot be read is null, is named in the column `unreadable`, and is
+    counted in a warning. A session that cannot be listed is left out, and is named in a warning. Memory is bounded by
+    `row_group_bytes` and a few steps, for any number of steps.
 
     Parameters:
         url: a directory for this export alone, at any fsspec URL, outside the storage root.
@@ -745,6 +771,37 @@ def import_playwright_trace(
         TypeError: path is not a path.
         S3OperationError, S3ConfigError, LocalStorageError: storing failed. The steps that were stored are deleted
             again.
+    """
+    ...
+
+def iter_transitions(
+    storage: StorageManager,
+    session_ids: Iterable[str] | None = None,
+    *,
+    observed: Literal["before", "after"] | None = None,
+    concurrency: int = 16,
+) -> Generator[Transition, None, None]:
+    """Yield the page before, the action and the page after, for every action of these sessions.
+
+    A step holds one page. If it was observed before its action, the page after the action is that of the next step. If
+    it was observed after its action, the page before the action is that of the step before. That neighbour has to be
+    there, and has to show the right moment: it was observed the same way, or it has no action. Otherwise this side is
+    None. Two ids are neighbours if they have the same prefix and consecutive numbers at their ends, such as `step_9`
+    and `step_10`. If no id of a session ends in a number, those that follow each other in the list are neighbours.
+
+    Transitions come in the order of these numbers. At most `concurrency` steps and two more are held in memory. As
+    iter_steps does, this leaves out sessions and steps that cannot be read, with a warning.
+
+    Parameters:
+        session_ids: the sessions, in this order; None for all.
+        observed: when the pages were observed, for all steps. None takes `observed` of each step's metadata, or else of
+            its session's metadata.
+        concurrency: how many steps are read at a time.
+
+    Raises:
+        InvalidDataError: observed is something else; or it is None, and the metadata of neither a step with an action
+            nor its session says it. A guess would pair each action with the wrong page.
+        As iter_steps.
     """
     ...
 

@@ -23,7 +23,7 @@ async def test_examples_run(
     monkeypatch.chdir(tmp_path)
     await StorageManager().store_steps(StorageManager(local_base_path=EXAMPLES).iter_steps())
     blocks = [textwrap.dedent(block) for block in re.findall(r"\.\. code-block:: python\n\n((?: {4}.*\n|\n)+)", DOCS)]
-    assert len(blocks) == 6
+    assert len(blocks) == 8
     code = "\n".join(blocks).replace("s3://bucket", "memory://bucket")
     code = code.replace('"run-1", "run-2"', '"harbour-books"')
     code = code.replace('Client("tcp://scheduler:8786")', f"Client(**{HERE})")
@@ -32,4 +32,5 @@ async def test_examples_run(
     await names["main"]()  # type: ignore[operator]
     printed = capsys.readouterr().out
     assert printed.count("harbour-books/step_000004") == 3
+    assert "(1024, 640)" in printed
     assert "b'0'" in printed

@@ -18,8 +18,9 @@ from tests.support.roots import Make, Request
 
 COLUMNS = [
     *("session_id", "step_id", "html", "screenshot", "action", "metadata"),
-    *("html_url", "screenshot_url", "action_url", "metadata_url", "unreadable"),
+    *("html_url", "screenshot_url", "action_url", "metadata_url", "observed", "unreadable"),
 ]
+FILES = ["README.md", "data/steps-00000.parquet", "index/index.parquet", "sessions/sessions.parquet"]
 
 
 async def test_the_rows_are_what_iter_steps_gives(
@@ -54,7 +55,7 @@ async def test_missing_and_unreadable_are_told_apart(sm: StorageManager, tmp_pat
 async def test_each_component_is_read_once(
     moto: Make, moto_requests: list[Request], tmp_path: Path, components: tuple[Component, ...]
 ) -> None:
-    """One GET per component, for a readable step and for one with an unreadable component."""
+    """One GET per component, for a readable step and for one with an unreadable component; and one per session."""
     sm = moto()
     await sm.store_step_data("readable", "step", "<p>", b"\x89PNG", {"n": 1}, {"n": 1})
     await sm.store_step_data("unreadable", "step", "<p>", b"\x89PNG", {"n": 1}, {"n": 1})
@@ -63,7 +64,7 @@ async def test_each_component_is_read_once(
         moto_requests.clear()
         await export_parquet(sm, f"{tmp_path}/out", [session_id], components=components)
         reads = sorted(request.path.rpartition("/")[2] for request in moto_requests if not request.query)
-        assert reads == sorted(row.filename for row in COMPONENTS if row.name in components)
+        assert reads == sorted(["_session.json", *(row.filename for row in COMPONENTS if row.name in components)])
 
 
 async def test_each_component_is_read_once_if_the_disk_refuses_one(
@@ -112,8 +113,8 @@ async def test_a_directory_in_the_way_is_an_error_before_anything_is_replaced(
 ) -> None:
     await small(local, 2)
     await export_parquet(local, f"{tmp_path}/out")
-    (tmp_path / "out/index.parquet").unlink()
-    (tmp_path / "out/index.parquet").mkdir()
+    (tmp_path / "out/index/index.parquet").unlink()
+    (tmp_path / "out/index/index.parquet").mkdir()
     await small(local, 3)
     with pytest.raises(StorageManagerError, match="a directory is in the way of a file"):
         await export_parquet(local, f"{tmp_path}/out")
@@ -138,9 +139,7 @@ async def test_any_target(local: StorageManager, tmp_path: Path, monkeypatch: py
     fs, path = fsspec.url_to_fs(url.format(tmp=tmp_path))
     rows = rows_of(path.rstrip("/"), fs)
     assert as_steps(rows) == [step async for step in local.iter_steps()]
-    assert sorted(name.rpartition("/")[2] for name in fs.ls(path, detail=False)) == [
-        "index.parquet", "steps-00000.parquet"
-    ]  # fmt: skip
+    assert sorted(name.partition("/out/")[2] for name in fs.find(path)) == FILES
     fs.rm(path, recursive=True)
 
 
@@ -154,10 +153,10 @@ async def test_a_bucket_as_target(moto: Make, monkeypatch: pytest.MonkeyPatch) -
     url, options = sm.url_for().removesuffix("sessions") + "out", sm.storage_options
     fs = fsspec.filesystem("s3", **options)
     await export_parquet(sm, url, storage_options=options)
-    assert len(fs.ls(url)) == 4
+    assert len(fs.ls(f"{url}/data")) == 3
     await export_parquet(sm, url, ["nasty"], storage_options=options)
-    names = [name.rpartition("/")[2] for name in fs.find(url)]
-    assert names == ["index.parquet", "steps-00000.parquet", "steps-00001.parquet"]
+    names = [name.partition("/out/")[2] for name in fs.find(url)]
+    assert names == sorted([*FILES, "data/steps-00001.parquet"])
     assert as_steps(rows_of(url, fs)) == [step async for step in sm.iter_steps(["nasty"])]
 
 
@@ -178,7 +177,7 @@ async def test_components_that_are_not_asked_for_have_no_columns(
     await fill(local)
     await export_parquet(local, f"{tmp_path}/out", ["nasty"], components=components)
     rows = rows_of(f"{tmp_path}/out")
-    wanted = ["session_id", "step_id", "unreadable", *components, *(f"{name}_url" for name in components)]
+    wanted = ["session_id", "step_id", "observed", "unreadable", *components, *(f"{name}_url" for name in components)]
     assert sorted(rows[0]) == sorted(wanted)
     assert as_steps(rows) == [step async for step in local.iter_steps(["nasty"], components=components)]
 
@@ -196,17 +195,17 @@ async def test_the_index_says_where_each_step_is_and_how_large(
     monkeypatch.setattr("storage_manager.export.writing.BATCH_ROWS", 2)
     await fill(local)
     await export_parquet(local, f"{tmp_path}/out")
-    files = sorted((tmp_path / "out").glob("steps-*"))
+    files = sorted((tmp_path / "out").glob("data/steps-*"))
     assert len(files) > 2
-    rows = [{**row, "file": file.name} for file in files for row in pq.read_table(file).to_pylist()]
+    rows = [{**row, "file": f"data/{file.name}"} for file in files for row in pq.read_table(file).to_pylist()]
     for row in rows:
         for name in ALL_COMPONENTS:
             value = row.pop(name)
             row[f"{name}_bytes"] = (
                 len(value.encode() if isinstance(value, str) else value) if value is not None else None
             )
-    assert rows_of(f"{tmp_path}/out", name="index.parquet") == rows
-    metadata = pq.read_metadata(tmp_path / "out/index.parquet").metadata
+    assert rows_of(f"{tmp_path}/out", name="index/index.parquet") == rows
+    metadata = pq.read_metadata(tmp_path / "out/index/index.parquet").metadata
     assert (metadata[b"rows"], metadata[b"unreadable"]) == (b"12", b"3")
 
 
@@ -216,7 +215,7 @@ async def test_row_groups_are_as_large_as_asked_for(
     monkeypatch.setattr("storage_manager.export.writing.BATCH_ROWS", 1)
     await small(local, 100)
     await export_parquet(local, f"{tmp_path}/out", row_group_bytes=5000)
-    [file] = (tmp_path / "out").glob("steps-*")
+    [file] = (tmp_path / "out").glob("data/steps-*")
     groups = pq.read_metadata(file)
     assert 2 < groups.num_row_groups < 20
     assert groups.row_group(0).column(2).compression == "ZSTD"
@@ -232,8 +231,11 @@ async def test_no_steps(local: StorageManager, tmp_path: Path, caplog: pytest.Lo
     assert [record.getMessage() for record in caplog.records] == [
         f"nothing was exported to {tmp_path}/out: there are no steps"
     ]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.parquet", "steps-00000.parquet"]
-    steps, index = (pd.read_parquet(tmp_path / "out" / name) for name in ("steps-00000.parquet", "index.parquet"))
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert sorted(str(path.relative_to(tmp_path / "out")) for path in files) == FILES
+    steps, index = (
+        pd.read_parquet(tmp_path / "out" / name) for name in ("data/steps-00000.parquet", "index/index.parquet")
+    )
     assert list(steps.columns) == COLUMNS
     assert list(index.columns) == [
         *("session_id", "step_id", "html_bytes", "screenshot_bytes", "action_bytes", "metadata_bytes"),
@@ -246,7 +248,7 @@ async def test_pandas_reads_the_directory(local: StorageManager, tmp_path: Path)
     """The columns that both kinds of file have, from the files of steps."""
     await small(local, 3)
     await export_parquet(local, f"{tmp_path}/out")
-    frame = pd.concat(pd.read_parquet(path) for path in sorted((tmp_path / "out").glob("steps-*.parquet")))
+    frame = pd.concat(pd.read_parquet(path) for path in sorted((tmp_path / "out").glob("data/steps-*.parquet")))
     assert list(frame["action"]) == ['{"n":0}', '{"n":1}', '{"n":2}']
 
 

@@ -68,7 +68,7 @@ async def test_a_source_that_goes_away_leaves_the_earlier_export(
         await export(local, f"{out}", progress=unmount)
     assert caught.value.operation == "export"
     assert contents(out) == before
-    assert [path.name for path in out.iterdir() if path.is_dir()] == []
+    assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
 
 
 class Full:
@@ -167,13 +167,13 @@ async def test_a_killed_export_leaves_the_earlier_one(local: StorageManager, out
     await small(local, 100)
     for _ in range(2):
         killed(local.url_for(), f"{out}")
-        staged = [path.name for path in out.iterdir() if path.is_dir()]
+        staged = [path.name for path in out.iterdir() if path.name.startswith(".")]
         assert staged
         assert all(name.startswith(".staging-") for name in staged)
-        steps = pyarrow.dataset.dataset(sorted(map(str, out.glob("steps-*.parquet"))))
+        steps = pyarrow.dataset.dataset(sorted(map(str, out.glob("data/steps-*.parquet"))))
         assert steps.count_rows() == 100
-        assert len(dask.dataframe.read_parquet(f"{out}/steps-*.parquet")) == 100
-        assert len(pd.read_parquet(out / "index.parquet")) == 100
+        assert len(dask.dataframe.read_parquet(f"{out}/data/steps-*.parquet")) == 100
+        assert len(pd.read_parquet(out / "index/index.parquet")) == 100
 
 
 def killed(*arguments: str) -> None:
@@ -189,12 +189,13 @@ async def test_what_is_staged_is_hidden(local: StorageManager, out: Path) -> Non
     """pyarrow, pandas and dask do not look into it, whatever is there."""
     await small(local, 3)
     await export_parquet(local, f"{out}", components=["metadata"])
-    (out / "index.parquet").unlink()
-    (out / STAGED).mkdir()
-    (out / STAGED / "steps-00000.parquet.part").write_bytes(b"PAR1half of it")
-    assert pyarrow.dataset.dataset(f"{out}").count_rows() == 3
-    assert len(pd.read_parquet(out)) == 3
-    assert len(dask.dataframe.read_parquet(f"{out}")) == 3
+    for path in (out, out / "data"):
+        (path / STAGED).mkdir()
+        (path / STAGED / "steps-00000.parquet.part").write_bytes(b"PAR1half of it")
+        (path / STAGED / "steps-00001.parquet").write_bytes(b"PAR1half of it")
+    assert pyarrow.dataset.dataset(f"{out}/data").count_rows() == 3
+    assert len(pd.read_parquet(out / "data")) == 3
+    assert len(dask.dataframe.read_parquet(f"{out}/data/*.parquet")) == 3
 
 
 async def test_a_shorter_export_removes_what_is_left_of_a_longer_one(
@@ -204,7 +205,8 @@ async def test_a_shorter_export_removes_what_is_left_of_a_longer_one(
     option = {"shard_bytes": 1} if export is export_webdataset else {}
     await small(local, 20)
     await export(local, f"{out}", **option)
-    mine = dict.fromkeys(("steps-1.parquet", "shard-1.tar", "README", "old-steps-00009.parquet"), b"mine")
+    mine = dict.fromkeys(("steps-1.parquet", "shard-1.tar", "README", "data/old-steps-00009.parquet"), b"mine")
+    (out / "data").mkdir(exist_ok=True)
     for name, data in mine.items():
         (out / name).write_bytes(data)
     (out / "more").mkdir()
@@ -226,7 +228,7 @@ async def test_nobody_ever_sees_half_a_file(local: StorageManager, out: Path, mo
 
     def watch() -> None:
         while not stop.is_set():
-            for path in out.glob("*.parquet"):
+            for path in (*out.glob("data/*.parquet"), *out.glob("index/*.parquet")):
                 # opened once: read_table by itself opens the footer, and then perhaps another file of that name
                 with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
                     seen.append(pq.read_table(file).num_rows)
@@ -279,12 +281,12 @@ async def test_leftovers_that_stay_fail_no_export(
     monkeypatch.setattr(LocalFileSystem, "rm", refuse)
     await export(local, f"{out}")
     assert (out / STAGED).exists()
-    assert len(contents(out)) in (1, 2)
+    assert len(contents(out)) in (1, 4)
 
 
 async def test_a_directory_in_the_way_is_an_error(local: StorageManager, out: Path, export: Export) -> None:
     """What others write as a directory of that name, such as Spark, is not written into."""
-    for name in ("steps-00000.parquet", "shard-000000.tar"):
+    for name in ("data/steps-00000.parquet", "shard-000000.tar"):
         (out / name).mkdir(parents=True)
     await small(local, 1)
     with pytest.raises(LocalStorageError, match="EISDIR"):

@@ -51,7 +51,7 @@ async def small(storage: StorageManager, count: int, text: str = "x") -> None:
     await storage.store_steps(steps())
 
 
-def rows_of(url: str, fs: Any = None, name: str = "steps-*.parquet") -> list[dict[str, Any]]:
+def rows_of(url: str, fs: Any = None, name: str = "data/steps-*.parquet") -> list[dict[str, Any]]:
     """The rows of the files of an export, in their order; also of index.parquet."""
     if fs is None:
         paths: list[Any] = sorted(Path(url).glob(name))
