@@ -68,7 +68,7 @@ class Card:
     def _features(self) -> dict[str, str]:
         """Return the type of each column of the steps, in their order, as `datasets` names it."""
         specs = formats(self._components)
-        values = {spec.name: "image" if is_binary(spec) else "string" for spec in specs}
+        values: dict[str, str] = {spec.name: "image" if is_binary(spec) else "string" for spec in specs}
         urls = dict.fromkeys((f"{spec.name}_url" for spec in specs), "string")
         others = dict.fromkeys(self._attachments, "binary")
         ends = dict.fromkeys(("observed", "unreadable"), "string")
