@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tests.support import ROOT
+from tests.support.forked import forks
 
 SM = [sys.executable, "-W", "error", "-m", "storage_manager"]
 SAMPLE = ROOT / "examples/sessions"
@@ -23,11 +24,15 @@ class Done(NamedTuple):
     err: str
 
 
-def sm(*args: object, **kwargs: Any) -> Done:
-    """Run a command; stdin is no terminal."""
-    options = {"stdin": subprocess.DEVNULL, "capture_output": True, "timeout": LIMIT, "text": True, **kwargs}
-    done = subprocess.run([*SM, *map(str, args)], check=False, **options)
-    return Done(done.returncode, done.stdout, done.stderr)
+def sm(*args: object, text: bool = True, **kwargs: Any) -> Done:
+    """Run a command; stdin is no terminal. It is a fork, unless coverage is measured or options are given."""
+    argv = [*map(str, args)]
+    if kwargs or not text or "COVERAGE_PROCESS_START" in os.environ:
+        options = {"stdin": subprocess.DEVNULL, "capture_output": True, "timeout": LIMIT, **kwargs}
+        done = subprocess.run([*SM, *argv], check=False, text=text, **options)
+        return Done(done.returncode, done.stdout, done.stderr)
+    code, out, err = forks().run(argv, os.environ, os.getcwd(), LIMIT)
+    return Done(code, out.decode(), err.decode())
 
 
 def on_terminal(*args: object, typed: bytes = b"", **env: str) -> Done:
