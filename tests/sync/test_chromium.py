@@ -2,9 +2,7 @@
 
 import io
 import os
-import re
 import shutil
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from storage_manager import StepData, StorageManagerError, sync
 from storage_manager.sync import reading
 from tests.support.browsers import ARGUMENTS
-from tests.support.printed import text
+from tests.support.printed import hidden_blocks, text
 
 pytestmark = pytest.mark.thorough
 
@@ -113,8 +111,7 @@ def test_a_font_that_never_loads_costs_little(
 
 def printed(name: str) -> str:
     """The block of docs/howto/sync.rst that uses this name."""
-    found = re.findall(r"code-block:: py\n\n((?: {4}.*\n|\n)+)", text("howto/sync"))
-    [code] = [textwrap.dedent(code) for code in found if f"step({name}," in code]
+    [code] = [code for code in hidden_blocks(text("howto/sync")) if f"step({name}," in code]
     return code
 
 
