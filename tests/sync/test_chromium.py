@@ -1,8 +1,6 @@
 """Sync pages of Playwright and a real WebDriver: what a browser shows is stored, while a loop of Playwright runs."""
 
 import io
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,23 +150,6 @@ def test_an_asynchronous_page_is_refused(sm: sync.StorageManager) -> None:
 
     with sync.record(sm, "s") as recorder, pytest.raises(StorageManagerError, match=r"recorder\.record"):
         recorder.step(AsyncPage.__new__(AsyncPage))
-
-
-@pytest.fixture
-def driver(chromium: str) -> Iterator[Any]:
-    from selenium import webdriver  # noqa: PLC0415 - it takes half a second
-
-    path = shutil.which("chromedriver")
-    if path is None:
-        assert "CI" not in os.environ, "CI needs a driver: apt-get install chromium-driver"
-        pytest.skip("needs a driver: apt-get install chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in (*ARGUMENTS, "--headless=new", "--window-size=500,400"):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(path))
-    yield driver
-    driver.quit()
 
 
 def test_the_example_of_a_driver(driver: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
