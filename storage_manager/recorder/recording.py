@@ -97,7 +97,7 @@ def record(
     with translating("record", storage.url_for()):
         if observed not in ("after", "before"):
             raise InvalidDataError(f"observed must be 'after' or 'before', not {observed!r}", operation="record")
-        check_id(session_id, "session_id")
+        session_id = check_id(session_id, "session_id")
         picture = check_picture(full_page, image, quality, mask)
         about = _checked_metadata(storage, metadata or {})
         return Recorder(storage, session_id, _Settings(observed, picture), about)
