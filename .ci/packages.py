@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 OF_DEVELOPERS = {"benchmarks", "docs", "test"}  # .ci/run installs and uses each of these elsewhere
+APART = {"browser-use"}  # extras that are not in `all`; setup.cfg says why
 DISTRIBUTION = "agent-storage-manager"
 
 
@@ -33,14 +34,14 @@ def contents(sdist: str, wheel: str) -> None:
 
 
 def extras() -> None:
-    """Print the extras for users, from setup.cfg; check that each has a use here and that `all` is their union."""
+    """Print the extras for users, from setup.cfg. Check that each has a use here, and that `all` has all but APART."""
     from configparser import ConfigParser
 
     parser = ConfigParser()
     parser.read("setup.cfg")
     names = set(parser["options.extras_require"]) - OF_DEVELOPERS - {"all"}
     assert names == set(USES), f"add a use to .ci/packages.py, or remove it: {sorted(names ^ set(USES))}"
-    union = f"{DISTRIBUTION}[{','.join(sorted(names))}]"
+    union = f"{DISTRIBUTION}[{','.join(sorted(names - APART))}]"
     assert parser["options.extras_require"]["all"].strip() == union, f"the extra all must be {union}"
     print(*sorted(names), sep="\n")
 
@@ -57,6 +58,16 @@ async def store_session(directory: str) -> Any:
     await seal_session(storage, "s")
     assert await verify_session(storage, "s") == []
     return storage
+
+
+def use_browser_use(storage: Any) -> None:
+    """Import browser-use, which the integration itself does not."""
+    import browser_use
+
+    from storage_manager.integrations.browser_use import step_callback
+
+    assert browser_use.__name__
+    assert callable(step_callback)
 
 
 def use_cli(storage: Any) -> None:
@@ -108,6 +119,7 @@ def use_viewer(storage: Any) -> None:
 
 
 USES: dict[str, Callable[[Any], None]] = {
+    "browser-use": use_browser_use,
     "cli": use_cli,
     "dask": use_dask,
     "obstore": use_obstore,
@@ -116,7 +128,14 @@ USES: dict[str, Callable[[Any], None]] = {
     "testing": use_testing,
     "viewer": use_viewer,
 }
-IMPLIES = {"dask": {"parquet", "viewer"}, "all": set(USES)}  # dask brings pyarrow, and distributed brings jinja2
+IMPLIES = {
+    "all": set(USES) - APART,
+    "browser-use": {"cli"},  # it brings click and rich
+    "dask": {"parquet", "viewer"},  # it brings pyarrow, and distributed brings jinja2
+}
+MODULES = ["importers", "integrations.browser_use", "inventory", "protocol", "recorder"]
+MODULES += ["redaction", "transfer", "export"]
+WITHOUT_ADVICE = {"browser-use", "playwright"}  # the library does not import them
 
 
 def use(extra: str) -> None:
@@ -125,7 +144,7 @@ def use(extra: str) -> None:
 
     from storage_manager.errors import StorageManagerError
 
-    for module in ("importers", "inventory", "protocol", "recorder", "redaction", "transfer", "export"):
+    for module in MODULES:
         importlib.import_module(f"storage_manager.{module}")
     installed = {extra} | IMPLIES.get(extra, set())
     with tempfile.TemporaryDirectory() as directory:
@@ -135,7 +154,7 @@ def use(extra: str) -> None:
                 function(storage)
             except (StorageManagerError, ImportError) as error:
                 assert name not in installed, f"{name} is installed, but: {error}"
-                assert name == "playwright" or f'pip install "{DISTRIBUTION}[{name}]"' in str(error), error
+                assert name in WITHOUT_ADVICE or f'pip install "{DISTRIBUTION}[{name}]"' in str(error), error
             else:
                 assert name in installed, f"{name} works without its extra"
     print("works:", extra or "without extras")

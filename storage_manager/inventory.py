@@ -159,7 +159,7 @@ async def count_steps(storage: StorageManager, session_ids: Iterable[str] | None
         InvalidIdError: an id is not allowed. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: the root or, with strict, a session cannot be listed.
     """
-    check_ids(session_ids, "list")
+    given = check_ids(session_ids, "list")
 
     async def count(session_id: str) -> int:
         try:
@@ -169,7 +169,7 @@ async def count_steps(storage: StorageManager, session_ids: Iterable[str] | None
                 raise
             return 0
 
-    sessions = storage.iter_sessions() if session_ids is None else session_ids
+    sessions = storage.iter_sessions() if given is None else given
     async with aclosing(map_ahead(count, sessions, 16)) as counts:
         return sum([steps async for steps in counts])
 

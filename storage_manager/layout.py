@@ -10,6 +10,7 @@
 """
 
 import json
+import operator
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from uuid import UUID
 
 from storage_manager.encoding import decode_json, encode_html, encode_image, encode_json, image_type
-from storage_manager.errors import InvalidDataError, InvalidIdError
+from storage_manager.errors import InvalidDataError, InvalidIdError, attempt
 
 __all__ = [
     "ACTION_DATA_FILENAME",
@@ -37,6 +38,7 @@ __all__ = [
     "ComponentSpec",
     "Step",
     "StepData",
+    "as_id",
     "attachment_type",
     "check_attachment_name",
     "check_attachment_names",
@@ -159,32 +161,54 @@ def _fault(value: str) -> str:
     return f"{value[0]!r} at position 0 is not allowed: such names are hidden, or belong to the library"
 
 
+def as_id(value: object) -> Any:
+    """Return the text of a UUID, or the decimal digits of an integer from 0 on; any other value unchanged.
+
+    An integer is an int or what Python takes as one (`__index__`), such as those of numpy. True and False are not.
+    """
+    if type(value) is str:
+        return value
+    if isinstance(value, UUID):
+        return str(value)
+    number = _number(value)
+    return value if number is None or not 0 <= number < 10**128 else str(number)
+
+
+def _number(value: Any) -> int | None:
+    """Return an integer as an int, or None for anything else. Arrays and tensors have `__index__` too."""
+    if isinstance(value, bool) or not hasattr(type(value), "__index__") or hasattr(type(value), "__len__"):
+        return None
+    number = attempt(lambda: operator.index(value))
+    return None if isinstance(number, Exception) else number
+
+
 def check_id(value: object, what: str) -> str:
-    """Return the id unchanged, or refuse it before any I/O.
+    """Return the id as text, or refuse it before any I/O.
 
     An id has 1 to 128 letters, digits and `_ . : = @ + , ~ -`. It begins with a letter or digit, has no `::`, and does
     not end in `.`. Such names are literal to fsspec, S3, file systems, dask, pyarrow and Spark: they are no hidden
     names, globs or chains of URLs. `lost+found` is refused, because file systems have a directory of this name.
 
     Parameters:
-        value: a session or step id: a str, or a UUID, whose text is the id.
+        value: a session or step id: a str; or a UUID or an integer from 0 on, whose text is the id.
         what: "session_id" or "step_id", for the message.
 
     Raises:
         InvalidIdError: names the character, its position and the reason.
     """
-    if isinstance(value, UUID):
-        value = str(value)
+    value = as_id(value)
     if not isinstance(value, str):
-        raise InvalidIdError(f"{what} must be a str, not {type(value).__name__}")
+        if _number(value) is None:
+            raise InvalidIdError(f"{what} must be a str, a UUID or an integer, not {type(value).__name__}")
+        raise InvalidIdError(f"{what} cannot be used: an integer must be from 0 on, with at most 128 digits")
     if not is_id(value):
         shown = repr(value) if len(value) <= 40 else f"of {len(value)} characters"  # a part could be of a secret
         raise InvalidIdError(f"{what} {shown} cannot be used: {_fault(value)}")
     return str.__str__(value)  # str() of an Enum would be its name
 
 
-def check_ids(session_ids: object, operation: str) -> None:
-    """Refuse what is not a list of ids, or another iterable of them. A single id would give one id per letter.
+def check_ids(session_ids: object, operation: str) -> Iterable[Any] | None:
+    """Return ids as text, each as `as_id` gives it. Refuse what is not an iterable of ids, such as a single id.
 
     Raises:
         InvalidIdError: `session_ids` is neither None nor such an iterable. Its `operation` is the one given.
@@ -194,6 +218,7 @@ def check_ids(session_ids: object, operation: str) -> None:
     if session_ids is not None and (isinstance(session_ids, bytes) or not isinstance(session_ids, Iterable)):
         why = f"session_ids must be a list of ids or another iterable, not {type(session_ids).__name__}"
         raise InvalidIdError(why, operation=operation)
+    return None if session_ids is None else map(as_id, session_ids)
 
 
 def join(root: str, *names: str) -> str:

@@ -335,7 +335,8 @@ class StorageManager:
         to a root, and refused.
 
         Parameters:
-            session_id, step_id: letters, digits and `_ . : = @ + , ~ -`, at most 128.
+            session_id, step_id: letters, digits and `_ . : = @ + , ~ -`, at most 128; or a UUID or an integer from
+                0 on, whose text is the id. Text is sorted by character: "10" comes before "9".
             html_content: text, which is stored as UTF-8, or bytes, which are stored unchanged.
             screenshot_bytes: a PNG image; on S3, JPEG and WebP get their own content type.
             action_data, metadata: mappings of JSON values (RFC 8259: no NaN). datetime, UUID, Path, Enum, dataclass
@@ -457,7 +458,7 @@ class StorageManager:
         failed = [answer for answer in stored.values() if isinstance(answer, StorageManagerError)]
         if failed and (strict or len(failed) == len(stored)):
             raise failed[0]
-        url = join(self._root.url, session_id, step_id)
+        url = self._url("retrieve", session_id, step_id)
         rows = [row for row in COMPONENTS if row.name in stored]
         return StepData(**{row.name: _decoded(row, url, stored[row.name], strict, missing) for row in rows})
 
@@ -653,7 +654,7 @@ class StorageManager:
         path = self._attachment_path("delete", session_id, name, step_id)
         with translating("delete", path):
             async with self.backend() as backend:
-                if not await backend.remove_file(path, [join(self._root.url, session_id, MANIFEST_FILENAME)]):
+                if not await backend.remove_file(path, [join(self._url("delete", session_id), MANIFEST_FILENAME)]):
                     logger.info("nothing to delete at %s", path)
 
     def _directory(self, operation: str, session_id: str, step_id: str | None) -> str:
@@ -702,7 +703,7 @@ class StorageManager:
             S3OperationError, S3ConfigError, LocalStorageError: names what is left.
         """
         url = self._url("delete", session_id, step_id)
-        await self._delete(url, join(self._root.url, session_id, MANIFEST_FILENAME))
+        await self._delete(url, join(self._url("delete", session_id), MANIFEST_FILENAME))
 
     async def delete_session(self, session_id: str) -> None:
         """Delete a session with all its steps, and prove it. If there is none, log an INFO record.
@@ -762,7 +763,7 @@ class StorageManager:
             As retrieve_step_data; or no session could be listed, or no step be read. TypeError or ValueError if
             concurrency is not a whole number, or is below 1.
         """
-        check_ids(session_ids, "retrieve")
+        given = check_ids(session_ids, "retrieve")
         with translating("retrieve", self._root.url):
             formats(components)
             names = check_attachment_names(attachments)
@@ -772,7 +773,7 @@ class StorageManager:
                 raise error
             logger.warning("the steps of %s are left out: %s", session_id, error)
 
-        ids = iter_step_ids(self, session_ids, refuse)
+        ids = iter_step_ids(self, given, refuse)
         steps = self.read_steps(ids, components=components, attachments=names, concurrency=concurrency, strict=strict)
         async with aclosing(steps):
             async for step in steps:

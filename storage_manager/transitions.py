@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any, Literal, NamedTuple
 
 from storage_manager.errors import InvalidDataError, StorageManagerError
-from storage_manager.layout import Step, StepData
+from storage_manager.layout import Step, StepData, check_ids
 from storage_manager.storage import StorageManager, iter_listings
 
 __all__ = ["Transition", "iter_transitions"]
@@ -68,7 +68,7 @@ async def iter_transitions(
     if observed not in (*_BOTH, None):
         raise InvalidDataError(f"observed must be 'before', 'after' or None, not {observed!r}", operation="retrieve")
     places: _Places = {}
-    ids = _ids(storage, session_ids, places)
+    ids = _ids(storage, check_ids(session_ids, "retrieve"), places)
     moments = _Moments(storage, observed)
     steps = storage.read_steps(ids, concurrency=concurrency)
     async with aclosing(steps), aclosing(_windows(steps, places)) as windows:

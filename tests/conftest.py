@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import fsspec.asyn
 import pytest
@@ -136,6 +137,24 @@ def chromium() -> str:
         assert "CI" not in os.environ, "CI needs a browser: apt-get install chromium"
         pytest.skip("needs a browser: apt-get install chromium")
     return path
+
+
+@pytest.fixture
+def driver(chromium: str) -> Iterator[Any]:
+    """A WebDriver of Selenium, with Chromium."""
+    from selenium import webdriver  # noqa: PLC0415 - it takes half a second
+
+    path = shutil.which("chromedriver")
+    if path is None:
+        assert "CI" not in os.environ, "CI needs a driver: apt-get install chromium-driver"
+        pytest.skip("needs a driver: apt-get install chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--no-sandbox", "--headless=new", "--window-size=500,400"):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(path))
+    yield driver
+    driver.quit()
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,9 @@ from pydantic import BaseModel
 
 from storage_manager import InvalidDataError, InvalidIdError, Step, StorageManager
 from storage_manager.encoding import MAX_JSON_DEPTH
+from storage_manager.export import export_parquet
+from storage_manager.integrity import seal_session, verify_session
+from storage_manager.inventory import count_steps
 from storage_manager.layout import (
     ALL_COMPONENTS,
     COMPONENTS,
@@ -34,6 +37,8 @@ from storage_manager.layout import (
     join,
     only_ids,
 )
+from storage_manager.recorder import record
+from storage_manager.transfer import copy_sessions
 
 HTML, SCREENSHOT, ACTION, METADATA = COMPONENTS
 
@@ -121,7 +126,7 @@ def test_one_hostile_name_leaves_the_others_of_its_page(name: str) -> None:
         assert only_ids(page) == [other for other in page if other != name]
 
 
-@pytest.mark.parametrize("name", [None, 7, b"a", ["a"], True])
+@pytest.mark.parametrize("name", [None, 7.0, b"a", ["a"], True])
 def test_ids_are_text(name: object) -> None:
     with pytest.raises(InvalidIdError, match=f"not {type(name).__name__}"):
         check_id(name, "session_id")
@@ -680,15 +685,56 @@ def test_a_number_beyond_float_in_other_spellings(number: bytes) -> None:
         METADATA.decode(b'{"a":' + number + b"}")
 
 
-async def test_uuids_are_ids(sm: StorageManager) -> None:
-    run = uuid.UUID(int=5)
-    await sm.store_step_data(run, "7", metadata={})  # type: ignore[arg-type]
-    assert await sm.list_sessions() == [str(run)]
-    assert await sm.list_steps_for_session(run) == ["7"]  # type: ignore[arg-type]
-    assert (await sm.retrieve_step_data(str(run), "7", components=["metadata"])).metadata == {}
-    for bad in (True, 7, -1, 1.5, b"a", None):
-        with pytest.raises(InvalidIdError):
-            await sm.store_step_data(bad, "t", "x")  # type: ignore[arg-type]
+RUN = uuid.UUID(int=5)
+
+
+@pytest.mark.parametrize(
+    "given", [RUN, 7, 0, numpy.int64(7), numpy.uint8(7), 10**127], ids=lambda given: str(given)[:9]
+)
+async def test_uuids_and_integers_are_ids(sm: StorageManager, given: Any) -> None:
+    """Every method takes them, and returns their text."""
+    name = str(given)
+    paths = await sm.store_step_data(given, given, metadata={"n": 1}, attachments={"a.txt": "a"})
+    assert paths["metadata_path"] == sm.url_for(name, name, "metadata") == sm.url_for(given, given, "metadata")
+    assert (await sm.list_sessions(), await sm.list_steps_for_session(given)) == ([name], [name])
+    assert (await sm.retrieve_step_data(given, given, components=["metadata"])).metadata == {"n": 1}
+    assert [step[:2] async for step in sm.iter_steps([given, name])] == [(name, name)] * 2
+    await sm.store_session_metadata(given, {"goal": "g"})
+    assert await sm.retrieve_attachment(given, "a.txt", given) == b"a"
+    assert (await sm.get_share_links(given, given))["metadata_path"]
+    assert Path(await seal_session(sm, given)).name == "_manifest.json"
+    assert await verify_session(sm, given) == []
+    await sm.delete_attachment(given, "a.txt", given)
+    await sm.delete_step(given, given)
+    await sm.delete_session(given)
+    assert await sm.list_sessions() == []
+
+
+async def test_integers_are_ids_of_whole_sessions(sm: StorageManager, tmp_path: Path) -> None:
+    target = StorageManager(local_base_path=tmp_path / "target")
+    assert await sm.store_steps([Step(7, number, StepData("x")) for number in range(3)]) == 3  # type: ignore[arg-type]
+    given: Any = [7, "7"]
+    assert await copy_sessions(sm, target, given) == 3
+    assert await count_steps(target, given[:1]) == 3
+    assert await export_parquet(target, str(tmp_path / "out"), given[:1]) == 3
+    async with record(target, 8) as recorder:  # type: ignore[arg-type]
+        await recorder.add(action={})
+    assert recorder.session_id == "8"
+    assert await target.list_sessions() == ["7", "8"]
+
+
+@pytest.mark.parametrize("bad", [True, 1.5, b"a", None, numpy.bool_(True), numpy.array(7), numpy.float64(7)])
+async def test_other_values_are_no_ids(sm: StorageManager, bad: Any) -> None:
+    with pytest.raises(InvalidIdError, match=f"must be a str, a UUID or an integer, not {type(bad).__name__}"):
+        await sm.store_step_data(bad, "t", "x")
+
+
+@pytest.mark.parametrize("bad", [-1, numpy.int64(-7), 10**128, 10**5000], ids=lambda bad: hex(bad)[:9])
+async def test_integers_that_are_no_ids(sm: StorageManager, bad: Any) -> None:
+    with pytest.raises(InvalidIdError, match="session_id cannot be used: an integer must be from 0 on"):
+        await sm.store_step_data(bad, "t", "x")
+    with pytest.raises(InvalidIdError, match="step_id cannot be used: an integer must be from 0 on"):
+        sm.url_for("s", bad)
 
 
 async def test_values_of_numpy_are_stored_as_json(local: StorageManager) -> None:

@@ -178,8 +178,8 @@ async def read_sessions(
         InvalidIdError, InvalidDataError: refused before any I/O; or, at the end, a named session has no steps.
         S3OperationError, S3ConfigError, LocalStorageError: the root, or no session, can be listed, or as read_row.
     """
-    check_ids(session_ids, "export")
-    named = None if session_ids is None else list(session_ids)
+    given = check_ids(session_ids, "export")
+    named = None if given is None else list(given)
     empty = set(named or ())
     found = _sessions(storage, named, unlisted, sessions)
     async with aclosing(found), aclosing(read_steps(storage, found, components, attachments)) as rows:

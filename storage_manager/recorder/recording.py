@@ -5,7 +5,7 @@ import logging
 import os
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timezone
 from types import TracebackType
@@ -97,7 +97,7 @@ def record(
     with translating("record", storage.url_for()):
         if observed not in ("after", "before"):
             raise InvalidDataError(f"observed must be 'after' or 'before', not {observed!r}", operation="record")
-        check_id(session_id, "session_id")
+        session_id = check_id(session_id, "session_id")
         picture = check_picture(full_page, image, quality, mask)
         about = _checked_metadata(storage, metadata or {})
         return Recorder(storage, session_id, _Settings(observed, picture), about)
@@ -145,6 +145,7 @@ class Recorder:
         self._settings = settings
         self._camera, self._dialogs = Camera(settings.picture), Dialogs()
         self._begin_with, self._end_with = metadata, dict[str, Any]()
+        self._last_calls: list[Callable[[], Awaitable[Mapping[str, Any]]]] = []
         self._number: int | None = None  # of the last step; None outside the block
         self._digits = DIGITS
         self._all_stored = True  # False after a step could not be stored
@@ -185,23 +186,61 @@ class Recorder:
             S3OperationError, S3ConfigError, LocalStorageError: earlier steps were not stored. The message names them,
                 and each is reported once. The step of this call was not captured: call again to record it.
         """
+        given = self._given(page, action, metadata, attachments)
+        async with self._capturing:
+            self._raise_failure()
+            return await self._capture(page, *given)
+
+    async def try_step(
+        self, page: Any, action: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> str | None:
+        """Do what step does, but raise no error of the library before the block ends: for callbacks of agents.
+
+        An agent is then not disturbed by a storage that fails. A step that cannot be recorded is a warning in the log,
+        and None is returned. Each error is raised when the block ends, and the session is not sealed.
+
+        Parameters:
+            page, action, metadata: as for step.
+
+        Raises:
+            Nothing of the library, but a cancellation is raised.
+        """
+        try:
+            given = self._given(page, action, metadata, None)
+            async with self._capturing:
+                return await self._capture(page, *given)
+        except StorageManagerError as error:
+            logger.warning("a step is not recorded: %s", error)
+            self._failed[f"the step after {self._step_id(self._number or 0)}"] = error
+            self._all_stored = False
+            return None
+
+    def _given(
+        self,
+        page: Any,
+        action: Mapping[str, Any] | None,
+        metadata: Mapping[str, Any] | None,
+        attachments: Mapping[str, Attachment] | None,
+    ) -> tuple[Any, Any, dict[str, Attachment]]:
+        """Return copies of what is given with a step. Refuse what cannot be recorded."""
         with translating("record", self._url):
             self._check_open()
             check_page(page)
             self._camera.check(page)
-            done, metadata = self._copy(_ACTION, action), self._copy(_METADATA, metadata)
-            files = self._copy_attachments(attachments)
-        async with self._capturing:
-            self._raise_failure()
-            shown = await capture(page, self._camera)
-            with translating("record", self._url):
-                about = explained(self._storage, self._dialogs.explain(page, shown.metadata))
-                if shown.html is None and shown.screenshot is None and done is None:
-                    raise nothing_captured(about["not_captured"])
-            if shown.html is not None:
-                await self._dialogs.watch(page)
-            about |= {"observed": self._settings.observed, **(metadata or {})}
-            return await self._put(StepData(shown.html, shown.screenshot, done, self._without_user(about)), files)
+            done, about = self._copy(_ACTION, action), self._copy(_METADATA, metadata)
+            return done, about, self._copy_attachments(attachments)
+
+    async def _capture(self, page: Any, action: Any, metadata: Any, attachments: Mapping[str, Attachment]) -> str:
+        shown = await capture(page, self._camera)
+        with translating("record", self._url):
+            about = explained(self._storage, self._dialogs.explain(page, shown.metadata))
+            if shown.html is None and shown.screenshot is None and action is None:
+                raise nothing_captured(about["not_captured"])
+        if shown.html is not None:
+            await self._dialogs.watch(page)
+        about |= {"observed": self._settings.observed, **(metadata or {})}
+        data = StepData(shown.html, shown.screenshot, action, self._without_user(about))
+        return await self._put(data, attachments)
 
     async def add(
         self,
@@ -249,6 +288,19 @@ class Recorder:
             if self._number is None:
                 raise self._refusal("it is not being recorded; call finish inside of `async with record(...)`")
             self._end_with |= _checked_metadata(self._storage, metadata)
+
+    def before_end(self, function: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
+        """Call a function when the block ends, for metadata of the session that is not known before.
+
+        Fields that are given to `record` or `finish` take precedence over those that it returns. If it raises an error,
+        the block raises it when everything else is stored, and the session is not sealed.
+
+        Raises:
+            InvalidDataError: the redactor knows only steps.
+        """
+        with translating("record", self._url):
+            _checked_metadata(self._storage, {"goal": ""})
+        self._last_calls.append(function)
 
     async def __aenter__(self) -> "Recorder":
         await self._begin()
@@ -380,12 +432,25 @@ class Recorder:
         """Store the steps that wait, and then the last metadata."""
         await self._dialogs.close()
         await self._store_rest()
-        about = {"ended_at": _now(), **outcome, **self._end_with}
+        known = await self._known_at_end()
+        about = {"ended_at": _now(), **known, **outcome, **self._end_with}
         try:
             await self._storage.update_session_metadata(self.session_id, about)
         except StorageManagerError as error:
             self._failed[SESSION_METADATA_FILENAME] = error
             self._all_stored = False
+
+    async def _known_at_end(self) -> dict[str, Any]:
+        """Return what the functions of `before_end` return, without the fields that `record` was given."""
+        known: dict[str, Any] = {}
+        while self._last_calls:
+            try:
+                with translating("record", self._url):
+                    known |= _checked_metadata(self._storage, await self._last_calls.pop(0)())
+            except StorageManagerError as error:
+                self._failed[SESSION_METADATA_FILENAME] = error
+                self._all_stored = False
+        return {name: value for name, value in known.items() if name not in self._begin_with}
 
     async def _seal(self) -> None:
         if self._all_stored:

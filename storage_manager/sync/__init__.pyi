@@ -178,7 +178,8 @@ class StorageManager:
         to a root, and refused.
 
         Parameters:
-            session_id, step_id: letters, digits and `_ . : = @ + , ~ -`, at most 128.
+            session_id, step_id: letters, digits and `_ . : = @ + , ~ -`, at most 128; or a UUID or an integer from
+                0 on, whose text is the id. Text is sorted by character: "10" comes before "9".
             html_content: text, which is stored as UTF-8, or bytes, which are stored unchanged.
             screenshot_bytes: a PNG image; on S3, JPEG and WebP get their own content type.
             action_data, metadata: mappings of JSON values (RFC 8259: no NaN). datetime, UUID, Path, Enum, dataclass

@@ -105,4 +105,4 @@ Recorder.step.__doc__ = (translated_text(recorder.Recorder.step.__doc__) or "").
     "Playwright's async page, or any object with content(), screenshot(), title() and url.",
     "a page of playwright.sync_api, a driver of Selenium, or an object with the methods of one.",
 )
-add_twins(Recorder, recorder.Recorder)
+add_twins(Recorder, recorder.Recorder, leave_out=("before_end", "try_step"))  # for asynchronous callbacks

@@ -100,10 +100,10 @@ async def copy_sessions(
             that of the first failure.
         TypeError, ValueError: concurrency is not a whole number, or is below 1; or progress is not a function.
     """
-    check_ids(session_ids, "copy")
+    ids = check_ids(session_ids, "copy")
     concurrency = check_whole(concurrency, "concurrency")
     check_callable(progress, "progress", "two numbers")
-    given = None if session_ids is None else list(session_ids)
+    given = None if ids is None else list(ids)
     with translating("copy", source.url_for()):
         for session_id in given or ():
             source.url_for(session_id)

@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 
 from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
-from storage_manager.layout import COMPONENTS, Component, ComponentSpec
+from storage_manager.layout import COMPONENTS, Component, ComponentSpec, check_id
 from storage_manager.storage import StorageManager
 from storage_manager.viewer.attachments import count_attachments, read_session_metadata
 from storage_manager.viewer.changes import compare_steps
@@ -58,7 +58,7 @@ async def render_session(storage: StorageManager, session_id: str, path: str | o
         if not steps and not any(about.values()):
             why = f"there is no session {session_id} at {storage.url_for()}"
             raise InvalidDataError(f"cannot view: {why}", operation="view")
-        before, after = _shell(session_id, steps, about)
+        before, after = _shell(check_id(session_id, "session_id"), steps, about)
     with translating("view", str(target)):
         await _write(target, before, _blocks(storage, session_id, steps), after)
     return str(target)

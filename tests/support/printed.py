@@ -22,6 +22,11 @@ def blocks(source: str) -> list[str]:
     return [textwrap.dedent(code) for _, code in BLOCK.findall(source)]
 
 
+def hidden_blocks(source: str) -> list[str]:
+    """The Python that needs a browser, and is not run with the rest of its page: `code-block:: py`."""
+    return [textwrap.dedent(code) for code in re.findall(r"code-block:: py\n\n((?: {4}.*\n|\n)+)", source)]
+
+
 def begun(code: str, page: str, names: dict[str, Any]) -> Any:
     """What has to be awaited of a block, which leaves its names behind; as `python -m asyncio` takes it."""
     return eval(compile(code, f"docs/{page}.rst", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)

@@ -1,10 +1,6 @@
 """Sync pages of Playwright and a real WebDriver: what a browser shows is stored, while a loop of Playwright runs."""
 
 import io
-import os
-import re
-import shutil
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from storage_manager import StepData, StorageManagerError, sync
 from storage_manager.sync import reading
 from tests.support.browsers import ARGUMENTS
-from tests.support.printed import text
+from tests.support.printed import hidden_blocks, text
 
 pytestmark = pytest.mark.thorough
 
@@ -113,8 +109,7 @@ def test_a_font_that_never_loads_costs_little(
 
 def printed(name: str) -> str:
     """The block of docs/howto/sync.rst that uses this name."""
-    found = re.findall(r"code-block:: py\n\n((?: {4}.*\n|\n)+)", text("howto/sync"))
-    [code] = [textwrap.dedent(code) for code in found if f"step({name}," in code]
+    [code] = [code for code in hidden_blocks(text("howto/sync")) if f"step({name}," in code]
     return code
 
 
@@ -155,23 +150,6 @@ def test_an_asynchronous_page_is_refused(sm: sync.StorageManager) -> None:
 
     with sync.record(sm, "s") as recorder, pytest.raises(StorageManagerError, match=r"recorder\.record"):
         recorder.step(AsyncPage.__new__(AsyncPage))
-
-
-@pytest.fixture
-def driver(chromium: str) -> Iterator[Any]:
-    from selenium import webdriver  # noqa: PLC0415 - it takes half a second
-
-    path = shutil.which("chromedriver")
-    if path is None:
-        assert "CI" not in os.environ, "CI needs a driver: apt-get install chromium-driver"
-        pytest.skip("needs a driver: apt-get install chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in (*ARGUMENTS, "--headless=new", "--window-size=500,400"):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(path))
-    yield driver
-    driver.quit()
 
 
 def test_the_example_of_a_driver(driver: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -285,7 +285,7 @@ async def test_a_link_to_the_same_directory_is_the_same_place(tmp_path: Path) ->
 
 
 async def test_what_is_no_id_is_refused(place: Any) -> None:
-    with pytest.raises(InvalidIdError, match="must be a str, not list"):
+    with pytest.raises(InvalidIdError, match="must be a str, a UUID or an integer, not list"):
         await copy_sessions(place("local"), place("local"), [["run-1"]])
 
 
