@@ -5,15 +5,17 @@ import multiprocessing
 import os
 import random
 import statistics
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
 from importlib import import_module
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from storage_manager import Step, StepData, StorageManager
 from storage_manager.export import export_parquet, export_webdataset, read_dask
-from storage_manager.layout import ALL_COMPONENTS
+from storage_manager.layout import ALL_COMPONENTS, COMPONENTS
 
 MEMORY = "/dev/shm"
 
@@ -75,7 +77,57 @@ async def to_webdataset(storage: StorageManager, url: str) -> None:
     await export_webdataset(storage, url)
 
 
-EXPORTS = {"iter_steps alone": read, "export_parquet": to_parquet, "export_webdataset": to_webdataset}
+def _step_directories(root: str) -> list[Path]:
+    return [Path(step.path) for session in sorted(os.scandir(root), key=lambda entry: entry.name)
+            for step in sorted(os.scandir(session.path), key=lambda entry: entry.name)]  # fmt: skip
+
+
+async def plain_pyarrow(storage: StorageManager, url: str) -> None:
+    """Read the same files with `open`, and write them with pyarrow alone, in row groups of 64 MiB, in one thread."""
+    import pyarrow as pa  # noqa: PLC0415 (its memory must not count for the others)
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    types = {row.name: pa.binary() if row.name == "screenshot" else pa.string() for row in COMPONENTS}
+    columns = pa.schema([("session_id", pa.string()), ("step_id", pa.string()), *types.items()])
+    os.makedirs(url)
+    with pq.ParquetWriter(f"{url}/steps.parquet", columns, compression="zstd", use_dictionary=["session_id"]) as writer:
+        rows: list[dict[str, Any]] = []
+        size = 0
+        for step in _step_directories(storage.url_for()):
+            data = {row.name: (step / row.filename).read_bytes() for row in COMPONENTS}
+            rows.append({"session_id": step.parent.name, "step_id": step.name, **data})
+            size += sum(map(len, data.values()))
+            if size >= 64 * 2**20:
+                writer.write_table(pa.Table.from_pylist(rows, columns))
+                rows, size = [], 0
+        writer.write_table(pa.Table.from_pylist(rows, columns))
+
+
+async def plain_tarfile(storage: StorageManager, url: str) -> None:
+    """Read the same files with `open`, and write them with tarfile alone, in shards of 256 MiB."""
+    os.makedirs(url)
+    tar, number = None, 0
+    for step in _step_directories(storage.url_for()):
+        if tar is None or tar.offset >= 256 * 2**20:
+            if tar:
+                tar.close()
+            tar, number = tarfile.open(f"{url}/shard-{number:06}.tar", "w"), number + 1  # noqa: SIM115
+        for row in COMPONENTS:
+            with (step / row.filename).open("rb") as file:
+                member = tarfile.TarInfo(f"{step.parent.name}/{step.name}.{row.filename}")
+                member.size = os.fstat(file.fileno()).st_size
+                tar.addfile(member, file)
+    if tar:
+        tar.close()
+
+
+EXPORTS = {
+    "iter_steps alone": read,
+    "plain pyarrow": plain_pyarrow,
+    "export_parquet": to_parquet,
+    "plain tarfile": plain_tarfile,
+    "export_webdataset": to_webdataset,
+}
 
 
 def measure(name: str, root: str, url: str) -> Cost:

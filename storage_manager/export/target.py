@@ -105,7 +105,7 @@ class Target:
         Raises:
             IsADirectoryError: a directory has one of these names. Nothing is moved.
         """
-        directories = {name.rpartition("/")[0] for name in names}
+        directories = {name.rpartition("/")[0] for name in names} | {""}
         earlier = {name: kind for name, kind in self._names(*directories).items() if ours.fullmatch(name)}
         for name, kind in earlier.items():
             if kind == "directory":

@@ -4,10 +4,9 @@ import logging
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from io import BytesIO
-from typing import Any
+from typing import IO, Any
 
 from storage_manager.aio import Progress
 from storage_manager.errors import InvalidDataError, translating
@@ -20,6 +19,10 @@ from storage_manager.storage import StorageManager
 __all__ = ["export_webdataset"]
 
 logger = logging.getLogger(__name__)
+
+# The end of a shard: two empty blocks, and zeros up to a whole record (POSIX.1-1988, ustar; GNU tar, Basic Tar Format).
+_BLOCK = tarfile.BLOCKSIZE
+_RECORD = tarfile.RECORDSIZE
 
 
 async def export_webdataset(
@@ -79,7 +82,8 @@ class _Shards:
         self._complete_only = complete_only
         self._written: list[str] = []
         self._open = ExitStack()
-        self._tar: tarfile.TarFile | None = None
+        self._file: IO[bytes] | None = None
+        self._size = 0  # of the open shard
         self._left_out = 0
         self._unreadable = 0
 
@@ -90,21 +94,27 @@ class _Shards:
             if self._complete_only and None in row.data:
                 self._left_out += 1
             else:
-                _write_sample(self._shard(), row)
+                shard = self._shard()
+                self._size += shard.write(b"".join(_sample(row)))
 
-    def _shard(self) -> tarfile.TarFile:
+    def _shard(self) -> IO[bytes]:
         """Return the shard for the next sample: a new one if the last one is large enough."""
-        if self._tar is None or self._tar.offset >= self._shard_bytes:
-            self._open.close()
+        if self._file is None or self._size >= self._shard_bytes:
+            self._end_shard()
             self._written.append(f"shard-{len(self._written):06}.tar")
-            file = self._target.create(self._written[-1])
-            self._open.callback(file.close)
-            self._tar = self._open.enter_context(tarfile.open(fileobj=file, mode="w|"))  # noqa: SIM115 (the ExitStack closes it)
-        return self._tar
+            self._file, self._size = self._target.create(self._written[-1]), 0
+            self._open.callback(self._file.close)
+        return self._file
+
+    def _end_shard(self) -> None:
+        if self._file is not None:
+            self._file.write(bytes(2 * _BLOCK + -(self._size + 2 * _BLOCK) % _RECORD))
+            self._file = None
+        self._open.close()
 
     def finish(self) -> Sequence[str]:
         """Complete the last shard. Return the names of all shards."""
-        self._open.close()
+        self._end_shard()
         if self._left_out and not self._written:
             why = f"each of the {self._left_out} steps lacks a component"
             advice = "use complete_only=False to export the components that they have"
@@ -124,8 +134,12 @@ class _Shards:
             logger.warning("nothing was exported to %s: there are no steps", url)
 
 
-def _write_sample(tar: tarfile.TarFile, row: Row) -> None:
-    """Write the files of a step. Their headers have no time and no owner, so that equal steps give equal bytes."""
+def _sample(row: Row) -> Iterator[bytes]:
+    """Yield the files of a step as a tar has them: for each a header, its bytes, and zeros up to a whole block.
+
+    The headers have no time and no owner, so that equal steps give equal bytes. `tarfile.TarFile` is not used, because
+    it takes a third more time for small files: it copies each header, and writes each part by itself.
+    """
     key = f"{row.session_id}/{row.step_id}".replace(".", "%2E")
     for spec in COMPONENTS:
         value = getattr(row.data, spec.name)
@@ -133,5 +147,6 @@ def _write_sample(tar: tarfile.TarFile, row: Row) -> None:
             data = spec.encode(value, spec.keyword)
             member = tarfile.TarInfo(f"{key}.{spec.filename}")
             member.size = len(data)
-            tar.addfile(member, BytesIO(data))
-    tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps a kilobyte per file of the shard
+            yield member.tobuf(tarfile.GNU_FORMAT)
+            yield data
+            yield bytes(-len(data) % _BLOCK)
