@@ -36,14 +36,14 @@ def forge(session: Path, count: int) -> None:
 
 
 @pytest.mark.thorough
-async def test_a_manifest_of_200000_entries(sm: StorageManager, tmp_path: Path) -> None:
-    """It took 28 s: each entry was looked for on the disk, although the listing did not have it."""
-    forge(tmp_path / "base" / "s", 200_000)
+async def test_a_manifest_of_50000_entries(sm: StorageManager, tmp_path: Path) -> None:
+    """It took 7 s: each entry was looked for on the disk, although the listing did not have it."""
+    forge(tmp_path / "base" / "s", 50_000)
     started = time.process_time()
     problems = await verify_session(sm, "s")
-    assert time.process_time() - started < 10, "1.5 s as a rule"
+    assert time.process_time() - started < 5, "1 s as a rule"
     missing = [problem for problem in problems if problem.kind == "missing"]
-    assert (len(problems), len(missing)) == (200_008, 200_000)
+    assert (len(problems), len(missing)) == (50_008, 50_000)
     assert missing[0].detail == "the manifest lists it, but it does not exist"
 
 

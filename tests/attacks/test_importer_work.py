@@ -227,15 +227,15 @@ async def test_a_line_of_many_values_holds_nobody(sm: StorageManager, tmp_path: 
     path = write_zip(tmp_path / "t.zip", {"t.trace": TREES[kind] + "\n"}, zipfile.ZIP_STORED)
     importing, longest, begun = asyncio.create_task(imported(sm, path)), 0.0, time.monotonic()
     while time.monotonic() < begun + 2 and not importing.done():
-        started = time.monotonic()
+        started = time.process_time()  # of the thread that parses too, and without what other processes take
         await asyncio.sleep(0.01)
-        longest = max(longest, time.monotonic() - started)
+        longest = max(longest, time.process_time() - started)
     importing.cancel()
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises((asyncio.CancelledError, InvalidDataError)):
         await importing
     assert longest < 4  # it held for 7 s
-    assert time.monotonic() - started < 6
+    assert time.process_time() - started < 6
 
 
 @pytest.mark.thorough
