@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from storage_manager.recorder.calls import Call, Deadline, Reading, Steps, Work, failures, values
 from storage_manager.recorder.markup import LONG, cleaned, with_frames
-from storage_manager.recorder.script import COPY, END, WATCH
+from storage_manager.recorder.script import COPY
 
 __all__ = ["MAX_CHARACTERS", "Frames", "assembled", "has_frames", "new_mark"]
 
@@ -39,17 +39,17 @@ class _Part:
     """A frame in which the script runs.
 
     Attributes:
-        watch: the reader in the frame, if it answers.
-        element: of the frame, if its parent is read.
+        secret: ends the watch of the script in the frame.
+        element: of the frame, if it could be found.
         mark: the place of the frame in the markup of its parent.
         html: its markup with marks, if it could be copied.
         inner: the markup of frames that the script found by itself, by their marks; each after those in it.
         placed: the marks that are in the markup.
     """
 
-    def __init__(self, frame: Any, watch: Any = None) -> None:
-        self.frame, self.watch, self.element = frame, watch, None
-        self.mark = new_mark()
+    def __init__(self, frame: Any, element: Any = None) -> None:
+        self.frame, self.element = frame, element
+        self.secret, self.mark = secrets.token_hex(16), new_mark()
         self.set_copy({"html": None, "parts": {}, "placed": []})
 
     def set_copy(self, copy: Mapping[str, Any]) -> None:
@@ -70,19 +70,18 @@ class Frames:
     """A reading of the frames of a page.
 
     Parameters:
-        watch: the script in the main frame.
         handles: gets what the reading holds in the page. The caller disposes of them.
     """
 
-    def __init__(self, page: Any, watch: Any, handles: list[Any]) -> None:
+    def __init__(self, page: Any, handles: list[Any]) -> None:
         self._handles = handles
-        self._main = _Part(page.main_frame, watch)
+        self._main = _Part(page.main_frame)
         self._parts = {page.main_frame: self._main}  # each after its parent
         self._tree = _tree(page.main_frame)
         self._problems: list[str] = []
 
     def read(self, deadline: Deadline) -> Steps[Reading]:
-        """Return the HTML with all frames that can be read, and what could not be read.
+        """Return the HTML with all frames that can be read, if the main frame can, and what could not be read.
 
         Frames of the same origin are first left to the script. If it does not find each of them, every frame becomes a
         part of its own, so that those that are absent can be named.
@@ -93,18 +92,20 @@ class Frames:
         if not is_small or not (yield from self._copy(others, len(frames) - len(others), deadline)):
             yield from self._copy(list(self._allowed(frames)), 0, deadline)
         self._look_for_absent()
-        if self._main.html is None:
-            return {"html": RuntimeError("; ".join(self._problems))}
-        html = yield Work(self._assembled, is_long=sum(part.size for part in self._parts.values()) > LONG)
-        return {"html": html} | ({"frames": "; ".join(sorted(self._problems))} if self._problems else {})
+        reading: Reading = {"frames": "; ".join(sorted(self._problems))} if self._problems else {}
+        if self._main.html is not None:
+            is_long = sum(part.size for part in self._parts.values()) > LONG
+            reading["html"] = yield Work(self._assembled, is_long)
+        return reading
 
-    def is_same(self, deadline: Deadline) -> Steps[bool]:
-        """Return True if nothing has changed in the frames since they were read."""
+    def watched(self) -> list[tuple[Any, str]]:
+        """Return the frames that are watched beside the main frame, each with its secret."""
         parts = [part for part in self._parts.values() if part.html is not None and part is not self._main]
-        calls = {str(at): (partial(part.watch.evaluate, END), Mapping) for at, part in enumerate(parts)}
-        ends = yield deadline.calls(calls, FRAME_SECONDS, FRAMES_SECONDS)
-        is_still = all(isinstance(end, Mapping) and not end["changed"] and not end["typed"] for end in ends.values())
-        return is_still and self._tree == _tree(self._main.frame)
+        return [(part.frame, part.secret) for part in parts]
+
+    def is_same_tree(self) -> bool:
+        """Return True if the page has the frames that it had."""
+        return self._tree == _tree(self._main.frame)
 
     def _allowed(self, frames: list[Any]) -> Iterator[Any]:
         """Yield the frames that are read, and name the others."""
@@ -116,37 +117,33 @@ class Frames:
 
     def _copy(self, frames: list[Any], nested: int, deadline: Deadline) -> Steps[bool]:
         """Copy the page and these frames. Return True if the script has found all frames in them that are nested."""
-        yield from self._enter([frame for frame in frames if frame not in self._parts], deadline)
-        parts = {str(at): part for at, part in enumerate(self._parts.values()) if part.watch}
+        yield from self._find([frame for frame in frames if frame not in self._parts], deadline)
+        parts = {str(at): part for at, part in enumerate(self._parts.values()) if part.element or part is self._main}
         calls = {at: self._copying(part, new_mark() if nested else "") for at, part in parts.items()}
-        answers = yield deadline.calls(calls, FRAMES_SECONDS)
+        answers = yield deadline.calls(calls, FRAME_SECONDS, FRAMES_SECONDS)
         for at, copy in values(answers).items():
             parts[at].set_copy(copy)
         for at, error in failures(answers).items():
             self._name(parts[at].frame, _reason(error))
         return sum(len(part.inner) for part in parts.values()) == nested
 
-    def _enter(self, frames: list[Any], deadline: Deadline) -> Steps[None]:
-        """Get the element and the reader of each frame."""
-        calls: dict[str, Call] = {}
-        for at, frame in enumerate(frames):
-            calls[f"{at} element"] = (frame.frame_element, object)
-            calls[f"{at} watch"] = (partial(frame.evaluate_handle, WATCH), object)
+    def _find(self, frames: list[Any], deadline: Deadline) -> Steps[None]:
+        """Find the element of each frame."""
+        calls: dict[str, Call] = {str(at): (frame.frame_element, object) for at, frame in enumerate(frames)}
         answers = yield deadline.calls(calls, FRAME_SECONDS, FRAMES_SECONDS)
         self._handles += values(answers).values()
-        for at, frame in enumerate(frames):
-            part = self._parts[frame] = _Part(frame)
-            found = {name: answers[f"{at} {name}"] for name in ("element", "watch")}
-            for error in list(failures(found).values())[:1]:
-                self._name(frame, _reason(error))
-            if not failures(found):
-                part.element, part.watch = found["element"], found["watch"]
+        for frame, element in zip(frames, answers.values(), strict=True):
+            is_found = not isinstance(element, BaseException)
+            self._parts[frame] = _Part(frame, element if is_found else None)
+            if not is_found:
+                self._name(frame, _reason(element))
 
     def _copying(self, part: _Part, prefix: str) -> Call:
         children = [self._parts[frame] for frame in part.frame.child_frames if frame in self._parts]
         placed = {child.mark: child.element for child in children if child.element}
         given = {"elements": [*placed.values()], "marks": [*placed], "prefix": prefix, "characters": MAX_CHARACTERS}
-        return partial(part.watch.evaluate, COPY, given), Mapping
+        secret = "" if part is self._main else part.secret  # the main frame is watched already
+        return partial(part.frame.evaluate, COPY, {**given, "secret": secret}), Mapping
 
     def _look_for_absent(self) -> None:
         """Name the frames that are copied but have no place in the markup of their parent, or are too large."""

@@ -1,5 +1,6 @@
 """Look at a page of Playwright, async or sync, or any object with its content(), screenshot(), title() and url."""
 
+import secrets
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -14,12 +15,11 @@ from storage_manager.recorder.calls import (
     carry_out,
     failures,
     is_timeout,
-    values,
 )
 from storage_manager.recorder.camera import Camera, Picture, Shot
 from storage_manager.recorder.capture import Capture, View, capturing
 from storage_manager.recorder.frames import Frames, has_frames
-from storage_manager.recorder.script import END, LOOK, LOOK_ONCE, WATCH
+from storage_manager.recorder.script import END, LOOK
 
 __all__ = ["PageView", "capture", "check_page"]
 
@@ -62,46 +62,48 @@ class PageView(View):
 
     def __init__(self, page: Any, camera: Camera) -> None:
         self._page, self._camera = page, camera
-        self._watch: Any = None  # the script in the page, while it watches
+        self._secret = ""  # ends the watch of the script in the page, while it watches
         self._frames: Frames | None = None  # of the last reading
         self._handles: list[Any] = []
         self._typed = 0  # how often somebody typed during the capture; the HTML does not show it
 
     def read(self, deadline: Deadline) -> Steps[Reading]:
-        """Begin to watch the page, and read it."""
-        self._watch, self._frames = None, None
-        if hasattr(self._page, "evaluate_handle"):
-            watch = (yield deadline.calls({"it": (partial(self._page.evaluate_handle, WATCH), object)}))["it"]
-            if isinstance(watch, BaseException) and is_timeout(watch):
-                return {"html": watch, "title": watch, **(yield deadline.calls(self._about()))}
-            if not isinstance(watch, BaseException):
-                self._watch = watch
-                self._handles.append(watch)
-        reading: Reading = yield deadline.calls(self._calls())
-        reading |= self._looked(reading.pop("look", {}))
-        return (yield from self._with_frames(reading, deadline))
+        """Begin to watch the page, and then read it."""
+        self._secret, self._frames = "", None
+        if not hasattr(self._page, "evaluate"):
+            return (yield deadline.calls(self._content() | self._title() | self._about()))
+        secret = secrets.token_hex(16)
+        look: Any = (yield deadline.calls({"it": (partial(self._page.evaluate, LOOK, secret), Mapping)}))["it"]
+        if is_timeout(look):
+            return {"html": look, "layout": look, **(yield deadline.calls(self._about()))}
+        if isinstance(look, BaseException):
+            calls = self._content() | self._title() | self._about()
+            return {"layout": look, **(yield deadline.calls(calls))}
+        self._secret = secret
+        if not self._needs_copy(look):
+            return self._looked(look) | (yield deadline.calls(self._content() | self._about()))
+        return self._looked(look) | (yield from self._copy(deadline)) | (yield deadline.calls(self._about()))
 
     def read_again(self, deadline: Deadline, before: Reading) -> Steps[Reading]:
         """Read the page again, or, if it was watched and did not change, return the reading before it."""
-        if not self._watch or failures(before):
+        if not self._secret or failures(before):
             return (yield from self.read(deadline))
-        end: Any = (yield deadline.calls({"it": (partial(self._watch.evaluate, END), Mapping)}))["it"]
-        is_still = not self._frames or (yield from self._frames.is_same(deadline))
-        if isinstance(end, BaseException) or end["changed"] or not is_still:
+        frames = [(self._page, self._secret), *(self._frames.watched() if self._frames else ())]
+        calls = {str(at): (partial(one.evaluate, END, secret), Mapping) for at, (one, secret) in enumerate(frames)}
+        ends: Reading = yield deadline.calls(calls | self._about())
+        about = {name: ends.pop(name) for name in self._about()}
+        if failures(ends) or any(end["changed"] for end in ends.values()) or not self._has_same_frames():
             return (yield from self.read(deadline))
-        self._typed += end["typed"]
-        about = yield deadline.calls(self._about())
-        after = {**before, **about, **self._looked(end["look"])}
-        if values(after) == values(before):
-            return after
-        return (yield from self.read(deadline))
+        self._typed += sum(end["typed"] for end in ends.values())
+        after = {**before, **about, **self._looked(ends["0"]["look"])}
+        return after if after == before else (yield from self.read(deadline))
 
     def shoot(self, deadline: Deadline) -> Steps[Shot]:
         """Take a screenshot with the camera."""
         return (yield from self._camera.take(self._page, deadline))
 
     def leave(self, deadline: Deadline) -> Steps[None]:
-        """Dispose of the scripts and elements."""
+        """Dispose of the elements of frames."""
         if self._handles:
             yield deadline.calls({str(at): (one.dispose, object) for at, one in enumerate(self._handles)}, 1.0)
 
@@ -109,39 +111,35 @@ class PageView(View):
         """Return what is_closed() of the page says, if it has that."""
         return hasattr(self._page, "is_closed") and self._page.is_closed() is True
 
+    def _copy(self, deadline: Deadline) -> Steps[Reading]:
+        """Return the HTML with its frames; if the page cannot be copied, as `content()` has it."""
+        self._frames = Frames(self._page, self._handles)
+        copy = yield from self._frames.read(deadline)
+        return copy if "html" in copy else copy | (yield deadline.calls(self._content()))
+
+    def _content(self) -> dict[str, Call]:
+        options = {"include_shadow": True} if accepts(self._page.content, "include_shadow") else {}
+        return {"html": (partial(self._page.content, **options), str)}
+
+    def _title(self) -> dict[str, Call]:
+        return {"title": (self._page.title, str)}
+
     def _about(self) -> dict[str, Call]:
         """Return the calls that make no request."""
         size = {"viewport": (lambda: getattr(self._page, "viewport_size", None), object)}
         return {"url": (lambda: self._page.url, str), **size}
 
-    def _calls(self) -> dict[str, Call]:
-        """Return the calls that read the page. A page with frames is copied afterwards, so content() is not needed."""
-        page = self._page
-        options = {"include_shadow": True} if accepts(page.content, "include_shadow") else {}
-        html: dict[str, Call] = {"html": (partial(page.content, **options), str)}
-        if self._watch:
-            look: dict[str, Call] = {"look": (partial(self._watch.evaluate, LOOK), Mapping)}
-            return look | ({} if has_frames(page) else html) | self._about()
-        calls = html | {"title": (page.title, str)} | self._about()
-        return calls | ({"layout": (partial(page.evaluate, LOOK_ONCE), object)} if hasattr(page, "evaluate") else {})
-
-    def _looked(self, look: Any) -> Reading:
-        """Return a reading from what the script in the page has said."""
-        if isinstance(look, BaseException):
-            return {"layout": look, "title": look} | ({"html": look} if has_frames(self._page) else {})
+    def _looked(self, look: Mapping[str, Any]) -> Reading:
+        """Return a reading from what the script in the page has said. `typed` is only compared."""
         layout = {name: value for name, value in look.items() if name != "title"}
-        return {"layout": layout, "title": look["title"], "typed": self._typed} if look else {}
+        return {"layout": layout, "title": look.get("title"), "typed": self._typed}
 
-    def _with_frames(self, reading: Reading, deadline: Deadline) -> Steps[Reading]:
-        """Replace the HTML by a copy that has the frames, if the page needs one."""
-        if not self._needs_copy(reading):
-            return reading
-        self._frames = Frames(self._page, self._watch, self._handles)
-        return reading | (yield from self._frames.read(deadline))
-
-    def _needs_copy(self, reading: Reading) -> bool:
+    def _needs_copy(self, look: Mapping[str, Any]) -> bool:
         """Return True if `content()` of the page leaves something out."""
-        if not (self._watch and hasattr(self._page, "main_frame")) or failures(reading):
+        if not hasattr(self._page, "main_frame"):
             return False
-        extras, has_shadow = reading["layout"]["extras"], accepts(self._page.content, "include_shadow")
+        extras, has_shadow = look["extras"], accepts(self._page.content, "include_shadow")
         return has_frames(self._page) or bool(extras["top"] or (extras["shadow"] and not has_shadow))
+
+    def _has_same_frames(self) -> bool:
+        return self._frames.is_same_tree() if self._frames else not has_frames(self._page)

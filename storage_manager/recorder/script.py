@@ -1,17 +1,17 @@
 """The script that looks at a page, watches it for changes, and copies it. It changes nothing in the page."""
 
-__all__ = ["COPY", "COVER", "END", "LOOK", "LOOK_ONCE", "READER", "UNCOVER", "WATCH"]
+__all__ = ["COPY", "COVER", "END", "LOOK", "READER", "UNCOVER"]
 
 COVER_NAME = "storage-manager-cover"
 
 # A function that returns the parts of the reader of a page:
 # look: what relates the pixels of the page to those of the screenshot; its title; and what `content()` does not say:
 #     open shadow roots, and elements of the top layer (modal dialogs and open popovers).
-# watch, end: begin to watch for changes of the document, its open shadow roots and its frames of the same origin; end
-#     it, and say whether anything changed, and how often somebody typed. It ends by itself after a minute.
+# watch: begin to watch for changes of the document, its open shadow roots and its frames of the same origin. It ends
+#     with an event whose name is the secret, and says whether anything changed, and how often somebody typed.
 # copy: the markup of the document, copied into a document that runs nothing and loads nothing. `parts` are frames of
 #     the same origin by their marks, which are in the markup as `srcdoc`; `elements` are other frames with their marks.
-READER = """() => {
+READER = """secret => {
     const states = [["modal", ":modal"], ["popover-open", ":popover-open"]]
         .filter(([, selector]) => CSS.supports(`selector(${selector})`));
     const top = states.map(([, selector]) => selector).join();
@@ -48,6 +48,7 @@ READER = """() => {
     const onTyped = () => { typed++; };
     const stop = () => {
         observer.disconnect();
+        document.removeEventListener(secret, onEnd);
         for (const root of watched) root.removeEventListener("input", onTyped, true);
         watched = [];
     };
@@ -58,16 +59,17 @@ READER = """() => {
     const observer = new MutationObserver(onChanged);
     const watch = () => {
         started = Date.now();
+        document.addEventListener(secret, onEnd);
         for (const root of survey().roots) {
             observer.observe(root, {subtree: true, childList: true, attributes: true, characterData: true});
             root.addEventListener("input", onTyped, {capture: true, passive: true});
             watched.push(root);
         }
     };
-    const end = () => {
+    const onEnd = event => {
         onChanged(observer.takeRecords());
         stop();
-        return {changed: changes > 0, typed, look: look()};
+        event.detail.end = {changed: changes > 0, typed, look: look()};
     };
 
     const copy = ({elements, marks, prefix, characters}) => {
@@ -126,15 +128,23 @@ READER = """() => {
         };
         return {html: markup(document), placed, parts, absent};
     };
-    return {look, watch, end, copy};
+    return {look, watch, copy};
 }""".replace("COVER_NAME", COVER_NAME)
 
-WATCH = f"() => {{ const reader = ({READER})(); reader.watch(); return reader; }}"
-LOOK_ONCE = f"() => ({READER})().look()"
-# of the reader that WATCH returns
-LOOK = "reader => reader.look()"
-END = "reader => reader.end()"
-COPY = "(reader, given) => reader.copy(given)"
+# Begin to watch, and look.
+LOOK = f"secret => {{ const reader = ({READER})(secret); reader.watch(); return reader.look(); }}"
+# Copy, and begin to watch if a secret is given.
+COPY = f"""given => {{
+    const reader = ({READER})(given.secret);
+    if (given.secret) reader.watch();
+    return reader.copy(given);
+}}"""
+# End a watch. Null if nobody watches: the page has another document by now.
+END = """secret => {
+    const detail = {end: null};
+    document.dispatchEvent(new CustomEvent(secret, {detail}));
+    return detail.end;
+}"""
 
 # Lay a lid over each of some elements. The lids are in the top layer, above modal dialogs; no style of the page reaches
 # them; and they follow their elements: a screenshot of the whole page has no scroll bars, which changes the layout.

@@ -10,12 +10,12 @@ from storage_manager.recorder.calls import Call, Deadline, Reading, Steps, failu
 from storage_manager.recorder.camera import Picture, Shot, image_options
 from storage_manager.recorder.capture import View
 from storage_manager.recorder.frames import MAX_CHARACTERS, assembled, new_mark
-from storage_manager.recorder.script import COVER, READER, UNCOVER
+from storage_manager.recorder.script import COPY, COVER, READER, UNCOVER
 
 __all__ = ["DriverView", "check_driver"]
 
 _LOOK = f"return ({READER})().look()"
-_COPY = f"return ({READER})().copy(arguments[0])"
+_COPY = f"return ({COPY})(arguments[0])"
 _UNCOVER = f"return ({UNCOVER})()"
 # elements of the document and of its open shadow roots
 _COVER = f"""const roots = [document], found = [];
@@ -69,7 +69,7 @@ class DriverView(View):
         return (yield from self.read(deadline))
 
     def _copy(self, deadline: Deadline) -> Steps[Reading]:
-        given = {"elements": [], "marks": [], "prefix": new_mark(), "characters": MAX_CHARACTERS}
+        given = {"secret": "", "elements": [], "marks": [], "prefix": new_mark(), "characters": MAX_CHARACTERS}
         copy = (yield deadline.calls({"it": (partial(self._driver.execute_script, _COPY, given), Mapping)}))["it"]
         if isinstance(copy, BaseException):
             return {"html": copy}

@@ -164,7 +164,7 @@ async def test_elements_that_cannot_be_covered_are_no_screenshot(
     monkeypatch.setattr(module, "CALL_SECONDS", 3)
     await page.route("https://fonts.example/*", lambda route: None)
     await page.set_content(SLOW_FONT, wait_until="domcontentloaded")
-    await page.evaluate("HTMLElement.prototype.showPopover = function () { this.remove() }")
+    await page.evaluate("() => { HTMLElement.prototype.showPopover = function () { this.remove() } }")
     [data] = await recorded(sm, page, mask=["body"])
     assert data.screenshot is None
     assert "waiting for fonts to load" in about(data)["not_captured"]["screenshot"]
