@@ -19,7 +19,7 @@ _BODY = re.compile(r"</head\s*>|<body[\s>]", re.IGNORECASE)
 _CHARSET = re.compile(r"charset\s*=\s*[^\s;]+", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/?#\\\s\"'<>]*@")
 
-_MARK = re.compile(' srcdoc="(frame-[0-9a-f]{32}-(?:[0-9]+-)?)"')
+_MARK = re.compile(' data-recorded-srcdoc="(frame-[0-9a-f]{32}-(?:[0-9]+-)?)"')
 
 LONG = 2**16  # characters; a text as long as this takes some milliseconds
 
@@ -53,13 +53,15 @@ def as_utf8(html: str) -> str:
 
 
 def with_frames(html: str, frames: Mapping[str, str | None]) -> str:
-    """Return markup in which each mark, the value of a `srcdoc`, is replaced by the markup of its frame.
+    """Return markup in which each mark, the value of a `data-recorded-srcdoc`, becomes a `srcdoc` with its frame.
 
-    A `srcdoc` whose frame has no markup is removed.
+    A mark whose frame has no markup is removed.
     """
 
     def replaced(found: re.Match[str]) -> str:
-        inner = frames.get(found[1], found[1])
+        if found[1] not in frames:
+            return found[0]
+        inner = frames[found[1]]
         return "" if inner is None else f' srcdoc="{escape(inner, quote=True)}"'
 
     return _MARK.sub(replaced, html) if frames else html

@@ -41,9 +41,10 @@ def test_the_encoding_is_utf8(before: str, after: str) -> None:
 
 def test_a_frame_is_an_attribute() -> None:
     first, second, other = (f"frame-{digit * 32}-" for digit in "abc")
-    html = f'<iframe srcdoc="{first}"><iframe srcdoc="{second}1-" id=b>{first}<iframe srcdoc="{other}">'
+    name = "data-recorded-srcdoc"
+    html = f'<iframe {name}="{first}"><iframe {name}="{second}1-" id=b>{first}<iframe {name}="{other}">'
     assert with_frames(html, {first: '<p title="\'&amp;">', f"{second}1-": None}) == (
-        f'<iframe srcdoc="&lt;p title=&quot;&#x27;&amp;amp;&quot;&gt;"><iframe id=b>{first}<iframe srcdoc="{other}">'
+        f'<iframe srcdoc="&lt;p title=&quot;&#x27;&amp;amp;&quot;&gt;"><iframe id=b>{first}<iframe {name}="{other}">'
     )
     assert with_frames("same", {}) == "same"
 
