@@ -10,7 +10,8 @@ COVER_NAME = "storage-manager-cover"
 # watch: begin to watch for changes of the document, its open shadow roots and its frames of the same origin. It ends
 #     with an event whose name is the secret, and says whether anything changed, and how often somebody typed.
 # copy: the markup of the document, copied into a document that runs nothing and loads nothing. `parts` are frames of
-#     the same origin by their marks, which are in the markup as `data-recorded-srcdoc`; `elements` are other frames with their marks.
+#     the same origin by their marks, which are in the markup as `data-recorded-srcdoc`; `elements` are other frames
+#     with their marks.
 READER = """secret => {
     const states = [["modal", ":modal"], ["popover-open", ":popover-open"]]
         .filter(([, selector]) => CSS.supports(`selector(${selector})`));

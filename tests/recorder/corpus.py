@@ -119,8 +119,8 @@ CORPUS: dict[str, Entry] = {
     "plain": Entry(),
     "open shadow root": Entry(shadow("open", TEXT)),
     "nested shadow roots": Entry(
-        "<x-a></x-a><script>const make = (at, html) => { at.attachShadow({mode: 'open'}).innerHTML = html; return at }; "
-        f"make(make(document.querySelector('x-a'), '<x-b></x-b>').shadowRoot.firstChild, '{TEXT}')</script>"
+        "<x-a></x-a><script>const make = (at, html) => { at.attachShadow({mode: 'open'}).innerHTML = html; return "
+        f"at }}; make(make(document.querySelector('x-a'), '<x-b></x-b>').shadowRoot.firstChild, '{TEXT}')</script>"
     ),
     "closed shadow root": Entry(f"{TEXT}{shadow('closed', 'secret-word')}", script("document.scripts[0].remove()")),
     "frames in frames": Entry("<iframe src='/frame in frame'></iframe>"),
@@ -144,7 +144,10 @@ CORPUS: dict[str, Entry] = {
     "inputs": Entry(f"{TEXT}<input id=typed><textarea>x</textarea><select><option>a</select>", type_password),
     "password": Entry(f"{TEXT}<input type=password value=secret-word>"),
     "Shift_JIS": Entry(
-        "<meta charset=shift_jis>日本語".encode("shift_jis"), kind="text/html", marker='charset="utf-8"></head><body>日本語', without="jis"
+        "<meta charset=shift_jis>日本語".encode("shift_jis"),
+        kind="text/html",
+        marker='charset="utf-8"></head><body>日本語',
+        without="jis",
     ),
     "alert answered": Entry(f"{TEXT}<script>alert('x')</script>"),
     "alert": Entry(act=script("setTimeout(() => alert('x'))"), reasons=dialog("alert"), is_known=True, **HANGS),
@@ -173,7 +176,7 @@ CORPUS: dict[str, Entry] = {
     "huge": Entry(TEXT + f"<p>{'some text in a row ' * 50}</p>" * 5_500),
     "right to left": Entry("<html dir=rtl lang=ar><p>مرحبا", marker="مرحبا"),
     "modal dialog": Entry(f"<dialog id=d>{TEXT}</dialog>", script("d.showModal()"), marker='data-recorded="modal"'),
-    "popover": Entry(f"<div popover id=p>{TEXT}</div>", script("p.showPopover()"), marker='data-recorded="popover-open"'),
+    "popover": Entry(f"<div popover id=p>{TEXT}</div>", script("p.showPopover()"), marker='="popover-open"'),
     "details": Entry(f"<details id=d><summary>x</summary>{TEXT}</details>", script("d.open = true"), marker='open=""'),
     "no viewport": Entry(context={"no_viewport": True}),
     "device scale factor 2": Entry(context={"device_scale_factor": 2}),
@@ -223,9 +226,8 @@ class Pages(BaseHTTPRequestHandler):
             self.over.wait()
             return
         entry = CORPUS.get(name, Entry())
-        host, port = self.server.server_address[:2]
-        html = entry.html
-        body = html if isinstance(html, bytes) else html.replace("{other}", f"http://localhost:{port!s}").encode()
+        other, html = f"http://localhost:{self.server.server_address[1]}", entry.html
+        body = html if isinstance(html, bytes) else html.replace("{other}", other).encode()
         self.send_response(200)
         self.send_header("content-type", entry.kind)
         self.send_header("content-length", str(len(body)))
@@ -314,7 +316,8 @@ async def record_async(names: Iterable[str], base: str, chromium: str) -> dict[s
                 seconds = time.monotonic() - started
             data = await storage.retrieve_step_data(recorder.session_id, step_id)
             seen[name] = Seen(data, seconds, await verify_session(storage, recorder.session_id))
-            await asyncio.wait_for(context.close(), 20)
+            if not entry.hangs:
+                await context.close()
 
         with served() as root:
             await asyncio.gather(*(one(name, f"{root}/{name}") for name in names if CORPUS[name].hangs))
@@ -340,7 +343,8 @@ def record_sync(names: Iterable[str], base: str, chromium: str) -> dict[str, See
                 seconds = time.monotonic() - started
             data = storage.retrieve_step_data(recorder.session_id, step_id)
             seen[name] = Seen(data, seconds, sync.verify_session(storage, recorder.session_id))
-            context.close()
+            if not entry.hangs:
+                context.close()
         browser.close()
     return seen
 
@@ -360,9 +364,8 @@ def main() -> None:
         changed = any((seen.data.metadata or {}).get("changed_during_capture") for seen in both)
         faults = [fault for seen in both for fault in seen.faults(entry, 10)]
         notes = [*(f"{part}: {reason}" for part, reason in why.items()), *(["marked as changed"] if changed else [])]
-        print(
-            f"{name:30} {' '.join(sorted(stored)):17} {times}  {'; '.join(notes)}{f' WRONG: {faults}' if faults else ''}"
-        )
+        notes += [f"WRONG: {fault}" for fault in faults]
+        print(f"{name:30} {' '.join(sorted(stored)):17} {times}  {'; '.join(notes)}")
 
 
 if __name__ == "__main__":
