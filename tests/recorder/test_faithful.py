@@ -154,7 +154,7 @@ async def test_a_slow_font_and_covered_elements(sm: StorageManager, page: Page) 
     assert (await page.content(), "storage-manager-cover" in (first.html or "")) == (before, False)
     assert not {(0, 0, 255)} & {pixel for data in (first, second) for pixel in colours(data)}
     times = [datetime.fromisoformat(about(data)["timestamp"]) for data in (first, second)]
-    assert (times[1] - times[0]).total_seconds() < 3.5, "the first attempt takes 2 of them"
+    assert (times[1] - times[0]).total_seconds() < 6, "the first attempt takes 2 of them"
 
 
 async def test_elements_that_cannot_be_covered_are_no_screenshot(
