@@ -71,18 +71,20 @@ class PageView(View):
         """Begin to watch the page, and then read it."""
         self._secret, self._frames = "", None
         if not hasattr(self._page, "evaluate"):
-            return (yield deadline.calls(self._content() | self._title() | self._about()))
+            plain: Reading = yield deadline.calls(self._content() | self._title() | self._about())
+            return plain
         secret = secrets.token_hex(16)
         look: Any = (yield deadline.calls({"it": (partial(self._page.evaluate, LOOK, secret), Mapping)}))["it"]
         if is_timeout(look):
-            return {"html": look, "layout": look, **(yield deadline.calls(self._about()))}
+            about: Reading = yield deadline.calls(self._about())
+            return {"html": look, "layout": look, **about}
         if isinstance(look, BaseException):
             calls = self._content() | self._title() | self._about()
             return {"layout": look, **(yield deadline.calls(calls))}
         self._secret = secret
-        if not self._needs_copy(look):
-            return self._looked(look) | (yield deadline.calls(self._content() | self._about()))
-        return self._looked(look) | (yield from self._copy(deadline)) | (yield deadline.calls(self._about()))
+        copy: Reading = (yield from self._copy(deadline)) if self._needs_copy(look) else {}
+        rest: Reading = yield deadline.calls(self._about() | ({} if "html" in copy else self._content()))
+        return self._looked(look) | copy | rest
 
     def read_again(self, deadline: Deadline, before: Reading) -> Steps[Reading]:
         """Read the page again, or, if it was watched and did not change, return the reading before it."""
@@ -112,10 +114,9 @@ class PageView(View):
         return hasattr(self._page, "is_closed") and self._page.is_closed() is True
 
     def _copy(self, deadline: Deadline) -> Steps[Reading]:
-        """Return the HTML with its frames; if the page cannot be copied, as `content()` has it."""
+        """Return the HTML with its frames, or none if the page cannot be copied; and which frames are absent."""
         self._frames = Frames(self._page, self._handles)
-        copy = yield from self._frames.read(deadline)
-        return copy if "html" in copy else copy | (yield deadline.calls(self._content()))
+        return (yield from self._frames.read(deadline))
 
     def _content(self) -> dict[str, Call]:
         options = {"include_shadow": True} if accepts(self._page.content, "include_shadow") else {}
