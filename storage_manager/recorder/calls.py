@@ -1,73 +1,158 @@
-"""Call a page, which may be slow, hang or fail, so that a capture ends in time."""
+"""The calls that a capture makes of a page, which may be slow, hang or fail, and how they are made.
+
+What is captured is decided in one place, by generators (`Steps`). Each yields what it needs, and gets the answer:
+
+    reading = yield deadline.calls({"html": (page.content, str)})
+
+`carry_out` makes the calls of an asynchronous page. `storage_manager.sync.calls` makes those of a synchronous one.
+"""
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
+import time
+from collections.abc import Callable, Generator, Mapping
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from storage_manager.encoding import without_surrogates
-
-__all__ = ["NO_ANSWER", "Deadline", "Reading", "accepts", "failures", "has_protocol", "is_weak", "values"]
+__all__ = [
+    "NO_ANSWER",
+    "Call",
+    "Calls",
+    "Deadline",
+    "Pause",
+    "Reading",
+    "Request",
+    "Steps",
+    "Work",
+    "accepts",
+    "carry_out",
+    "checked",
+    "failures",
+    "has_protocol",
+    "is_timeout",
+    "is_weak",
+    "values",
+]
 
 NO_ANSWER = "the page gave no answer in"
 
+Out = TypeVar("Out")
+Call: TypeAlias = tuple[Callable[[], Any], type]  # what to call, and the type of its answer
 Reading: TypeAlias = dict[str, Any]  # by name, the result of a call of the page, or the error that it raised
+
+
+class Calls(NamedTuple):
+    """Calls of the page, which may be made at the same time. The answer is a Reading.
+
+    Attributes:
+        seconds: that each call may take.
+        in_all: seconds that all of them may take, if they are made one after another.
+        said: seconds, as the error of a call without an answer names them.
+    """
+
+    calls: Mapping[str, Call]
+    seconds: float
+    in_all: float
+    said: float
+
+    def error(self) -> asyncio.TimeoutError:
+        """Return the error of a call that took too long."""
+        return asyncio.TimeoutError(f"{NO_ANSWER} {self.said:g} seconds")
+
+
+class Pause(NamedTuple):
+    """A pause of some seconds."""
+
+    seconds: float
+
+
+class Work(NamedTuple):
+    """A function that is not of the page. If it takes long, an event loop runs it in a thread."""
+
+    function: Callable[[], Any]
+    is_long: bool = True
+
+
+Request: TypeAlias = Calls | Pause | Work
+Steps: TypeAlias = Generator[Request, Any, Out]
 
 
 class Deadline:
     """The moment by which a capture has to be complete."""
 
     def __init__(self, seconds: float) -> None:
-        self._clock = asyncio.get_running_loop().time
-        self._seconds, self._end = seconds, self._clock() + seconds
+        self._seconds, self._end = seconds, time.monotonic() + seconds
 
     @property
     def left(self) -> float:
         """Seconds until the end. Never zero, so that a page that answers at once can still be read at the end."""
-        return max(self._end - self._clock(), self._seconds / 20)
+        return max(self._end - time.monotonic(), self._seconds / 20)
 
     @property
     def is_half_over(self) -> bool:
         """True if another attempt at a page this slow would delay the agent too long."""
-        return self._end - self._clock() < self._seconds / 2
+        return self._end - time.monotonic() < self._seconds / 2
 
-    async def call(self, function: Callable[[], Any], kind: type, seconds: float | None = None) -> Any:
-        """Return what a function of the page returns, awaited; a text as UTF-8 can encode it.
+    def calls(self, calls: Mapping[str, Call], seconds: float | None = None, in_all: float | None = None) -> Calls:
+        """Return calls that end by this moment, and within the given seconds each."""
+        left = self.left
+        return Calls(calls, min(left, seconds or left), min(left, in_all or seconds or left), seconds or self._seconds)
 
-        Raises:
-            asyncio.TimeoutError: there was no answer by the end, or within the given seconds.
-            TypeError: the answer is of another type.
-        """
-        answer = function()
-        if inspect.isawaitable(answer):
-            answer = await self._in_time(answer, seconds or self._seconds)
-        if not isinstance(answer, kind):
-            raise TypeError(f"{kind.__name__} is needed, not {type(answer).__name__}")
-        return await _storable(answer) if isinstance(answer, str) else answer
 
-    async def call_all(
-        self, calls: Mapping[str, tuple[Callable[[], Any], type]], seconds: float | None = None
-    ) -> Reading:
-        """Return, for each call, its result or the error that it raised."""
-        running = (self.call(*call, seconds) for call in calls.values())
-        return dict(zip(calls, await asyncio.gather(*running, return_exceptions=True), strict=True))
+async def carry_out(steps: Steps[Out]) -> Out:
+    """Run steps to their end. Calls that are yielded together run at the same time.
 
-    async def _in_time(self, answer: Awaitable[Any], seconds: float) -> Any:
+    If the caller is cancelled, the steps get the cancellation, and may still make the calls that clean up.
+    """
+    go_on: Callable[[], Request] = partial(next, steps)
+    while True:
         try:
-            return await asyncio.wait_for(answer, min(self.left, seconds))
+            request = go_on()
+        except StopIteration as end:
+            result: Out = end.value
+            return result
+        try:
+            go_on = partial(steps.send, await _answer(request))
+        except asyncio.CancelledError as cancelled:
+            go_on = partial(steps.throw, cancelled)
+
+
+async def _answer(request: Request) -> Any:
+    if isinstance(request, Pause):
+        return await asyncio.sleep(request.seconds)
+    if isinstance(request, Work):
+        return await asyncio.to_thread(request.function) if request.is_long else request.function()
+    running = (_call(request, *call) for call in request.calls.values())
+    return dict(zip(request.calls, await asyncio.gather(*running, return_exceptions=True), strict=True))
+
+
+async def _call(request: Calls, function: Callable[[], Any], kind: type) -> Any:
+    """Return what a function of the page returns, awaited.
+
+    Raises:
+        asyncio.TimeoutError: there was no answer in time.
+        TypeError: the answer is of another type.
+    """
+    answer = function()
+    if inspect.isawaitable(answer):
+        try:
+            answer = await asyncio.wait_for(answer, request.seconds)
         except asyncio.TimeoutError as error:
             if str(error):  # of the page itself
                 raise
-            raise asyncio.TimeoutError(f"{NO_ANSWER} {seconds:g} seconds") from None
+            raise request.error() from None
+    return checked(answer, kind)
 
 
-async def _storable(text: str) -> str:
-    """Return a text of the page as UTF-8 can encode it. Other tasks run between two pieces of it."""
-    pieces: list[str] = []
-    for piece in without_surrogates(text):
-        pieces.append(piece)
-        await asyncio.sleep(0)
-    return "".join(pieces)
+def checked(answer: Any, kind: type) -> Any:
+    """Return the answer of a page.
+
+    Raises:
+        TypeError: it is of another type.
+    """
+    if not isinstance(answer, kind):
+        raise TypeError(f"{kind.__name__} is needed, not {type(answer).__name__}")
+    return answer
 
 
 def failures(reading: Reading) -> dict[str, BaseException]:
@@ -78,6 +163,12 @@ def failures(reading: Reading) -> dict[str, BaseException]:
 def values(reading: Reading) -> Reading:
     """Return the results of a reading."""
     return {name: answer for name, answer in reading.items() if not isinstance(answer, BaseException)}
+
+
+def is_timeout(answer: object) -> bool:
+    """Return True for a timeout of ours, of Playwright (TimeoutError) or of Selenium (TimeoutException)."""
+    names = ("TimeoutError", "TimeoutException")
+    return isinstance(answer, BaseException) and any(cls.__name__ in names for cls in type(answer).__mro__)
 
 
 def accepts(function: Callable[..., Any], keyword: str) -> bool:

@@ -1,20 +1,31 @@
 """Take screenshots of a page: through the page itself, or, if that takes too long, through Chromium's own protocol."""
 
-import asyncio
 import base64
 import importlib
 import importlib.util
 import inspect
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias, cast
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from storage_manager.errors import InvalidDataError
-from storage_manager.recorder.calls import Deadline, accepts, has_protocol, is_weak
+from storage_manager.recorder.calls import (
+    Call,
+    Deadline,
+    Steps,
+    Work,
+    accepts,
+    failures,
+    has_protocol,
+    is_timeout,
+    is_weak,
+)
+from storage_manager.recorder.script import COVER, UNCOVER
 
-__all__ = ["IMAGES", "Camera", "Picture", "Shot", "check_picture"]
+__all__ = ["IMAGES", "Camera", "Picture", "Shot", "check_picture", "image_options", "protocol_image"]
 
 Shot: TypeAlias = bytes | BaseException  # a screenshot, or why there is none
 IMAGES = ("png", "jpeg", "webp")
@@ -76,24 +87,24 @@ class Camera:
             advice = "install Pillow or a newer version of Playwright, or record image='png'"
             raise _refusal(f"cannot make {image} images: screenshot() of {what} has no type={image!r} ({advice})")
 
-    async def take(self, page: Any, deadline: Deadline) -> Shot:
+    def take(self, page: Any, deadline: Deadline) -> Steps[Shot]:
         """Return a screenshot, or the error of the page.
 
         If the page belongs to Chromium, the first attempt is short. If it takes too long, Chromium's own protocol is
         used, now and for the next screenshots of this site in this page.
         """
-        if not self._has_protocol(page):
-            return await self._through_page(page, deadline)
-        first = None if self._is_slow(page) else await self._through_page(page, deadline, FIRST_SECONDS)
-        if first is not None and not _is_timeout(first):
+        if not has_protocol(page):
+            return (yield from self._through_page(page, deadline))
+        first = None if self._is_slow(page) else (yield from self._through_page(page, deadline, FIRST_SECONDS))
+        if first is not None and not is_timeout(first):
             return first
-        image = await self._through_protocol(page, deadline)
+        image = yield from self._through_protocol(page, deadline)
         if isinstance(image, BaseException):
-            return await self._through_page(page, deadline)
+            return (yield from self._through_page(page, deadline))
         self._remember(page)
         return image
 
-    async def _through_page(self, page: Any, deadline: Deadline, seconds: float | None = None) -> Shot:
+    def _through_page(self, page: Any, deadline: Deadline, seconds: float | None = None) -> Steps[Shot]:
         """Playwright gets a timeout that ends a little before ours.
 
         Without it, a screenshot that hangs would also block the next one.
@@ -101,11 +112,10 @@ class Camera:
         options = self._options(page)
         if accepts(page.screenshot, "timeout"):
             options["timeout"] = 10 * round(min(seconds or deadline.left, deadline.left) * 90)  # milliseconds
-        call = {"screenshot": (lambda: page.screenshot(**options), bytes)}
-        image: Shot = (await deadline.call_all(call, seconds))["screenshot"]
+        image = (yield deadline.calls({"it": (partial(page.screenshot, **options), bytes)}, seconds))["it"]
         if isinstance(image, BaseException) or self._makes(page, self._picture.image):
-            return image
-        return await asyncio.to_thread(_converted, image, self._picture)
+            return cast("Shot", image)
+        return cast("Shot", (yield Work(partial(_converted, image, self._picture))))
 
     def _options(self, page: Any) -> dict[str, Any]:
         picture = self._picture
@@ -126,17 +136,24 @@ class Camera:
             return image == "png" or _takes(page, "type")
         return image == "png" or "Literal" not in str(kind.annotation) or image in str(kind.annotation)
 
-    def _has_protocol(self, page: Any) -> bool:
-        """Return True if the page may have the Chrome DevTools Protocol, and a screenshot through it can be used.
+    def _through_protocol(self, page: Any, deadline: Deadline) -> Steps[Shot]:
+        """Take a screenshot through Chromium's own protocol, with the elements of the mask covered."""
+        if self._picture.full_page:
+            ratio = (yield deadline.calls({"it": (partial(page.evaluate, "() => devicePixelRatio"), object)}))["it"]
+            if ratio != 1:
+                return NotImplementedError("the whole page")
+        if not self._picture.mask:
+            return (yield from protocol_image(page, self._picture, deadline))
+        try:
+            covered = yield deadline.calls(self._covers(page))
+            errors = list(failures(covered).values())
+            return errors[0] if errors else (yield from protocol_image(page, self._picture, deadline))
+        finally:
+            yield deadline.calls({"it": (partial(page.evaluate, UNCOVER), object)})
 
-        It cannot cover elements.
-        """
-        return not self._picture.mask and has_protocol(page)
-
-    async def _through_protocol(self, page: Any, deadline: Deadline) -> Shot:
-        call = {"screenshot": (lambda: _shoot(page, self._picture), bytes)}
-        image: Shot = (await deadline.call_all(call))["screenshot"]
-        return image
+    def _covers(self, page: Any) -> dict[str, Call]:
+        locators = {selector: page.locator(selector) for selector in self._picture.mask}
+        return {selector: (partial(one.evaluate_all, COVER), bool) for selector, one in locators.items()}
 
     def _is_slow(self, page: Any) -> bool:
         return is_weak(page) and self._slow.get(page) == _host(page)
@@ -146,21 +163,25 @@ class Camera:
             self._slow[page] = _host(page)
 
 
-async def _shoot(page: Any, picture: Picture) -> bytes:
+def protocol_image(page: Any, picture: Picture, deadline: Deadline) -> Steps[Shot]:
     """Take a screenshot through the Chrome DevTools Protocol.
 
     Without a clip: Chromium would then forget the emulated pixel ratio of the page. So the image has one pixel per CSS
     pixel. The whole page cannot be had without that loss, unless the pixel ratio is 1.
     """
-    if picture.full_page and await page.evaluate("() => devicePixelRatio") != 1:
-        raise NotImplementedError("the whole page")
-    options = {"format": picture.image} | ({"quality": picture.quality} if picture.quality else {})
-    session = await page.context.new_cdp_session(page)
-    try:
-        answer = await session.send("Page.captureScreenshot", options | {"captureBeyondViewport": picture.full_page})
-        return base64.b64decode(answer["data"])
-    finally:
-        await session.detach()
+    session = (yield deadline.calls({"it": (partial(page.context.new_cdp_session, page), object)}))["it"]
+    if isinstance(session, BaseException):
+        return session
+    options = {**image_options(picture), "captureBeyondViewport": picture.full_page}
+    call = partial(session.send, "Page.captureScreenshot", options)
+    answer = (yield deadline.calls({"it": (call, Mapping)}))["it"]
+    yield deadline.calls({"it": (session.detach, object)})
+    return answer if isinstance(answer, BaseException) else base64.b64decode(answer["data"])
+
+
+def image_options(picture: Picture) -> dict[str, Any]:
+    """Return the options of Page.captureScreenshot for the format of an image."""
+    return {"format": picture.image} | ({"quality": picture.quality} if picture.quality else {})
 
 
 def _converted(image: bytes, picture: Picture) -> bytes:
@@ -176,11 +197,6 @@ def _takes(page: Any, keyword: str) -> bool:
     """Return True if screenshot() takes a keyword, by its name or with others."""
     parameters = inspect.signature(page.screenshot).parameters.values()
     return any(one.name == keyword or one.kind is one.VAR_KEYWORD for one in parameters)
-
-
-def _is_timeout(answer: object) -> bool:
-    """Return True for a timeout of ours or of Playwright, whose class has the same name."""
-    return isinstance(answer, BaseException) and type(answer).__name__ == "TimeoutError"
 
 
 def _host(page: Any) -> str:

@@ -5,10 +5,11 @@ A listener of Playwright's own would change the page: without one, Playwright an
 
 import weakref
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from storage_manager.recorder.calls import NO_ANSWER, Deadline, has_protocol, is_weak
+from storage_manager.recorder.calls import NO_ANSWER, Deadline, Steps, has_protocol, is_weak
 
 __all__ = ["Dialogs"]
 
@@ -22,22 +23,20 @@ class Dialogs:
         self._sessions: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # None for a page that cannot be watched
         self._open: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
-    async def watch(self, page: Any) -> None:
+    def watch(self, page: Any) -> Steps[None]:
         """Begin to watch a page, if that is possible and not done already."""
         if not is_weak(page) or page in self._sessions or not has_protocol(page):
             return
         self._sessions[page] = None
-        call = {"session": (lambda: self._started(page), object)}
-        session = (await Deadline(SECONDS).call_all(call))["session"]
-        self._sessions[page] = None if isinstance(session, BaseException) else session
-
-    async def _started(self, page: Any) -> Any:
-        session = await page.context.new_cdp_session(page)
+        deadline = Deadline(SECONDS)
+        session = (yield deadline.calls({"it": (partial(page.context.new_cdp_session, page), object)}))["it"]
+        if isinstance(session, BaseException):
+            return
         opened, owner = self._open, weakref.ref(page)
         session.on("Page.javascriptDialogOpening", lambda event: _note(opened, owner(), event))
         session.on("Page.javascriptDialogClosed", lambda event: _note(opened, owner(), None))
-        await session.send("Page.enable")
-        return session
+        yield deadline.calls({"it": (partial(session.send, "Page.enable"), object)})
+        self._sessions[page] = session
 
     def explain(self, page: Any, metadata: dict[str, Any]) -> dict[str, Any]:
         """Return metadata in which each reason that the page gave no answer names the dialog that is open, if any."""
@@ -48,12 +47,11 @@ class Dialogs:
         named = {name: f"{why}: {dialog}" if why.startswith(NO_ANSWER) else why for name, why in reasons.items()}
         return {**metadata, "not_captured": named}
 
-    async def close(self) -> None:
+    def close(self) -> Steps[None]:
         """Stop to watch."""
         sessions = [session for session in self._sessions.values() if session]
         self._sessions.clear()
-        calls = {str(at): (session.detach, object) for at, session in enumerate(sessions)}
-        await Deadline(SECONDS).call_all(calls)
+        yield Deadline(SECONDS).calls({str(at): (session.detach, object) for at, session in enumerate(sessions)})
 
 
 def _note(opened: "WeakKeyDictionary[Any, str]", page: Any, event: Mapping[str, Any] | None) -> None:

@@ -1,136 +1,197 @@
-"""Read the HTML of a page with its open shadow roots and its frames, without changing the page.
+"""Read the HTML of a page of Playwright with its open shadow roots and its frames, without changing the page.
 
 `content()` of Playwright has neither, or only the shadow roots. So a page that has frames, or something else that
-`content()` does not say, is copied by a script of ours: into a document that runs nothing and loads nothing.
+`content()` does not say, is copied by a script of ours. The script goes into frames of the same origin by itself. Each
+other frame is a part of its own, in which the script runs too.
 """
 
-import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
-from storage_manager.recorder.calls import Deadline, failures
-from storage_manager.recorder.markup import storable, with_frames
+from storage_manager.recorder.calls import Call, Deadline, Reading, Steps, Work, failures, values
+from storage_manager.recorder.markup import LONG, cleaned, with_frames
+from storage_manager.recorder.script import COPY
 
-__all__ = ["EXTRAS", "Frames", "needs_frames"]
+__all__ = ["MAX_CHARACTERS", "Frames", "assembled", "has_frames", "new_mark"]
 
 MAX_FRAMES = 64  # of a page, at all depths
 MAX_DEPTH = 5  # frames in frames; each depth makes the escaped text of the innermost longer
 MAX_CHARACTERS = 8 * 2**20  # of all frames
 MAX_NAMED = 10  # frames that are named in `not_captured`
-# Seconds for the frames of a page, and how much less for the frames of each frame: so a frame is stored without the
-# frame in it that hangs.
-FRAME_SECONDS, LESS_SECONDS = 2.0, 0.3
-
-# What `content()` does not say: open shadow roots, and elements of the top layer (modal dialogs and open popovers).
-EXTRAS = """(() => {
-    const found = {shadow: 0, top: 0};
-    const top = [":modal", ":popover-open"].filter(selector => CSS.supports(`selector(${selector})`)).join();
-    const look = root => {
-        if (top) found.top += root.querySelectorAll(top).length;
-        for (const element of root.querySelectorAll("*"))
-            if (element.shadowRoot) { found.shadow++; look(element.shadowRoot); }
-    };
-    look(document);
-    return found;
-})()"""
-
-# Returns the document as markup, and the marks that were placed. `frames` are elements of frames, each with its mark.
-COPY = """({elements, marks}) => {
-    const places = new Map(elements.map((element, i) => [element, marks[i]]));
-    const inert = document instanceof HTMLDocument && document.contentType === "text/html"
-        ? document.implementation.createHTMLDocument("") : document.implementation.createDocument(null, null);
-    const states = [["modal", ":modal"], ["popover-open", ":popover-open"]]
-        .filter(([, selector]) => CSS.supports(`selector(${selector})`));
-    const placed = [];
-    const keepState = (from, to) => {
-        for (const [state, selector] of states) {
-            if (!from.matches(selector) || from === document.fullscreenElement) continue;
-            const shown = getComputedStyle(from);
-            to.setAttribute("data-recorded", state);
-            for (const name of ["display", "position", "inset", "margin"]) to.style[name] = shown[name];
-            to.style.zIndex = 2147483647;
-        }
-    };
-    const shadow = root => {
-        const template = inert.createElementNS("http://www.w3.org/1999/xhtml", "template");
-        template.setAttribute("shadowrootmode", root.mode);
-        if (root.delegatesFocus) template.setAttribute("shadowrootdelegatesfocus", "");
-        if (root.clonable) template.setAttribute("shadowrootclonable", "");
-        if (root.serializable) template.setAttribute("shadowrootserializable", "");
-        for (const child of root.childNodes) template.content.append(inert.importNode(child, true));
-        complete([...root.querySelectorAll("*")], [...template.content.querySelectorAll("*")]);
-        return template;
-    };
-    const complete = (live, made) => live.forEach((from, i) => {
-        const to = made[i], mark = places.get(from);
-        if (mark && from.localName === "iframe") { to.setAttribute("srcdoc", mark); placed.push(mark); }
-        keepState(from, to);
-        if (from.shadowRoot) to.prepend(shadow(from.shadowRoot));
-    });
-    const root = document.documentElement, type = document.doctype;
-    const start = type ? new XMLSerializer().serializeToString(type) : "";
-    if (!root) return {html: start, placed};
-    const copy = inert.importNode(root, true);
-    complete([root, ...root.querySelectorAll("*")], [copy, ...copy.querySelectorAll("*")]);
-    return {html: start + copy.outerHTML, placed};
-}"""
+FRAME_SECONDS = 2.0  # for each call of a frame; after that the page is stored without this frame
+FRAMES_SECONDS = 4.0  # for such calls of all frames, if they are made one after another
 
 
-def needs_frames(page: Any, extras: object, has_shadow: bool) -> bool:
-    """Return True if `content()` of the page leaves something out. `has_shadow`: it has the open shadow roots."""
-    found = extras if isinstance(extras, Mapping) else {}
-    more = len(getattr(page, "frames", ())) > 1 or found.get("top") or (found.get("shadow") and not has_shadow)
-    return bool(more) and hasattr(page, "main_frame")
+def has_frames(page: Any) -> bool:
+    """Return True if the page has frames that can be read."""
+    return hasattr(page, "main_frame") and len(page.frames) > 1
+
+
+def new_mark() -> str:
+    """Return a mark that no page knows, for the place of a frame in the markup of its parent."""
+    return f"frame-{secrets.token_hex(16)}-"
+
+
+class _Part:
+    """A frame in which the script runs.
+
+    Attributes:
+        secret: ends the watch of the script in the frame.
+        element: of the frame, if it could be found.
+        mark: the place of the frame in the markup of its parent.
+        html: its markup with marks, if it could be copied.
+        inner: the markup of frames that the script found by itself, by their marks; each after those in it.
+        placed: the marks that are in the markup.
+    """
+
+    def __init__(self, frame: Any, element: Any = None) -> None:
+        self.frame, self.element = frame, element
+        self.secret, self.mark = secrets.token_hex(16), new_mark()
+        self.set_copy({"html": None, "parts": {}, "placed": []})
+
+    def set_copy(self, copy: Mapping[str, Any]) -> None:
+        """Take the markup that the script has copied."""
+        self.html, self.inner, self.placed = copy["html"], copy["parts"], copy["placed"]
+
+    def frames(self) -> dict[str, str | None]:
+        """Return the markup of all frames of this part, by their marks."""
+        return {**self.inner, self.mark: self.html}
+
+    @property
+    def size(self) -> int:
+        """Characters of its markup."""
+        return sum(len(html or "") for html in self.frames().values())
 
 
 class Frames:
-    """One reading of the frames of a page.
+    """A reading of the frames of a page.
 
-    Attributes:
-        problems: frames that could not be read, each with the reason.
+    Parameters:
+        handles: gets what the reading holds in the page. The caller disposes of them.
     """
 
-    def __init__(self, deadline: Deadline) -> None:
-        self.problems: list[str] = []
-        self._deadline = deadline
-        self._frames, self._characters = MAX_FRAMES, MAX_CHARACTERS  # that may still be read
+    def __init__(self, page: Any, handles: list[Any]) -> None:
+        self._handles = handles
+        self._main = _Part(page.main_frame)
+        self._parts = {page.main_frame: self._main}  # each after its parent
+        self._tree = _tree(page.main_frame)
+        self._problems: list[str] = []
 
-    async def read(self, frame: Any, depth: int = 0) -> str:
-        """Return the markup of a frame, with its own frames as `srcdoc` of their elements."""
-        children = self._allowed(frame, depth)
-        answers = await asyncio.gather(*(self._child(child, depth) for child in children))
-        known = {f"frame-{secrets.token_hex(16)}": answer for answer in answers if answer}
-        elements = [element for _, element, _ in known.values()]
-        given = {"elements": elements, "marks": list(known)}
-        copy = await self._deadline.call(lambda: frame.evaluate(COPY, given), Mapping)
-        await self._deadline.call_all({str(at): (element.dispose, object) for at, element in enumerate(elements)})
-        for mark in known.keys() - set(copy["placed"]):
-            self._name(known[mark][0], "its element is not an iframe, or is in a closed shadow root")
-        return with_frames(await storable(copy["html"]), {mark: html for mark, (_, _, html) in known.items()})
+    def read(self, deadline: Deadline) -> Steps[Reading]:
+        """Return the HTML with all frames that can be read, if the main frame can, and what could not be read.
 
-    def _allowed(self, frame: Any, depth: int) -> list[Any]:
-        """Return the frames in a frame that are read, and name the others."""
-        children = list(frame.child_frames)
-        count = min(len(children), self._frames) if depth < MAX_DEPTH else 0
-        self._frames -= count
-        for child in children[count:]:
-            self._name(child, f"only {MAX_FRAMES} frames are read, and {MAX_DEPTH} frames in each other")
-        return children[:count]
+        Frames of the same origin are first left to the script. If it does not find each of them, every frame becomes a
+        part of its own, so that those that are absent can be named.
+        """
+        frames = [frame for frame, _ in _tree(self._main.frame)]
+        others = [frame for frame in frames if not _is_nested(frame)]
+        is_small = len(frames) <= MAX_FRAMES and all(_depth(frame) <= MAX_DEPTH for frame in frames)
+        if not is_small or not (yield from self._copy(others, len(frames) - len(others), deadline)):
+            yield from self._copy(list(self._allowed(frames)), 0, deadline)
+        self._look_for_absent()
+        reading: Reading = {"frames": "; ".join(sorted(self._problems))} if self._problems else {}
+        if self._main.html is not None:
+            is_long = sum(part.size for part in self._parts.values()) > LONG
+            reading["html"] = yield Work(self._assembled, is_long)
+        return reading
 
-    async def _child(self, child: Any, depth: int) -> tuple[Any, Any, str] | None:
-        """Return a frame with its element and its markup, or None if one of them cannot be read."""
-        calls = {"element": (child.frame_element, object), "html": (lambda: self.read(child, depth + 1), str)}
-        answer = await self._deadline.call_all(calls, FRAME_SECONDS - LESS_SECONDS * depth)
-        for error in failures(answer).values():
-            self._name(child, str(error) or type(error).__name__)
-            return None
-        if len(answer["html"]) > self._characters:
-            self._name(child, f"only {MAX_CHARACTERS} characters of frames are stored")
-            return None
-        self._characters -= len(answer["html"])
-        return child, answer["element"], answer["html"]
+    def watched(self) -> list[tuple[Any, str]]:
+        """Return the frames that are watched beside the main frame, each with its secret."""
+        parts = [part for part in self._parts.values() if part.html is not None and part is not self._main]
+        return [(part.frame, part.secret) for part in parts]
+
+    def is_same_tree(self) -> bool:
+        """Return True if the page has the frames that it had."""
+        return self._tree == _tree(self._main.frame)
+
+    def _allowed(self, frames: list[Any]) -> Iterator[Any]:
+        """Yield the frames that are read, and name the others."""
+        for at, frame in enumerate(frames):
+            if at < MAX_FRAMES and _depth(frame) <= MAX_DEPTH:
+                yield frame
+            else:
+                self._name(frame, f"only {MAX_FRAMES} frames are read, and {MAX_DEPTH} frames in each other")
+
+    def _copy(self, frames: list[Any], nested: int, deadline: Deadline) -> Steps[bool]:
+        """Copy the page and these frames. Return True if the script has found all frames in them that are nested."""
+        yield from self._find([frame for frame in frames if frame not in self._parts], deadline)
+        parts = {str(at): part for at, part in enumerate(self._parts.values()) if part.element or part is self._main}
+        calls = {at: self._copying(part, new_mark() if nested else "") for at, part in parts.items()}
+        answers = yield deadline.calls(calls, FRAME_SECONDS, FRAMES_SECONDS)
+        for at, copy in values(answers).items():
+            parts[at].set_copy(copy)
+        for at, error in failures(answers).items():
+            self._name(parts[at].frame, _reason(error))
+        return sum(len(part.inner) for part in parts.values()) == nested
+
+    def _find(self, frames: list[Any], deadline: Deadline) -> Steps[None]:
+        """Find the element of each frame."""
+        calls: dict[str, Call] = {str(at): (frame.frame_element, object) for at, frame in enumerate(frames)}
+        answers = yield deadline.calls(calls, FRAME_SECONDS, FRAMES_SECONDS)
+        self._handles += values(answers).values()
+        for frame, element in zip(frames, answers.values(), strict=True):
+            is_found = not isinstance(element, BaseException)
+            self._parts[frame] = _Part(frame, element if is_found else None)
+            if not is_found:
+                self._name(frame, _reason(element))
+
+    def _copying(self, part: _Part, prefix: str) -> Call:
+        children = [self._parts[frame] for frame in part.frame.child_frames if frame in self._parts]
+        placed = {child.mark: child.element for child in children if child.element}
+        given = {"elements": [*placed.values()], "marks": [*placed], "prefix": prefix, "characters": MAX_CHARACTERS}
+        secret = "" if part is self._main else part.secret  # the main frame is watched already
+        return partial(part.frame.evaluate, COPY, {**given, "secret": secret}), Mapping
+
+    def _look_for_absent(self) -> None:
+        """Name the frames that are copied but have no place in the markup of their parent, or are too large."""
+        placed = {mark for part in self._parts.values() for mark in part.placed}
+        left = MAX_CHARACTERS
+        for part in list(self._parts.values())[1:]:
+            if part.html is not None and part.mark not in placed:
+                self._name(part.frame, "its element is not an iframe, or is in a closed shadow root")
+            left -= part.size
+            if left < 0:
+                self._name(part.frame, f"only {MAX_CHARACTERS} characters of frames are stored")
+                part.html = None
+
+    def _assembled(self) -> str:
+        frames: dict[str, str | None] = {}
+        for part in reversed(list(self._parts.values())[1:]):
+            frames |= part.frames()
+        return assembled(self._main.html or "", frames | self._main.inner)
 
     def _name(self, frame: Any, why: str) -> None:
-        if len(self.problems) < MAX_NAMED:
-            self.problems.append(f"{frame.url or 'a frame'}: {why.partition(chr(10))[0]}")
+        problem = f"{frame.url or 'a frame'}: {why}"
+        if len(self._problems) < MAX_NAMED and problem not in self._problems:
+            self._problems.append(problem)
+
+
+def assembled(html: str, frames: Mapping[str, str | None]) -> str:
+    """Return markup with its frames in their places. Each frame comes after the frames in it."""
+    done: dict[str, str | None] = {}
+    for mark, inner in frames.items():
+        done[mark] = with_frames(cleaned(inner), done) if inner is not None else None
+    return with_frames(html, done)
+
+
+def _tree(frame: Any) -> list[tuple[Any, str]]:
+    """Return all frames in a frame with their URLs, each before those in it."""
+    return [pair for child in frame.child_frames for pair in ((child, child.url), *_tree(child))]
+
+
+def _depth(frame: Any) -> int:
+    return 1 + _depth(frame.parent_frame) if frame.parent_frame else 0
+
+
+def _is_nested(frame: Any) -> bool:
+    """Return True if a frame and those in it seem to have the origin of its parent, whose script can read them."""
+    inner, outer = urlsplit(frame.url), urlsplit(frame.parent_frame.url)
+    is_near = inner.scheme in ("about", "") or inner[:2] == outer[:2]
+    return is_near and all(_is_nested(child) for child in frame.child_frames)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -5,10 +5,12 @@ Every function reads a text once, from its beginning to its end, so that none ta
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 
-__all__ = ["as_utf8", "storable", "with_frames", "without_passwords", "without_user"]
+from storage_manager.encoding import without_surrogates
+
+__all__ = ["LONG", "as_utf8", "cleaned", "storable", "with_frames", "without_passwords", "without_user"]
 
 _ATTRIBUTE = re.compile(r"""[\s/]*([^\s/>=]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s>"']*))?""")
 _TAGS = {name: re.compile(rf"<{name}(?=[\s/>])", re.IGNORECASE) for name in ("input", "meta")}
@@ -17,7 +19,9 @@ _BODY = re.compile(r"</head\s*>|<body[\s>]", re.IGNORECASE)
 _CHARSET = re.compile(r"charset\s*=\s*[^\s;]+", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/?#\\\s\"'<>]*@")
 
-_LONG = 2**16  # characters; a text as long as this takes some milliseconds
+_MARK = re.compile(' data-recorded-srcdoc="(frame-[0-9a-f]{32}-(?:[0-9]+-)?)"')
+
+LONG = 2**16  # characters; a text as long as this takes some milliseconds
 
 _Attribute = tuple[str, str, int, int]  # name in lower case, value, and where the attribute begins and ends
 
@@ -33,10 +37,13 @@ def without_passwords(html: str) -> str:
 
 
 async def storable(html: str) -> str:
-    """Return markup as it is stored: without passwords, and with its encoding. Other tasks run meanwhile."""
-    if len(html) > _LONG:
-        return await asyncio.to_thread(lambda: as_utf8(without_passwords(html)))
-    return as_utf8(without_passwords(html))
+    """Return markup as it is stored. Other tasks run meanwhile."""
+    return await asyncio.to_thread(cleaned, html) if len(html) > LONG else cleaned(html)
+
+
+def cleaned(html: str) -> str:
+    """Return markup as it is stored: without passwords and lone surrogates, and with its encoding."""
+    return as_utf8(without_passwords("".join(without_surrogates(html))))
 
 
 def as_utf8(html: str) -> str:
@@ -45,12 +52,19 @@ def as_utf8(html: str) -> str:
     return _changed(html, "meta", body.start() if body else len(html), _charset)
 
 
-def with_frames(html: str, frames: dict[str, str]) -> str:
-    """Return markup in which each mark, the value of a `srcdoc`, is replaced by the markup of its frame."""
-    if not frames:
-        return html
-    marks = re.compile("|".join(map(re.escape, frames)))
-    return marks.sub(lambda found: escape(frames[found[0]], quote=True), html)
+def with_frames(html: str, frames: Mapping[str, str | None]) -> str:
+    """Return markup in which each mark, the value of a `data-recorded-srcdoc`, becomes a `srcdoc` with its frame.
+
+    A mark whose frame has no markup is removed.
+    """
+
+    def replaced(found: re.Match[str]) -> str:
+        if found[1] not in frames:
+            return found[0]
+        inner = frames[found[1]]
+        return "" if inner is None else f' srcdoc="{escape(inner, quote=True)}"'
+
+    return _MARK.sub(replaced, html) if frames else html
 
 
 def _changed(html: str, name: str, end: int, change: Callable[[list[_Attribute]], tuple[int, int, str] | None]) -> str:

@@ -30,10 +30,11 @@ from storage_manager.layout import (
     check_id,
     formats,
 )
+from storage_manager.recorder.calls import carry_out
 from storage_manager.recorder.camera import Camera, Picture, check_picture
-from storage_manager.recorder.capture import capture, check_page, shortened
-from storage_manager.recorder.dialogs import Dialogs
+from storage_manager.recorder.capture import Observer, shortened
 from storage_manager.recorder.markup import storable, without_user
+from storage_manager.recorder.pages import PageView, check_page
 from storage_manager.redaction import method_for_files, refusal
 from storage_manager.storage import Attachment, StorageManager, check_readable, redacted_metadata
 
@@ -143,7 +144,8 @@ class Recorder:
         self.session_id = session_id
         self._storage = storage
         self._settings = settings
-        self._camera, self._dialogs = Camera(settings.picture), Dialogs()
+        self._camera = Camera(settings.picture)
+        self._observer = Observer(lambda page: PageView(page, self._camera))
         self._begin_with, self._end_with = metadata, dict[str, Any]()
         self._last_calls: list[Callable[[], Awaitable[Mapping[str, Any]]]] = []
         self._number: int | None = None  # of the last step; None outside the block
@@ -231,16 +233,13 @@ class Recorder:
             return done, about, self._copy_attachments(attachments)
 
     async def _capture(self, page: Any, action: Any, metadata: Any, attachments: Mapping[str, Attachment]) -> str:
-        shown = await capture(page, self._camera)
+        shown = await carry_out(self._observer.observe(page))
         with translating("record", self._url):
-            about = explained(self._storage, self._dialogs.explain(page, shown.metadata))
+            about = explained(self._storage, shown.metadata)
             if shown.html is None and shown.screenshot is None and action is None:
                 raise nothing_captured(about["not_captured"])
-        if shown.html is not None:
-            await self._dialogs.watch(page)
         about |= {"observed": self._settings.observed, **(metadata or {})}
-        data = StepData(shown.html, shown.screenshot, action, self._without_user(about))
-        return await self._put(data, attachments)
+        return await self._put(StepData(shown.html, shown.screenshot, action, self._without_user(about)), attachments)
 
     async def add(
         self,
@@ -430,7 +429,7 @@ class Recorder:
 
     async def _finish(self, outcome: Mapping[str, str]) -> None:
         """Store the steps that wait, and then the last metadata."""
-        await self._dialogs.close()
+        await carry_out(self._observer.close())
         await self._store_rest()
         known = await self._known_at_end()
         about = {"ended_at": _now(), **known, **outcome, **self._end_with}

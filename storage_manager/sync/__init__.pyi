@@ -582,9 +582,7 @@ class Recorder:
     def __enter__(self) -> Recorder: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """End the recording. Ctrl-C is what a cancellation is to asynchronous code."""
-        ...
+    ) -> None: ...
 
 def record(
     storage: StorageManager,

@@ -8,12 +8,14 @@ from typing import Any, Literal, cast
 from storage_manager import recorder
 from storage_manager.errors import translating
 from storage_manager.recorder.camera import Picture, check_picture
+from storage_manager.recorder.capture import Observer
 from storage_manager.recorder.recording import explained, nothing_captured
 from storage_manager.storage import Attachment
 from storage_manager.sync.background import run
+from storage_manager.sync.calls import carry_out
 from storage_manager.sync.manager import StorageManager
-from storage_manager.sync.reading import Reader
 from storage_manager.sync.twins import add_twins, translated_text
+from storage_manager.sync.views import Views
 
 __all__ = ["Recorder", "record"]
 
@@ -59,7 +61,7 @@ class Recorder:
         self.asynchronous = asynchronous
         self.session_id = asynchronous.session_id
         self._storage = storage
-        self._reader = Reader(picture)
+        self._observer = Observer(Views(picture))
 
     def step(
         self,
@@ -69,7 +71,7 @@ class Recorder:
         *,
         attachments: Mapping[str, Attachment] | None = None,
     ) -> str:
-        seen = self._reader.read(page)
+        seen = carry_out(self._observer.observe(page))
         with translating("record", self._storage.asynchronous.url_for(self.session_id)):
             about: Any = explained(self._storage.asynchronous, seen.metadata)
             if seen.html is None and seen.screenshot is None and action is None:
@@ -89,6 +91,14 @@ class Recorder:
         return self
 
     def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            carry_out(self._observer.close())
+        finally:
+            self._end(kind, error, traceback)
+
+    def _end(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """End the recording. Ctrl-C is what a cancellation is to asynchronous code."""

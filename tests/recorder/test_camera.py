@@ -10,7 +10,7 @@ from PIL import Image
 
 from storage_manager import InvalidDataError, StorageManager
 from storage_manager.recorder import record
-from storage_manager.recorder.calls import Deadline
+from storage_manager.recorder.calls import Deadline, carry_out
 from storage_manager.recorder.camera import Camera, Picture
 from tests.support.fake_pages import Still
 
@@ -46,7 +46,7 @@ class Older(Still):
 async def taken(page: Any, *picture: Any) -> Any:
     camera = Camera(Picture(*picture))
     camera.check(page)
-    return await camera.take(page, Deadline(10))
+    return await carry_out(camera.take(page, Deadline(10)))
 
 
 async def test_the_page_is_told_what_to_make() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from storage_manager import InvalidDataError
 from storage_manager.recorder import capture as module
-from storage_manager.recorder.capture import capture, check_page, shortened
+from storage_manager.recorder.capture import shortened
+from storage_manager.recorder.pages import capture, check_page
 from tests.support.fake_pages import Restless, Still
 
 

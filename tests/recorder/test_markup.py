@@ -40,8 +40,11 @@ def test_the_encoding_is_utf8(before: str, after: str) -> None:
 
 
 def test_a_frame_is_an_attribute() -> None:
-    assert with_frames('<iframe srcdoc="m1">m2', {"m1": '<p title="\'&amp;">', "m2": "x"}) == (
-        '<iframe srcdoc="&lt;p title=&quot;&#x27;&amp;amp;&quot;&gt;">x'
+    first, second, other = (f"frame-{digit * 32}-" for digit in "abc")
+    name = "data-recorded-srcdoc"
+    html = f'<iframe {name}="{first}"><iframe {name}="{second}1-" id=b>{first}<iframe {name}="{other}">'
+    assert with_frames(html, {first: '<p title="\'&amp;">', f"{second}1-": None}) == (
+        f'<iframe srcdoc="&lt;p title=&quot;&#x27;&amp;amp;&quot;&gt;"><iframe id=b>{first}<iframe {name}="{other}">'
     )
     assert with_frames("same", {}) == "same"
 

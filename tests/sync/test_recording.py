@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from storage_manager import InvalidDataError, InvalidIdError, StepData, StorageManagerError, sync
+from storage_manager.recorder import capture as module
 from storage_manager.redaction import redact_secrets
-from storage_manager.sync import reading
 
 PNG = b"\x89PNG\r\n\x1a\n"
 GEOMETRY = {"viewport": {"width": 500, "height": 193}, "device_pixel_ratio": 2, "scroll": {"x": 0, "y": 40}}
@@ -47,7 +47,7 @@ class FullDriver(Driver):
 
     def execute_script(self, script: str, *args: Any) -> Any:
         self.calls.append(("script", args))
-        return GEOMETRY if "devicePixelRatio" in script else "cover"
+        return GEOMETRY if script.endswith("look()") else True
 
     def execute_cdp_cmd(self, command: str, options: dict[str, Any]) -> dict[str, Any]:
         self.calls.append((command, options))
@@ -87,7 +87,7 @@ def sm(tmp_path: Path) -> sync.StorageManager:
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "PAUSE", 0)
+    monkeypatch.setattr(module, "PAUSE", 0)
 
 
 def recorded(sm: sync.StorageManager, page: Any, action: Any = None, **options: Any) -> StepData:
@@ -118,7 +118,7 @@ def test_a_driver_with_more(sm: sync.StorageManager) -> None:
     clip = {"x": 0, "y": 0, "width": 500, "height": 900, "scale": 1}
     options = {"format": "webp", "quality": 80, "captureBeyondViewport": True, "clip": clip}
     calls = [("script", (["#secret"],)), ("Page.getLayoutMetrics", {}), ("Page.captureScreenshot", options)]
-    assert driver.calls == [("script", ()), *calls, ("script", ("cover",)), ("script", ())]
+    assert driver.calls == [("script", ()), *calls, ("script", ()), ("script", ())]
 
 
 def test_a_mask_that_cannot_be_laid_takes_no_screenshot(sm: sync.StorageManager) -> None:

@@ -1,0 +1,146 @@
+"""Look at a page of Playwright, async or sync, or any object with its content(), screenshot(), title() and url."""
+
+import secrets
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from storage_manager.errors import InvalidDataError
+from storage_manager.recorder.calls import (
+    Call,
+    Deadline,
+    Reading,
+    Steps,
+    accepts,
+    carry_out,
+    failures,
+    is_timeout,
+)
+from storage_manager.recorder.camera import Camera, Picture, Shot
+from storage_manager.recorder.capture import Capture, View, capturing
+from storage_manager.recorder.frames import Frames, has_frames
+from storage_manager.recorder.script import END, LOOK
+
+__all__ = ["PageView", "capture", "check_page"]
+
+_NEEDED = ("content", "screenshot", "title", "url")
+
+
+def check_page(page: object) -> None:
+    """Refuse an object that does not have the attributes of a page, and a synchronous page, which would not answer.
+
+    Raises:
+        InvalidDataError: names the first missing attribute, or what to use.
+    """
+    if type(page).__module__.startswith("playwright.sync_api"):
+        why = "this is a page of Playwright's synchronous API"
+        advice = "use storage_manager.sync.record, or open the page with playwright.async_api"
+        raise InvalidDataError(f"cannot record: {why}; {advice}", operation="record")
+    for name in _NEEDED:
+        if not hasattr(page, name):
+            why = f"{type(page).__name__} is not a page: it has no attribute {name!r}"
+            advice = "give Playwright's async page, or an object with content(), screenshot(), title() and url"
+            raise InvalidDataError(f"cannot record: {why}; {advice}", operation="record")
+
+
+async def capture(page: Any, camera: Camera | None = None, *, full_page: bool = False) -> Capture:
+    """Capture what an asynchronous page shows now.
+
+    Parameters:
+        camera: takes the screenshots. A session has one camera, which remembers pages that are slow.
+        full_page: as in `record`, if there is no camera.
+    """
+    return await carry_out(capturing(PageView(page, camera or Camera(Picture(full_page)))))
+
+
+class PageView(View):
+    """A page of Playwright, or an object with the same methods.
+
+    A page of Playwright is watched while the screenshot is taken: if the script that watches has seen no change, the
+    HTML need not be read again. Any other page is read twice.
+    """
+
+    def __init__(self, page: Any, camera: Camera) -> None:
+        self._page, self._camera = page, camera
+        self._secret = ""  # ends the watch of the script in the page, while it watches
+        self._frames: Frames | None = None  # of the last reading
+        self._handles: list[Any] = []
+        self._typed = 0  # how often somebody typed during the capture; the HTML does not show it
+
+    def read(self, deadline: Deadline) -> Steps[Reading]:
+        """Begin to watch the page, and then read it."""
+        self._secret, self._frames = "", None
+        if not hasattr(self._page, "evaluate"):
+            plain: Reading = yield deadline.calls(self._content() | self._title() | self._about())
+            return plain
+        secret = secrets.token_hex(16)
+        look: Any = (yield deadline.calls({"it": (partial(self._page.evaluate, LOOK, secret), Mapping)}))["it"]
+        if is_timeout(look):
+            about: Reading = yield deadline.calls(self._about())
+            return {"html": look, "layout": look, **about}
+        if isinstance(look, BaseException):
+            calls = self._content() | self._title() | self._about()
+            return {"layout": look, **(yield deadline.calls(calls))}
+        self._secret = secret
+        copy: Reading = (yield from self._copy(deadline)) if self._needs_copy(look) else {}
+        rest: Reading = yield deadline.calls(self._about() | ({} if "html" in copy else self._content()))
+        return self._looked(look) | copy | rest
+
+    def read_again(self, deadline: Deadline, before: Reading) -> Steps[Reading]:
+        """Read the page again, or, if it was watched and did not change, return the reading before it."""
+        if not self._secret or failures(before):
+            return (yield from self.read(deadline))
+        frames = [(self._page, self._secret), *(self._frames.watched() if self._frames else ())]
+        calls = {str(at): (partial(one.evaluate, END, secret), Mapping) for at, (one, secret) in enumerate(frames)}
+        ends: Reading = yield deadline.calls(calls | self._about())
+        about = {name: ends.pop(name) for name in self._about()}
+        if failures(ends) or any(end["changed"] for end in ends.values()) or not self._has_same_frames():
+            return (yield from self.read(deadline))
+        self._typed += sum(end["typed"] for end in ends.values())
+        after = {**before, **about, **self._looked(ends["0"]["look"])}
+        return after if after == before else (yield from self.read(deadline))
+
+    def shoot(self, deadline: Deadline) -> Steps[Shot]:
+        """Take a screenshot with the camera."""
+        return (yield from self._camera.take(self._page, deadline))
+
+    def leave(self, deadline: Deadline) -> Steps[None]:
+        """Dispose of the elements of frames."""
+        if self._handles:
+            yield deadline.calls({str(at): (one.dispose, object) for at, one in enumerate(self._handles)}, 1.0)
+
+    def is_closed(self) -> bool:
+        """Return what is_closed() of the page says, if it has that."""
+        return hasattr(self._page, "is_closed") and self._page.is_closed() is True
+
+    def _copy(self, deadline: Deadline) -> Steps[Reading]:
+        """Return the HTML with its frames, or none if the page cannot be copied; and which frames are absent."""
+        self._frames = Frames(self._page, self._handles)
+        return (yield from self._frames.read(deadline))
+
+    def _content(self) -> dict[str, Call]:
+        options = {"include_shadow": True} if accepts(self._page.content, "include_shadow") else {}
+        return {"html": (partial(self._page.content, **options), str)}
+
+    def _title(self) -> dict[str, Call]:
+        return {"title": (self._page.title, str)}
+
+    def _about(self) -> dict[str, Call]:
+        """Return the calls that make no request."""
+        size = {"viewport": (lambda: getattr(self._page, "viewport_size", None), object)}
+        return {"url": (lambda: self._page.url, str), **size}
+
+    def _looked(self, look: Mapping[str, Any]) -> Reading:
+        """Return a reading from what the script in the page has said. `typed` is only compared."""
+        layout = {name: value for name, value in look.items() if name != "title"}
+        return {"layout": layout, "title": look.get("title"), "typed": self._typed}
+
+    def _needs_copy(self, look: Mapping[str, Any]) -> bool:
+        """Return True if `content()` of the page leaves something out."""
+        if not hasattr(self._page, "main_frame"):
+            return False
+        extras, has_shadow = look["extras"], accepts(self._page.content, "include_shadow")
+        return has_frames(self._page) or bool(extras["top"] or (extras["shadow"] and not has_shadow))
+
+    def _has_same_frames(self) -> bool:
+        return self._frames.is_same_tree() if self._frames else not has_frames(self._page)
