@@ -94,7 +94,7 @@ async def plain_pyarrow(storage: StorageManager, url: str) -> None:
         rows: list[dict[str, Any]] = []
         size = 0
         for step in _step_directories(storage.url_for()):
-            data = {row.name: (step / row.filename).read_bytes() for row in COMPONENTS}
+            data: dict[str, Any] = {row.name: (step / row.filename).read_bytes() for row in COMPONENTS}
             rows.append({"session_id": step.parent.name, "step_id": step.name, **data})
             size += sum(map(len, data.values()))
             if size >= 64 * 2**20:

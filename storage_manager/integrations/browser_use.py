@@ -19,16 +19,16 @@ from storage_manager.encoding import without_surrogates
 from storage_manager.errors import attempt
 from storage_manager.integrations.devtools import Frame, Send, read_frames
 from storage_manager.recorder import Recorder
-from storage_manager.recorder.calls import Deadline, failures, values
+from storage_manager.recorder.calls import call_all, failures, values
 from storage_manager.recorder.capture import reason_of, shortened
-from storage_manager.recorder.frames import COPY
+from storage_manager.recorder.script import COPY
 
 __all__ = ["step_callback"]
 
 MAX_ERRORS = 100  # errors of steps that the session's metadata has
 SECONDS = 5.0  # to ask the agent for its result
 _THOUGHTS = ("thinking", "evaluation_previous_goal", "memory", "next_goal")
-_CONTENT = f"() => ({{html: ({COPY})({{elements: [], marks: []}}).html, url: location.href}})"
+_CONTENT = f"() => ({COPY})({{elements: [], marks: [], prefix: '', characters: 0, secret: ''}}).html"
 _NO_AGENT = "the agent was not found: give the callback itself to browser_use.Agent, or also to run(on_step_start=...)"
 
 
@@ -74,7 +74,7 @@ class _Run:
         if self._agent is None:
             return {"observed": "before", "agent": "browser-use"}
         calls = {name: (partial(ask, self._agent), object) for name, ask in _ABOUT.items()}
-        answers = await Deadline(SECONDS).call_all(calls)
+        answers = await call_all(calls, SECONDS)
         known = {name: value for name, value in values(answers).items() if value not in (None, [], {})}
         reasons = {name: shortened(reason_of(error)) for name, error in failures(answers).items()}
         return {"observed": "before", **_storable(known), **({"not_captured": reasons} if reasons else {})}
@@ -134,6 +134,8 @@ class _Page:
 
     @property
     def main_frame(self) -> Frame:
+        if not self.frames:
+            raise AttributeError("the frames of the page are not known")
         return self.frames[0]
 
     def screenshot(self, full_page: bool = False) -> bytes:
@@ -152,23 +154,26 @@ class _Page:
 
     async def title(self) -> str:
         """Return the title of the page. That of browser-use may be of the moment before the page was loaded."""
-        call = {"title": (lambda: self.evaluate("() => ({url: location.href, title: document.title})"), Mapping)}
-        said = (await Deadline(SECONDS).call_all(call))["title"]
-        title: str = said["title"] if isinstance(said, Mapping) and self._is_shown(said["url"]) else self._state.title
+        said = await call_all({"title": (partial(self.evaluate, "() => document.title"), str)}, SECONDS)
+        title: str = values(said).get("title", self._state.title)
         return title
 
     async def content(self, include_shadow: bool = True) -> str:
         """Return the HTML of the page as it is now."""
-        self.frames = await read_frames(self._open)
-        found = await self.main_frame.evaluate(_CONTENT)
-        if not self._is_shown(found["url"]):
-            raise LookupError(f"the page went to {found['url']} before its HTML could be read")
-        html: str = found["html"]
+        html: str = await self.evaluate(_CONTENT)
         return html
 
-    async def evaluate(self, function: str) -> Any:
-        frames = self.frames or await read_frames(self._open)
-        return await frames[0].evaluate(function)
+    async def evaluate(self, function: str, given: object = None) -> Any:
+        """Call a function in the page, as Playwright does.
+
+        Raises:
+            LookupError: the page has another address than the one that the agent saw.
+        """
+        self.frames = self.frames or await read_frames(self._open)
+        url = await self.main_frame.evaluate("() => location.href")
+        if not self._is_shown(url):
+            raise LookupError(f"the page went to {url} before its HTML could be read")
+        return await self.main_frame.evaluate(function, given)
 
     async def _open(self, target_id: str | None) -> Send:
         if self._agent is None:

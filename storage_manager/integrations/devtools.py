@@ -54,7 +54,7 @@ class Frame:
         self.url: str = tree["frame"]["url"]
         self.id: str = tree["frame"]["id"]
         self.child_frames = [Frame(send, child, self) for child in tree.get("childFrames", ())]
-        self.send, self._parent = send, parent
+        self.send, self.parent_frame = send, parent
 
     @property
     def all(self) -> list["Frame"]:
@@ -66,17 +66,18 @@ class Frame:
         answer = await self.send("Page.createIsolatedWorld", {"frameId": self.id, "worldName": _WORLD})
         return int(answer["executionContextId"])
 
-    async def evaluate(self, function: str, given: Mapping[str, Any] | None = None) -> Any:
-        """Call a function of JavaScript with an argument. `elements` in it are elements of frames.
+    async def evaluate(self, function: str, given: object = None) -> Any:
+        """Call a function of JavaScript with an argument. If it is a mapping, `elements` in it are elements of frames.
 
         Raises:
             RuntimeError: the function raised an error.
         """
-        elements = [{"objectId": element.object_id} for element in (given or {}).get("elements", ())]
-        rest = {"value": {name: value for name, value in (given or {}).items() if name != "elements"}}
+        elements = given.get("elements", ()) if isinstance(given, Mapping) else ()
+        value = {**given, "elements": []} if isinstance(given, Mapping) and elements else given
         call = {
-            "functionDeclaration": f"(rest, ...elements) => ({function})({{...rest, elements}})",
-            "arguments": [rest, *elements],
+            "functionDeclaration": f"(given, ...elements) => ({function})("
+            "elements.length ? {...given, elements} : given)",
+            "arguments": [{"value": value}, *({"objectId": element.object_id} for element in elements)],
             "executionContextId": await self.context(),
             "returnByValue": True,
         }
@@ -88,11 +89,11 @@ class Frame:
 
     async def frame_element(self) -> "_Element":
         """Return the element of this frame in its parent."""
-        assert self._parent is not None  # the recorder asks only frames in frames
-        owner = await self._parent.send("DOM.getFrameOwner", {"frameId": self.id})
-        where = {"backendNodeId": owner["backendNodeId"], "executionContextId": await self._parent.context()}
-        answer = await self._parent.send("DOM.resolveNode", where)
-        return _Element(self._parent.send, answer["object"]["objectId"])
+        assert self.parent_frame is not None  # the recorder asks only frames in frames
+        owner = await self.parent_frame.send("DOM.getFrameOwner", {"frameId": self.id})
+        where = {"backendNodeId": owner["backendNodeId"], "executionContextId": await self.parent_frame.context()}
+        answer = await self.parent_frame.send("DOM.resolveNode", where)
+        return _Element(self.parent_frame.send, answer["object"]["objectId"])
 
 
 class _Element:

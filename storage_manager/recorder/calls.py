@@ -25,6 +25,7 @@ __all__ = [
     "Steps",
     "Work",
     "accepts",
+    "call_all",
     "carry_out",
     "checked",
     "failures",
@@ -124,6 +125,12 @@ async def _answer(request: Request) -> Any:
         return await asyncio.to_thread(request.function) if request.is_long else request.function()
     running = (_call(request, *call) for call in request.calls.values())
     return dict(zip(request.calls, await asyncio.gather(*running, return_exceptions=True), strict=True))
+
+
+async def call_all(calls: Mapping[str, Call], seconds: float) -> Reading:
+    """Make calls of an asynchronous page at the same time. Together they take this number of seconds at most."""
+    reading: Reading = await _answer(Deadline(seconds).calls(calls))
+    return reading
 
 
 async def _call(request: Calls, function: Callable[[], Any], kind: type) -> Any:

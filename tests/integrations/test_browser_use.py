@@ -14,6 +14,7 @@ from storage_manager import InvalidDataError, StepData, StorageManager, StorageM
 from storage_manager.integrations.browser_use import step_callback
 from storage_manager.integrity import verify_session
 from storage_manager.recorder import record
+from storage_manager.recorder.script import END, LOOK
 from tests.support import ROOT
 from tests.support.printed import hidden_blocks, text
 
@@ -134,11 +135,21 @@ class Browser:
         assert (target_id, focus) == (None, False)
         return self
 
+    def answer(self, function: str) -> Any:
+        """What the page says to a script of the recorder."""
+        size = {"viewport": {"width": 9, "height": 9}, "device_pixel_ratio": 2, "scroll": {"x": 0, "y": 0}}
+        look = {**size, "title": "Shop", "extras": {"shadow": 0, "top": 0, "frames": 0}}
+        answers = {
+            "() => location.href": self.url,
+            "() => document.title": "Shop",
+            LOOK: look,
+            END: {"changed": False, "typed": 0, "look": look},
+        }
+        return next((value for known, value in answers.items() if known in function), "<title>Shop</title>")
+
     async def send_raw(self, command: str, given: Any, *, session_id: str) -> dict[str, Any]:
         if command == "Runtime.callFunctionOn":
-            html = "<title>Shop</title>"
-            layout = {"viewport": {"width": 9, "height": 9}, "device_pixel_ratio": 2, "scroll": {"x": 0, "y": 0}}
-            return {"result": {"value": {"html": html, "url": self.url, "title": "Shop", **layout}}}
+            return {"result": {"value": self.answer(given["functionDeclaration"])}}
         answers = {
             "Page.getFrameTree": {"frameTree": {"frame": {"id": "main", "url": self.url}}},
             "Page.createIsolatedWorld": {"executionContextId": 1},
