@@ -1,5 +1,6 @@
 """Import sessions that other tools recorded."""
 
+from storage_manager.importers.browser_use import import_browser_use
 from storage_manager.importers.playwright import import_playwright_trace
 
-__all__ = ["import_playwright_trace"]
+__all__ = ["import_browser_use", "import_playwright_trace"]
