@@ -23,6 +23,7 @@ __all__ = ["MAX_HISTORY", "import_browser_use"]
 MAX_HISTORY = 256 * 2**20
 _AT_TOP = "<page_info>0.0 pages above"
 _THOUGHTS = ("thinking", "evaluation_previous_goal", "memory", "next_goal", "current_plan_item", "plan_update")
+_ADVICE = ": copy the agent's directory `screenshots` beside the history"
 _NO_HTML = "a history of browser-use has no HTML"
 _NO_SCREENSHOT = "the history has no screenshot of this step"
 
@@ -59,7 +60,7 @@ def _read(path: str, budget: Budget) -> Source:
         refuse("it has no list 'history', so it is not a history of browser-use")
     values = history.values["history"]
     items = [Fields(value, f"item {number}") for number, value in enumerate(values, 1)]
-    folder = Folder(os.path.dirname(path))
+    folder = Folder(os.path.dirname(path), _ADVICE)
     return Source(_about(items, history.fields("usage")), len(items), lambda number: _step(items[number], folder))
 
 
@@ -79,7 +80,7 @@ def _about(items: Sequence[Fields], usage: Fields) -> dict[str, Any]:
         "agent": "browser-use",
         "model": _model(usage),
         "usage": _usage(usage, times),
-        "start_url": next((url for url in urls if url and url != "about:blank"), None),
+        "start_url": next((url for url in urls if url and url.startswith(("http", "file:"))), None),
         "started_at": time_of(times[0].number("step_start_time")),
         "ended_at": time_of(times[-1].number("step_end_time")),
         "observed": "before",
@@ -154,10 +155,10 @@ def _decoded(text: str, location: str) -> bytes:
 def _moved(path: str, folder: Folder) -> str:
     """Return the path of a screenshot. browser-use writes absolute ones, so they are wrong if the folder was moved.
 
-    Then the file is in `screenshots/` beside the history, as it was. Any other path is refused when it is read.
+    Then the file is in `screenshots` beside the history, as it was. Any other path is refused when it is read.
     """
     here = os.path.join("screenshots", os.path.basename(path))
-    is_moved = os.path.isabs(path) and path.endswith(f"/{here}") and os.path.lexists(os.path.join(folder.path, here))
+    is_moved = os.path.isabs(path) and path.endswith(f"/{here}") and os.path.isdir(folder.inside("screenshots"))
     return here if is_moved else path
 
 
@@ -211,9 +212,10 @@ def _one(action: Mapping[str, Any], result: Fields | None, element: object, at_t
 
 
 def _point(metadata: object) -> dict[str, float] | None:
-    """Return where browser-use clicked, in the viewport (`click_x` and `click_y` of the result)."""
+    """Return where browser-use clicked or typed, in the viewport (`click_x`, or `input_x`, of the result)."""
     values = metadata if isinstance(metadata, dict) else {}
-    return _numbers(x=values.get("click_x"), y=values.get("click_y"))
+    clicked = _numbers(x=values.get("click_x"), y=values.get("click_y"))
+    return clicked or _numbers(x=values.get("input_x"), y=values.get("input_y"))
 
 
 def _numbers(**values: object) -> dict[str, float] | None:

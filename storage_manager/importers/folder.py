@@ -22,13 +22,16 @@ _IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 class Folder:
     """A directory. A path in it that leads out of it, also through a link, is refused.
 
+    Parameters:
+        advice: what to do about such a path, for the message.
+
     Raises (here and in each method):
         ValueError: it is not a directory, or a path or a file in it is refused.
         OSError: it cannot be read.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = os.path.realpath(path)
+    def __init__(self, path: str, advice: str = "") -> None:
+        self.path, self._advice = os.path.realpath(path), advice
         if not stat.S_ISDIR(os.stat(self.path).st_mode):
             refuse("it is not a directory")
 
@@ -51,7 +54,7 @@ class Folder:
             refuse(f"the path of a file has {len(name)} characters; the limit is {_MAX_PATH}")
         path = os.path.realpath(os.path.join(self.path, name))
         if os.path.commonpath((self.path, path)) != self.path:
-            refuse(f"the path {name!r} leads out of the folder {self.path}")
+            refuse(f"the path {name!r} leads out of the folder {self.path}{self._advice}")
         return path
 
     def read(self, name: str, limit: int) -> bytes | None:

@@ -8,20 +8,20 @@ import os
 import re
 import threading
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeVar
 
-from storage_manager.aio import run_to_end
+from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.encoding import count_values
 from storage_manager.errors import InvalidDataError, InvalidIdError, LocalStorageError, StorageManagerError, translating
 from storage_manager.importers.archive import refuse
 from storage_manager.importers.parsing import MAX_QUICK
 from storage_manager.inventory import list_files
-from storage_manager.layout import COMPONENTS, Step, StepData, check_id, is_id
+from storage_manager.layout import COMPONENTS, SESSION_METADATA_FILENAME, Step, StepData, check_id, is_id
 from storage_manager.redaction import Redactor, refusal
 from storage_manager.storage import StorageManager
 
@@ -190,32 +190,39 @@ def _translating(path: str, redact: Redactor | None) -> Iterator[None]:
 async def _store(
     storage: StorageManager, session_id: str, source: Source, step: Callable[[int], Awaitable[Read]]
 ) -> None:
-    """Store a session. If that fails, or the caller is cancelled, delete what was stored."""
+    """Store a session. If that fails, or the caller is cancelled, delete what was begun, and nothing of others."""
+    begun: list[str] = []
 
     async def steps() -> AsyncIterator[Step]:
         for number in range(source.total):
-            data, attachments = await step(number)
-            yield Step(session_id, f"step_{number + 1:06d}", data, attachments)
+            begun.append(f"step_{number + 1:06d}")
+            yield Step(session_id, begun[-1], *(await step(number)))
 
     try:
         await storage.store_session_metadata(session_id, source.metadata)
         await storage.store_steps(steps(), concurrency=_CONCURRENCY)
         await storage.store_attachments(session_id, source.attachments)
     except StorageManagerError as error:
-        outcome = await _removed(storage, session_id)
+        outcome = "what had been stored was deleted again"
+        try:
+            await run_to_end(_remove(storage, session_id, begun, source.attachments))
+        except StorageManagerError as failure:
+            outcome = f"what was stored of the session {session_id} could not be deleted: {failure}"
         raise type(error)(f"{error}; {outcome}", operation="import", url=error.url) from error
     except BaseException:
-        await run_to_end(storage.delete_session(session_id))
+        await run_to_end(_remove(storage, session_id, begun, source.attachments))
         raise
 
 
-async def _removed(storage: StorageManager, session_id: str) -> str:
-    """Delete the session; return what became of it, for a message."""
-    try:
-        await run_to_end(storage.delete_session(session_id))
-    except StorageManagerError as failure:
-        return f"what was stored of the session {session_id} could not be deleted: {failure}"
-    return "what had been stored was deleted again"
+async def _remove(storage: StorageManager, session_id: str, steps: Iterable[str], attachments: Iterable[str]) -> None:
+    async for _ in map_ahead(lambda step_id: storage.delete_step(session_id, step_id), steps, _CONCURRENCY):
+        pass
+    for name in attachments:
+        await storage.delete_attachment(session_id, name)
+    url = f"{storage.url_for(session_id)}/{SESSION_METADATA_FILENAME}"
+    with translating("delete", url):
+        async with storage.backend() as backend:
+            await backend.remove_file(url)
 
 
 def present(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -130,7 +130,7 @@ async def test_a_history_of_an_early_version(sm: StorageManager, tmp_path: Path)
         "state": {
             "screenshot": base64.b64encode(JPEG).decode(),
             "interacted_element": [{"tag_name": "a", "viewport_coordinates": corner}],
-            "url": "about:blank",
+            "url": "chrome://new-tab-page/",
         },
         "metadata": {"step_start_time": 1.0, "step_end_time": 2.0, "input_tokens": 5, "step_number": 1},
     }
@@ -149,6 +149,7 @@ async def test_a_history_of_an_early_version(sm: StorageManager, tmp_path: Path)
         ("<page_info>0.0 pages above", {}, True),
         ("<page_info>0.4 pages above", {}, False),
         ("<page_info>0.4 pages above", {"click_x": 11, "click_y": 21}, True),
+        ("<page_info>0.4 pages above", {"input_x": 11, "input_y": 21}, True),
         ("<page_info>0.0 pages above", {"click_x": 11, "click_y": 900}, False),
     ],
 )
@@ -171,7 +172,7 @@ async def test_what_the_history_has_already_is_kept(sm: StorageManager, tmp_path
 
 async def test_screenshots_that_are_not_there(sm: StorageManager, tmp_path: Path) -> None:
     gone, none, own = history_item(1), history_item(2), history_item(3)
-    gone["state"]["screenshot_path"] = str(tmp_path / "elsewhere" / "step_1.png")
+    gone["state"]["screenshot_path"] = "/elsewhere/screenshots/step_9.png"
     none["state"]["screenshot_path"] = None
     own["state"]["screenshot_path"] = "screenshots/step_3.png"
     _, steps = await imported(sm, import_browser_use, write_history(tmp_path, [gone, none, own]))
@@ -184,11 +185,15 @@ async def test_screenshots_that_are_not_there(sm: StorageManager, tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"screenshot_path": "/etc/passwd"}, "the path '/etc/passwd' leads out of the folder"),
+        (
+            {"screenshot_path": "/etc/passwd"},
+            "the path '/etc/passwd' leads out of the folder .*here: copy the agent's directory",
+        ),
         ({"screenshot_path": "../secret.png"}, "leads out of the folder"),
         ({"screenshot_path": "link.png"}, "leads out of the folder"),
         ({"screenshot_path": "/x/screenshots/link.png"}, "leads out of the folder"),
-        ({"screenshot_path": "/gone/screenshots/step_9.png"}, "leads out of the folder"),
+        ({"screenshot_path": "/gone/screenshots/step_9.png"}, None),
+        ({"screenshot_path": "/gone/shots/step_1.png"}, "leads out of the folder"),
         ({"screenshot_path": "directory/../../secret.png"}, "leads out of the folder"),
         ({"screenshot_path": "history.json"}, "'history.json' is not a PNG, JPEG or WebP image"),
         ({"screenshot_path": "screenshots"}, "'screenshots' is not a regular file"),
