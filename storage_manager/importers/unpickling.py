@@ -19,6 +19,8 @@ __all__ = ["MAX_OPERATIONS", "Array", "Name", "Plain", "Record", "unpickle"]
 
 # A step with both trees of a large page has about a million. Each takes up to a microsecond.
 MAX_OPERATIONS = 2**22
+_BATCH = 1024  # operations between two looks at the limit and at a cancellation
+_STOP = ord(".")
 _MAX_LONG = 1000  # bytes of an integer; JSON has up to 4300 digits
 _MAX_DEPTH = 150  # levels; JSON that is stored has up to 200
 _MAX_DIMENSIONS = 32
@@ -39,6 +41,7 @@ _NUMPY = {"numpy": {"dtype", "ndarray"}}
 for _core in ("numpy.core", "numpy._core"):
     _NUMPY |= {f"{_core}.multiarray": {"_reconstruct", "scalar"}, f"{_core}.numeric": {"_frombuffer"}}
 _OLD_NAMES = {"__builtin__", "copy_reg"}  # of Python 2
+_FLOAT = struct.Struct(">d")
 _NUMBERS = {"b1": "?", "i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "i8": "q", "u8": "Q"}
 _NUMBERS |= {"f2": "e", "f4": "f", "f8": "d"}
 
@@ -146,24 +149,25 @@ class _Machine:
         self._left = MAX_OPERATIONS
 
     def run(self) -> object:
+        """Carry out the program, which ends with STOP, and return what it leaves."""
+        data, operations = self._data, _OPERATIONS
         while True:
-            self._charge(1)
-            code = self._data[self._at]
-            self._at += 1
-            if code == 0x2E:  # STOP
-                return self._stack.pop()
-            operation = _OPERATIONS.get(code)
-            if operation is None:
-                refuse(f"the pickle has the opcode {code:#x}, which data does not need")
-            operation(self)
+            self._charge(_BATCH)
+            for _ in range(_BATCH):
+                code = data[self._at]
+                self._at += 1
+                if code == _STOP:
+                    return self._stack.pop()
+                if code not in operations:
+                    refuse(f"the pickle has the opcode {code:#x}, which data does not need")
+                operations[code](self)
 
     def _charge(self, count: int) -> None:
         """Count operations, and values that one operation goes through: it may do so with the same ones again."""
+        self._check_cancelled()
         self._left -= count
         if self._left < 0:
             refuse(f"the pickle has more than {MAX_OPERATIONS} operations")
-        if self._left % 4096 == 0 or count > 4096:
-            self._check_cancelled()
 
     # --- reading arguments ------------------------------------------------------------------------
 
@@ -184,8 +188,14 @@ class _Machine:
         self._stack.append(self._bytes(self._number(size)))
 
     def push_text(self, size: int) -> None:
-        text = self._bytes(self._number(size)).decode("utf-8", "surrogatepass")
-        self._stack.append("".join(without_surrogates(text)))
+        self._stack.append(_text(self._bytes(self._number(size))))
+
+    def push_short_text(self) -> None:
+        start = self._at + 1
+        self._at = start + self._data[self._at]
+        if self._at > len(self._data):
+            refuse("the pickle is cut off in a text")
+        self._stack.append(_text(self._data[start : self._at]))
 
     def push_long(self, size: int) -> None:
         count = self._number(size)
@@ -196,11 +206,16 @@ class _Machine:
     def push_int(self, size: int) -> None:
         self._stack.append(self._number(size))
 
+    def push_byte(self) -> None:
+        self._stack.append(self._data[self._at])
+        self._at += 1
+
     def push_signed(self) -> None:
         self._stack.append(int.from_bytes(self._bytes(4), "little", signed=True))
 
     def push_float(self) -> None:
-        self._stack.append(struct.unpack(">d", self._bytes(8))[0])
+        self._stack.append(_FLOAT.unpack_from(self._data, self._at)[0])
+        self._at += 8
 
     def push(self, value: Any) -> None:
         self._stack.append(value)
@@ -233,6 +248,10 @@ class _Machine:
 
     def put(self, size: int) -> None:
         self._memo[self._number(size)] = self._stack[-1]
+
+    def get_short(self) -> None:
+        self._stack.append(self._memo[self._data[self._at]])
+        self._at += 1
 
     def get(self, size: int) -> None:
         self._stack.append(self._memo[self._number(size)])
@@ -324,6 +343,11 @@ def _checked(name: Name) -> Name:
     if not is_known and (top in sys.stdlib_module_names or top in _OLD_NAMES or top == "numpy"):
         refuse(f"the pickle names {name}, which is not data")
     return name
+
+
+def _text(data: bytes) -> str:
+    text = data.decode("utf-8", "surrogatepass")
+    return text if text.isascii() else "".join(without_surrogates(text))
 
 
 def _list(target: object) -> list[Any]:
@@ -433,13 +457,13 @@ _OPERATIONS: dict[int, Callable[[_Machine], None]] = {
     ord("N"): lambda machine: machine.push(None),
     0x88: lambda machine: machine.push(True),
     0x89: lambda machine: machine.push(False),
-    ord("K"): lambda machine: machine.push_int(1),  # BININT1
+    ord("K"): _Machine.push_byte,  # BININT1
     ord("M"): lambda machine: machine.push_int(2),  # BININT2
     ord("J"): _Machine.push_signed,  # BININT
     0x8A: lambda machine: machine.push_long(1),  # LONG1
     0x8B: lambda machine: machine.push_long(4),  # LONG4
     ord("G"): _Machine.push_float,  # BINFLOAT
-    0x8C: lambda machine: machine.push_text(1),  # SHORT_BINUNICODE
+    0x8C: _Machine.push_short_text,  # SHORT_BINUNICODE
     ord("X"): lambda machine: machine.push_text(4),  # BINUNICODE
     0x8D: lambda machine: machine.push_text(8),  # BINUNICODE8
     ord("C"): lambda machine: machine.push_bytes(1),  # SHORT_BINBYTES
@@ -453,7 +477,7 @@ _OPERATIONS: dict[int, Callable[[_Machine], None]] = {
     0x94: _Machine.memoize,
     ord("q"): lambda machine: machine.put(1),  # BINPUT
     ord("r"): lambda machine: machine.put(4),  # LONG_BINPUT
-    ord("h"): lambda machine: machine.get(1),  # BINGET
+    ord("h"): _Machine.get_short,  # BINGET
     ord("j"): lambda machine: machine.get(4),  # LONG_BINGET
     ord(")"): lambda machine: machine.push(()),
     0x85: lambda machine: machine.tuple_of(1),
