@@ -220,7 +220,7 @@ def _point(metadata: object) -> dict[str, float] | None:
 
 def _numbers(**values: object) -> dict[str, float] | None:
     """Return the values if all of them are numbers."""
-    found = {name: value for name, value in values.items() if isinstance(value, (int, float))}
+    found: dict[str, float] = {name: value for name, value in values.items() if isinstance(value, (int, float))}
     return found if len(found) == len(values) else None
 
 
