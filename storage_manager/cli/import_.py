@@ -9,21 +9,32 @@ from storage_manager.cli.terminal import echo
 
 __all__ = ["import_"]
 
+_FORMATS = ("trace", "browser-use", "webvoyager", "agentlab")  # importers.formats is imported when the command runs
 
-@command("import trace.zip", "import trace.zip --session login --root s3://bucket", name="import")
+
+@command(
+    "import trace.zip",
+    "import history.json --session login --root s3://bucket",
+    "import results/20250102_10_00_00/taskAmazon--0",
+    "import agentlab_results/2025-01-02_10-00-00_study/2025-01-02_10-00-01_MyAgent_on_miniwob.click-test_1",
+    name="import",
+)
 @root_option
-@click.argument("file", metavar="TRACE.ZIP", type=click.Path(exists=True, dir_okay=False))
-@click.option("--session", metavar="ID", help="The session's id. Default: from the file's name.")
-def import_(root: str | None, file: str, session: str | None) -> None:
-    """Store a Playwright trace as a session, one step per action.
+@click.argument("path", metavar="FILE|DIR", type=click.Path(exists=True))
+@click.option("--session", metavar="ID", help="The session's id. Default: from the name of the file or directory.")
+@click.option("--format", "kind", type=click.Choice(_FORMATS), help="What it is. Default: recognized.")
+def import_(root: str | None, path: str, session: str | None, kind: str | None) -> None:
+    """Store what another tool has recorded as a session, one step per action.
 
-    Prints the session's id.
+    Known are traces of Playwright, histories of browser-use, results of WebVoyager, and experiments of AgentLab and
+    BrowserGym. Prints the session's id.
     """
-    echo(run(_import(root, file, session)))
+    echo(run(_import(root, path, session, kind)))
 
 
-async def _import(root: str | None, file: str, session: str | None) -> str:
-    from storage_manager.importers import import_playwright_trace
+async def _import(root: str | None, path: str, session: str | None, kind: str | None) -> str:
+    from storage_manager.importers.formats import IMPORTERS, recognize
 
+    importer = IMPORTERS[kind or recognize(path)]
     async with open_root(root, may_be_new=True) as storage:
-        return await import_playwright_trace(storage, file, session)
+        return await importer(storage, path, session)

@@ -16,6 +16,7 @@ from storage_manager.encoding import count_values, without_surrogates
 __all__ = ["MAX_QUICK", "parse_line"]
 
 MAX_QUICK = 2**18  # values that are parsed in C, in up to 0.7 s; a page of 10 MB can have a million
+_MAX_BYTES = 2**25  # that are parsed in C; a history of browser-use can have more, in few and long texts
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -36,7 +37,7 @@ def parse_line(line: bytes, check_cancelled: Callable[[], None]) -> object:
         ValueError, RecursionError: the line is not valid.
     """
     text, has_surrogates = line.decode(), _ESCAPED_SURROGATE.search(line) is not None
-    if count_values(line) > (MAX_QUICK // 4 if has_surrogates else MAX_QUICK):
+    if len(line) > _MAX_BYTES or count_values(line) > (MAX_QUICK // 4 if has_surrogates else MAX_QUICK):
         return _Slow(check_cancelled).decode(text)
     value: object = json.loads(text, parse_constant=_refuse_constant)
     if has_surrogates:

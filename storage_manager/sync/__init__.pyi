@@ -749,6 +749,50 @@ def export_webdataset(
     """
     ...
 
+def import_agentlab(storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None) -> str:
+    """Import an experiment of AgentLab or BrowserGym as a session with one step per observation. Return the session id.
+
+    The steps are step_000001 and so on; the first is the `step_0` of the experiment. Each has what the page showed when
+    the agent chose the action. No code of the pickles is run: one that asks for it is refused. Everything is read and
+    checked, in a separate thread, before anything is stored.
+
+    Parameters:
+        storage: the storage that receives the session.
+        path: the directory of one experiment, which has step_0.pkl.gz.
+        session_id: the id of the new session. None takes it from the directory's name.
+
+    Raises:
+        InvalidIdError: the id is not allowed, or the directory's name gives no id; this is checked before any I/O.
+        InvalidDataError: the directory is not such an experiment, it is damaged or hostile, or the session exists
+            already. Nothing is stored.
+        LocalStorageError: a file cannot be read.
+        TypeError: path is not a path.
+        S3OperationError, S3ConfigError, LocalStorageError: storing failed. What was stored is deleted again.
+    """
+    ...
+
+def import_browser_use(storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None) -> str:
+    """Import a history of browser-use as a session with one step per item. Return the session id.
+
+    The steps are step_000001 and so on. Each has what the page showed when the model chose the action. Everything is
+    read and checked, in a separate thread, before anything is stored.
+
+    Parameters:
+        storage: the storage that receives the session.
+        path: the JSON file that `agent.history.save_to_file(path)` wrote. Screenshots are read from its directory, and
+            from nowhere else.
+        session_id: the id of the new session. None takes it from the file's name.
+
+    Raises:
+        InvalidIdError: the id is not allowed, or the file's name gives no id; this is checked before any I/O.
+        InvalidDataError: the file is not such a history, it is damaged or hostile, a screenshot is in another
+            directory, or the session exists already. Nothing is stored.
+        LocalStorageError: a file cannot be read.
+        TypeError: path is not a path.
+        S3OperationError, S3ConfigError, LocalStorageError: storing failed. What was stored is deleted again.
+    """
+    ...
+
 def import_playwright_trace(
     storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None
 ) -> str:
@@ -770,6 +814,27 @@ def import_playwright_trace(
         TypeError: path is not a path.
         S3OperationError, S3ConfigError, LocalStorageError: storing failed. The steps that were stored are deleted
             again.
+    """
+    ...
+
+def import_webvoyager(storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None) -> str:
+    """Import the results of a task of WebVoyager as a session with one step per answer of the model.
+
+    Return the session id. The steps are step_000001 and so on. Each has the screenshot on which the model chose the
+    action, with its numbered labels. Everything is read and checked, in a separate thread, before anything is stored.
+
+    Parameters:
+        storage: the storage that receives the session.
+        path: the directory of one task, which has interact_messages.json and screenshot1.png; or the first file.
+        session_id: the id of the new session. None takes it from the directory's name.
+
+    Raises:
+        InvalidIdError: the id is not allowed, or the directory's name gives no id; this is checked before any I/O.
+        InvalidDataError: the directory has no such results, they are damaged or hostile, or the session exists already.
+            Nothing is stored.
+        LocalStorageError: a file cannot be read.
+        TypeError: path is not a path.
+        S3OperationError, S3ConfigError, LocalStorageError: storing failed. What was stored is deleted again.
     """
     ...
 

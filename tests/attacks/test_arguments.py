@@ -11,7 +11,7 @@ import pytest
 from storage_manager import InvalidDataError, InvalidIdError, Step, StepData, StorageManager
 from storage_manager.aio import map_ahead
 from storage_manager.export import export_parquet, export_webdataset, read_dask
-from storage_manager.importers import import_playwright_trace
+from storage_manager.importers import import_agentlab, import_browser_use, import_playwright_trace, import_webvoyager
 from storage_manager.integrity import sweep
 from storage_manager.inventory import count_steps
 from storage_manager.transfer import copy_sessions, purge_sessions, purging
@@ -131,6 +131,9 @@ async def test_other_arguments(sm: StorageManager, tmp_path: Path) -> None:
         (lambda: sweep(sm, wrong), InvalidDataError, "older_than is 5: give an age"),
         (lambda: sm.get_share_links("s", "t", "1h"), InvalidDataError, "expires_in is '1h': give"),  # type: ignore[arg-type]
         (lambda: import_playwright_trace(sm, wrong), TypeError, "path must be a str or a Path, not int"),
+        (lambda: import_browser_use(sm, wrong), TypeError, "path must be a str or a Path, not int"),
+        (lambda: import_webvoyager(sm, wrong), TypeError, "path must be a str or a Path, not int"),
+        (lambda: import_agentlab(sm, wrong), TypeError, "path must be a str or a Path, not int"),
         (lambda: StorageManager.from_url(wrong), TypeError, "url must be a str or a Path, not int"),
         (lambda: StorageManager(storage_options="x"), TypeError, "storage_options must be a mapping"),  # type: ignore[arg-type]
         (lambda: create_app(sm, hosts="x.test"), TypeError, "hosts must be a list or another iterable of names"),

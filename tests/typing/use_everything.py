@@ -31,7 +31,7 @@ from storage_manager import (
     __version__,
 )
 from storage_manager.export import export_parquet, export_webdataset, read_dask
-from storage_manager.importers import import_playwright_trace
+from storage_manager.importers import import_agentlab, import_browser_use, import_playwright_trace, import_webvoyager
 from storage_manager.integrity import Problem, seal_session, sweep, verify_session
 from storage_manager.inventory import Summary, count_steps, list_files, summarize
 from storage_manager.protocol import SessionFileSystem
@@ -193,6 +193,9 @@ async def recording(storage: StorageManager, page: Any) -> None:
         assert_type(recorder.session_id, str)
         assert_type(await recorder.step(page, {"type": "click"}, metadata={"reward": 1}), str)
     assert_type(await import_playwright_trace(storage, Path("trace.zip"), session_id="s"), str)
+    assert_type(await import_browser_use(storage, Path("history.json"), session_id="s"), str)
+    assert_type(await import_webvoyager(storage, "results/task--1"), str)
+    assert_type(await import_agentlab(storage, "experiment"), str)
 
 
 async def exports(storage: StorageManager) -> None:
