@@ -348,6 +348,20 @@ class S3Backend(FsspecBackend, _S3FileSystem):
                 service.refuses_to_complete = await self._refuses_to_replace(self._upload_new)
         return bool(service.refuses_to_replace and (service.refuses_to_complete or not has_upload))
 
+    async def table_options(self, path: str, *, to_write: bool) -> dict[str, str]:
+        from storage_manager.backends.tables import table_options
+
+        if to_write and not await self._honours_conditions([]):
+            why = "the service ignores If-None-Match, so two writers of the catalogue could damage it"
+            raise S3OperationError(f"cannot write {path}: {why}; nothing was written", operation="store", url=path)
+        with finding_credentials():
+            client = await self.set_session()
+        assert self._found  # since there is a client
+        verify = self.client_kwargs.get("verify")
+        verify = self.session.get_config_variable("ca_bundle") if verify is None else verify
+        request = {**self.s3_additional_kwargs, **self.req_kw}
+        return await table_options(client, self.split_path(path)[0], request, verify, self._found.listener())
+
     def _replaces(self, path: str) -> S3OperationError:
         """Return the error for a service that would replace files."""
         is_large = self.service.refuses_to_replace
