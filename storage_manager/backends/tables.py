@@ -52,7 +52,8 @@ async def table_options(
         "connect_timeout": f"{client.meta.config.connect_timeout}s",
         "timeout": _TIMEOUT,
         **_RETRIES,
-        **_certificates(verify),
+        # Delta Lake trusts the authorities of the system, or those in the file that SSL_CERT_FILE names
+        **({"allow_invalid_certificates": "true"} if verify is False else {}),
         **_proxy(client.meta, url),
         **_request_options(request),
     }
@@ -77,13 +78,6 @@ def _proxy(client_meta: Any, url: str) -> dict[str, str]:
     proxies = get_environ_proxies(client_meta.endpoint_url) if proxies is None else proxies
     proxy = ProxyConfiguration(proxies).proxy_url_for(url)
     return {"proxy_url": proxy} if proxy else _NO_PROXY
-
-
-def _certificates(verify: object) -> dict[str, str]:
-    if isinstance(verify, str):
-        why = "Delta Lake trusts the certificates of the system only: name yours in SSL_CERT_FILE, not in AWS_CA_BUNDLE"
-        raise S3ConfigError(f"{why} or client_kwargs['verify']", operation="open")
-    return {"allow_invalid_certificates": "true"} if verify is False else {}
 
 
 def _request_options(request: Mapping[str, Any]) -> dict[str, str]:

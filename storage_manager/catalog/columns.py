@@ -55,6 +55,7 @@ def arrow() -> Any:
     with needing("pyarrow", "catalog", "catalog"):
         import pyarrow
         import pyarrow.compute
+        import pyarrow.ipc
     return pyarrow
 
 

@@ -1,22 +1,24 @@
 """Find sessions by a condition in DuckDB's SQL, which may come from someone else.
 
-The condition runs in a database in memory that has the catalogue and nothing else. It can read no file, load no
-extension and change no setting, and its memory and time are bounded.
+The condition runs in a process of its own, in a database in memory that has the catalogue and nothing else. It can read
+no file, load no extension and change no setting, and its memory and time are bounded.
 """
 
 import asyncio
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import io
+import json
+import os
+import re
+import sys
 from datetime import datetime, timezone
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from storage_manager.aio import run_to_end
 from storage_manager.arguments import check_whole
-from storage_manager.catalog.columns import COLUMNS
+from storage_manager.catalog import worker
+from storage_manager.catalog.columns import COLUMNS, arrow
 from storage_manager.catalog.table import Catalog
-from storage_manager.errors import InvalidDataError, StorageManagerError, needing, translating
+from storage_manager.errors import InvalidDataError, StorageManagerError, how_to_install, translating
 from storage_manager.layout import CATALOG_DIRECTORY, join
 from storage_manager.storage import StorageManager
 
@@ -25,27 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["find_sessions"]
 
-Out = TypeVar("Out")
-
 _SECONDS = 30
-_MEMORY = "2GB"
+_MEMORY = 4 * 2**30  # bytes for a condition, beside three times the catalogue
 _MOST = 2**63 - 1  # rows
-# Of a database in memory, without files, extensions, the variables of this program, and proxies with passwords.
-_LOCKED_DOWN = {
-    "autoload_known_extensions": "false",
-    "autoinstall_known_extensions": "false",
-    "allow_community_extensions": "false",
-    "python_enable_replacements": "false",
-    "http_proxy": "",
-    "http_proxy_username": "",
-    "http_proxy_password": "",
-    "temp_directory": "",
-    "secret_directory": "",
-    "home_directory": "",
-    "memory_limit": _MEMORY,
-    "enable_external_access": "false",  # after the directories, which could not be set any more
-    "lock_configuration": "true",
-}
+# The worker needs none of these variables of the environment.
+_SECRET = re.compile(r"^(AWS|SM)_|key|secret|token|passw|credential|auth|proxy", re.IGNORECASE)
 
 
 async def find_sessions(
@@ -77,91 +63,58 @@ async def find_sessions(
         if not isinstance(text, str):
             raise InvalidDataError(f"{name} must be a str, not {type(text).__name__}", operation="find")
     url = join(storage.url_for(), CATALOG_DIRECTORY)
+    if find_spec("duckdb") is None:
+        raise StorageManagerError(f"duckdb is not installed: {how_to_install('catalog')}", operation="find")
     with translating("find", url):
         table = await Catalog(storage).read(list(COLUMNS))
         if table is None:
             why = "run `storage-manager catalog update`, or await update_catalog(storage)"
             raise StorageManagerError(f"there is no catalogue at {url}: {why}", operation="find", url=url)
-        query = partial(_query, table, where, order_by, _MOST if limit is None else limit)
-        return await run_to_end(asyncio.to_thread(query))
+        return [_row(row) for row in (await _query(table, where, order_by, limit)).to_pylist()]
 
 
-def _query(table: "pa.Table", where: str, order_by: str, limit: int) -> list[dict[str, Any]]:
-    with needing("duckdb", "catalog", "find"):
-        import duckdb
-
-    statement = _statement(where, order_by, limit)
-    connection = duckdb.connect(":memory:")
-    try:
-        _lock_down(connection, table)
-        with _explaining(duckdb.Error):
-            _check(duckdb, connection, where, statement)
-            found = _within(_SECONDS, lambda: connection.sql(statement).to_arrow_table(), connection.interrupt)
-    finally:
-        connection.close()
-    return [_row(row) for row in found.to_pylist()]
-
-
-def _lock_down(connection: Any, table: "pa.Table") -> None:
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.register("catalog", table)
-    for name, value in _LOCKED_DOWN.items():
-        connection.execute(f"SET {name} = '{value}'")
-
-
-def _statement(where: str, order_by: str, limit: int) -> str:
-    # each text ends with its line, and so does a comment in it
-    condition = f"WHERE (\n{where}\n)" if where.strip() else ""
-    order = f"ORDER BY\n{order_by}\n" if order_by.strip() else ""
-    return f"SELECT {', '.join(COLUMNS)} FROM catalog {condition} {order} LIMIT {limit}"
-
-
-@contextmanager
-def _explaining(kind: type[Exception]) -> Iterator[None]:
-    """Raise an error of DuckDB as one that says what is wrong with the condition."""
-    try:
-        yield
-    except kind as error:
-        why = " ".join(str(error).split("\n\nLINE")[0].split())
-        message = f"the condition cannot be used: {why}; the columns are {', '.join(COLUMNS)}"
-        raise InvalidDataError(message, operation="find") from error
-
-
-def _check(duckdb: Any, connection: Any, where: str, statement: str) -> None:
-    """Refuse what is more than one condition and one order.
+async def _query(table: "pa.Table", where: str, order_by: str, limit: int | None) -> "pa.Table":
+    """Return the rows that the worker finds.
 
     Raises:
-        duckdb.Error, InvalidDataError: says what is wrong.
+        InvalidDataError: the condition cannot be used, or takes too long or too much memory.
     """
-    if where.strip():
-        duckdb.SQLExpression(where)  # it must stand alone, also without the parentheses of the statement
-    statements = connection.extract_statements(statement)
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise InvalidDataError("give one condition and one order, without other statements", operation="find")
+    text = {"columns": ", ".join(COLUMNS), "where": where, "order_by": order_by}
+    query = {**text, "limit": _MOST if limit is None else limit}
+    limits = {"cpu_seconds": 2 * _SECONDS, "memory_bytes": _MEMORY + 3 * table.nbytes}
+    data = await asyncio.to_thread(_to_bytes, {**limits, "query": query}, table)
+    code, answer = await _ask(data)
+    if code == 0:
+        found: pa.Table = await asyncio.to_thread(lambda: arrow().ipc.open_stream(answer).read_all())
+        return found
+    needs = f"it needs more than {_MEMORY:,} bytes of memory, or {_SECONDS} seconds"
+    why = answer.decode(errors="replace") if code == 1 else f"{needs}: make it simpler"
+    message = f"the condition cannot be used: {why}; the columns are {', '.join(COLUMNS)}"
+    raise InvalidDataError(message, operation="find")
 
 
-def _within(seconds: float, work: Callable[[], Out], stop: Callable[[], None]) -> Out:
-    """Return the result of some work. Stop it if it takes longer.
+def _to_bytes(header: dict[str, Any], table: "pa.Table") -> memoryview:
+    buffer = io.BytesIO()
+    buffer.write(json.dumps(header).encode() + b"\n")
+    with arrow().ipc.new_stream(buffer, table.schema) as stream:
+        stream.write_table(table)
+    return buffer.getbuffer()
 
-    Raises:
-        InvalidDataError: it took longer.
-    """
-    is_late = threading.Event()
 
-    def end() -> None:
-        is_late.set()
-        stop()
-
-    timer = threading.Timer(seconds, end)
-    timer.start()
+async def _ask(data: memoryview) -> tuple[int | None, bytes]:
+    """Return the exit code of the worker, None if it took too long, and what it wrote. It ends before this returns."""
+    environment = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
+    pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.DEVNULL}
+    process = await asyncio.create_subprocess_exec(sys.executable, worker.__file__, env=environment, **pipes)
     try:
-        return work()
+        answer, _ = await asyncio.wait_for(process.communicate(data), _SECONDS)
+    except asyncio.TimeoutError:
+        return None, b""
     finally:
-        timer.cancel()
-        timer.join()
-        if is_late.is_set():
-            why = f"the condition takes longer than {seconds:g} seconds: make it simpler"
-            raise InvalidDataError(why, operation="find") from None
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode, answer
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

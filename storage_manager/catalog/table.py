@@ -5,7 +5,9 @@ several updates at once lose nothing and write no session twice.
 """
 
 import asyncio
+import os
 import random
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +28,7 @@ Out = TypeVar("Out")
 
 _ATTEMPTS = 50  # of a commit, while others come first
 _LONGEST_PAUSE = 2.0  # seconds between two attempts
-_FILES = 4  # more of them are compacted, so that a query costs few requests
+_FILES = 3  # more of them are compacted: a query costs two or three requests per file, and fifteen for the log
 _FILE_BYTES = 128 * 2**20
 _KEPT_HOURS = 24  # how long a reader of an older version finds its files
 _VACUUM_EVERY = 20  # versions
@@ -37,14 +39,41 @@ _CONFIGURATION = {
     # of other columns, no smallest and largest values are kept in the log: they may be long texts
     "delta.dataSkippingStatsColumns": "session_id,steps,started_at,ended_at,reward,cost_usd,last_modified",
 }
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_UNKNOWN_ISSUER = " (name the file with your authorities in SSL_CERT_FILE: Delta Lake reads no AWS_CA_BUNDLE)"
+_used_in: set[int] = set()  # the processes in which deltalake has threads
 _SAME = "catalog.session_id = rows.session_id"
 
 
 def _deltalake() -> Any:
+    """Import and return deltalake.
+
+    Raises:
+        StorageManagerError: it is not installed; or this process was forked from one that has used it.
+    """
     with needing("deltalake", "catalog", "catalog"):
         import deltalake
         import deltalake.exceptions
+    if _used_in and os.getpid() not in _used_in:  # its threads are missing, so it would panic
+        why = "deltalake cannot be used in a process that was forked after its first use: start it with spawn"
+        raise StorageManagerError(f"cannot open the catalogue: {why}", operation="catalog")
+    _used_in.add(os.getpid())
     return deltalake
+
+
+class _TableError(OSError):
+    """An error of deltalake. Its text is one line without colours. It has the answer of the service, if it quotes it.
+
+    Parameters:
+        text: of deltalake's error.
+    """
+
+    def __init__(self, text: str) -> None:
+        lines = [line.strip(" \n") for line in _COLOUR.sub("", text).replace("\u21b3", "\n").split("\n")]
+        super().__init__(": ".join(filter(None, lines)) + _UNKNOWN_ISSUER * ("UnknownIssuer" in text))
+        code = _CODE.search(text)
+        self.response = {"Error": {"Code": code[1]}} if code else None
 
 
 class Catalog:
@@ -59,6 +88,7 @@ class Catalog:
         self._storage = storage
         self.url = join(storage.url_for(), CATALOG_DIRECTORY)
         self.version: int | None = None
+        self._opened: tuple[dict[str, str], DeltaTable] | None = None  # with the options with which it was opened
         _deltalake()
         arrow()
 
@@ -66,7 +96,14 @@ class Catalog:
         """Call a function with the options of the table, in a thread. It is awaited even if the caller is cancelled."""
         async with self._storage.backend() as backend:
             options = await backend.table_options(self.url, to_write=to_write)
-        return await run_to_end(asyncio.to_thread(function, options, *args))
+        return await run_to_end(asyncio.to_thread(self._call, function, options, *args))
+
+    def _call(self, function: Callable[..., Out], *args: Any) -> Out:
+        """Call a function. Raise an error of deltalake as an OSError whose text is one line."""
+        try:
+            return function(*args)
+        except (OSError, _deltalake().exceptions.DeltaError) as error:
+            raise _TableError(str(error)) from error
 
     async def read(self, columns: Sequence[str]) -> "pa.Table | None":
         """Return columns of all rows; None if there is no table, or if its columns are those of another release."""
@@ -84,11 +121,15 @@ class Catalog:
         """
         delta = _deltalake()
         try:
-            table: DeltaTable = delta.DeltaTable(self.url, storage_options=options)
+            if self._opened and self._opened[0] == options:  # credentials may be others meanwhile
+                self._opened[1].update_incremental()
+            else:
+                self._opened = options, delta.DeltaTable(self.url, storage_options=options)
         except delta.exceptions.TableNotFoundError:
             return None
         except delta.exceptions.DeltaError as error:
             raise self._damaged(error) from error
+        table = self._opened[1]
         self.version = table.version()
         return table
 
@@ -120,6 +161,7 @@ class Catalog:
                 _merge(table, _to_arrow(rows, removed), _properties(delta))
             self.version = table.version()
         except delta.exceptions.CommitFailedError:
+            self._opened = None
             return False
         return True
 
@@ -156,7 +198,7 @@ class Catalog:
             self._tidy(table, _properties(delta))
         except delta.exceptions.CommitFailedError:  # another update is at work, and will do it
             table.update_incremental()
-        return int(table.count())
+        return _count(table)
 
     def _tidy(self, table: "DeltaTable", properties: dict[str, Any]) -> None:
         before = table.version()
@@ -171,6 +213,11 @@ class Catalog:
     def _damaged(self, error: Exception) -> StorageManagerError:
         why = f"it cannot be read ({type(error).__name__}): delete this directory, which loses nothing, and update again"
         return StorageManagerError(f"cannot open {self.url}: {why}", operation="catalog", url=self.url)
+
+
+def _count(table: "DeltaTable") -> int:
+    """Return the number of rows, from the log: `table.count()` reads the end of each file."""
+    return int(sum(arrow().table(table.get_add_actions(flatten=True))["num_records"].to_pylist()))
 
 
 def _is_current(table: "DeltaTable") -> bool:

@@ -115,6 +115,7 @@ class _Update:
         self._removed = list[str]()
         self._are_new = True  # none of the rows that wait is in the table
         self._bytes = 0
+        self._has_written = False
         self._counts = {"added": 0, "refreshed": 0, "removed": 0}
         self._failed = list[_Visited]()
         self._done = 0
@@ -129,8 +130,8 @@ class _Update:
                 if len(self._rows) >= _ROWS_AT_ONCE or self._bytes >= _BYTES_AT_ONCE:
                     await self._write()
         self._refuse_if_all_failed()
-        await self._write(may_be_empty=self._catalog.version is None)
-        sessions = await self._catalog.finish()
+        await self._write(may_be_empty=known is None)
+        sessions = await self._catalog.finish() if self._has_written or known is None else known.num_rows
         self._progress(self._done, self._done)
         self._report()
         return CatalogUpdate(**self._counts, sessions=sessions)
@@ -179,6 +180,7 @@ class _Update:
     async def _write(self, *, may_be_empty: bool = False) -> None:
         if self._rows or self._removed or may_be_empty:
             await self._catalog.write(self._rows, self._removed, are_new=self._are_new and not self._removed)
+            self._has_written = True
         self._rows, self._removed, self._are_new, self._bytes = [], [], True, 0
 
     def _refuse_if_all_failed(self) -> None:
