@@ -59,6 +59,16 @@ async def store_session(directory: str) -> Any:
     return storage
 
 
+def use_catalog(storage: Any) -> None:
+    from storage_manager.catalog import find_sessions, update_catalog
+
+    async def find() -> Any:
+        await update_catalog(storage)
+        return await find_sessions(storage, "sealed and steps = 1")
+
+    assert [row["session_id"] for row in asyncio.run(find())] == ["s"]
+
+
 def use_cli(storage: Any) -> None:
     ls = [sys.executable, "-m", "storage_manager", "ls", "--root", storage.url_for()]
     run = subprocess.run(ls, capture_output=True, text=True, check=False)
@@ -108,6 +118,7 @@ def use_viewer(storage: Any) -> None:
 
 
 USES: dict[str, Callable[[Any], None]] = {
+    "catalog": use_catalog,
     "cli": use_cli,
     "dask": use_dask,
     "obstore": use_obstore,
@@ -116,7 +127,8 @@ USES: dict[str, Callable[[Any], None]] = {
     "testing": use_testing,
     "viewer": use_viewer,
 }
-IMPLIES = {"dask": {"parquet", "viewer"}, "all": set(USES)}  # dask brings pyarrow, and distributed brings jinja2
+# the catalogue and dask bring pyarrow, and distributed brings jinja2
+IMPLIES = {"catalog": {"parquet"}, "dask": {"parquet", "viewer"}, "all": set(USES)}
 
 
 def use(extra: str) -> None:
@@ -125,7 +137,7 @@ def use(extra: str) -> None:
 
     from storage_manager.errors import StorageManagerError
 
-    for module in ("importers", "inventory", "protocol", "recorder", "redaction", "transfer", "export"):
+    for module in ("importers", "inventory", "protocol", "recorder", "redaction", "transfer", "export", "catalog"):
         importlib.import_module(f"storage_manager.{module}")
     installed = {extra} | IMPLIES.get(extra, set())
     with tempfile.TemporaryDirectory() as directory:

@@ -7,10 +7,12 @@ FUNCTIONS = {
     "copy_sessions": "storage_manager.transfer",
     "export_parquet": "storage_manager.export",
     "export_webdataset": "storage_manager.export",
+    "find_sessions": "storage_manager.catalog",
     "import_playwright_trace": "storage_manager.importers",
     "purge_sessions": "storage_manager.transfer",
     "render_session": "storage_manager.viewer",
     "seal_session": "storage_manager.integrity",
     "sweep": "storage_manager.integrity",
+    "update_catalog": "storage_manager.catalog",
     "verify_session": "storage_manager.integrity",
 }
