@@ -189,7 +189,7 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
         return Path(path).as_uri()
 
     async def table_options(self, path: str, *, to_write: bool) -> dict[str, str]:
-        if os.path.islink(path):  # Delta Lake would write and delete where it leads
+        if await self.run_in_worker(os.path.islink, path):  # Delta Lake would write and delete where it leads
             raise OSError(errno.ELOOP, "the catalogue is a symbolic link: delete the link", path)
         return {}
 

@@ -10,12 +10,15 @@ import json
 import os
 import re
 import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timezone
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from storage_manager.arguments import check_whole
-from storage_manager.catalog import worker
 from storage_manager.catalog.columns import COLUMNS, arrow
 from storage_manager.catalog.table import Catalog
 from storage_manager.errors import InvalidDataError, StorageManagerError, how_to_install, translating
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["find_sessions"]
 
+_WORKER = os.path.join(os.path.dirname(__file__), "worker.py")
 _SECONDS = 30
 _MEMORY = 4 * 2**30  # bytes for a condition, beside three times the catalogue
 _MOST = 2**63 - 1  # rows
@@ -66,31 +70,48 @@ async def find_sessions(
     if find_spec("duckdb") is None:
         raise StorageManagerError(f"duckdb is not installed: {how_to_install('catalog')}", operation="find")
     with translating("find", url):
-        table = await Catalog(storage).read(list(COLUMNS))
-        if table is None:
-            why = "run `storage-manager catalog update`, or await update_catalog(storage)"
-            raise StorageManagerError(f"there is no catalogue at {url}: {why}", operation="find", url=url)
-        return [_row(row) for row in (await _query(table, where, order_by, limit)).to_pylist()]
+        async with _worker() as process:  # it starts while the table is read
+            return await _find(storage, process, url, {"where": where, "order_by": order_by, "limit": limit})
 
 
-async def _query(table: "pa.Table", where: str, order_by: str, limit: int | None) -> "pa.Table":
-    """Return the rows that the worker finds.
-
-    Raises:
-        InvalidDataError: the condition cannot be used, or takes too long or too much memory.
-    """
-    text = {"columns": ", ".join(COLUMNS), "where": where, "order_by": order_by}
-    query = {**text, "limit": _MOST if limit is None else limit}
+async def _find(storage: StorageManager, process: Process, url: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+    table = await Catalog(storage).read(list(COLUMNS))
+    if table is None:
+        why = "run `storage-manager catalog update`, or await update_catalog(storage)"
+        raise StorageManagerError(f"there is no catalogue at {url}: {why}", operation="find", url=url)
     limits = {"cpu_seconds": 2 * _SECONDS, "memory_bytes": _MEMORY + 3 * table.nbytes}
+    query = {**query, "columns": ", ".join(COLUMNS), "limit": _MOST if query["limit"] is None else query["limit"]}
     data = await asyncio.to_thread(_to_bytes, {**limits, "query": query}, table)
-    code, answer = await _ask(data)
+    code, answer = await _ask(process, data)
     if code == 0:
-        found: pa.Table = await asyncio.to_thread(lambda: arrow().ipc.open_stream(answer).read_all())
-        return found
+        return await asyncio.to_thread(_rows, answer)
     needs = f"it needs more than {_MEMORY:,} bytes of memory, or {_SECONDS} seconds"
     why = answer.decode(errors="replace") if code == 1 else f"{needs}: make it simpler"
     message = f"the condition cannot be used: {why}; the columns are {', '.join(COLUMNS)}"
     raise InvalidDataError(message, operation="find")
+
+
+@asynccontextmanager
+async def _worker() -> AsyncIterator[Process]:
+    """Start the worker. It ends before the block does."""
+    environment = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
+    start = partial(asyncio.create_subprocess_exec, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment)
+    process = await start(sys.executable, _WORKER)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def _ask(process: Process, data: memoryview) -> tuple[int | None, bytes]:
+    """Return the exit code of the worker, None if it takes too long, and what it wrote."""
+    try:
+        answer, _ = await asyncio.wait_for(process.communicate(data), _SECONDS)
+    except asyncio.TimeoutError:
+        return None, b""
+    return process.returncode, answer
 
 
 def _to_bytes(header: dict[str, Any], table: "pa.Table") -> memoryview:
@@ -101,20 +122,8 @@ def _to_bytes(header: dict[str, Any], table: "pa.Table") -> memoryview:
     return buffer.getbuffer()
 
 
-async def _ask(data: memoryview) -> tuple[int | None, bytes]:
-    """Return the exit code of the worker, None if it took too long, and what it wrote. It ends before this returns."""
-    environment = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
-    pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.DEVNULL}
-    process = await asyncio.create_subprocess_exec(sys.executable, worker.__file__, env=environment, **pipes)
-    try:
-        answer, _ = await asyncio.wait_for(process.communicate(data), _SECONDS)
-    except asyncio.TimeoutError:
-        return None, b""
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode, answer
+def _rows(answer: bytes) -> list[dict[str, Any]]:
+    return [_row(row) for row in arrow().ipc.open_stream(answer).read_all().to_pylist()]
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from storage_manager.aio import run_to_end
 from storage_manager.catalog.columns import arrow, schema
@@ -124,7 +125,7 @@ class Catalog:
             if self._opened and self._opened[0] == options:  # credentials may be others meanwhile
                 self._opened[1].update_incremental()
             else:
-                self._opened = options, delta.DeltaTable(self.url, storage_options=options)
+                self._opened = options, delta.DeltaTable(_quoted(self.url), storage_options=options)
         except delta.exceptions.TableNotFoundError:
             return None
         except delta.exceptions.DeltaError as error:
@@ -169,7 +170,7 @@ class Catalog:
         delta = _deltalake()
         given = {"storage_options": options, "configuration": _CONFIGURATION, "name": "sessions"}
         try:
-            table: DeltaTable = delta.DeltaTable.create(self.url, schema(), mode="error", **given)
+            table: DeltaTable = delta.DeltaTable.create(_quoted(self.url), schema(), mode="error", **given)
         except delta.exceptions.CommitFailedError:
             raise
         except delta.exceptions.DeltaError:  # another update has created it meanwhile
@@ -211,8 +212,16 @@ class Catalog:
         table.create_checkpoint()
 
     def _damaged(self, error: Exception) -> StorageManagerError:
-        why = f"it cannot be read ({type(error).__name__}): delete this directory, which loses nothing, and update again"
+        why = (
+            f"it cannot be read ({type(error).__name__}): delete this directory, which loses nothing, and update again"
+        )
         return StorageManagerError(f"cannot open {self.url}: {why}", operation="catalog", url=self.url)
+
+
+def _quoted(url: str) -> str:
+    """Return the URL of the table as deltalake takes it, which decodes `%20` also in a path."""
+    protocol, _, path = url.rpartition("://")
+    return f"{protocol or 'file'}://{quote(path)}"
 
 
 def _count(table: "DeltaTable") -> int:
@@ -222,7 +231,7 @@ def _count(table: "DeltaTable") -> int:
 
 def _is_current(table: "DeltaTable") -> bool:
     names = [field.name for field in table.schema().fields]
-    return names == schema().names
+    return bool(names == schema().names)
 
 
 def _properties(delta: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _LONGEST_GOAL = 80  # characters; --json has all of it
 @command(
     "find",
     "find \"outcome = 'failure' and cost_usd > 1\"",
-    "find \"list_contains(hosts, 'example.com')\" --order-by \"cost_usd DESC\" --limit 10",
+    'find "list_contains(hosts, \'example.com\')" --order-by "cost_usd DESC" --limit 10',
     "find \"goal ilike '%invoice%'\" --json --root s3://bucket",
 )
 @root_option
