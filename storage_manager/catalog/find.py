@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from storage_manager.arguments import check_whole
 from storage_manager.catalog.columns import COLUMNS, arrow
 from storage_manager.catalog.table import Catalog
+from storage_manager.catalog.worker import REFUSED
 from storage_manager.errors import InvalidDataError, StorageManagerError, how_to_install, translating
 from storage_manager.layout import CATALOG_DIRECTORY, join
 from storage_manager.storage import StorageManager
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["find_sessions"]
 
+
 _WORKER = os.path.join(os.path.dirname(__file__), "worker.py")
 _SECONDS = 30
 _MEMORY = 4 * 2**30  # bytes for a condition, beside three times the catalogue
+_TOO_MUCH = f"it needs more than {_MEMORY:,} bytes of memory, or {_SECONDS} seconds: make it simpler"
 _MOST = 2**63 - 1  # rows
 # The worker needs none of these variables of the environment.
 _SECRET = re.compile(r"^(AWS|SM)_|key|secret|token|passw|credential|auth|proxy", re.IGNORECASE)
@@ -82,20 +85,15 @@ async def _find(storage: StorageManager, process: Process, url: str, query: dict
     limits = {"cpu_seconds": 2 * _SECONDS, "memory_bytes": _MEMORY + 3 * table.nbytes}
     query = {**query, "columns": ", ".join(COLUMNS), "limit": _MOST if query["limit"] is None else query["limit"]}
     data = await asyncio.to_thread(_to_bytes, {**limits, "query": query}, table)
-    code, answer = await _ask(process, data)
-    if code == 0:
-        return await asyncio.to_thread(_rows, answer)
-    needs = f"it needs more than {_MEMORY:,} bytes of memory, or {_SECONDS} seconds"
-    why = answer.decode(errors="replace") if code == 1 else f"{needs}: make it simpler"
-    message = f"the condition cannot be used: {why}; the columns are {', '.join(COLUMNS)}"
-    raise InvalidDataError(message, operation="find")
+    answer = await _ask(process, data)
+    return await asyncio.to_thread(_rows, answer)
 
 
 @asynccontextmanager
 async def _worker() -> AsyncIterator[Process]:
     """Start the worker. It ends before the block does."""
     environment = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
-    start = partial(asyncio.create_subprocess_exec, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment)
+    start = partial(asyncio.create_subprocess_exec, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment)
     process = await start(sys.executable, _WORKER)
     try:
         yield process
@@ -105,13 +103,29 @@ async def _worker() -> AsyncIterator[Process]:
             await process.communicate()
 
 
-async def _ask(process: Process, data: memoryview) -> tuple[int | None, bytes]:
-    """Return the exit code of the worker, None if it takes too long, and what it wrote."""
+async def _ask(process: Process, data: memoryview) -> bytes:
+    """Return the answer of the worker.
+
+    Raises:
+        InvalidDataError: the condition cannot be used, or takes too long or too much memory.
+        OSError: the worker failed.
+    """
     try:
-        answer, _ = await asyncio.wait_for(process.communicate(data), _SECONDS)
+        answer, failure = await asyncio.wait_for(process.communicate(data), _SECONDS)
     except asyncio.TimeoutError:
-        return None, b""
-    return process.returncode, answer
+        raise _refusal(_TOO_MUCH) from None
+    if process.returncode == REFUSED:
+        raise _refusal(answer.decode(errors="replace"))
+    if (process.returncode or 0) < 0 or b"MemoryError" in failure:  # a signal ended it
+        raise _refusal(_TOO_MUCH)
+    if process.returncode:
+        raise OSError(f"DuckDB failed: {failure.decode(errors='replace').strip().rpartition(chr(10))[2]}")
+    return answer
+
+
+def _refusal(why: str) -> InvalidDataError:
+    message = f"the condition cannot be used: {why}; the columns are {', '.join(COLUMNS)}"
+    return InvalidDataError(message, operation="find")
 
 
 def _to_bytes(header: dict[str, Any], table: "pa.Table") -> memoryview:

@@ -3,7 +3,7 @@
 A condition may come from someone else. DuckDB bounds neither the memory nor the time of a single call of a function
 (`damerau_levenshtein` took 7 GB and two minutes), so the process is bounded instead. On stdin it gets a line of JSON
 and the catalogue as an Arrow stream. On stdout it writes the rows that were found as an Arrow stream; or, with exit
-code 1, one line that says what is wrong with the condition.
+code 3, one line that says what is wrong with the condition.
 """
 
 import json
@@ -14,7 +14,9 @@ from typing import Any
 if __name__ == "__main__":
     del sys.path[0]  # the directory of this file, whose modules have names such as `table`
 
-__all__ = ["main"]
+__all__ = ["REFUSED", "main"]
+
+REFUSED = 3  # the exit code; Python itself exits with 1 after an exception
 
 # The functions from which a subquery may select; others tell about the database, or read files.
 _TABLE_FUNCTIONS = {"generate_series", "json_each", "json_tree", "range", "unnest"}
@@ -52,7 +54,7 @@ def main() -> int:
         _write(_find(duckdb, **given["query"]))
     except (duckdb.Error, ValueError) as error:
         sys.stdout.write(" ".join(str(error).partition("\n\nLINE")[0].split()))
-        return 1
+        return REFUSED
     return 0
 
 

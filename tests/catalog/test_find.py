@@ -25,9 +25,7 @@ async def fill(sm: StorageManager) -> None:
         metadata = {"outcome": outcome, "usage": {"cost_usd": number / 2}, "tags": ["tea"] * number, "n": number}
         step = {"url": f"https://shop{number}.example/", "timestamp": f"2026-01-0{number}T00:00:00"}
         await sm.store_session_metadata(f"run-{number}", metadata)
-        await sm.store_step_data(
-            f"run-{number}", "a", metadata={"url": url, "timestamp": f"2026-01-0{number}T00:00:00"}
-        )
+        await sm.store_step_data(f"run-{number}", "a", metadata=step)
     await update_catalog(sm)
 
 
