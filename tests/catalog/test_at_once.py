@@ -45,7 +45,7 @@ async def test_killed_updates_leave_a_table_that_the_next_one_completes(base: Pa
     command = [sys.executable, "-W", "error", "-m", "tests.support.killed_updaters", base, str(ROUNDS)]
     done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    killed, _ended = map(int, done.stdout.split())
+    killed, ended = map(int, done.stdout.split())
     sm = StorageManager(local_base_path=base)
     await update_catalog(sm)
     found = await rows(sm)
@@ -54,3 +54,4 @@ async def test_killed_updates_leave_a_table_that_the_next_one_completes(base: Pa
     assert found == await rows(sm)
     assert [row["session_id"] for row in found] == await sm.list_sessions()
     assert killed > ROUNDS / 4
+    assert ended >= ROUNDS / 4
