@@ -68,7 +68,7 @@ from storage_manager.errors import (
     translate,
     translating,
 )
-from storage_manager.layout import is_data, is_id, is_system_file
+from storage_manager.layout import CATALOG_DIRECTORY, is_data, is_id, is_system_file
 from storage_manager.s3_settings import ATTEMPTS, Service
 
 __all__ = [
@@ -882,8 +882,8 @@ def _names(answer: Mapping[str, Any]) -> list[str]:
 
 def _is_ours(path: str) -> bool:
     session_id, _, file = path.partition("/")
-    is_probe = STAGED.fullmatch(session_id) is not None
-    return is_probe or (is_id(session_id) and is_data(file))
+    is_own = STAGED.fullmatch(session_id) is not None or session_id == CATALOG_DIRECTORY
+    return is_own or (is_id(session_id) and is_data(file))
 
 
 def _directories(answer: Mapping[str, Any], start: int) -> list[str]:

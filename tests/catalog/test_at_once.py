@@ -30,6 +30,7 @@ async def test_updates_at_once_add_each_session_once(make: Make) -> None:
     assert [row["session_id"] for row in await rows(sm)] == sorted(f"run-{n}" for n in range(20))
 
 
+@pytest.mark.thorough
 async def test_updates_at_once_of_other_sessions_lose_none(make: Make) -> None:
     sm = make()
     await asyncio.gather(*(sm.store_session_metadata(f"run-{n}", {"reward": n}) for n in range(6)))

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from storage_manager.backends.s3 import S3Backend
 from storage_manager.catalog import CatalogUpdate, find_sessions, update_catalog
 from storage_manager.integrity import seal_session, sweep, verify_session
 from storage_manager.transfer import copy_sessions
-from tests.support.roots import Make, Request
+from tests.support.roots import Make, Request, s3_client
 
 WHOLE = {
     "goal": "buy tea",
@@ -77,6 +77,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("metadata", WRONG)
 async def test_a_field_of_the_wrong_type_is_null(local: StorageManager, metadata: dict[str, Any]) -> None:
     await local.store_session_metadata("run", metadata)
@@ -93,6 +94,7 @@ async def test_a_field_of_the_wrong_type_is_null(local: StorageManager, metadata
     assert json.loads(found["metadata"]) == metadata
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("data", [b"", b"[1]", b"\xff", b'{"goal": "\\ud800"}', b"{}" * 9])
 async def test_metadata_that_is_no_json_object_is_null(local: StorageManager, data: bytes) -> None:
     await local.store_step_data("run", "step", "<p>", metadata={"url": "https://a.example/"})
@@ -103,6 +105,7 @@ async def test_metadata_that_is_no_json_object_is_null(local: StorageManager, da
     assert (found["goal"], found["hosts"], found["start_url"]) == (None, [], None)
 
 
+@pytest.mark.thorough
 async def test_large_metadata_has_fields_but_no_copy(local: StorageManager) -> None:
     await local.store_session_metadata("run", {"goal": "tea", "page": "x" * 2**20})
     await update_catalog(local)
@@ -124,6 +127,7 @@ async def test_an_update_sees_new_changed_and_deleted_sessions(sm: StorageManage
     }
 
 
+@pytest.mark.thorough
 async def test_a_sealed_session_is_trusted_until_it_is_named(sm: StorageManager) -> None:
     for name in ("one", "two"):
         await sm.store_session_metadata(name, {"outcome": "error"})
@@ -138,6 +142,7 @@ async def test_a_sealed_session_is_trusted_until_it_is_named(sm: StorageManager)
     assert (await row(sm, "two"))["outcome"] == "success"
 
 
+@pytest.mark.thorough
 async def test_named_sessions_are_added_and_removed(local: StorageManager) -> None:
     for name in ("one", "two", "three"):
         await local.store_session_metadata(name, {})
@@ -148,6 +153,7 @@ async def test_named_sessions_are_added_and_removed(local: StorageManager) -> No
     assert await ids(local) == ["two"]
 
 
+@pytest.mark.thorough
 async def test_a_rebuilt_catalogue_is_equal(local: StorageManager) -> None:
     for number in range(9):
         await local.store_session_metadata(f"run-{number}", {"reward": number})
@@ -161,6 +167,7 @@ async def test_a_rebuilt_catalogue_is_equal(local: StorageManager) -> None:
     assert await find_sessions(local) == before
 
 
+@pytest.mark.thorough
 async def test_many_updates_leave_few_files(local: StorageManager) -> None:
     import deltalake  # noqa: PLC0415 - it is slow
 
@@ -172,6 +179,7 @@ async def test_many_updates_leave_few_files(local: StorageManager) -> None:
     assert table.to_pyarrow_table().num_rows == 8
 
 
+@pytest.mark.thorough
 async def test_an_empty_root_has_an_empty_catalogue(sm: StorageManager) -> None:
     assert await update_catalog(sm) == (0, 0, 0, 0)
     assert await find_sessions(sm) == []
@@ -210,6 +218,7 @@ async def test_an_update_costs_no_more_requests_than_promised(moto: Make, moto_r
     assert len(moto_requests) <= 20
 
 
+@pytest.mark.thorough
 async def test_the_catalogue_is_no_session(sm: StorageManager, base: Path) -> None:
     await sm.store_step_data("run", "step", "<p>")
     await update_catalog(sm)
@@ -221,6 +230,13 @@ async def test_the_catalogue_is_no_session(sm: StorageManager, base: Path) -> No
     await sweep(sm)
     assert await ids(sm) == ["run"]
     assert [path.name for path in base.iterdir()] == ["run"]
+
+
+async def test_an_unfinished_upload_to_the_catalogue_is_swept(moto: Make, moto_url: str) -> None:
+    sm = moto(s3_prefix="prefix")
+    bucket = sm.get_storage_info()["s3_bucket"]
+    s3_client(moto_url).create_multipart_upload(Bucket=bucket, Key="prefix/_catalog/part-1.parquet")
+    assert await sweep(sm, timedelta(0)) == 1
 
 
 async def test_a_session_that_cannot_be_read_keeps_its_row(
@@ -253,6 +269,7 @@ def _refuse_listing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(update, "list_session", refuse)
 
 
+@pytest.mark.thorough
 async def test_a_step_that_cannot_be_read_is_read_again(local: StorageManager, monkeypatch: pytest.MonkeyPatch) -> None:
     await local.store_step_data("run", "step", metadata={"url": "https://a.example/"})
     await seal_session(local, "run")
@@ -276,6 +293,7 @@ async def test_a_damaged_table_says_what_to_do(local: StorageManager) -> None:
         await update_catalog(local)
 
 
+@pytest.mark.thorough
 async def test_a_table_with_other_columns_is_replaced(local: StorageManager) -> None:
     import deltalake  # noqa: PLC0415
     import pyarrow  # noqa: PLC0415
@@ -315,6 +333,7 @@ async def test_no_error_tells_a_secret(moto: Make, monkeypatch: pytest.MonkeyPat
         assert secret not in f"{caught.value!r} {caught.value.__cause__!r}"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["a b", "a%20b", "é", "a#b", "a+b", "100%"])
 async def test_any_directory_can_have_a_catalogue(tmp_path: Path, name: str) -> None:
     sm = StorageManager(local_base_path=tmp_path / name)
