@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from storage_manager.aio import Progress, map_ahead
 from storage_manager.arguments import check_callable, check_whole
+from storage_manager.catalog.cluster import active_client, visit_on_cluster
 from storage_manager.catalog.columns import arrow
 from storage_manager.catalog.rows import Row, list_session, read_row
 from storage_manager.catalog.table import Catalog
@@ -54,6 +55,9 @@ async def update_catalog(
 
     Several updates may run at once: a commit that conflicts is done again. An update that is killed leaves the table
     whole, and the next update continues.
+
+    If this process has a client of a Dask cluster (`distributed.Client`), the workers read the sessions. They find
+    credentials as botocore does.
 
     Parameters:
         session_ids: read these again, whatever the table says, and look at no others. None: look at all sessions.
@@ -103,6 +107,11 @@ class _Visited(NamedTuple):
     is_unchanged: bool = False
     error: StorageManagerError | None = None
 
+    @property
+    def is_missing(self) -> bool:
+        """True if there is no such session."""
+        return self.row is None and not self.is_unchanged and self.error is None
+
 
 class _Update:
     """One update of the catalogue."""
@@ -124,7 +133,7 @@ class _Update:
         """Look at the sessions, and write what has changed."""
         known = await self._catalog.read(["session_id", "digest", "sealed"])
         tasks = self._all(known) if named is None else _to_read(named, known)
-        async with aclosing(map_ahead(partial(_visit, self._storage), tasks, concurrency)) as visits:
+        async with aclosing(self._visits(tasks, concurrency, is_all=named is None)) as visits:
             async for visited in visits:
                 self._take(visited)
                 if len(self._rows) >= _ROWS_AT_ONCE or self._bytes >= _BYTES_AT_ONCE:
@@ -135,6 +144,12 @@ class _Update:
         self._progress(self._done, self._done)
         self._report()
         return CatalogUpdate(**self._counts, sessions=sessions)
+
+    def _visits(self, tasks: AsyncIterator[_Task], concurrency: int, *, is_all: bool) -> AsyncGenerator[_Visited, None]:
+        client = active_client() if is_all else None
+        if client is not None:
+            return visit_on_cluster(client, self._storage, _visit, tasks, concurrency)
+        return map_ahead(partial(_visit, self._storage), tasks, concurrency)
 
     async def _all(self, table: "pa.Table | None") -> AsyncGenerator[_Task, None]:
         """Yield the sessions to look at, of all that exist. Keep those that do not exist any more for removal.
@@ -174,7 +189,7 @@ class _Update:
             self._bytes += len(row["metadata"] or "")
             self._are_new &= task.known is None
             self._counts["added" if task.known is None else "refreshed"] += 1
-        elif task.known is not None and not visited.is_unchanged:
+        elif task.known is not None and visited.is_missing:
             self._remove(task.session_id)
 
     async def _write(self, *, may_be_empty: bool = False) -> None:

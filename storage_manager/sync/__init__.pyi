@@ -872,6 +872,9 @@ def update_catalog(
     Several updates may run at once: a commit that conflicts is done again. An update that is killed leaves the table
     whole, and the next update continues.
 
+    If this process has a client of a Dask cluster (`distributed.Client`), the workers read the sessions. They find
+    credentials as botocore does.
+
     Parameters:
         session_ids: read these again, whatever the table says, and look at no others. None: look at all sessions.
         full: read all sessions again.
