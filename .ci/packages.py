@@ -70,6 +70,16 @@ def use_browser_use(storage: Any) -> None:
     assert callable(step_callback)
 
 
+def use_catalog(storage: Any) -> None:
+    from storage_manager.catalog import find_sessions, update_catalog
+
+    async def find() -> Any:
+        await update_catalog(storage)
+        return await find_sessions(storage, "sealed and steps = 1")
+
+    assert [row["session_id"] for row in asyncio.run(find())] == ["s"]
+
+
 def use_cli(storage: Any) -> None:
     ls = [sys.executable, "-m", "storage_manager", "ls", "--root", storage.url_for()]
     run = subprocess.run(ls, capture_output=True, text=True, check=False)
@@ -120,6 +130,7 @@ def use_viewer(storage: Any) -> None:
 
 USES: dict[str, Callable[[Any], None]] = {
     "browser-use": use_browser_use,
+    "catalog": use_catalog,
     "cli": use_cli,
     "dask": use_dask,
     "obstore": use_obstore,
@@ -131,10 +142,11 @@ USES: dict[str, Callable[[Any], None]] = {
 IMPLIES = {
     "all": set(USES) - APART,
     "browser-use": {"cli"},  # it brings click and rich
+    "catalog": {"parquet"},  # it brings pyarrow
     "dask": {"parquet", "viewer"},  # it brings pyarrow, and distributed brings jinja2
 }
 MODULES = ["importers", "integrations.browser_use", "inventory", "protocol", "recorder"]
-MODULES += ["redaction", "transfer", "export"]
+MODULES += ["redaction", "transfer", "transitions", "export", "catalog"]
 WITHOUT_ADVICE = {"browser-use", "playwright"}  # the library does not import them
 
 

@@ -5,6 +5,7 @@
     <root>/<session id>/_files/<name of an attachment>
     <root>/<session id>/_session.json
     <root>/<session id>/_manifest.json
+    <root>/_catalog/                     derived from the sessions
 
 `COMPONENTS` is the one table of the components: storing, retrieving, exporting and viewing follow from it.
 """
@@ -27,6 +28,7 @@ __all__ = [
     "ALL_COMPONENTS",
     "ATTACHMENTS_DIRECTORY",
     "BY_FILENAME",
+    "CATALOG_DIRECTORY",
     "COMPONENTS",
     "HTML_FILENAME",
     "LOST_AND_FOUND",
@@ -64,6 +66,7 @@ ACTION_DATA_FILENAME = "action.json"
 METADATA_FILENAME = "metadata.json"
 MANIFEST_FILENAME = "_manifest.json"  # only in a sealed session; it is not a valid id, so no listing shows it
 SESSION_METADATA_FILENAME = "_session.json"
+CATALOG_DIRECTORY = "_catalog"  # of the root; derived from the sessions, and it may be deleted at any time
 ATTACHMENTS_DIRECTORY = "_files"  # of the attachments of a session; those of a step are beside its components
 
 Component = Literal["html", "screenshot", "action", "metadata"]

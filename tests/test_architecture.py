@@ -39,13 +39,13 @@ FLOORS = (
         "transfer",
         "transitions",
     },
-    {"cli", "export", "sync", "viewer"},
+    {"catalog", "cli", "export", "sync", "viewer"},
     {"", "__main__"},  # the package itself, and the process
 )
 # What the core may import when it is imported; anything else, only inside of what needs it.
 GROUND = {"fsspec", "pydantic", "pydantic_core", "typing_extensions", "storage_manager"}
 HEAVY = {"aiohttp", "aiobotocore", "botocore", "click", "dask", "jinja2", "obstore", "pandas", "playwright", "pyarrow"}
-HEAVY |= {"browser_use", "pytest", "rich", "s3fs"}
+HEAVY |= {"browser_use", "deltalake", "duckdb", "pytest", "rich", "s3fs"}
 
 
 def name_of(path: Path) -> str:
@@ -161,7 +161,7 @@ def test_private_attributes_are_found(code: str, found: set[str]) -> None:
 
 METHODS = (
     "write_files|write_from_path|read_files|read_blocks|iter_names|iter_files|remove_tree|remove_file|link|list_unfinished|"
-    "sweep|close"
+    "sweep|table_options|close"
 )
 CALL = re.compile(rf"\bbackend\.({METHODS})\(")
 UPPER = [path for module, path in PATHS.items() if floor_of(module) in (4, 5) and CALL.search(path.read_text())]
@@ -226,6 +226,7 @@ OPEN = (
     "recorder",
     "transfer",
     "export",
+    "catalog",
     "redaction",
     "sync",
     "viewer",

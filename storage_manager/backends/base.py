@@ -177,6 +177,18 @@ class Backend(ABC):
     async def sweep(self, path: str, older_than: float) -> int:
         """Delete what killed writers left at a root, if it is older than that many seconds. Return how many items."""
 
+    async def table_options(self, path: str, *, to_write: bool) -> dict[str, str]:
+        """Return the options with which Delta Lake opens a table in a directory. They hold secrets.
+
+        Parameters:
+            to_write: True to prove that of several writers of one version of the table one succeeds.
+
+        Raises:
+            StorageManagerError: the backend can have no such tables.
+        """
+        why = "only roots on S3 and on local disk can have a catalogue"
+        raise StorageManagerError(f"cannot open {path}: {why}", operation="open", url=path)
+
     @abstractmethod
     async def close(self) -> None:
         """Release connections and threads. It may be called again."""

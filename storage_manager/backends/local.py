@@ -188,6 +188,11 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
     async def link(self, path: str, seconds: int) -> str:
         return Path(path).as_uri()
 
+    async def table_options(self, path: str, *, to_write: bool) -> dict[str, str]:
+        if await self.run_in_worker(os.path.islink, path):  # Delta Lake would write and delete where it leads
+            raise OSError(errno.ELOOP, "the catalogue is a symbolic link: delete the link", path)
+        return {}
+
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
         return await self.run_in_worker(self.remove_whole, path, also_delete)
 

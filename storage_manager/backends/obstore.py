@@ -27,7 +27,7 @@ from obstore.store import S3Store
 
 from storage_manager.aio import run_to_end
 from storage_manager.backends.base import File, md5_in
-from storage_manager.backends.client import finding_credentials
+from storage_manager.backends.client import finding_credentials, resolve
 from storage_manager.backends.obstore_errors import FAILURES, UnreadableAnswerError, translated
 from storage_manager.backends.s3 import S3Backend, bytes_changed, may_be_md5_of
 from storage_manager.backends.streams import too_large
@@ -162,7 +162,7 @@ class ObstoreBackend(S3Backend):
             client = await self.set_session()
         config = client.meta.config
         _refuse_unsupported(config)
-        url, signer = await _resolve(client, bucket)
+        url, signer = await resolve(client, bucket, "directory buckets need s3_engine='s3fs'")
         self._compares_e_tags &= client.meta.endpoint_url.startswith("http:")
         assert self._found  # since there is a client
         credentials = _Credentials(signer, client.meta.region_name, self._found.listener())
@@ -260,42 +260,6 @@ class _Credentials:
             "token": keys.token,
             "expires_at": datetime.now(timezone.utc) + _KEPT,
         }
-
-
-async def _resolve(client: Any, bucket: str) -> tuple[str, Any]:
-    """Return the URL to which botocore sends requests for a bucket, and the signer of its client.
-
-    No request is sent. The URL depends on region, partition, addressing style and profile.
-
-    Raises:
-        S3ConfigError: it is a directory bucket, whose requests obstore would sign differently.
-    """
-    found: dict[str, Any] = {}
-
-    def answer(params: dict[str, Any], request_signer: Any, context: dict[str, Any], **kwargs: Any) -> Any:
-        schemes = context.get("endpoint_properties", {}).get("authSchemes", ())
-        found.update(url=params["url"], signer=request_signer, schemes=[scheme["name"] for scheme in schemes])
-        return _NOTHING_SENT, {}
-
-    event = "before-call.s3.ListParts"  # nothing else here uses this operation
-    client.meta.events.register_first(event, answer)
-    try:
-        with finding_credentials():
-            await client.list_parts(Bucket=bucket, Key="-", UploadId="-")
-    finally:
-        client.meta.events.unregister(event, answer)
-    if any("express" in name for name in found["schemes"]):
-        raise S3ConfigError("directory buckets need s3_engine='s3fs'", operation="open")
-    return found["url"].partition("?")[0].removesuffix("/-"), found["signer"]
-
-
-class _NothingSent:
-    """The answer to a request that was resolved and not sent."""
-
-    status_code = 200
-
-
-_NOTHING_SENT = _NothingSent()
 
 
 def _refuse_unsupported(config: Any) -> None:

@@ -68,7 +68,7 @@ from storage_manager.errors import (
     translate,
     translating,
 )
-from storage_manager.layout import is_data, is_id, is_system_file
+from storage_manager.layout import CATALOG_DIRECTORY, is_data, is_id, is_system_file
 from storage_manager.s3_settings import ATTEMPTS, Service
 
 __all__ = [
@@ -347,6 +347,20 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             if has_upload and service.refuses_to_replace and service.refuses_to_complete is None:
                 service.refuses_to_complete = await self._refuses_to_replace(self._upload_new)
         return bool(service.refuses_to_replace and (service.refuses_to_complete or not has_upload))
+
+    async def table_options(self, path: str, *, to_write: bool) -> dict[str, str]:
+        from storage_manager.backends.tables import table_options
+
+        if to_write and not await self._honours_conditions([]):
+            why = "the service ignores If-None-Match, so two writers of the catalogue could damage it"
+            raise S3OperationError(f"cannot write {path}: {why}; nothing was written", operation="store", url=path)
+        with finding_credentials():
+            client = await self.set_session()
+        assert self._found  # since there is a client
+        verify = self.client_kwargs.get("verify")
+        verify = self.session.get_config_variable("ca_bundle") if verify is None else verify
+        request = {**self.s3_additional_kwargs, **self.req_kw}
+        return await table_options(client, self.split_path(path)[0], request, verify, self._found.listener())
 
     def _replaces(self, path: str) -> S3OperationError:
         """Return the error for a service that would replace files."""
@@ -868,8 +882,8 @@ def _names(answer: Mapping[str, Any]) -> list[str]:
 
 def _is_ours(path: str) -> bool:
     session_id, _, file = path.partition("/")
-    is_probe = STAGED.fullmatch(session_id) is not None
-    return is_probe or (is_id(session_id) and is_data(file))
+    is_own = STAGED.fullmatch(session_id) is not None or session_id == CATALOG_DIRECTORY
+    return is_own or (is_id(session_id) and is_data(file))
 
 
 def _directories(answer: Mapping[str, Any], start: int) -> list[str]:

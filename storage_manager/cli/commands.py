@@ -5,9 +5,11 @@ from typing import Any
 import click
 
 from storage_manager import __version__
+from storage_manager.cli.catalog import catalog
 from storage_manager.cli.check import check
 from storage_manager.cli.cp import cp
 from storage_manager.cli.export import export
+from storage_manager.cli.find import find
 from storage_manager.cli.get import get
 from storage_manager.cli.import_ import import_
 from storage_manager.cli.info import info
@@ -25,7 +27,10 @@ from storage_manager.cli.view import view
 
 __all__ = ["cli"]
 
-_COMMANDS = (info, check, put, ls, show, view, get, cp, seal, verify, export, import_, render, share, purge, rm)
+_COMMANDS = (
+    *(info, check, put, ls, show, view, get, cp, seal, verify, find, catalog),
+    *(export, import_, render, share, purge, rm),
+)
 
 
 class _Commands(click.Group):

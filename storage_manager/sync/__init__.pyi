@@ -24,6 +24,7 @@ from typing_extensions import Self, Unpack
 
 from storage_manager import recorder, storage
 from storage_manager.aio import Progress
+from storage_manager.catalog.update import CatalogUpdate
 from storage_manager.errors import StorageManagerError
 from storage_manager.integrity import Problem
 from storage_manager.layout import Component, Step, StepData
@@ -749,6 +750,31 @@ def export_webdataset(
     """
     ...
 
+def find_sessions(
+    storage: StorageManager, where: str = "", *, order_by: str = "started_at DESC", limit: int | None = None
+) -> list[dict[str, Any]]:
+    """Return the catalogue's rows for which a condition in DuckDB's SQL holds.
+
+    The columns are session_id, steps, bytes, started_at, ended_at, goal, outcome, reward, agent, model, owner, tags (a
+    list), start_url, hosts (a list; of every step's URL, without ports), input_tokens, output_tokens, cost_usd, sealed,
+    last_modified, metadata (JSON). Times are UTC datetimes. A field of the wrong type is None. What the catalogue
+    knows is of its last update: see update_catalog.
+
+    The condition can read nothing but the catalogue, and change nothing. It may run for 30 seconds.
+
+    Parameters:
+        where: a condition, such as `outcome = 'failure' and cost_usd > 1`; "" for all sessions.
+        order_by: columns or expressions, as after ORDER BY. Rows without a value come last.
+        limit: the most rows to return; None for all.
+
+    Raises:
+        InvalidDataError: the condition or the order cannot be used; says why, and lists the columns.
+        TypeError, ValueError: limit is not a whole number, or is negative.
+        S3OperationError, S3ConfigError, LocalStorageError: the catalogue cannot be read.
+        StorageManagerError: there is no catalogue, or deltalake or duckdb is not installed.
+    """
+    ...
+
 def import_agentlab(storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None) -> str:
     """Import an experiment of AgentLab or BrowserGym as a session with one step per observation. Return the session id.
 
@@ -946,6 +972,44 @@ def sweep(storage: StorageManager, older_than: timedelta = ...) -> int:
     Raises:
         InvalidDataError: the age is negative, or not a timedelta. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed, or a leftover cannot be removed.
+    """
+    ...
+
+def update_catalog(
+    storage: StorageManager,
+    session_ids: Iterable[str] | None = None,
+    *,
+    full: bool = False,
+    concurrency: int = 32,
+    progress: Progress | None = None,
+) -> CatalogUpdate:
+    """Bring `<root>/_catalog`, a Delta Lake table with a row per session, up to date.
+
+    New sessions are read. Sessions that the table has as not sealed cost one listing each, and are read if a file of
+    them has another size, time or ETag, or was added or deleted. Sealed sessions are trusted: a change to one is seen
+    only through `session_ids` or `full`. Deleted sessions leave the table. A session that cannot be read is left as it
+    is in the table, with a warning.
+
+    Several updates may run at once: a commit that conflicts is done again. An update that is killed leaves the table
+    whole, and the next update continues.
+
+    If this process has a client of a Dask cluster (`distributed.Client`), the workers read the sessions. They find
+    credentials as botocore does.
+
+    Parameters:
+        session_ids: read these again, whatever the table says, and look at no others. None: look at all sessions.
+        full: read all sessions again.
+        concurrency: how many sessions are read at a time.
+        progress: called in your thread with the number of sessions that were looked at and None; at the end with
+            that number twice. Sealed sessions that the table has are not looked at.
+
+    Raises:
+        InvalidIdError, InvalidDataError: refused before any I/O.
+        TypeError, ValueError: concurrency is not a whole number, or is below 1; or progress is not a function.
+        S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed, no session can be read, or the
+            table cannot be written.
+        StorageManagerError: the backend is neither S3 nor local disk, the table is damaged, or deltalake is not
+            installed.
     """
     ...
 

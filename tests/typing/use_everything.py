@@ -30,6 +30,7 @@ from storage_manager import (
     StorageManagerError,
     __version__,
 )
+from storage_manager.catalog import CatalogUpdate, find_sessions, update_catalog
 from storage_manager.export import export_parquet, export_webdataset, read_dask
 from storage_manager.importers import import_agentlab, import_browser_use, import_playwright_trace, import_webvoyager
 from storage_manager.integrity import Problem, seal_session, sweep, verify_session
@@ -209,6 +210,13 @@ async def exports(storage: StorageManager) -> None:
     )
     assert_type(shards, list[str])
     print(read_dask(storage, ["s"], components=["action"], steps_per_partition=10))
+
+
+async def finding(storage: StorageManager) -> None:
+    update = await update_catalog(storage, ["s"], full=False, concurrency=4, progress=told)
+    assert_type(update, CatalogUpdate)
+    assert_type(update.added, int)
+    assert_type(await find_sessions(storage, "steps > 1", order_by="steps", limit=1), list[dict[str, Any]])
 
 
 async def viewing(storage: StorageManager) -> None:

@@ -1,0 +1,91 @@
+"""The options with which Delta Lake opens a table on S3: those of botocore's client, as object_store names them.
+
+object_store is the client in Rust that Delta Lake uses. Its options are text.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from botocore import UNSIGNED
+from botocore.exceptions import NoCredentialsError
+from botocore.httpsession import ProxyConfiguration
+from botocore.utils import get_environ_proxies
+
+from storage_manager.backends.client import finding_credentials, resolve
+from storage_manager.errors import S3ConfigError
+
+__all__ = ["table_options"]
+
+# The options that s3fs sends with every request, as object_store calls them.
+_REQUEST_OPTIONS = {
+    "ServerSideEncryption": "aws_server_side_encryption",
+    "SSEKMSKeyId": "aws_sse_kms_key_id",
+    "BucketKeyEnabled": "aws_sse_bucket_key_enabled",
+}
+_RETRIES = {"max_retries": "2", "retry_timeout": "180s", "backoff_config.max_backoff": "5s"}
+_TIMEOUT = "300s"  # for a request as a whole: a file of the table has a hundred megabytes at most
+_NO_PROXY = {"proxy_url": "http://localhost", "proxy_excludes": "0.0.0.0/0,::/0,*"}
+
+
+async def table_options(
+    client: Any, bucket: str, request: Mapping[str, Any], verify: object, use: Callable[[list[str | None]], None]
+) -> dict[str, str]:
+    """Return endpoint, region, credentials, certificates, proxy and encryption. They hold secrets.
+
+    Parameters:
+        client: botocore's.
+        request: the options of s3fs that are sent with every request.
+        verify: how certificates are checked, as botocore takes it.
+        use: called with key, secret and token, so that messages can be without them.
+
+    Raises:
+        S3ConfigError: Delta Lake does not support a setting.
+        NoCredentialsError: there are no credentials.
+    """
+    url, signer = await resolve(client, bucket, "in a directory bucket there can be no catalogue")
+    options = {
+        "aws_endpoint": url,
+        "aws_virtual_hosted_style_request": "true",  # the URL names the bucket, in the host or in the path
+        "aws_region": client.meta.region_name,
+        "aws_conditional_put": "etag",
+        "allow_http": str(url.startswith("http://")).lower(),
+        "connect_timeout": f"{client.meta.config.connect_timeout}s",
+        "timeout": _TIMEOUT,
+        **_RETRIES,
+        # Delta Lake trusts the authorities of the system, or those in the file that SSL_CERT_FILE names
+        **({"allow_invalid_certificates": "true"} if verify is False else {}),
+        **_proxy(client.meta, url),
+        **_request_options(request),
+    }
+    return {**options, **await _credentials(client.meta, signer, use)}
+
+
+async def _credentials(client_meta: Any, signer: Any, use: Callable[[list[str | None]], None]) -> dict[str, str]:
+    """Return the credentials of this moment. Those of a role end, so ask again before each commit."""
+    if client_meta.config.signature_version is UNSIGNED:
+        return {"aws_skip_signature": "true"}
+    with finding_credentials():
+        keys = (await signer.get_auth_instance("s3", client_meta.region_name, "s3v4")).credentials
+    if keys is None:
+        raise NoCredentialsError
+    use([keys.access_key, keys.secret_key, keys.token])
+    token = {"aws_session_token": keys.token} if keys.token else {}
+    return {"aws_access_key_id": keys.access_key, "aws_secret_access_key": keys.secret_key, **token}
+
+
+def _proxy(client_meta: Any, url: str) -> dict[str, str]:
+    proxies = client_meta.config.proxies
+    proxies = get_environ_proxies(client_meta.endpoint_url) if proxies is None else proxies
+    proxy = ProxyConfiguration(proxies).proxy_url_for(url)
+    return {"proxy_url": proxy} if proxy else _NO_PROXY
+
+
+def _request_options(request: Mapping[str, Any]) -> dict[str, str]:
+    given = {name: value for name, value in request.items() if name != "StorageClass"}  # a table has the default class
+    options = {_REQUEST_OPTIONS[name]: str(value) for name, value in given.items() if name in _REQUEST_OPTIONS}
+    payer = {"aws_request_payer": "true"} if "RequestPayer" in given else {}
+    unknown = sorted(given.keys() - _REQUEST_OPTIONS.keys() - {"RequestPayer"})
+    if unknown:
+        why = f"a catalogue cannot have storage_options['s3_additional_kwargs'][{unknown[0]!r}]"
+        raise S3ConfigError(why, operation="open")
+    return options | payer

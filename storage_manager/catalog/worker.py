@@ -1,0 +1,117 @@
+"""Run a condition in DuckDB, in a process of its own. `find.py` starts this file as a program, and ends it.
+
+A condition may come from someone else. DuckDB bounds neither the memory nor the time of a single call of a function
+(`damerau_levenshtein` took 7 GB and two minutes), so the process is bounded instead. On stdin it gets a line of JSON
+and the catalogue as an Arrow stream. On stdout it writes the rows that were found as an Arrow stream; or, with exit
+code 3, one line that says what is wrong with the condition.
+"""
+
+import json
+import resource
+import sys
+from typing import Any
+
+if __name__ == "__main__":
+    del sys.path[0]  # the directory of this file, whose modules have names such as `table`
+
+__all__ = ["REFUSED", "main"]
+
+REFUSED = 3  # the exit code; Python itself exits with 1 after an exception
+
+# The functions from which a subquery may select; others tell about the database, or read files.
+_TABLE_FUNCTIONS = {"generate_series", "json_each", "json_tree", "range", "unnest"}
+# A database in memory, without files, extensions, the variables of this program, and proxies with passwords.
+_LOCKED_DOWN = {
+    "TimeZone": "UTC",
+    "autoload_known_extensions": "false",
+    "autoinstall_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "python_enable_replacements": "false",
+    "http_proxy": "",
+    "http_proxy_username": "",
+    "http_proxy_password": "",
+    "temp_directory": "",
+    "secret_directory": "",
+    "home_directory": "",
+    "memory_limit": "2GB",
+    "enable_external_access": "false",  # after the directories, which could not be set any more
+    "lock_configuration": "true",
+}
+
+
+def main() -> int:
+    """Answer the query on stdin."""
+    import duckdb
+    import pyarrow.ipc  # noqa: F401 - before the catalogue comes
+
+    given = json.loads(sys.stdin.buffer.readline() or "null")
+    if given is None:  # there is no catalogue
+        return 0
+    resource.setrlimit(resource.RLIMIT_CPU, (given["cpu_seconds"], given["cpu_seconds"]))
+    resource.setrlimit(resource.RLIMIT_AS, (given["memory_bytes"], given["memory_bytes"]))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        _write(_find(duckdb, **given["query"]))
+    except (duckdb.Error, ValueError) as error:
+        sys.stdout.write(" ".join(str(error).partition("\n\nLINE")[0].split()))
+        return REFUSED
+    return 0
+
+
+def _find(duckdb: Any, columns: str, where: str, order_by: str, limit: int) -> Any:
+    """Return the rows as an Arrow table."""
+    import pyarrow.ipc
+
+    connection = duckdb.connect(":memory:")
+    connection.register("catalog", pyarrow.ipc.open_stream(sys.stdin.buffer).read_all())
+    for name, value in _LOCKED_DOWN.items():
+        connection.execute(f"SET {name} = '{value}'")
+    # each text ends with its line, and so does a comment in it
+    condition = f"WHERE (\n{where}\n)" if where.strip() else ""
+    order = f"{order_by}\n, session_id" if order_by.strip() else "session_id"
+    statement = f"SELECT {columns} FROM catalog {condition} ORDER BY\n{order} LIMIT {limit}"
+    _check(duckdb, connection, where, statement)
+    return connection.sql(statement).to_arrow_table()
+
+
+def _check(duckdb: Any, connection: Any, where: str, statement: str) -> None:
+    """Refuse more than one condition and one order.
+
+    Raises:
+        duckdb.Error, ValueError: says what is wrong.
+    """
+    if where.strip():
+        duckdb.SQLExpression(where)  # it must stand alone, also without the parentheses of the statement
+    statements = connection.extract_statements(statement)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise ValueError("give one condition and one order, without other statements")
+    [[tree]] = connection.execute("SELECT json_serialize_sql(?)", [statement]).fetchall()
+    refused = sorted(_table_functions(tree) - _TABLE_FUNCTIONS)
+    if refused:
+        raise ValueError(f"{refused[0]} cannot be used here")
+
+
+def _table_functions(tree: str) -> set[str]:
+    """Return the functions from which a statement, as JSON, selects rows."""
+    try:
+        nodes = [json.loads(tree)]
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    found = set[str]()
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, dict) and node.get("type") == "TABLE_FUNCTION":
+            found.add(str(node["function"].get("function_name")).lower())
+        nodes += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return found
+
+
+def _write(table: Any) -> None:
+    import pyarrow.ipc
+
+    with pyarrow.ipc.new_stream(sys.stdout.buffer, table.schema) as stream:
+        stream.write_table(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""The command `catalog update`."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from storage_manager.cli.options import command, quiet_option, root_option
+from storage_manager.cli.process import run
+from storage_manager.cli.progress import Progress
+from storage_manager.cli.root import open_root
+from storage_manager.cli.terminal import echo
+from storage_manager.cli.text import count
+
+if TYPE_CHECKING:
+    from storage_manager.catalog import CatalogUpdate
+
+__all__ = ["catalog"]
+
+
+@click.group()
+def catalog() -> None:
+    """Keep the table in which `find` looks."""
+
+
+@command("catalog update", "catalog update run-1 run-2", "catalog update --full --root s3://bucket", name="update")
+@root_option
+@click.argument("sessions", metavar="[SESSION]...", nargs=-1)
+@click.option("--full", is_flag=True, help="Read all sessions again, also sealed ones.")
+@quiet_option
+def _update(root: str | None, sessions: tuple[str, ...], full: bool, quiet: bool) -> None:
+    """Bring the catalogue up to date.
+
+    Reads the sessions that are new, and those that have changed and are not sealed. Deleted sessions leave the
+    catalogue. Named sessions are read again, also sealed ones, and no others are looked at.
+    """
+    if sessions and full:
+        raise click.UsageError("--full reads all sessions: name none, or leave it out")
+    with Progress("cataloguing", "looked at", unit="session", quiet=quiet) as progress:
+        update = run(_run(root, sessions, full, progress))
+    done = f"{update.added} added, {update.refreshed} read again, {update.removed} removed"
+    echo(f"{count(update.sessions, 'session')} in the catalogue: {done}")
+
+
+async def _run(root: str | None, sessions: tuple[str, ...], full: bool, progress: Progress) -> "CatalogUpdate":
+    from storage_manager.catalog import update_catalog
+
+    async with open_root(root) as storage:
+        return await update_catalog(storage, sessions or None, full=full, progress=progress)
+
+
+catalog.add_command(_update)
