@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-__all__ = ["KINDS", "fields_of", "number_of", "text_of", "time_of"]
+__all__ = ["KINDS", "arrow_types", "fields_of", "number_of", "text_of", "time_of"]
 
 MAX_METADATA = 2**20  # characters of JSON; if there are more, only the known fields are in a table
 _INT64 = 2**63
@@ -93,5 +93,19 @@ def fields_of(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _json_of(metadata: Mapping[str, Any]) -> str | None:
-    text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return None
     return text if len(text) <= MAX_METADATA else None
+
+
+def arrow_types(pa: Any, kinds: Mapping[str, str]) -> dict[str, Any]:
+    """Return the type of each column.
+
+    Parameters:
+        pa: the module pyarrow.
+        kinds: the kind of each column, as in KINDS.
+    """
+    special = {"timestamp": pa.timestamp("us", "UTC"), "strings": pa.list_(pa.string())}
+    return {name: special.get(kind) or getattr(pa, kind)() for name, kind in kinds.items()}

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from storage_manager.backends import FileInfo
-from storage_manager.catalog.columns import from_metadata, host_of, text_of, time_of
+from storage_manager.catalog.columns import COLUMNS, host_of
 from storage_manager.encoding import decode_json
 from storage_manager.errors import InvalidDataError, StorageManagerError, is_missing
 from storage_manager.inventory import list_files
@@ -20,6 +20,7 @@ from storage_manager.layout import (
     is_id,
     join,
 )
+from storage_manager.session_fields import fields_of, text_of, time_of
 from storage_manager.storage import StorageManager
 
 __all__ = ["Listing", "Row", "list_session", "read_row"]
@@ -121,12 +122,12 @@ async def read_row(storage: StorageManager, session_id: str, listing: Listing) -
     """
     metadata, is_whole = await _session_metadata(storage, session_id) if listing.has_metadata else (None, True)
     steps = await _read_steps(storage, session_id, listing.step_metadata())
-    own = {name: value for name, value in from_metadata(metadata).items() if value is not None}
+    own = {name: value for name, value in fields_of(metadata).items() if value is not None and name in COLUMNS}
     return {
+        **dict.fromkeys(COLUMNS),
         "session_id": session_id,
         "steps": len(listing.step_ids()),
         "bytes": sum(file.size for file in listing.files),
-        **from_metadata(None),
         **steps.row(),
         **own,
         "sealed": listing.is_sealed,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from storage_manager.export.rows import Session
 from storage_manager.export.table import arrow
-from storage_manager.session_fields import KINDS, fields_of
+from storage_manager.session_fields import KINDS, arrow_types, fields_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,8 +20,7 @@ def sessions_schema() -> "pa.Schema":
         StorageManagerError: pyarrow is not installed.
     """
     pa = arrow()
-    special = {"timestamp": pa.timestamp("us", "UTC"), "strings": pa.list_(pa.string())}
-    fields = [pa.field(name, special.get(kind) or getattr(pa, kind)()) for name, kind in KINDS.items()]
+    fields = [pa.field(name, kind) for name, kind in arrow_types(pa, KINDS).items()]
     first = [pa.field("session_id", pa.string(), nullable=False), pa.field("steps", pa.int64(), nullable=False)]
     return pa.schema([*first, *fields])
 
