@@ -233,9 +233,9 @@ def _in_order(table: "pa.Table | None") -> Iterator[_Known]:
     """Yield the rows of the table by session id. Only some are Python objects at a time."""
     if table is None:
         return
-    table = table.sort_by("session_id")
-    for start in range(0, table.num_rows, _SLICE):
-        for row in table.slice(start, _SLICE).to_pylist():
+    rows: pa.Table = table.sort_by("session_id")
+    for start in range(0, rows.num_rows, _SLICE):
+        for row in rows.slice(start, _SLICE).to_pylist():
             yield _Known(**row)
 
 
