@@ -33,7 +33,11 @@ _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_.:=@+,~-]+")
 
 
 async def import_playwright_trace(
-    storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None
+    storage: StorageManager,
+    path: str | os.PathLike[str],
+    session_id: str | None = None,
+    *,
+    all_calls: bool = False,
 ) -> str:
     """Import a Playwright trace.zip as a session with one step per action. Return the session id.
 
@@ -44,6 +48,8 @@ async def import_playwright_trace(
         storage: the storage that receives the session.
         path: the zip file, of versions 3 to 10 of the format: Playwright 1.31 to 1.65.
         session_id: the id of the new session. None takes it from the file's name.
+        all_calls: False leaves out calls that neither act on a page nor check it: those that read (`title`,
+            `screenshot`), wait or set up the browser (`addCookies`).
 
     Raises:
         InvalidIdError: the id is not allowed, or the file's name gives no id; this is checked before any I/O.
@@ -70,7 +76,7 @@ async def import_playwright_trace(
 
         archive = await in_thread(lambda: Archive(name))
         try:
-            steps = await _until_cancelled(in_thread(lambda: _read_steps(archive)), archive)
+            steps = await _until_cancelled(in_thread(lambda: _read_steps(archive, all_calls)), archive)
 
             async def data(number: int) -> StepData:
                 return await _until_cancelled(in_thread(lambda: steps.data(number)), archive)
@@ -110,10 +116,10 @@ def _session_id(path: str) -> str:
     return session_id
 
 
-def _read_steps(archive: Archive) -> Steps:
+def _read_steps(archive: Archive, all_calls: bool = False) -> Steps:
     """Return the steps of the trace, after building each of them once to check it."""
     contexts = [Context(archive.spend).read(archive.events(name)) for name in archive.traces]
-    steps = Steps(archive, actions_of(contexts))
+    steps = Steps(archive, actions_of(contexts), all_calls=all_calls)
     steps.check()
     return steps
 

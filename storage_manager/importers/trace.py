@@ -51,6 +51,12 @@ class Action:
     moments: dict[str, str] = field(default_factory=dict)
 
     @property
+    def name(self) -> tuple[str, str]:
+        """Return the class and the method, such as `Frame` and `click`."""
+        kind = self.fields.text("class") or self.fields.text("type") or ""
+        return kind, self.fields.required_text("method")
+
+    @property
     def wall_time(self) -> float | None:
         """Return when the action began, in milliseconds since 1970, or None if this is not known."""
         origin = self.context.wall_origin

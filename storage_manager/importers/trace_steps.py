@@ -9,6 +9,7 @@ from html import unescape
 from typing import Any
 
 from storage_manager.importers.archive import Archive, refuse
+from storage_manager.importers.calls import acts, is_private, is_step, public
 from storage_manager.importers.snapshots import Snapshot
 from storage_manager.importers.trace import PHASES, Action
 from storage_manager.layout import COMPONENTS, StepData
@@ -18,12 +19,6 @@ __all__ = ["MAX_SESSION", "Steps"]
 # A trace of 100 MB becomes some GB of steps, because each step has its whole page. Without this limit, a hostile trace
 # could fill the disk, or take forever with pages of many empty slices.
 MAX_SESSION = 8 * 2**30
-
-# Methods that only look at the page, or wait. The page continues to show the effect of the action before them.
-_LOOKS = {"title", "content", "textContent", "innerText", "innerHTML", "getAttribute", "inputValue", "ariaSnapshot"}
-_LOOKS |= {"isVisible", "isHidden", "isEnabled", "isDisabled", "isEditable", "isChecked", "queryCount", "expect"}
-_LOOKS |= {"querySelector", "querySelectorAll", "waitForSelector", "waitForFunction", "waitForTimeout", "screenshot"}
-_LOOKS |= {"expectScreenshot", "waitForEventInfo", "__waitInfo__", "pdf"}
 
 # Playwright writes the names of HTML elements in upper case, and those of XHTML as they are. Every other < of a page is
 # escaped, and nothing here goes beyond the next one, so that the time is proportional to the length.
@@ -36,18 +31,23 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 class Steps:
     """The steps of a trace. Each is built when it is asked for. They are not thread-safe.
 
+    Parameters:
+        all_calls: False leaves out calls that neither act on a page nor check it.
+
     Raises (here and in each method):
         ValueError, zipfile.BadZipFile, zlib.error, EOFError: the trace is damaged or hostile.
     """
 
-    def __init__(self, archive: Archive, actions: list[Action]) -> None:
+    def __init__(self, archive: Archive, actions: list[Action], *, all_calls: bool) -> None:
         self._archive = archive
-        self._actions = actions
-        self._page_ids = [_page_id(action) for action in actions]
+        self._actions = [action for action in actions if all_calls or is_step(*action.name)]
+        if not self._actions:
+            refuse("none of its calls acts on a page or checks one; all_calls=True imports the other calls")
+        self._page_ids = [_page_id(action) for action in self._actions]
         self._spent = 0
         self._starts: dict[str | None, list[float]] = defaultdict(list)
-        for action, page_id in zip(actions, self._page_ids, strict=True):
-            if action.fields.required_text("method") not in _LOOKS:
+        for action, page_id in zip(self._actions, self._page_ids, strict=True):
+            if acts(*action.name):
                 self._starts[page_id].append(action.start)
 
     def __len__(self) -> int:
@@ -134,16 +134,16 @@ def _title(html: str) -> str:
 
 
 def _call(action: Action) -> dict[str, Any]:
+    kind, method = action.name
+    said = {"params": action.fields.mapping("params"), "log": action.log, "result": action.result}
     call = {
-        "type": action.fields.required_text("method"),
-        "class": action.fields.text("class") or action.fields.text("type"),
+        "type": method,
+        "class": kind,
         "title": action.title,
-        "params": action.fields.mapping("params"),
         "point": action.point,
         "error": action.error,
-        "log": action.log,
-        "result": action.result,
         "call_id": action.call_id,
+        **({} if is_private(method) else public(said)),
     }
     return _present(call)
 
