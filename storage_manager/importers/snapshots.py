@@ -10,7 +10,7 @@ from storage_manager.importers.archive import refuse
 from storage_manager.importers.fields import Fields
 from storage_manager.importers.markup import Frame, Markup, Reference, Sheet, style_element, write_markup
 
-__all__ = ["MAX_HTML", "Snapshot", "Snapshots"]
+__all__ = ["MAX_HTML", "Snapshot", "Snapshots", "viewport_of"]
 
 # Pages of real traces have up to about 10 MB. In a hostile trace, references can double the size with each snapshot.
 MAX_HTML = 64 * 2**20
@@ -102,14 +102,15 @@ def _snapshot(event: Fields, previous: Snapshot | None, spend: Callable[[int], N
         page_id=event.required_text("pageId"),
         is_main=event.flag("isMainFrame"),
         url=url,
-        viewport=_viewport(event.fields("viewport")),
+        viewport=viewport_of(event.fields("viewport")),
         doctype=_NOT_IN_DOCTYPES.sub("", (event.text("doctype") or "")[:_MAX_DOCTYPE]),
         markup=markup,
         overrides=overrides,
     )
 
 
-def _viewport(size: Fields) -> dict[str, object] | None:
+def viewport_of(size: Fields) -> dict[str, object] | None:
+    """Return the width and the height; None if neither is known."""
     sides = {name: size.number(name) for name in ("width", "height")}
     return {name: side for name, side in sides.items() if side is not None} or None
 

@@ -10,22 +10,21 @@ The versions of the format changed the following:
 - 10 gives a step of the test runner and its action the same id.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from storage_manager.importers.archive import refuse
 from storage_manager.importers.fields import Fields
-from storage_manager.importers.snapshots import Snapshots
+from storage_manager.importers.snapshots import Snapshots, viewport_of
 
 __all__ = ["KNOWN_VERSIONS", "MAX_ACTIONS", "Action", "Context", "actions_of"]
 
 KNOWN_VERSIONS = range(3, 11)  # Playwright 1.31 writes 4, 1.46 writes 7, 1.65 writes 10
 # The six digits of step_000001 allow far more. A run of a whole day has a few thousand actions.
 MAX_ACTIONS = 100_000
-# Milliseconds. The screencast shows the effect of an action a little later: it takes at least 5 frames per second.
-_LATER = 500.0
 PHASES = ("after", "action", "before")
 
 
@@ -34,6 +33,7 @@ class Action:
     """One call of Playwright. Its times are milliseconds on the clock of its context.
 
     `moments` names the snapshot that was taken in each phase: "before" the action, during it ("action"), "after" it.
+    `opened` is the id of the page that was opened last before the action ended.
     """
 
     context: "Context"
@@ -47,6 +47,7 @@ class Action:
     error: Any = None
     point: Any = None
     result: Any = None
+    opened: str | None = None
     log: list[str] = field(default_factory=list)
     moments: dict[str, str] = field(default_factory=dict)
 
@@ -55,6 +56,11 @@ class Action:
         """Return the class and the method, such as `Frame` and `click`."""
         kind = self.fields.text("class") or self.fields.text("type") or ""
         return kind, self.fields.required_text("method")
+
+    @property
+    def ended(self) -> float:
+        """Return when the action ended; of one that did not end, when it began."""
+        return self.start if self.end is None else self.end
 
     @property
     def wall_time(self) -> float | None:
@@ -86,6 +92,12 @@ class Context:
         self.snapshots = Snapshots(spend)
         self.screenshots: dict[str, str] = {}
         self.frames: dict[str, list[tuple[float, str]]] = {}
+        self._opened: str | None = None
+
+    @property
+    def viewport(self) -> dict[str, object] | None:
+        """Return the size that pages had at first, or None if it is not known."""
+        return viewport_of(self.options.fields("options").fields("viewport"))
 
     def read(self, events: Iterable[tuple[str, object]]) -> "Context":
         """Read all events of the member, in their order. Return self.
@@ -103,6 +115,7 @@ class Context:
             "frame-snapshot": lambda event: self.snapshots.add(event.fields("snapshot")),
             "screencast-frame": self._frame,
             "screenshot": self._screenshot,
+            "event": self._happened,
         }
         for location, value in events:
             event = Fields(value, location)
@@ -185,7 +198,12 @@ class Context:
         action = self._action_of(event)
         if action:
             action.finish(event)
+            action.opened = self._opened if action.name[1] == "newPage" else None
             action.log += _log_lines(event)
+
+    def _happened(self, event: Fields) -> None:
+        if event.values.get("method") == "page" and event.values.get("class") == "BrowserContext":
+            self._opened = event.fields("params").text("pageId")
 
     def _frame(self, event: Fields) -> None:
         name = event.file()
@@ -198,15 +216,17 @@ class Context:
         if name:
             self.screenshots[f"{event.required_text('phase')}@{event.required_text('callId')}"] = name
 
-    def frame_at(self, page_id: str, end: float, before: float) -> tuple[str, str | None]:
-        """Return the first frame "after" the end of an action, or else the last frame "before" it.
+    def frame_at(self, page_id: str, end: float, seen: float, until: float) -> tuple[str, str | None]:
+        """Return a frame "after" the end of an action, or else the last frame "before" it.
 
-        A frame counts as "after" if it was taken soon enough, and before the next action began.
+        A frame counts as "after" if it was taken before `until`, when the next action begins. Of these it is the last
+        one up to the moment at which the page was `seen`, or else the first one.
         """
         frames = self.frames.get(page_id, [])
         at = bisect_left(frames, (end, ""))
-        if at < len(frames) and frames[at][0] < min(end + _LATER, before):
-            return "after", frames[at][1]
+        if at < len(frames) and frames[at][0] < until:
+            last = bisect_right(frames, seen, key=itemgetter(0)) - 1
+            return "after", frames[max(at, last)][1]
         return "before", frames[at - 1][1] if at else None
 
 
