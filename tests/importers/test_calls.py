@@ -52,7 +52,7 @@ async def test_an_answer_to_a_request_is_not_a_step(tmp_path: Path, kind: str, k
 
 
 async def test_a_trace_of_left_out_calls_alone_is_refused_with_advice(tmp_path: Path) -> None:
-    with pytest.raises(InvalidDataError, match="none of its calls acts on a page .*all_calls=True"):
+    with pytest.raises(InvalidDataError, match=r"none of its calls acts on a page .*all_calls=True"):
         await steps_of(tmp_path, action(1, "title"))
     assert types(await steps_of(tmp_path, action(1, "title"), all_calls=True)) == ["title"]
     assert await StorageManager(local_base_path=tmp_path / "base").list_sessions() == []
