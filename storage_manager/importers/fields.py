@@ -74,7 +74,7 @@ class Fields:
         """Return the name of the member that the event refers to.
 
         Since version 9 of the format it is in `file`. Earlier versions give the name below `resources/` in `sha1`.
-        A name that leads out of the zip is refused.
+        A name that leads out of the trace is refused.
         """
         sha1 = self.text("sha1")
         name = f"resources/{sha1}" if sha1 else self.text("file")
