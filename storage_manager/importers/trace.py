@@ -25,6 +25,7 @@ __all__ = ["KNOWN_VERSIONS", "MAX_ACTIONS", "Action", "Context", "actions_of"]
 KNOWN_VERSIONS = range(3, 11)  # Playwright 1.31 writes 4, 1.46 writes 7, 1.65 writes 10
 # The six digits of step_000001 allow far more. A run of a whole day has a few thousand actions.
 MAX_ACTIONS = 100_000
+_IMAGES = ("image/png", "image/jpeg")
 PHASES = ("after", "action", "before")
 
 
@@ -33,7 +34,8 @@ class Action:
     """One call of Playwright. Its times are milliseconds on the clock of its context.
 
     `moments` names the snapshot that was taken in each phase: "before" the action, during it ("action"), "after" it.
-    `opened` is the id of the page that was opened last before the action ended.
+    `opened` is the id of the page that was opened last before the action ended. `attached` names the member with a
+    screenshot that the test runner attached.
     """
 
     context: "Context"
@@ -48,6 +50,7 @@ class Action:
     point: Any = None
     result: Any = None
     opened: str | None = None
+    attached: str | None = None
     log: list[str] = field(default_factory=list)
     moments: dict[str, str] = field(default_factory=dict)
 
@@ -63,6 +66,11 @@ class Action:
         return self.start if self.end is None else self.end
 
     @property
+    def wall_end(self) -> float:
+        """Return when the action ended, in milliseconds since 1970; 0 if this is not known."""
+        return 0 if self.wall_time is None else self.wall_time + self.ended - self.start
+
+    @property
     def wall_time(self) -> float | None:
         """Return when the action began, in milliseconds since 1970, or None if this is not known."""
         origin = self.context.wall_origin
@@ -71,6 +79,7 @@ class Action:
     def finish(self, event: Fields) -> None:
         """Copy the end, the result and the error of the action from an event."""
         self.end = event.number("endTime")
+        self.attached = next(filter(None, map(_screenshot_of, event.objects("attachments"))), None)
         self.error = event.mapping("error")
         self.result = event.values.get("result")
         self.point = event.mapping("point") or self.point
@@ -230,6 +239,12 @@ class Context:
         return "before", frames[at - 1][1] if at else None
 
 
+def _screenshot_of(attachment: Fields) -> str | None:
+    """Return the name of the member with an attached screenshot. What was expected, and how it differs, are none."""
+    kind, name = attachment.text("contentType"), (attachment.text("name") or "").removesuffix(".png")
+    return attachment.file() if kind in _IMAGES and not name.endswith(("-expected", "-diff")) else None
+
+
 def _log_lines(event: Fields) -> list[str]:
     log = event.values.get("log") or []
     if not isinstance(log, list) or not all(isinstance(line, str) for line in log):
@@ -241,7 +256,8 @@ def actions_of(contexts: list[Context]) -> list[Action]:
     """Return the actions in the order of their start.
 
     If the library recorded no actions, return the steps of the test runner. If it did, the test runner recorded a step
-    for each action as well; only that step says if an expectation failed, so the error is copied from it.
+    for each action as well; only that step says if an expectation failed, so the error is copied from it. A screenshot
+    that was attached goes to the action of its step, or else to the action that had ended last.
     """
     recorded = [action for context in contexts if context.from_library for action in context.actions.values()]
     steps = [action for context in contexts if not context.from_library for action in context.actions.values()]
@@ -250,4 +266,16 @@ def actions_of(contexts: list[Context]) -> list[Action]:
     errors = {step.step_id: step.error for step in steps if step.error}
     for action in recorded:
         action.error = errors.get(action.step_id, action.error)
+    _hand_over([step for step in steps if step.attached], recorded)
     return sorted(recorded or steps, key=lambda action: (action.wall_time or 0, action.start))
+
+
+def _hand_over(steps: list[Action], recorded: list[Action]) -> None:
+    """Give the attached screenshots of the test runner's steps to the library's actions. The first one counts."""
+    owners = {action.step_id: action for action in recorded}
+    ended = sorted(recorded, key=lambda action: action.wall_end)
+    for step in sorted(steps, key=lambda step: step.wall_end):
+        at = bisect_right(ended, step.wall_end, key=lambda action: action.wall_end)
+        owner = owners.get(step.step_id) or (ended[at - 1] if at else None)
+        if owner:
+            owner.attached = owner.attached or step.attached

@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from html import unescape
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ MAX_SESSION = 8 * 2**30
 _TITLE = re.compile(r"<(TITLE|title)(?:\s[^<>]*)?>([^<]*)</\1>")
 _BODIES = ("<BODY", "<body")
 MAX_HEAD = 4 * 2**20  # characters; a head with style sheets has some 100 kB
+_MAX_NAMED = 10  # style sheets that a step names as absent
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -44,6 +45,7 @@ class Steps:
         if not self._views:
             refuse("none of its calls acts on a page or checks one; all_calls=True imports the other calls")
         self._spent = 0
+        self._missing: list[str] = []
         self._starts: dict[str | None, list[float]] = defaultdict(list)
         for view in self._views:
             if acts(*view.action.name):
@@ -67,18 +69,18 @@ class Steps:
 
     def data(self, number: int) -> StepData:
         """Return the components of a step. Steps are counted from 0. A component is None if the trace lacks it."""
-        view = self._views[number]
+        view, self._missing = self._views[number], []
         html, shot = self._html(view.sight), view.sight.shot if view.sight else None
-        image = self._image(view)
-        screenshot = self._archive.read(image.name) if image.name else None
+        image, screenshot = self._read(self._images(view))
         metadata = {
             "url": shot.url if shot else None,
             "title": _title(html or ""),
             "page_id": view.page_id,
             "observed": _observed(view, image),
             "snapshot": ("after" if view.is_after else view.sight.phase) if view.sight else None,
-            "screenshot": image.kind if screenshot else None,
+            "screenshot": image.kind if image and screenshot else None,
             "viewport": shot.viewport if shot else view.action.context.viewport,
+            "not_captured": _reasons(image if screenshot is None else None, self._missing),
             **_circumstances(view.action),
         }
         return StepData(html, screenshot, _call(view.action), _present(metadata))
@@ -91,29 +93,48 @@ class Steps:
 
     def _sheet(self, name: str) -> str | None:
         data = self._archive.read(name)
+        if data is None:
+            self._missing.append(name)
         return None if data is None else data.decode(errors="replace")
 
-    def _image(self, view: View) -> "_Image":
-        """Return the screenshot that was taken for the action, or else a frame of the screencast."""
-        taken = _taken(view)
-        if taken or view.page_id is None:
-            return taken or _Image("taken", "after", None)
-        starts, end = self._starts[view.page_id], view.action.ended
+    def _read(self, images: Iterable["_Image"]) -> tuple["_Image | None", bytes | None]:
+        """Return the first image that the trace has, or else the first one that it should have."""
+        missing = None
+        for image in images:
+            data = self._archive.read(image.name)
+            if data is not None:
+                return image, data
+            missing = missing or image
+        return missing, None
+
+    def _images(self, view: View) -> Iterator["_Image"]:
+        """Yield the best image first: a screenshot that was taken for the action, a frame after it, an attached
+        screenshot, a frame before it.
+        """
+        taken, frame = _taken(view), None
+        if taken is None and view.page_id is not None:
+            frame = self._frame(view, view.page_id)
+        attached = _Image("attached", "after", view.action.attached) if view.action.attached else None
+        images = (taken, attached, frame) if frame and frame.moment == "before" else (taken, frame, attached)
+        yield from filter(None, images)
+
+    def _frame(self, view: View, page_id: str) -> "_Image | None":
+        starts, end = self._starts[page_id], view.action.ended
         at = bisect_right(starts, end)
         seen, until = end, starts[at] if at < len(starts) else float("inf")
         if view.sight:
             seen = view.sight.time
             end, until = (end, until) if view.is_after else (seen, seen)
-        moment, name = view.action.context.frame_at(view.page_id, end, seen, until)
-        return _Image(moment, moment, name)
+        moment, name = view.action.context.frame_at(page_id, end, seen, until)
+        return _Image(moment, moment, name) if name else None
 
 
 class _Image(NamedTuple):
-    """The name of an image, if there is one. It shows the page at a moment: "before" or "after" the action."""
+    """The name of an image. It shows the page at a moment: "before" or "after" the action."""
 
     kind: str
     moment: str
-    name: str | None
+    name: str
 
 
 def _taken(view: View) -> _Image | None:
@@ -135,11 +156,20 @@ def _screenshot(action: Action, phase: str) -> str | None:
     return action.context.screenshots.get(f"{phase}@{action.call_id}")
 
 
-def _observed(view: View, image: _Image) -> str:
+def _reasons(image: _Image | None, sheets: list[str]) -> dict[str, str]:
+    """Return why something is absent, as a recorder does."""
+    reasons = {} if image is None else {"screenshot": f"{image.name} is not in the trace"}
+    if sheets:
+        more = f" and {len(sheets) - _MAX_NAMED} more" if len(sheets) > _MAX_NAMED else ""
+        reasons["style_sheets"] = f"{', '.join(sheets[:_MAX_NAMED])}{more}: not in the trace"
+    return reasons
+
+
+def _observed(view: View, image: _Image | None) -> str:
     """Return if the step shows its page "after" or "before" the action; "after" if it shows nothing."""
     if view.sight:
         return "after" if view.is_after else "before"
-    return image.moment if image.name else "after"
+    return image.moment if image else "after"
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -154,6 +154,16 @@ async def test_a_style_sheet_that_is_not_there_stays_a_link(tmp_path: Path, over
     assert await html_of(tmp_path, {"t.trace": events}) == '<LINK rel="stylesheet" href="s.css">'
 
 
+async def test_style_sheets_that_are_not_there_are_named(tmp_path: Path) -> None:
+    links = [["LINK", {"rel": "stylesheet", "href": f"{number}.css"}] for number in range(12)]
+    overrides = [{"url": f"http://shop.test/{number}.css", "sha1": f"s{number}"} for number in range(12)]
+    events = page(["HEAD", {}, *links], resourceOverrides=overrides)
+    sm = StorageManager(local_base_path=tmp_path / "base")
+    [step] = await imported(sm, write_zip(tmp_path / "t.zip", {"t.trace": events}))
+    names = ", ".join(f"resources/s{number}" for number in range(10))
+    assert (step.metadata or {})["not_captured"] == {"style_sheets": f"{names} and 2 more: not in the trace"}
+
+
 async def test_a_url_that_is_none(tmp_path: Path) -> None:
     link = ["LINK", {"rel": "Stylesheet x", "href": "http://[1"}]
     html = await html_of(tmp_path, {"t.trace": page(link, doctype=None)})

@@ -167,6 +167,43 @@ async def test_steps_of_the_test_runner_are_not_imported_twice(tmp_path: Path, v
     assert [(step.action or {})["class"] for step in alone] == ["Test", "Test"]
 
 
+def attached(number: float, name: str, **more: Any) -> list[Event]:
+    """A step of the test runner that attaches a file."""
+    before, after = runner_step(7, 0)
+    before |= {"callId": f"attach@{number}", "startTime": MONOTONIC + number, **more}
+    file = {"name": name, "contentType": "image/png", "sha1": name}
+    files = [{**file, "contentType": "text/plain"}, {**file, "name": "x-expected.png", "sha1": "x"}, file]
+    return [before, {**after, "callId": before["callId"], "endTime": MONOTONIC + number, "attachments": files}]
+
+
+async def test_a_screenshot_that_the_test_attached_is_used_if_there_is_no_other(tmp_path: Path) -> None:
+    """It shows what the last action left, or that of its own step. A frame from before the action is not better."""
+    cast, name = frame(1001.6)
+    library = [header(), *(event for number in (1, 2, 3, 4) for event in action(number)), cast]
+    library[7]["stepId"] = "attach@9"
+    steps = [
+        attached(0.5, "early"),
+        attached(1.7, "one"),
+        attached(2.7, "two"),
+        attached(2.8, "three"),
+        attached(9, "four"),
+    ]
+    runner = [header(7, origin="testRunner"), *(event for step in steps for event in step)]
+    members: dict[str, Any] = {"0-trace.trace": library, "test.trace": runner, name: JPEG}
+    members |= {f"resources/{name}": PNG + name.encode() for name in ("early", "one", "two", "three", "x", "four")}
+    sm = StorageManager(local_base_path=tmp_path / "base")
+    found = await imported(sm, write_zip(tmp_path / "t.zip", members))
+    assert [step.screenshot for step in found] == [JPEG, PNG + b"two", JPEG, PNG + b"four"]
+    kinds = [(step.metadata or {}).get("screenshot") for step in found]
+    assert kinds == ["after", "attached", "before", "attached"]
+
+    del members["0-trace.trace"]
+    found = await imported(sm, write_zip(tmp_path / "runner.zip", members))
+    assert [step.screenshot for step in found] == [
+        PNG + step.encode() for step in ("early", "one", "two", "three", "four")
+    ]
+
+
 async def test_contexts_are_put_in_the_order_of_their_clocks(tmp_path: Path) -> None:
     late, early = header(wallTime=WALL_TIME + 5), header(monotonicTime=0.0)
     members = {"0.trace": [late, *action(1, "click")], "1.trace": [early, *action(2, "fill"), *action(0, "goto")]}
@@ -219,6 +256,21 @@ async def test_what_only_looks_or_waits_is_no_next_action(tmp_path: Path, second
     members: dict[str, Any] = {"t.trace": [header(), *action(1), *action(2, second), event], name: JPEG}
     steps = await imported(StorageManager(local_base_path=tmp_path / "base"), write_zip(tmp_path / "t.zip", members))
     assert (steps[0].metadata or {}).get("screenshot") == chosen
+
+
+async def test_an_image_that_the_trace_names_and_does_not_have_is_said(tmp_path: Path) -> None:
+    cast, name = frame(1001.6)
+    taken = {"type": "screenshot", "callId": "call@2", "phase": "after", "file": "screenshots/2.png"}
+    events = [header(), *action(1, html="one"), *action(2), cast, taken]
+    steps = await imported(
+        StorageManager(local_base_path=tmp_path / "base"), write_zip(tmp_path / "t.zip", {"t.trace": events})
+    )
+    assert [step.screenshot for step in steps] == [None, None]
+    assert [(step.metadata or {}).get("not_captured") for step in steps] == [
+        {"screenshot": f"{name} is not in the trace"},
+        {"screenshot": "screenshots/2.png is not in the trace"},
+    ]
+    assert all("screenshot" not in (step.metadata or {}) for step in steps)
 
 
 async def test_the_only_frame_may_come_late(tmp_path: Path) -> None:
