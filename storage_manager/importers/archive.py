@@ -108,9 +108,11 @@ class Archive(ABC):
 
     Attributes:
         traces: the names of the members with events. They are in one folder.
+        networks: the names of the network logs beside them.
     """
 
     traces: list[str]
+    networks: list[str]
 
     def __init__(self) -> None:
         self._size_of_events = 0
@@ -130,14 +132,17 @@ class Archive(ABC):
         """
 
     def _choose(self, names: Iterable[str]) -> None:
-        """Find the members with events among all members."""
+        """Find the members with events, and the network logs, among all members."""
+        names = list(names)
         self.traces = sorted(name for name in names if name.endswith(".trace"))
         folders = {posixpath.dirname(name) for name in self.traces}
         if not folders:
             refuse("it has no member named *.trace, so it is not a Playwright trace")
         if len(folders) > 1:
             refuse("it has several traces, each in a folder of its own: import each folder by itself")
-        self._folder = posixpath.join(folders.pop(), "")
+        self._folder = posixpath.join(*folders, "")
+        logs = (name for name in names if name.endswith(".network"))
+        self.networks = sorted(name for name in logs if posixpath.dirname(name) in folders)
 
     def events(self, name: str) -> Iterator[tuple[str, object]]:
         """Yield the location of each line, for messages, and the line's JSON value."""

@@ -16,6 +16,7 @@ from typing import TypeVar
 from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.errors import InvalidDataError, InvalidIdError, LocalStorageError, StorageManagerError, translating
 from storage_manager.importers.archive import Archive
+from storage_manager.importers.style_sheets import StyleSheets
 from storage_manager.importers.trace import Context, actions_of
 from storage_manager.importers.trace_steps import Steps
 from storage_manager.importers.unpacked import open_archive
@@ -122,7 +123,10 @@ def _session_id(path: str) -> str:
 def _read_steps(archive: Archive, all_calls: bool = False) -> Steps:
     """Return the steps of the trace, after building each of them once to check it."""
     contexts = [Context(archive.spend).read(archive.events(name)) for name in archive.traces]
-    steps = Steps(archive, actions_of(contexts), all_calls=all_calls)
+    sheets = StyleSheets(archive)
+    for name in archive.networks:
+        sheets.read(archive.events(name))
+    steps = Steps(archive, actions_of(contexts), sheets, all_calls=all_calls)
     steps.check()
     return steps
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from storage_manager.importers.archive import Archive, refuse
 from storage_manager.importers.calls import acts, is_private, is_step, public
 from storage_manager.importers.sights import Sight, View, views
+from storage_manager.importers.style_sheets import StyleSheets
 from storage_manager.importers.trace import Action
 from storage_manager.layout import COMPONENTS, StepData
 
@@ -39,13 +40,13 @@ class Steps:
         ValueError, zipfile.BadZipFile, zlib.error, EOFError: the trace is damaged or hostile.
     """
 
-    def __init__(self, archive: Archive, actions: list[Action], *, all_calls: bool) -> None:
+    def __init__(self, archive: Archive, actions: list[Action], sheets: StyleSheets, *, all_calls: bool) -> None:
         self._archive = archive
         self._views = views(actions, lambda action: all_calls or is_step(*action.name))
         if not self._views:
             refuse("none of its calls acts on a page or checks one; all_calls=True imports the other calls")
         self._spent = 0
-        self._missing: list[str] = []
+        self._sheets = sheets
         self._starts: dict[str | None, list[float]] = defaultdict(list)
         for view in self._views:
             if acts(*view.action.name):
@@ -69,7 +70,7 @@ class Steps:
 
     def data(self, number: int) -> StepData:
         """Return the components of a step. Steps are counted from 0. A component is None if the trace lacks it."""
-        view, self._missing = self._views[number], []
+        view, self._sheets.missing = self._views[number], []
         html, shot = self._html(view.sight), view.sight.shot if view.sight else None
         image, screenshot = self._read(self._images(view))
         metadata = {
@@ -80,7 +81,7 @@ class Steps:
             "snapshot": ("after" if view.is_after else view.sight.phase) if view.sight else None,
             "screenshot": image.kind if image and screenshot else None,
             "viewport": shot.viewport if shot else view.action.context.viewport,
-            "not_captured": _reasons(image if screenshot is None else None, self._missing),
+            "not_captured": _reasons(image if screenshot is None else None, self._sheets.missing),
             **_circumstances(view.action),
         }
         return StepData(html, screenshot, _call(view.action), _present(metadata))
@@ -89,13 +90,7 @@ class Steps:
         if sight is None:
             return None
         snapshots, moment = sight.action.context.snapshots, sight.action.moments[sight.phase]
-        return snapshots.html(moment, sight.shot.frame_id, self._sheet, self._spend)
-
-    def _sheet(self, name: str) -> str | None:
-        data = self._archive.read(name)
-        if data is None:
-            self._missing.append(name)
-        return None if data is None else data.decode(errors="replace")
+        return snapshots.html(moment, sight.shot.frame_id, self._sheets.css, self._spend)
 
     def _read(self, images: Iterable["_Image"]) -> tuple["_Image | None", bytes | None]:
         """Return the first image that the trace has, or else the first one that it should have."""

@@ -5,7 +5,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import IO
 
 from storage_manager.importers.archive import MAX_MEMBERS, Archive, ZipArchive, check_name, is_foreign, refuse
@@ -46,12 +46,20 @@ class FolderArchive(Archive):
         self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         with ExitStack() as stack:
             stack.callback(os.close, self._root)
-            self._choose(_files(path) if name is None else [name])
+            self._choose(_files(path) if name is None else [name, *self._logs(name)])
             self._stack = stack.pop_all()
 
     def close(self) -> None:
         """Close the directory."""
         self._stack.close()
+
+    def _logs(self, name: str) -> Iterator[str]:
+        """Yield the name of the network log of a .trace file, if there is one. Chunks of a trace share one."""
+        stem = name.removesuffix(".trace")
+        for log in {f"{stem}.network", f"{_CHUNK.sub('', stem)}.network"}:
+            with suppress(FileNotFoundError):
+                os.stat(log, dir_fd=self._root, follow_symlinks=False)
+                yield log
 
     def _open(self, name: str, limit: int) -> IO[bytes] | None:
         try:

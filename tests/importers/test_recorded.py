@@ -205,6 +205,17 @@ async def test_each_action_is_paired_with_the_page_on_which_it_was_chosen(
             assert {**shown, "frames": None} == {**seen, "frames": None}
 
 
+async def test_pages_have_the_style_sheets_that_they_linked(steps: list[StepData], chromium: str) -> None:
+    """Without the network: a page asks for nothing but what the sheets refer to."""
+    async with launched(chromium) as browser:
+        context = await browser.new_context(offline=True)
+        page = await context.new_page()
+        await page.set_content(steps[1].html or "")
+        size = await page.evaluate("getComputedStyle(document.querySelector('h1')).fontSize")
+    assert size == "40px"
+    assert "<LINK" not in (steps[1].html or "")
+
+
 async def test_pages_are_those_after_the_action(steps: list[StepData]) -> None:
     before, after = steps[8], steps[9]
     assert of(after)[0]["params"]["selector"] == "#b"
