@@ -97,7 +97,7 @@ def _charge_nothing(count: int) -> None:
     pass
 
 
-def style_element(css: str, media: str = "", spend: Callable[[int], None] = _charge_nothing) -> str:
+def style_element(css: str, spend: Callable[[int], None] = _charge_nothing, media: str = "") -> str:
     """Return a style element. A tag in the CSS becomes a CSS escape, which means the same in strings and URLs.
 
     Parameters:
@@ -245,7 +245,7 @@ class _Writer:
         if tag == "BASE":
             self.base = attributes.get("href", self.base)
         if tag == "TEMPLATE" and _SHEET in attributes:
-            self.write(style_element(attributes[_SHEET], spend=self.spend))
+            self.write(style_element(attributes[_SHEET], self.spend))
         elif tag == "LINK" and "stylesheet" in (kinds := attributes.get("rel", "").lower().split()):
             url, markup = self._join(attributes.get("href", "")), _start_tag(tag, name, attributes) + ">"
             is_used = "alternate" not in kinds and "disabled" not in attributes

@@ -183,7 +183,7 @@ class _Rendering:
         if isinstance(hole, Sheet):
             wanted = Wanted(hole.url, _override(history, index, hole.url), history[index].time)
             css = self._sheet(wanted, self._charge) if hole.is_used or wanted.override else None
-            return hole.markup if css is None else style_element(css, hole.media, self._spend)
+            return hole.markup if css is None else style_element(css, self._spend, hole.media)
         if hole.frame_id not in self._moment:
             return ""
         return f' srcdoc="{escape(self.document(hole.frame_id, depth + 1))}"'

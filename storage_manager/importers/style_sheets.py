@@ -135,6 +135,7 @@ def _absolute(css: str, base: str, charge: Charge) -> str:
     """Return CSS whose URLs are absolute."""
 
     def replace(found: re.Match[str]) -> str:
+        charge(0)
         url = found[1].strip().strip("\"'")
         if _ABSOLUTE.match(url) or len(url) > MAX_URL:
             return found[0]

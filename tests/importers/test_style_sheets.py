@@ -191,10 +191,29 @@ def test_the_time_grows_as_the_sheet_does(css: str) -> None:
             return (css * (2**20 // len(css))).encode()
 
     sheets = StyleSheets(Held())  # type: ignore[arg-type]
-    sheets._files = {}
     started = time.thread_time()
     sheets.css(Wanted(f"{SITE}s.css", "1.css", 0), never)
     assert time.thread_time() - started < 3
+
+
+@pytest.mark.parametrize("css", ["url(#)", "url(a)", "@import 'x';"])
+def test_a_cancellation_is_seen_within_a_sheet(css: str) -> None:
+    class Held:
+        """Holds one sheet."""
+
+        def read(self, name: str) -> bytes | None:
+            return css.encode() * 5000 if name == "1.css" else None
+
+    charged = 0
+
+    def charge(size: int) -> None:
+        nonlocal charged
+        charged += 1
+        if charged == 4:
+            raise ValueError("the import was cancelled")
+
+    with pytest.raises(ValueError, match="the import was cancelled"):
+        StyleSheets(Held()).css(Wanted(f"{SITE}s.css", "1.css", 0), charge)  # type: ignore[arg-type]
 
 
 async def test_a_broken_log_is_refused(tmp_path: Path) -> None:
