@@ -12,7 +12,7 @@ import pytest
 
 from storage_manager import InvalidDataError, InvalidIdError, StorageManager
 from storage_manager.importers import import_playwright_trace, unpacked
-from tests.support.traces import FIRST, FIRST_HTML, JPEG, action, frame, header, imported, write_zip
+from tests.support.traces import FIRST, FIRST_HTML, JPEG, action, frame, header, imported, page, write_zip
 
 CAST, MEMBER = frame(1001.6)
 EVENTS = [header(), *action(1, html=FIRST), CAST]
@@ -57,6 +57,17 @@ async def test_a_trace_file_beside_its_resources(sm: StorageManager, tmp_path: P
     [step] = await imported(sm, folder / "trace.trace")
     assert (step.html, step.screenshot) == (FIRST_HTML, JPEG)
     assert await sm.list_sessions() == ["trace"]
+
+
+@pytest.mark.parametrize("name", ["trace-1.trace", "trace-1-chunk2.trace"])
+async def test_chunks_of_a_trace_share_a_network_log(sm: StorageManager, tmp_path: Path, name: str) -> None:
+    link = ["LINK", {"rel": "stylesheet", "href": "s.css"}]
+    request = {"method": "GET", "url": "http://shop.test/s.css"}
+    answer = {"status": 200, "content": {"mimeType": "text/css", "_sha1": "1.css"}}
+    log = [{"type": "resource-snapshot", "snapshot": {"request": request, "response": answer}}]
+    members = {name: page(link, doctype=None), "trace-1.network": log, "resources/1.css": b"p {}"}
+    [step] = await imported(sm, unzipped(tmp_path / "run", {**members, "trace-2.network": b"{"}) / name)
+    assert step.html == "<style>p {}</style>"
 
 
 @pytest.mark.parametrize("prefix", ["", "trace/", "a/b/"])
@@ -148,9 +159,11 @@ async def test_hostile_directories(sm: StorageManager, tmp_path: Path, harm: Cal
     folder = unzipped(tmp_path / "run")
     harm(folder)
     tracemalloc.start()
-    await refused(sm, folder, why)
-    assert tracemalloc.get_traced_memory()[1] < 2**21
-    tracemalloc.stop()
+    try:
+        await refused(sm, folder, why)
+        assert tracemalloc.get_traced_memory()[1] < 2**21
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
