@@ -23,18 +23,22 @@ _FORMATS = ("trace", "browser-use", "webvoyager", "agentlab")  # importers.forma
 @click.argument("path", metavar="FILE|DIR", type=click.Path(exists=True))
 @click.option("--session", metavar="ID", help="The session's id. Default: from the name of the file or directory.")
 @click.option("--format", "kind", type=click.Choice(_FORMATS), help="What it is. Default: recognized.")
-def import_(root: str | None, path: str, session: str | None, kind: str | None) -> None:
+@click.option("--all-calls", is_flag=True, help="Of a trace: import calls that neither act nor check, too.")
+def import_(root: str | None, path: str, session: str | None, kind: str | None, all_calls: bool) -> None:
     """Store what another tool has recorded as a session, one step per action.
 
     Known are traces of Playwright, histories of browser-use, results of WebVoyager, and experiments of AgentLab and
     BrowserGym. Prints the session's id.
     """
-    echo(run(_import(root, path, session, kind)))
+    echo(run(_import(root, path, session, kind, all_calls)))
 
 
-async def _import(root: str | None, path: str, session: str | None, kind: str | None) -> str:
+async def _import(root: str | None, path: str, session: str | None, kind: str | None, all_calls: bool) -> str:
     from storage_manager.importers.formats import IMPORTERS, recognize
 
-    importer = IMPORTERS[kind or recognize(path)]
+    kind = kind or recognize(path)
+    if all_calls and kind != "trace":
+        raise click.UsageError(f"--all-calls is for traces of Playwright, and the format of this is {kind}")
+    options = {"all_calls": True} if all_calls else {}
     async with open_root(root, may_be_new=True) as storage:
-        return await importer(storage, path, session)
+        return await IMPORTERS[kind](storage, path, session, **options)

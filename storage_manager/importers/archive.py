@@ -1,19 +1,31 @@
-"""Read the members of a trace's zip one at a time and within limits. Nothing is written to disk."""
+"""Read the members of a trace one at a time and within limits. Nothing is written to disk."""
 
 import os
+import posixpath
 import re
-import stat
 import struct
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from typing import BinaryIO, NoReturn
+from typing import IO, BinaryIO, NoReturn
 
 from storage_manager.encoding import count_values
 from storage_manager.importers.parsing import MAX_QUICK, parse_line
 
-__all__ = ["MAX_EVENTS", "MAX_FILE", "MAX_LINE", "MAX_MEMBERS", "MAX_RATIO", "Archive", "check_name", "refuse"]
+__all__ = [
+    "MAX_EVENTS",
+    "MAX_FILE",
+    "MAX_LINE",
+    "MAX_MEMBERS",
+    "MAX_RATIO",
+    "Archive",
+    "ZipArchive",
+    "check_name",
+    "is_foreign",
+    "refuse",
+]
 
 # A recording of a whole day has about ten thousand screencast frames. More than 65,535 members need zip64, which is
 # refused too.
@@ -58,7 +70,7 @@ def _check_directory(file: BinaryIO) -> None:
 
 
 def check_name(name: str) -> None:
-    """Refuse the name of a member that leads out of the zip, or that is too long for one.
+    """Refuse the name of a member that leads out of the trace, or that is too long for one.
 
     Messages quote a name whole: of a part of it, nobody could see later that it is of a secret.
 
@@ -67,7 +79,13 @@ def check_name(name: str) -> None:
     if len(name) > _MAX_NAME:
         refuse(f"a name in it has {len(name)} characters; the limit is {_MAX_NAME}")
     if _CLIMBS.search(name):
-        refuse(f"the name {name!r} leads out of the zip")
+        refuse(f"the name {name!r} leads out of the trace")
+
+
+def is_foreign(name: str) -> bool:
+    """Return True if macOS added a member when the trace was packed again."""
+    *folders, last = name.split("/")
+    return "__MACOSX" in folders or last.startswith("._")
 
 
 def _check_member(info: zipfile.ZipInfo) -> None:
@@ -79,57 +97,59 @@ def _check_member(info: zipfile.ZipInfo) -> None:
         refuse(f"{name!r} has a compression method that Playwright does not use")
 
 
-class Archive:
-    """An open trace.zip. Only one thread may use it, but any thread may set `is_cancelled`.
+class Archive(ABC):
+    """The members of a trace. Only one thread may use it, but any thread may set `is_cancelled`.
 
     Once `is_cancelled` is set, reading ends before the next event or the next slice of a page.
 
     Raises (here and in each method):
-        ValueError, zipfile.BadZipFile, zlib.error, EOFError: the file is not a zip, or it is hostile.
-        OSError: the file cannot be read.
+        ValueError, zipfile.BadZipFile, zlib.error, EOFError: this is not a trace, or it is hostile.
+        OSError: it cannot be read.
+
+    Attributes:
+        traces: the names of the members with events. They are in one folder.
+        networks: the names of the network logs beside them.
     """
 
-    def __init__(self, path: str) -> None:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its other end
-            refuse("it is not a regular file")
+    traces: list[str]
+    networks: list[str]
+
+    def __init__(self) -> None:
         self._size_of_events = 0
+        self._folder = ""
         self.is_cancelled = threading.Event()
-        with ExitStack() as stack:
-            file = stack.enter_context(open(path, "rb"))
-            _check_directory(file)
-            self._zip = stack.enter_context(zipfile.ZipFile(file))
-            self._check_members(self._zip.infolist())
-            self.close = stack.pop_all().close
 
-    def _check_members(self, infos: list[zipfile.ZipInfo]) -> None:
-        if len(infos) > MAX_MEMBERS:
-            refuse(f"it has {len(infos)} members; the limit is {MAX_MEMBERS}")
-        for info in infos:
-            _check_member(info)
-        self._infos = {info.orig_filename: info for info in infos}
-        if len(self._infos) < len(infos):
-            refuse("two of its members have the same name")
-        self.traces = sorted(name for name in self._infos if name.endswith(".trace"))
-        if not self.traces:
-            refuse("it has no member named *.trace, so it is not a Playwright trace")
+    @abstractmethod
+    def close(self) -> None:
+        """Close the files."""
 
-    def _within_limits(self, name: str, limit: int) -> zipfile.ZipInfo:
-        """Return the entry of a member. Refuse it if its declared size is too large.
+    @abstractmethod
+    def _open(self, name: str, limit: int) -> IO[bytes] | None:
+        """Open a member of at most `limit` bytes; None if there is no such member.
 
-        zipfile never returns more bytes than the entry declares, so checking the declared size is enough.
+        Raises:
+            ValueError: it is larger.
         """
-        info = self._infos[name]
-        if info.file_size > limit:
-            refuse(f"{name!r} has {info.file_size} bytes; the limit is {limit}")
-        if info.file_size > 2**20 and info.file_size > MAX_RATIO * info.compress_size:
-            refuse(f"{name!r} grows more than {MAX_RATIO} times when it is decompressed, as in a zip bomb")
-        if info.compress_size > 2 * info.file_size + _MAX_GROWTH:
-            refuse(f"{name!r} takes more than twice its size in the zip, which no compressor writes")
-        return info
+
+    def _choose(self, names: Iterable[str]) -> None:
+        """Find the members with events, and the network logs, among all members."""
+        names = list(names)
+        self.traces = sorted(name for name in names if name.endswith(".trace"))
+        folders = {posixpath.dirname(name) for name in self.traces}
+        if not folders:
+            refuse("it has no member named *.trace, so it is not a Playwright trace")
+        if len(folders) > 1:
+            refuse("it has several traces, each in a folder of its own: import each folder by itself")
+        self._folder = posixpath.join(*folders, "")
+        logs = (name for name in names if name.endswith(".network"))
+        self.networks = sorted(name for name in logs if posixpath.dirname(name) in folders)
 
     def events(self, name: str) -> Iterator[tuple[str, object]]:
         """Yield the location of each line, for messages, and the line's JSON value."""
-        with self._zip.open(self._within_limits(name, MAX_EVENTS)) as member:
+        member = self._open(name, MAX_EVENTS)
+        if member is None:
+            refuse(f"{name!r} was removed while it was read")
+        with member:
             number = 0
             while line := member.readline(MAX_LINE + 1):
                 number += 1
@@ -153,8 +173,60 @@ class Archive:
             refuse("the import was cancelled")
 
     def read(self, name: str) -> bytes | None:
-        """Return the bytes of an image or a style sheet, or None if no member has exactly this name."""
-        return self._zip.read(self._within_limits(name, MAX_FILE)) if name in self._infos else None
+        """Return the bytes of an image or a style sheet, or None if there is none of exactly this name.
+
+        Parameters:
+            name: as events say it, relative to the folder of the traces.
+        """
+        member = self._open(self._folder + name, MAX_FILE)
+        if member is None:
+            return None
+        with member:
+            return member.read(MAX_FILE)
+
+
+class ZipArchive(Archive):
+    """An open trace.zip."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        with ExitStack() as stack:
+            file = stack.enter_context(open(path, "rb"))
+            _check_directory(file)
+            self._zip = stack.enter_context(zipfile.ZipFile(file))
+            self._check_members(self._zip.infolist())
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        """Close the zip."""
+        self._stack.close()
+
+    def _check_members(self, infos: list[zipfile.ZipInfo]) -> None:
+        if len(infos) > MAX_MEMBERS:
+            refuse(f"it has {len(infos)} members; the limit is {MAX_MEMBERS}")
+        for info in infos:
+            _check_member(info)
+        self._infos = {info.orig_filename: info for info in infos}
+        if len(self._infos) < len(infos):
+            refuse("two of its members have the same name")
+        self._choose(name for name in self._infos if not is_foreign(name))
+
+    def _within_limits(self, name: str, limit: int) -> zipfile.ZipInfo:
+        """Return the entry of a member. Refuse it if its declared size is too large.
+
+        zipfile never returns more bytes than the entry declares, so checking the declared size is enough.
+        """
+        info = self._infos[name]
+        if info.file_size > limit:
+            refuse(f"{name!r} has {info.file_size} bytes; the limit is {limit}")
+        if info.file_size > 2**20 and info.file_size > MAX_RATIO * info.compress_size:
+            refuse(f"{name!r} grows more than {MAX_RATIO} times when it is decompressed, as in a zip bomb")
+        if info.compress_size > 2 * info.file_size + _MAX_GROWTH:
+            refuse(f"{name!r} takes more than twice its size in the zip, which no compressor writes")
+        return info
+
+    def _open(self, name: str, limit: int) -> IO[bytes] | None:
+        return self._zip.open(self._within_limits(name, limit)) if name in self._infos else None
 
 
 def _parse(line: bytes, location: str, check_cancelled: Callable[[], None]) -> object:

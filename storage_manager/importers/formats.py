@@ -10,11 +10,10 @@ from storage_manager.importers.browser_use import import_browser_use
 from storage_manager.importers.folder import MAX_NAMES
 from storage_manager.importers.playwright import import_playwright_trace
 from storage_manager.importers.webvoyager import MESSAGES, import_webvoyager
-from storage_manager.storage import StorageManager
 
 __all__ = ["IMPORTERS", "Importer", "recognize"]
 
-Importer = Callable[[StorageManager, str, str | None], Awaitable[str]]
+Importer = Callable[..., Awaitable[str]]  # of a storage, a path and a session id
 
 IMPORTERS: dict[str, Importer] = {
     "trace": import_playwright_trace,

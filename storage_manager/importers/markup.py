@@ -68,10 +68,15 @@ class Frame(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """A linked style sheet, which scripts may have changed; `markup` is its link element."""
+    """A linked style sheet, which scripts may have changed; `markup` is its link element.
+
+    It is not used if it is disabled, or an alternative for another one.
+    """
 
     url: str
     markup: str
+    media: str
+    is_used: bool
 
 
 class Markup(NamedTuple):
@@ -92,13 +97,14 @@ def _charge_nothing(count: int) -> None:
     pass
 
 
-def style_element(css: str, spend: Callable[[int], None] = _charge_nothing) -> str:
+def style_element(css: str, spend: Callable[[int], None] = _charge_nothing, media: str = "") -> str:
     """Return a style element. A tag in the CSS becomes a CSS escape, which means the same in strings and URLs.
 
     Parameters:
         spend: called while a long sheet is escaped; may refuse the trace.
     """
-    return f"<style>{_escape_css(css, spend)}</style>"
+    start = f'<style media="{escape(media)}">' if media else "<style>"
+    return f"{start}{_escape_css(css, spend)}</style>"
 
 
 def _escape_css(text: str, spend: Callable[[int], None]) -> str:
@@ -240,9 +246,10 @@ class _Writer:
             self.base = attributes.get("href", self.base)
         if tag == "TEMPLATE" and _SHEET in attributes:
             self.write(style_element(attributes[_SHEET], self.spend))
-        elif tag == "LINK" and "stylesheet" in attributes.get("rel", "").lower().split():
-            url = self._join(attributes.get("href", ""))
-            self.leave_hole(Sheet(url, _start_tag(tag, name, attributes) + ">"))
+        elif tag == "LINK" and "stylesheet" in (kinds := attributes.get("rel", "").lower().split()):
+            url, markup = self._join(attributes.get("href", "")), _start_tag(tag, name, attributes) + ">"
+            is_used = "alternate" not in kinds and "disabled" not in attributes
+            self.leave_hole(Sheet(url, markup.replace("\0", "\ufffd"), attributes.get("media", ""), is_used))
         elif tag != "SCRIPT" and not (tag == "META" and _has_effect(attributes)):
             return False
         return True

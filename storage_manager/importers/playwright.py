@@ -1,4 +1,4 @@
-"""Import traces of Playwright, as `context.tracing.stop(path="trace.zip")` writes them."""
+"""Import traces of Playwright, as `context.tracing.stop(path="trace.zip")` and Playwright MCP write them."""
 
 import asyncio
 import errno
@@ -16,8 +16,10 @@ from typing import TypeVar
 from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.errors import InvalidDataError, InvalidIdError, LocalStorageError, StorageManagerError, translating
 from storage_manager.importers.archive import Archive
+from storage_manager.importers.style_sheets import StyleSheets
 from storage_manager.importers.trace import Context, actions_of
 from storage_manager.importers.trace_steps import Steps
+from storage_manager.importers.unpacked import open_archive
 from storage_manager.inventory import list_files
 from storage_manager.layout import Step, StepData, check_id, is_id
 from storage_manager.redaction import Redactor, refusal
@@ -33,20 +35,27 @@ _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_.:=@+,~-]+")
 
 
 async def import_playwright_trace(
-    storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None
+    storage: StorageManager,
+    path: str | os.PathLike[str],
+    session_id: str | None = None,
+    *,
+    all_calls: bool = False,
 ) -> str:
-    """Import a Playwright trace.zip as a session with one step per action. Return the session id.
+    """Import a Playwright trace as a session with one step per action. Return the session id.
 
     The steps are step_000001 and so on, in the order in which the actions began. The whole file is read, and every
     step is built, before the first step is stored. The trace is read in a separate thread.
 
     Parameters:
         storage: the storage that receives the session.
-        path: the zip file, of versions 3 to 10 of the format: Playwright 1.31 to 1.65.
-        session_id: the id of the new session. None takes it from the file's name.
+        path: a trace.zip, a directory with what was in one, as Playwright MCP writes it, or a .trace file in such a
+            directory. Versions 3 to 10 of the format: Playwright 1.31 to 1.65.
+        session_id: the id of the new session. None takes it from the name of the file or directory.
+        all_calls: False leaves out calls that neither act on a page nor check it: those that read (`title`,
+            `screenshot`), wait or set up the browser (`addCookies`).
 
     Raises:
-        InvalidIdError: the id is not allowed, or the file's name gives no id; this is checked before any I/O.
+        InvalidIdError: the id is not allowed, or the name gives no id; this is checked before anything is read.
         InvalidDataError: the file is not a trace, it is damaged or hostile, or the session exists already.
             Nothing is stored.
         LocalStorageError: the file cannot be read.
@@ -68,9 +77,9 @@ async def import_playwright_trace(
             with _translating(name, storage.redact):
                 return await run_to_end(asyncio.get_running_loop().run_in_executor(thread, function))
 
-        archive = await in_thread(lambda: Archive(name))
+        archive = await in_thread(lambda: open_archive(name))
         try:
-            steps = await _until_cancelled(in_thread(lambda: _read_steps(archive)), archive)
+            steps = await _until_cancelled(in_thread(lambda: _read_steps(archive, all_calls)), archive)
 
             async def data(number: int) -> StepData:
                 return await _until_cancelled(in_thread(lambda: steps.data(number)), archive)
@@ -103,17 +112,21 @@ async def _until_cancelled(reading: Awaitable[T], archive: Archive) -> T:
 
 
 def _session_id(path: str) -> str:
-    """Return a session id made from the file's name without its suffix."""
-    session_id = _NOT_IN_IDS.sub("-", PurePath(path).stem).replace("::", "-")
+    """Return a session id made from the name of a file without its suffix, or from the whole name of a directory."""
+    named = PurePath(path)
+    session_id = _NOT_IN_IDS.sub("-", named.name if os.path.isdir(path) else named.stem).replace("::", "-")
     if not is_id(session_id):
-        raise InvalidIdError(f"cannot make a session id from the file name of {path}: give session_id")
+        raise InvalidIdError(f"cannot make a session id from the name of {path}: give session_id")
     return session_id
 
 
-def _read_steps(archive: Archive) -> Steps:
+def _read_steps(archive: Archive, all_calls: bool = False) -> Steps:
     """Return the steps of the trace, after building each of them once to check it."""
     contexts = [Context(archive.spend).read(archive.events(name)) for name in archive.traces]
-    steps = Steps(archive, actions_of(contexts))
+    sheets = StyleSheets(archive)
+    for name in archive.networks:
+        sheets.read(archive.events(name))
+    steps = Steps(archive, actions_of(contexts), sheets, all_calls=all_calls)
     steps.check()
     return steps
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from storage_manager.importers.archive import refuse
 from storage_manager.importers.fields import Fields
 from storage_manager.importers.markup import Frame, Markup, Reference, Sheet, style_element, write_markup
+from storage_manager.importers.style_sheets import Wanted
 
-__all__ = ["MAX_HTML", "Snapshot", "Snapshots"]
+__all__ = ["MAX_HTML", "Snapshot", "Snapshots", "viewport_of"]
 
 # Pages of real traces have up to about 10 MB. In a hostile trace, references can double the size with each snapshot.
 MAX_HTML = 64 * 2**20
@@ -26,6 +27,9 @@ _NOT_RECORDED = "<!-- not in the trace -->"
 _MAX_FRAMES = 10
 
 
+FindSheet = Callable[[Wanted, Callable[[int], None]], str | None]
+
+
 class Snapshot(NamedTuple):
     """The snapshot of one frame at one moment.
 
@@ -39,6 +43,7 @@ class Snapshot(NamedTuple):
     url: str
     viewport: dict[str, object] | None
     doctype: str
+    time: float
     markup: Markup
     overrides: dict[str, str | int]
 
@@ -73,11 +78,11 @@ class Snapshots:
         """Return the snapshot of the main frame at a moment. If `page_id` is None, it may be of any page."""
         return self._main.get((moment, page_id))
 
-    def html(self, moment: str, frame_id: str, sheet: Callable[[str], str | None], spend: Callable[[int], None]) -> str:
+    def html(self, moment: str, frame_id: str, sheet: FindSheet, spend: Callable[[int], None]) -> str:
         """Return the document of a frame at a moment. The documents of frames inside it are in `srcdoc` attributes.
 
         Parameters:
-            sheet: returns the text of the member with this name, or None if there is no such member.
+            sheet: returns the text of a style sheet, or None if the trace does not have it.
             spend: called with the cost of each slice beside its characters; may refuse the trace.
 
         Raises:
@@ -102,14 +107,16 @@ def _snapshot(event: Fields, previous: Snapshot | None, spend: Callable[[int], N
         page_id=event.required_text("pageId"),
         is_main=event.flag("isMainFrame"),
         url=url,
-        viewport=_viewport(event.fields("viewport")),
+        viewport=viewport_of(event.fields("viewport")),
         doctype=_NOT_IN_DOCTYPES.sub("", (event.text("doctype") or "")[:_MAX_DOCTYPE]),
+        time=event.number("timestamp") or 0,
         markup=markup,
         overrides=overrides,
     )
 
 
-def _viewport(size: Fields) -> dict[str, object] | None:
+def viewport_of(size: Fields) -> dict[str, object] | None:
+    """Return the width and the height; None if neither is known."""
     sides = {name: size.number(name) for name in ("width", "height")}
     return {name: side for name, side in sides.items() if side is not None} or None
 
@@ -121,7 +128,7 @@ class _Rendering:
         self,
         histories: dict[str, list[Snapshot]],
         moment: dict[str, int],
-        sheet: Callable[[str], str | None],
+        sheet: FindSheet,
         spend: Callable[[int], None],
     ) -> None:
         self._histories = histories
@@ -138,12 +145,15 @@ class _Rendering:
         pieces = [f"<!DOCTYPE {doctype}>" if doctype else ""]
         for piece in self._pieces(history, index):
             text = piece if isinstance(piece, str) else self._fill(piece, history, index, depth)
-            self._spend(_SLICE)
-            self._size += len(text) + _SLICE
-            if self._size > MAX_HTML:
-                refuse(f"a page has more than {MAX_HTML} characters")
+            self._charge(len(text))
             pieces.append(text)
         return "".join(pieces)
+
+    def _charge(self, size: int) -> None:
+        self._spend(_SLICE)
+        self._size += size + _SLICE
+        if self._size > MAX_HTML:
+            refuse(f"a page has more than {MAX_HTML} characters")
 
     def _pieces(self, history: list[Snapshot], index: int) -> Iterator[str | Frame | Sheet]:
         """Yield the slices of text between holes, and the holes that are not references, in their order."""
@@ -171,9 +181,9 @@ class _Rendering:
 
     def _fill(self, hole: Frame | Sheet, history: list[Snapshot], index: int, depth: int) -> str:
         if isinstance(hole, Sheet):
-            name = _override(history, index, hole.url)
-            css = self._sheet(name) if name else None
-            return hole.markup if css is None else style_element(css, self._spend)
+            wanted = Wanted(hole.url, _override(history, index, hole.url), history[index].time)
+            css = self._sheet(wanted, self._charge) if hole.is_used or wanted.override else None
+            return hole.markup if css is None else style_element(css, self._spend, hole.media)
         if hole.frame_id not in self._moment:
             return ""
         return f' srcdoc="{escape(self.document(hole.frame_id, depth + 1))}"'

@@ -10,22 +10,22 @@ The versions of the format changed the following:
 - 10 gives a step of the test runner and its action the same id.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from storage_manager.importers.archive import refuse
 from storage_manager.importers.fields import Fields
-from storage_manager.importers.snapshots import Snapshots
+from storage_manager.importers.snapshots import Snapshots, viewport_of
 
 __all__ = ["KNOWN_VERSIONS", "MAX_ACTIONS", "Action", "Context", "actions_of"]
 
 KNOWN_VERSIONS = range(3, 11)  # Playwright 1.31 writes 4, 1.46 writes 7, 1.65 writes 10
 # The six digits of step_000001 allow far more. A run of a whole day has a few thousand actions.
 MAX_ACTIONS = 100_000
-# Milliseconds. The screencast shows the effect of an action a little later: it takes at least 5 frames per second.
-_LATER = 500.0
+_IMAGES = ("image/png", "image/jpeg")
 PHASES = ("after", "action", "before")
 
 
@@ -34,6 +34,8 @@ class Action:
     """One call of Playwright. Its times are milliseconds on the clock of its context.
 
     `moments` names the snapshot that was taken in each phase: "before" the action, during it ("action"), "after" it.
+    `opened` is the id of the page that was opened last before the action ended. `attached` names the member with a
+    screenshot that the test runner attached.
     """
 
     context: "Context"
@@ -47,8 +49,26 @@ class Action:
     error: Any = None
     point: Any = None
     result: Any = None
+    opened: str | None = None
+    attached: str | None = None
     log: list[str] = field(default_factory=list)
     moments: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Return the class and the method, such as `Frame` and `click`."""
+        kind = self.fields.text("class") or self.fields.text("type") or ""
+        return kind, self.fields.required_text("method")
+
+    @property
+    def ended(self) -> float:
+        """Return when the action ended; of one that did not end, when it began."""
+        return self.start if self.end is None else self.end
+
+    @property
+    def wall_end(self) -> float:
+        """Return when the action ended, in milliseconds since 1970; 0 if this is not known."""
+        return 0 if self.wall_time is None else self.wall_time + self.ended - self.start
 
     @property
     def wall_time(self) -> float | None:
@@ -59,6 +79,7 @@ class Action:
     def finish(self, event: Fields) -> None:
         """Copy the end, the result and the error of the action from an event."""
         self.end = event.number("endTime")
+        self.attached = next(filter(None, map(_screenshot_of, event.objects("attachments"))), None)
         self.error = event.mapping("error")
         self.result = event.values.get("result")
         self.point = event.mapping("point") or self.point
@@ -80,6 +101,12 @@ class Context:
         self.snapshots = Snapshots(spend)
         self.screenshots: dict[str, str] = {}
         self.frames: dict[str, list[tuple[float, str]]] = {}
+        self._opened: str | None = None
+
+    @property
+    def viewport(self) -> dict[str, object] | None:
+        """Return the size that pages had at first, or None if it is not known."""
+        return viewport_of(self.options.fields("options").fields("viewport"))
 
     def read(self, events: Iterable[tuple[str, object]]) -> "Context":
         """Read all events of the member, in their order. Return self.
@@ -97,6 +124,7 @@ class Context:
             "frame-snapshot": lambda event: self.snapshots.add(event.fields("snapshot")),
             "screencast-frame": self._frame,
             "screenshot": self._screenshot,
+            "event": self._happened,
         }
         for location, value in events:
             event = Fields(value, location)
@@ -179,7 +207,12 @@ class Context:
         action = self._action_of(event)
         if action:
             action.finish(event)
+            action.opened = self._opened if action.name[1] == "newPage" else None
             action.log += _log_lines(event)
+
+    def _happened(self, event: Fields) -> None:
+        if event.values.get("method") == "page" and event.values.get("class") == "BrowserContext":
+            self._opened = event.fields("params").text("pageId")
 
     def _frame(self, event: Fields) -> None:
         name = event.file()
@@ -192,16 +225,24 @@ class Context:
         if name:
             self.screenshots[f"{event.required_text('phase')}@{event.required_text('callId')}"] = name
 
-    def frame_at(self, page_id: str, end: float, before: float) -> tuple[str, str | None]:
-        """Return the first frame "after" the end of an action, or else the last frame "before" it.
+    def frame_at(self, page_id: str, end: float, seen: float, until: float) -> tuple[str, str | None]:
+        """Return a frame "after" the end of an action, or else the last frame "before" it.
 
-        A frame counts as "after" if it was taken soon enough, and before the next action began.
+        A frame counts as "after" if it was taken before `until`, when the next action begins. Of these it is the last
+        one up to the moment at which the page was `seen`, or else the first one.
         """
         frames = self.frames.get(page_id, [])
         at = bisect_left(frames, (end, ""))
-        if at < len(frames) and frames[at][0] < min(end + _LATER, before):
-            return "after", frames[at][1]
+        if at < len(frames) and frames[at][0] < until:
+            last = bisect_right(frames, seen, key=itemgetter(0)) - 1
+            return "after", frames[max(at, last)][1]
         return "before", frames[at - 1][1] if at else None
+
+
+def _screenshot_of(attachment: Fields) -> str | None:
+    """Return the name of the member with an attached screenshot. What was expected, and how it differs, are none."""
+    kind, name = attachment.text("contentType"), (attachment.text("name") or "").removesuffix(".png")
+    return attachment.file() if kind in _IMAGES and not name.endswith(("-expected", "-diff")) else None
 
 
 def _log_lines(event: Fields) -> list[str]:
@@ -215,7 +256,8 @@ def actions_of(contexts: list[Context]) -> list[Action]:
     """Return the actions in the order of their start.
 
     If the library recorded no actions, return the steps of the test runner. If it did, the test runner recorded a step
-    for each action as well; only that step says if an expectation failed, so the error is copied from it.
+    for each action as well; only that step says if an expectation failed, so the error is copied from it. A screenshot
+    that was attached goes to the action of its step, or else to the action that had ended last.
     """
     recorded = [action for context in contexts if context.from_library for action in context.actions.values()]
     steps = [action for context in contexts if not context.from_library for action in context.actions.values()]
@@ -224,4 +266,16 @@ def actions_of(contexts: list[Context]) -> list[Action]:
     errors = {step.step_id: step.error for step in steps if step.error}
     for action in recorded:
         action.error = errors.get(action.step_id, action.error)
+    _hand_over([step for step in steps if step.attached], recorded)
     return sorted(recorded or steps, key=lambda action: (action.wall_time or 0, action.start))
+
+
+def _hand_over(steps: list[Action], recorded: list[Action]) -> None:
+    """Give the attached screenshots of the test runner's steps to the library's actions. The first one counts."""
+    owners = {action.step_id: action for action in recorded}
+    ended = sorted(recorded, key=lambda action: action.wall_end)
+    for step in sorted(steps, key=lambda step: step.wall_end):
+        at = bisect_right(ended, step.wall_end, key=lambda action: action.wall_end)
+        owner = owners.get(step.step_id) or (ended[at - 1] if at else None)
+        if owner:
+            owner.attached = owner.attached or step.attached

@@ -3,14 +3,16 @@
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from html import unescape
-from typing import Any
+from typing import Any, NamedTuple
 
 from storage_manager.importers.archive import Archive, refuse
-from storage_manager.importers.snapshots import Snapshot
-from storage_manager.importers.trace import PHASES, Action
+from storage_manager.importers.calls import acts, is_private, is_step, public
+from storage_manager.importers.sights import Sight, View, views
+from storage_manager.importers.style_sheets import StyleSheets
+from storage_manager.importers.trace import Action
 from storage_manager.layout import COMPONENTS, StepData
 
 __all__ = ["MAX_SESSION", "Steps"]
@@ -19,39 +21,39 @@ __all__ = ["MAX_SESSION", "Steps"]
 # could fill the disk, or take forever with pages of many empty slices.
 MAX_SESSION = 8 * 2**30
 
-# Methods that only look at the page, or wait. The page continues to show the effect of the action before them.
-_LOOKS = {"title", "content", "textContent", "innerText", "innerHTML", "getAttribute", "inputValue", "ariaSnapshot"}
-_LOOKS |= {"isVisible", "isHidden", "isEnabled", "isDisabled", "isEditable", "isChecked", "queryCount", "expect"}
-_LOOKS |= {"querySelector", "querySelectorAll", "waitForSelector", "waitForFunction", "waitForTimeout", "screenshot"}
-_LOOKS |= {"expectScreenshot", "waitForEventInfo", "__waitInfo__", "pdf"}
-
 # Playwright writes the names of HTML elements in upper case, and those of XHTML as they are. Every other < of a page is
 # escaped, and nothing here goes beyond the next one, so that the time is proportional to the length.
 _TITLE = re.compile(r"<(TITLE|title)(?:\s[^<>]*)?>([^<]*)</\1>")
 _BODIES = ("<BODY", "<body")
 MAX_HEAD = 4 * 2**20  # characters; a head with style sheets has some 100 kB
+_MAX_NAMED = 10  # style sheets that a step names as absent
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class Steps:
     """The steps of a trace. Each is built when it is asked for. They are not thread-safe.
 
+    Parameters:
+        all_calls: False leaves out calls that neither act on a page nor check it.
+
     Raises (here and in each method):
         ValueError, zipfile.BadZipFile, zlib.error, EOFError: the trace is damaged or hostile.
     """
 
-    def __init__(self, archive: Archive, actions: list[Action]) -> None:
+    def __init__(self, archive: Archive, actions: list[Action], sheets: StyleSheets, *, all_calls: bool) -> None:
         self._archive = archive
-        self._actions = actions
-        self._page_ids = [_page_id(action) for action in actions]
+        self._views = views(actions, lambda action: all_calls or is_step(*action.name))
+        if not self._views:
+            refuse("none of its calls acts on a page or checks one; all_calls=True imports the other calls")
         self._spent = 0
+        self._sheets = sheets
         self._starts: dict[str | None, list[float]] = defaultdict(list)
-        for action, page_id in zip(actions, self._page_ids, strict=True):
-            if action.fields.required_text("method") not in _LOOKS:
-                self._starts[page_id].append(action.start)
+        for view in self._views:
+            if acts(*view.action.name):
+                self._starts[view.page_id].append(view.action.start)
 
     def __len__(self) -> int:
-        return len(self._actions)
+        return len(self._views)
 
     def check(self) -> None:
         """Build every step once, so that data that cannot be stored is refused before anything is stored."""
@@ -68,63 +70,105 @@ class Steps:
 
     def data(self, number: int) -> StepData:
         """Return the components of a step. Steps are counted from 0. A component is None if the trace lacks it."""
-        action, page_id = self._actions[number], self._page_ids[number]
-        phase, shot = _snapshot_of(action)
-        snapshots, moment = action.context.snapshots, action.moments.get(phase, "")
-        html = snapshots.html(moment, shot.frame_id, self._sheet, self._spend) if shot else None
-        screenshot, image = self._image(action, page_id)
+        view, self._sheets.missing = self._views[number], []
+        html, shot = self._html(view.sight), view.sight.shot if view.sight else None
+        image, screenshot = self._read(self._images(view))
         metadata = {
             "url": shot.url if shot else None,
             "title": _title(html or ""),
-            "page_id": page_id,
-            "snapshot": phase if shot else None,
-            "screenshot": screenshot if image else None,
-            "viewport": shot.viewport if shot else None,
-            **_circumstances(action),
+            "page_id": view.page_id,
+            "observed": _observed(view, image),
+            "snapshot": ("after" if view.is_after else view.sight.phase) if view.sight else None,
+            "screenshot": image.kind if image and screenshot else None,
+            "viewport": shot.viewport if shot else view.action.context.viewport,
+            "not_captured": _reasons(image if screenshot is None else None, self._sheets.missing),
+            **_circumstances(view.action),
         }
-        return StepData(html, image, _call(action), _present(metadata))
+        return StepData(html, screenshot, _call(view.action), _present(metadata))
 
-    def _sheet(self, name: str) -> str | None:
-        data = self._archive.read(name)
-        return None if data is None else data.decode(errors="replace")
+    def _html(self, sight: Sight | None) -> str | None:
+        if sight is None:
+            return None
+        snapshots, moment = sight.action.context.snapshots, sight.action.moments[sight.phase]
+        return snapshots.html(moment, sight.shot.frame_id, self._sheets.css, self._spend)
 
-    def _image(self, action: Action, page_id: str | None) -> tuple[str, bytes | None]:
-        """Return the kind and the bytes of the step's image.
+    def _read(self, images: Iterable["_Image"]) -> tuple["_Image | None", bytes | None]:
+        """Return the first image that the trace has, or else the first one that it should have."""
+        missing = None
+        for image in images:
+            data = self._archive.read(image.name)
+            if data is not None:
+                return image, data
+            missing = missing or image
+        return missing, None
 
-        It is the screenshot that was taken for the action, or else a frame of the screencast after it or before it.
+    def _images(self, view: View) -> Iterator["_Image"]:
+        """Yield the best image first: a screenshot that was taken for the action, a frame after it, an attached
+        screenshot, a frame before it.
         """
-        taken = (action.context.screenshots.get(f"{phase}@{action.call_id}") for phase in PHASES)
-        kind, name = "taken", next(filter(None, taken), None)
-        if name is None and page_id is not None:
-            end, starts = _end(action), self._starts[page_id]
-            at = bisect_right(starts, end)
-            kind, name = action.context.frame_at(page_id, end, starts[at] if at < len(starts) else float("inf"))
-        return kind, self._archive.read(name) if name else None
+        taken, frame = _taken(view), None
+        if taken is None and view.page_id is not None:
+            frame = self._frame(view, view.page_id)
+        attached = _Image("attached", "after", view.action.attached) if view.action.attached else None
+        images = (taken, attached, frame) if frame and frame.moment == "before" else (taken, frame, attached)
+        yield from filter(None, images)
+
+    def _frame(self, view: View, page_id: str) -> "_Image | None":
+        starts, end = self._starts[page_id], view.action.ended
+        at = bisect_right(starts, end)
+        seen, until = end, starts[at] if at < len(starts) else float("inf")
+        if view.sight:
+            seen = view.sight.time
+            end, until = (end, until) if view.is_after else (seen, seen)
+        moment, name = view.action.context.frame_at(page_id, end, seen, until)
+        return _Image(moment, moment, name) if name else None
+
+
+class _Image(NamedTuple):
+    """The name of an image. It shows the page at a moment: "before" or "after" the action."""
+
+    kind: str
+    moment: str
+    name: str
+
+
+def _taken(view: View) -> _Image | None:
+    """Return the screenshot that was taken with the snapshot, or else in a phase of the action on the same side."""
+    sides = {"after": ("after",), "before": ("action", "before")}
+    if view.sight and view.is_after:
+        taken = _screenshot(view.sight.action, view.sight.phase)
+        if taken:
+            return _Image("taken", "after", taken)
+    for moment, phases in sides.items():
+        if not view.sight or view.is_after == (moment == "after"):
+            name = next(filter(None, (_screenshot(view.action, phase) for phase in phases)), None)
+            if name:
+                return _Image("taken", moment, name)
+    return None
+
+
+def _screenshot(action: Action, phase: str) -> str | None:
+    return action.context.screenshots.get(f"{phase}@{action.call_id}")
+
+
+def _reasons(image: _Image | None, sheets: list[str]) -> dict[str, str]:
+    """Return why something is absent, as a recorder does."""
+    reasons = {} if image is None else {"screenshot": f"{image.name} is not in the trace"}
+    if sheets:
+        more = f" and {len(sheets) - _MAX_NAMED} more" if len(sheets) > _MAX_NAMED else ""
+        reasons["style_sheets"] = f"{', '.join(sheets[:_MAX_NAMED])}{more}: not in the trace"
+    return reasons
+
+
+def _observed(view: View, image: _Image | None) -> str:
+    """Return if the step shows its page "after" or "before" the action; "after" if it shows nothing."""
+    if view.sight:
+        return "after" if view.is_after else "before"
+    return image.moment if image else "after"
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value not in (None, "", [], {})}
-
-
-def _end(action: Action) -> float:
-    return action.start if action.end is None else action.end
-
-
-def _snapshot_of(action: Action) -> tuple[str, Snapshot | None]:
-    """Return the phase and the snapshot of the page: after the action, or else during it, or else before it."""
-    shots = [(phase, action.context.snapshots.main_frame(action.moments[phase], action.page_id)) for phase in PHASES]
-    return next(((phase, shot) for phase, shot in shots if shot), ("", None))
-
-
-def _page_id(action: Action) -> str | None:
-    """Return the id of the action's page, or of its snapshot's page, or of the page that the action opened.
-
-    Only traces up to version 5 need the last one.
-    """
-    _, shot = _snapshot_of(action)
-    opened = action.result.get("page") if isinstance(action.result, dict) else None
-    guid = opened.get("guid") if isinstance(opened, dict) else None
-    return action.page_id or (shot.page_id if shot else None) or (guid if isinstance(guid, str) else None)
 
 
 def _title(html: str) -> str:
@@ -134,16 +178,16 @@ def _title(html: str) -> str:
 
 
 def _call(action: Action) -> dict[str, Any]:
+    kind, method = action.name
+    said = {"params": action.fields.mapping("params"), "log": action.log, "result": action.result}
     call = {
-        "type": action.fields.required_text("method"),
-        "class": action.fields.text("class") or action.fields.text("type"),
+        "type": method,
+        "class": kind,
         "title": action.title,
-        "params": action.fields.mapping("params"),
         "point": action.point,
         "error": action.error,
-        "log": action.log,
-        "result": action.result,
         "call_id": action.call_id,
+        **({} if is_private(method) else public(said)),
     }
     return _present(call)
 
@@ -152,7 +196,7 @@ def _circumstances(action: Action) -> dict[str, Any]:
     """Return when and where the action ran. Times are in milliseconds; `timestamp` is in UTC."""
     options, wall_time = action.context.options, action.wall_time
     when = None if wall_time is None else _EPOCH + timedelta(milliseconds=wall_time)
-    known = {
+    return {
         "timestamp": when.isoformat(timespec="milliseconds") if when else None,
         "start": action.start,
         "end": action.end,
@@ -164,5 +208,3 @@ def _circumstances(action: Action) -> dict[str, Any]:
         "trace_version": action.context.version,
         "source": "playwright-trace",
     }
-    viewport = options.fields("options").mapping("viewport")
-    return known | ({"viewport": viewport} if viewport and not _snapshot_of(action)[1] else {})

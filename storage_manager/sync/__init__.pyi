@@ -820,20 +820,23 @@ def import_browser_use(storage: StorageManager, path: str | os.PathLike[str], se
     ...
 
 def import_playwright_trace(
-    storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None
+    storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None, *, all_calls: bool = False
 ) -> str:
-    """Import a Playwright trace.zip as a session with one step per action. Return the session id.
+    """Import a Playwright trace as a session with one step per action. Return the session id.
 
     The steps are step_000001 and so on, in the order in which the actions began. The whole file is read, and every
     step is built, before the first step is stored. The trace is read in a separate thread.
 
     Parameters:
         storage: the storage that receives the session.
-        path: the zip file, of versions 3 to 10 of the format: Playwright 1.31 to 1.65.
-        session_id: the id of the new session. None takes it from the file's name.
+        path: a trace.zip, a directory with what was in one, as Playwright MCP writes it, or a .trace file in such a
+            directory. Versions 3 to 10 of the format: Playwright 1.31 to 1.65.
+        session_id: the id of the new session. None takes it from the name of the file or directory.
+        all_calls: False leaves out calls that neither act on a page nor check it: those that read (`title`,
+            `screenshot`), wait or set up the browser (`addCookies`).
 
     Raises:
-        InvalidIdError: the id is not allowed, or the file's name gives no id; this is checked before any I/O.
+        InvalidIdError: the id is not allowed, or the name gives no id; this is checked before anything is read.
         InvalidDataError: the file is not a trace, it is damaged or hostile, or the session exists already.
             Nothing is stored.
         LocalStorageError: the file cannot be read.

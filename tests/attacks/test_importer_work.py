@@ -14,7 +14,7 @@ import pytest
 
 from storage_manager import InvalidDataError, StorageManager
 from storage_manager.importers import archive, parsing
-from storage_manager.importers.archive import Archive
+from storage_manager.importers.archive import Archive, ZipArchive
 from storage_manager.importers.markup import MAX_URL, style_element, write_markup
 from storage_manager.importers.playwright import _read_steps
 from storage_manager.importers.trace_steps import Steps
@@ -31,7 +31,7 @@ def sm(tmp_path: Path) -> StorageManager:
 
 def read(path: Path) -> tuple[float, str]:
     """Read a trace as the importer does; return the CPU time of the thread, and why it was refused."""
-    opened, why = Archive(str(path)), ""
+    opened, why = ZipArchive(str(path)), ""
     started = time.thread_time()
     try:
         _read_steps(opened)
@@ -48,7 +48,7 @@ LONG = "n" * 200 + "correct-horse-battery-staple"
 @pytest.mark.parametrize(
     ("members", "why"),
     [
-        ({f"../{LONG}": b"x", "t.trace": page(["P"])}, f"the name '../{LONG}' leads out of the zip"),
+        ({f"../{LONG}": b"x", "t.trace": page(["P"])}, f"the name '../{LONG}' leads out of the trace"),
         ({f"{LONG}.trace": b"{"}, f"{LONG}.trace, line 1: "),
         ({"t.trace": b"{}", "x" * 1025 + LONG: b"x"}, f"a name in it has {1025 + len(LONG)} characters"),
     ],

@@ -134,7 +134,7 @@ async def test_cancelled_while_it_reads_and_the_loop_goes_on(
 ) -> None:
     reading, ended = threading.Event(), threading.Event()
 
-    def slow(opened: archive.Archive) -> trace_steps.Steps:
+    def slow(opened: archive.Archive, all_calls: bool) -> trace_steps.Steps:
         reading.set()
         time.sleep(0.3)
         ended.set()

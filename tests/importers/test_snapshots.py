@@ -107,12 +107,12 @@ async def test_frames_lie_in_frames(tmp_path: Path) -> None:
 
 
 async def test_the_moment_is_after_the_action_else_during_it_else_before(tmp_path: Path) -> None:
-    events = [header(), *action(1), *action(2), *action(3), *action(4, pageId="page@2")]
-    events += [
-        snapshot(f"{name}@call@{number}", name) for number in (1, 2, 3) for name in ("before", "action", "after")
-    ]
-    events = [event for event in events if (event.get("snapshot") or {}).get("snapshotName") not in (
-        "after@call@2", "after@call@3", "action@call@3")]  # fmt: skip
+    """During it is before: Playwright dispatches the input after this snapshot."""
+    pages = {1: ("before", "action", "after"), 2: ("before", "action"), 3: ("before",), 4: ()}
+    events = [header()]
+    for number, phases in pages.items():
+        events += action(number, pageId=f"page@{number}")
+        events += [snapshot(f"{name}@call@{number}", name, pageId=f"page@{number}") for name in phases]
     events.append(snapshot("after@call@4", "of another page"))
     steps = await imported(
         StorageManager(local_base_path=tmp_path / "base"), write_zip(tmp_path / "t.zip", {"t.trace": events})
@@ -122,6 +122,7 @@ async def test_the_moment_is_after_the_action_else_during_it_else_before(tmp_pat
         None,
     ]
     assert [(step.metadata or {}).get("snapshot") for step in steps] == ["after", "action", "before", None]
+    assert [(step.metadata or {})["observed"] for step in steps] == ["after", "before", "before", "after"]
 
 
 LINK = ["LINK", {"rel": "stylesheet", "href": "s.css"}]
@@ -151,6 +152,16 @@ async def test_a_style_sheet_that_scripts_changed(tmp_path: Path) -> None:
 async def test_a_style_sheet_that_is_not_there_stays_a_link(tmp_path: Path, override: dict[str, Any]) -> None:
     events = page(LINK, doctype=None, resourceOverrides=[{"url": "http://shop.test/s.css", **override}])
     assert await html_of(tmp_path, {"t.trace": events}) == '<LINK rel="stylesheet" href="s.css">'
+
+
+async def test_style_sheets_that_are_not_there_are_named(tmp_path: Path) -> None:
+    links = [["LINK", {"rel": "stylesheet", "href": f"{number}.css"}] for number in range(12)]
+    overrides = [{"url": f"http://shop.test/{number}.css", "sha1": f"s{number}"} for number in range(12)]
+    events = page(["HEAD", {}, *links], resourceOverrides=overrides)
+    sm = StorageManager(local_base_path=tmp_path / "base")
+    [step] = await imported(sm, write_zip(tmp_path / "t.zip", {"t.trace": events}))
+    names = ", ".join(f"resources/s{number}" for number in range(10))
+    assert (step.metadata or {})["not_captured"] == {"style_sheets": f"{names} and 2 more: not in the trace"}
 
 
 async def test_a_url_that_is_none(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ async def test_every_version(tmp_path: Path, version: int) -> None:
         "url": "http://shop.test/",
         "title": "A & B",
         "page_id": PAGE,
+        "observed": "after",
         "snapshot": "after",
         "screenshot": "after",
         "viewport": {"width": 800, "height": 600},
@@ -166,6 +167,43 @@ async def test_steps_of_the_test_runner_are_not_imported_twice(tmp_path: Path, v
     assert [(step.action or {})["class"] for step in alone] == ["Test", "Test"]
 
 
+def attached(number: float, name: str, **more: Any) -> list[Event]:
+    """A step of the test runner that attaches a file."""
+    before, after = runner_step(7, 0)
+    before |= {"callId": f"attach@{number}", "startTime": MONOTONIC + number, **more}
+    file = {"name": name, "contentType": "image/png", "sha1": name}
+    files = [{**file, "contentType": "text/plain"}, {**file, "name": "x-expected.png", "sha1": "x"}, file]
+    return [before, {**after, "callId": before["callId"], "endTime": MONOTONIC + number, "attachments": files}]
+
+
+async def test_a_screenshot_that_the_test_attached_is_used_if_there_is_no_other(tmp_path: Path) -> None:
+    """It shows what the last action left, or that of its own step. A frame from before the action is not better."""
+    cast, name = frame(1001.6)
+    library = [header(), *(event for number in (1, 2, 3, 4) for event in action(number)), cast]
+    library[7]["stepId"] = "attach@9"
+    steps = [
+        attached(0.5, "early"),
+        attached(1.7, "one"),
+        attached(2.7, "two"),
+        attached(2.8, "three"),
+        attached(9, "four"),
+    ]
+    runner = [header(7, origin="testRunner"), *(event for step in steps for event in step)]
+    members: dict[str, Any] = {"0-trace.trace": library, "test.trace": runner, name: JPEG}
+    members |= {f"resources/{name}": PNG + name.encode() for name in ("early", "one", "two", "three", "x", "four")}
+    sm = StorageManager(local_base_path=tmp_path / "base")
+    found = await imported(sm, write_zip(tmp_path / "t.zip", members))
+    assert [step.screenshot for step in found] == [JPEG, PNG + b"two", JPEG, PNG + b"four"]
+    kinds = [(step.metadata or {}).get("screenshot") for step in found]
+    assert kinds == ["after", "attached", "before", "attached"]
+
+    del members["0-trace.trace"]
+    found = await imported(sm, write_zip(tmp_path / "runner.zip", members))
+    assert [step.screenshot for step in found] == [
+        PNG + step.encode() for step in ("early", "one", "two", "three", "four")
+    ]
+
+
 async def test_contexts_are_put_in_the_order_of_their_clocks(tmp_path: Path) -> None:
     late, early = header(wallTime=WALL_TIME + 5), header(monotonicTime=0.0)
     members = {"0.trace": [late, *action(1, "click")], "1.trace": [early, *action(2, "fill"), *action(0, "goto")]}
@@ -203,11 +241,13 @@ async def test_the_screenshot_is_the_one_taken_else_the_frame_that_shows_the_act
     members: dict[str, Any] = {"t.trace": events, "screenshots/4.png": PNG}
     members |= {name: JPEG + bytes([number]) for number, (_, name) in enumerate((first, again, last, other, late))}
     steps = await imported(StorageManager(local_base_path=tmp_path / "base"), write_zip(tmp_path / "t.zip", members))
-    # after the first nothing new was shown before the second; the second's came before the third; the frame at
-    # 1099 is too late for any; that of the fifth is not in the zip, and that after the last too late for it
-    assert [step.screenshot for step in steps] == [JPEG + b"\0", JPEG + b"\1", JPEG + b"\1", PNG, None, None]
+    # after the first nothing new was shown before the second; the second's came before the third; the frame of the
+    # fifth is not in the zip; nothing came after the last but one late frame
+    assert [step.screenshot for step in steps] == [JPEG + b"\0", JPEG + b"\1", JPEG + b"\1", PNG, None, JPEG + b"\4"]
     chosen = [(step.metadata or {}).get("screenshot") for step in steps]
-    assert chosen == ["before", "after", "before", "taken", None, None]
+    assert chosen == ["before", "after", "before", "taken", None, "after"]
+    observed = [(step.metadata or {}).get("observed") for step in steps]
+    assert observed == ["before", "after", "before", "before", "after", "after"]
 
 
 @pytest.mark.parametrize(("second", "chosen"), [("waitForTimeout", "after"), ("title", "after"), ("click", None)])
@@ -216,6 +256,39 @@ async def test_what_only_looks_or_waits_is_no_next_action(tmp_path: Path, second
     members: dict[str, Any] = {"t.trace": [header(), *action(1), *action(2, second), event], name: JPEG}
     steps = await imported(StorageManager(local_base_path=tmp_path / "base"), write_zip(tmp_path / "t.zip", members))
     assert (steps[0].metadata or {}).get("screenshot") == chosen
+
+
+async def test_an_image_that_the_trace_names_and_does_not_have_is_said(tmp_path: Path) -> None:
+    cast, name = frame(1001.6)
+    taken = {"type": "screenshot", "callId": "call@2", "phase": "after", "file": "screenshots/2.png"}
+    events = [header(), *action(1, html="one"), *action(2), cast, taken]
+    steps = await imported(
+        StorageManager(local_base_path=tmp_path / "base"), write_zip(tmp_path / "t.zip", {"t.trace": events})
+    )
+    assert [step.screenshot for step in steps] == [None, None]
+    assert [(step.metadata or {}).get("not_captured") for step in steps] == [
+        {"screenshot": f"{name} is not in the trace"},
+        {"screenshot": "screenshots/2.png is not in the trace"},
+    ]
+    assert all("screenshot" not in (step.metadata or {}) for step in steps)
+
+
+async def test_the_only_frame_may_come_late(tmp_path: Path) -> None:
+    early, late = frame(1000.5), frame(1001.5 + 2700)
+    members: dict[str, Any] = {"t.trace": [header(), *action(1), early[0], late[0]], late[1]: JPEG, early[1]: PNG}
+    [step] = await imported(StorageManager(local_base_path=tmp_path / "base"), write_zip(tmp_path / "t.zip", members))
+    assert (step.screenshot, (step.metadata or {})["screenshot"]) == (JPEG, "after")
+
+
+async def test_a_frame_shows_the_same_moment_as_the_page(tmp_path: Path) -> None:
+    """Of the frames after an action: the last before the snapshot, or the first, if that was taken at once."""
+    frames = [frame(1001.7), frame(1001.9), frame(1002.7), frame(1002.9)]
+    events = [header(), *action(1, html="one"), *action(2, html="two"), snapshot("before@call@2", "later")]
+    members: dict[str, Any] = {"t.trace": [*events, *(event for event, _ in frames)]}
+    members |= {name: JPEG + bytes([number]) for number, (_, name) in enumerate(frames)}
+    steps = await imported(StorageManager(local_base_path=tmp_path / "base"), write_zip(tmp_path / "t.zip", members))
+    assert [step.html for step in steps] == ["<!DOCTYPE html>later", "<!DOCTYPE html>two"]
+    assert [step.screenshot for step in steps] == [JPEG + b"\1", JPEG + b"\2"]
 
 
 async def test_a_page_that_an_action_opened(tmp_path: Path) -> None:
@@ -227,3 +300,17 @@ async def test_a_page_that_an_action_opened(tmp_path: Path) -> None:
         write_zip(tmp_path / "t.zip", {"t.trace": [*events, cast], name: JPEG}),
     )
     assert [(step.screenshot, (step.metadata or {})["page_id"]) for step in steps] == [(JPEG, PAGE)]
+
+
+async def test_a_page_that_an_action_opened_is_named_by_an_event(tmp_path: Path) -> None:
+    before, after = action(1, "newPage", pageId=None)
+    opened = {"type": "event", "class": "BrowserContext", "method": "page", "time": 1, "params": {"pageId": PAGE}}
+    events = [header(10), before, opened, after, *action(2, "goto"), snapshot("before@call@2", "blank")]
+    steps = await imported(
+        StorageManager(local_base_path=tmp_path / "base"), write_zip(tmp_path / "t.zip", {"t.trace": events})
+    )
+    assert [(step.html, (step.metadata or {})["page_id"]) for step in steps] == [
+        ("<!DOCTYPE html>blank", PAGE),
+        ("<!DOCTYPE html>blank", PAGE),
+    ]
+    assert [(step.metadata or {})["observed"] for step in steps] == ["after", "before"]

@@ -79,9 +79,11 @@ def frame(timestamp: float, version: int = 8, page: str = PAGE) -> tuple[Event, 
     return {**event, "file": f"screencast/{name}"}, f"screencast/{name}"
 
 
-async def imported(storage: StorageManager, path: Path, session_id: str | None = None) -> list[StepData]:
+async def imported(
+    storage: StorageManager, path: Path, session_id: str | None = None, **options: Any
+) -> list[StepData]:
     """Import it; the data of its steps."""
-    session_id = await import_playwright_trace(storage, path, session_id)
+    session_id = await import_playwright_trace(storage, path, session_id, **options)
     steps = [step async for step in storage.iter_steps([session_id])]
     assert [step.step_id for step in steps] == [f"step_{number + 1:06d}" for number in range(len(steps))]
     return [step.data for step in steps]

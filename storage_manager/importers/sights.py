@@ -1,0 +1,84 @@
+"""Find the snapshot that shows what each action left: the last one before the next step on the same page.
+
+Playwright takes three snapshots of an action: "before" it, when it is about to act ("action": the input is dispatched
+only after this snapshot), and "after" it. A page may change between two actions, while a server answers, say. So the
+snapshot before the next action shows best what this action left, and it is what the next action was chosen on.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from storage_manager.importers.snapshots import Snapshot
+from storage_manager.importers.trace import PHASES, Action
+
+__all__ = ["Sight", "View", "views"]
+
+
+class Sight(NamedTuple):
+    """A snapshot of a page: which action it was taken for, in which phase, and when on the clock of the context."""
+
+    action: Action
+    phase: str
+    shot: Snapshot
+    time: float
+
+
+class View(NamedTuple):
+    """An action, its page, and the snapshot that shows what it left, or else what was there before it.
+
+    `is_after` tells which; it is False if there is no snapshot.
+    """
+
+    action: Action
+    page_id: str | None
+    sight: Sight | None
+    is_after: bool
+
+
+def views(actions: Iterable[Action], is_step: Callable[[Action], bool]) -> list[View]:
+    """Return a view of each action that is a step. The actions are in the order of their start."""
+    found: list[View] = []
+    pages: dict[str | None, _Page] = {}
+    for action in reversed(list(actions)):
+        own = {sight.phase: sight for sight in _sights(action)}
+        page_id = _page_id(action, own.values())
+        page = pages.setdefault(page_id, _Page())
+        if is_step(action):
+            found.append(_view(action, page_id, own, page.later))
+            page.later, page.limit = own.get("before") or own.get("action"), action.start
+        elif page.later is None:
+            page.later = next((sight for sight in own.values() if sight.time <= page.limit), None)
+    return found[::-1]
+
+
+class _Page:
+    """What is known of a page while the actions are gone through backwards: the first snapshot that comes later."""
+
+    def __init__(self) -> None:
+        self.later: Sight | None = None
+        self.limit = float("inf")  # when the next step begins
+
+
+def _view(action: Action, page_id: str | None, own: dict[str, Sight], later: Sight | None) -> View:
+    if later and page_id is not None and later.time >= action.ended:
+        return View(action, page_id, later, True)
+    return View(action, page_id, next(iter(own.values()), None), "after" in own)
+
+
+def _sights(action: Action) -> Iterator[Sight]:
+    """Yield the snapshots of the action's page, the last one first."""
+    for phase in PHASES:
+        shot = action.context.snapshots.main_frame(action.moments[phase], action.page_id)
+        if shot:
+            yield Sight(action, phase, shot, action.ended if phase == "after" else action.start)
+
+
+def _page_id(action: Action, own: Iterable[Sight]) -> str | None:
+    """Return the id of the action's page, or of its snapshot's page, or of the page that the action opened.
+
+    Only traces up to version 5 have the last one in the result.
+    """
+    opened = action.result.get("page") if isinstance(action.result, dict) else None
+    guid = opened.get("guid") if isinstance(opened, dict) else None
+    shown = next((sight.shot.page_id for sight in own), None)
+    return action.page_id or shown or action.opened or (guid if isinstance(guid, str) else None)

@@ -1,0 +1,116 @@
+"""Read a trace from a directory, within the limits of a zip. Nothing outside of the directory is read."""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from typing import IO
+
+from storage_manager.importers.archive import MAX_MEMBERS, Archive, ZipArchive, check_name, is_foreign, refuse
+
+__all__ = ["FolderArchive", "open_archive"]
+
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # opening a pipe would wait for its other end
+_MAX_DEPTH = 16  # folders in each other; the directory of a trace has one level
+_NOT_A_PATH = {errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENXIO}
+_CHUNK = re.compile(r"-chunk\d{1,9}$")
+
+
+def open_archive(path: str) -> Archive:
+    """Open a trace.zip, a directory of a trace, or a .trace file in such a directory.
+
+    Raises:
+        As Archive.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        return FolderArchive(path)
+    if not stat.S_ISREG(mode):
+        refuse("it is neither a regular file nor a directory")
+    if path.endswith(".trace"):
+        return FolderArchive(*os.path.split(os.path.realpath(path)))
+    return ZipArchive(path)
+
+
+class FolderArchive(Archive):
+    """An open directory of a trace.
+
+    Parameters:
+        name: the only `.trace` file that is read. Its directory may have others, which are not looked at.
+    """
+
+    def __init__(self, path: str, name: str | None = None) -> None:
+        super().__init__()
+        self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with ExitStack() as stack:
+            stack.callback(os.close, self._root)
+            self._choose(_files(path) if name is None else [name, *self._logs(name)])
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        """Close the directory."""
+        self._stack.close()
+
+    def _logs(self, name: str) -> Iterator[str]:
+        """Yield the name of the network log of a .trace file, if there is one. Chunks of a trace share one."""
+        stem = name.removesuffix(".trace")
+        for log in {f"{stem}.network", f"{_CHUNK.sub('', stem)}.network"}:
+            with suppress(FileNotFoundError):
+                os.stat(log, dir_fd=self._root, follow_symlinks=False)
+                yield log
+
+    def _open(self, name: str, limit: int) -> IO[bytes] | None:
+        try:
+            descriptor = self._descriptor(name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in _NOT_A_PATH:
+                refuse(f"{name!r} is not the path of a file in the directory: a link, perhaps")
+            raise
+        with ExitStack() as stack:
+            stack.callback(os.close, descriptor)
+            _check_file(os.fstat(descriptor), name, limit)
+            stack.pop_all()
+        return open(descriptor, "rb")
+
+    def _descriptor(self, name: str) -> int:
+        """Open a file folder by folder, so that no part of its path can be a link."""
+        *folders, last = name.split("/")
+        with ExitStack() as stack:
+            at = self._root
+            for folder in folders:
+                at = os.open(folder, _FLAGS | os.O_DIRECTORY, dir_fd=at)
+                stack.callback(os.close, at)
+            return os.open(last, _FLAGS, dir_fd=at)
+
+
+def _check_file(found: os.stat_result, name: str, limit: int) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        refuse(f"{name!r} is not a regular file")
+    if found.st_size > limit:
+        refuse(f"{name!r} has {found.st_size} bytes; the limit is {limit}")
+
+
+def _files(root: str) -> Iterator[str]:
+    """Yield the path of each file below a directory, relative to it. Refuse anything but files and directories."""
+    todo, count = [""], 0
+    while todo:
+        folder = todo.pop()
+        if folder.count("/") > _MAX_DEPTH:
+            refuse(f"its folders are nested deeper than {_MAX_DEPTH} levels")
+        with os.scandir(os.path.join(root, folder)) as entries:
+            for entry in entries:
+                count += 1
+                if count > MAX_MEMBERS:
+                    refuse(f"it has more than {MAX_MEMBERS} files")
+                name = folder + entry.name
+                check_name(name)
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(f"{name}/")
+                elif not entry.is_file(follow_symlinks=False):
+                    refuse(f"{name!r} is neither a file nor a directory, but a link, perhaps")
+                elif not is_foreign(name):
+                    yield name
