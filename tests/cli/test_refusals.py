@@ -212,3 +212,10 @@ def test_a_session_whose_steps_have_only_attachments(
     assert capsys.readouterr().out == "1 step copied\n"
     copied = {str(path.relative_to(place / "there")) for path in (place / "there").rglob("*") if path.is_file()}
     assert copied == {name.replace("video", "_files/video") for name in files}
+
+
+def test_an_option_for_traces_is_refused_for_others(tmp_path: Path) -> None:
+    (tmp_path / "history.json").write_text("{}")
+    done = sm("import", tmp_path / "history.json", "--all-calls", "--root", tmp_path / "root")
+    assert (done.code, done.out) == (2, "")
+    assert "--all-calls is for traces of Playwright, and the format of this is browser-use" in done.err
