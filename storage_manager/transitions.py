@@ -47,8 +47,8 @@ async def iter_transitions(
 
     A step holds one page. If it was observed before its action, the page after the action is that of the next step. If
     it was observed after its action, the page before the action is that of the step before. That neighbour has to be
-    there, and has to show the right moment: it was observed the same way, or it has no action. Otherwise this side is
-    None. Two ids are neighbours if they have the same prefix and consecutive numbers at their ends, such as `step_9`
+    there, and has to show the right moment: it was observed the same way, or it has no action. If both steps have a
+    `page_id` in their metadata, it has to be the same. Otherwise this side is None. Two ids are neighbours if they have the same prefix and consecutive numbers at their ends, such as `step_9`
     and `step_10`. If no id of a session ends in a number, those that follow each other in the list are neighbours.
 
     Transitions come in the order of these numbers. At most `concurrency` steps and two more are held in memory. As
@@ -168,15 +168,26 @@ class _Moments:
             self._session = session_id, (about or {}).get("observed")
         return self._session[1]
 
-    async def page_of(self, step: Step | None, moment: str) -> StepData | None:
-        """Return the page of a neighbour, if it was observed at this moment of its own action, or has no action."""
-        if step is None or (step.data.action is not None and await self.of(step) != moment):
+    async def page_of(self, neighbour: Step | None, step: Step, moment: str) -> StepData | None:
+        """Return the page of a neighbour, if it was observed at this moment of its own action, or has no action.
+
+        The page of another tab is not returned.
+        """
+        if neighbour is None or _is_of_another_tab(neighbour, step):
             return None
-        return step.data._replace(action=None)
+        if neighbour.data.action is not None and await self.of(neighbour) != moment:
+            return None
+        return neighbour.data._replace(action=None)
+
+
+def _is_of_another_tab(one: Step, other: Step) -> bool:
+    """Return True if both steps say which tab they are of, and it is not the same."""
+    tabs = [(step.data.metadata or {}).get("page_id") for step in (one, other)]
+    return None not in tabs and tabs[0] != tabs[1]
 
 
 async def _transition(moments: _Moments, previous: Step | None, step: Step, following: Step | None) -> Transition:
     own, action = step.data._replace(action=None), step.data.action or {}
     if await moments.of(step) == "before":
-        return Transition(step.session_id, step.step_id, own, action, await moments.page_of(following, "before"))
-    return Transition(step.session_id, step.step_id, await moments.page_of(previous, "after"), action, own)
+        return Transition(step.session_id, step.step_id, own, action, await moments.page_of(following, step, "before"))
+    return Transition(step.session_id, step.step_id, await moments.page_of(previous, step, "after"), action, own)

@@ -69,6 +69,15 @@ async def test_a_neighbour_that_shows_another_moment_is_not_taken(storage: Stora
     assert await pages(storage) == [("p1", "x", None), (None, "y", "p2")]
 
 
+async def test_the_page_of_another_tab_is_not_taken(storage: StorageManager) -> None:
+    """`page_id` tells the tabs of an imported trace apart."""
+    for number, tab in enumerate(["a", "b", "b", None]):
+        about = {"observed": "after", "page_id": tab} if tab else {"observed": "after"}
+        data = StepData(f"p{number}", action={"type": f"x{number}"}, metadata=about)
+        await storage.store_steps([Step("s", f"step_{number}", data)])
+    assert [before for before, _, _ in await pages(storage)] == [None, None, "p1", "p2"]
+
+
 async def test_the_numbers_of_the_ids_decide(storage: StorageManager) -> None:
     """In a list, step_10 comes before step_9."""
     steps = {f"step_{number}": (f"p{number}", f"a{number}", "after") for number in range(8, 12)}
