@@ -48,8 +48,9 @@ async def iter_transitions(
     A step holds one page. If it was observed before its action, the page after the action is that of the next step. If
     it was observed after its action, the page before the action is that of the step before. That neighbour has to be
     there, and has to show the right moment: it was observed the same way, or it has no action. If both steps have a
-    `page_id` in their metadata, it has to be the same. Otherwise this side is None. Two ids are neighbours if they have the same prefix and consecutive numbers at their ends, such as `step_9`
-    and `step_10`. If no id of a session ends in a number, those that follow each other in the list are neighbours.
+    `page_id` in their metadata, it has to be the same. Otherwise this side is None. Two ids are neighbours if they have
+    the same prefix and consecutive numbers at their ends, such as `step_9` and `step_10`. If no id of a session ends in
+    a number, those that follow each other in the list are neighbours.
 
     Transitions come in the order of these numbers. At most `concurrency` steps and two more are held in memory. As
     iter_steps does, this leaves out sessions and steps that cannot be read, with a warning.
