@@ -10,6 +10,7 @@ import pytest
 
 from storage_manager import InvalidDataError, StorageManager
 from storage_manager.importers import import_browser_use, storing
+from storage_manager.transitions import iter_transitions
 from tests.support.agent_runs import JPEG, PNG, history_item, imported, write_history
 
 
@@ -74,6 +75,17 @@ async def test_a_history(sm: StorageManager, tmp_path: Path) -> None:
     assert last.action["done"]["text"] == "It costs 20."
     message = await sm.retrieve_attachment("history", "state_message.txt", "step_000001")
     assert message == history_item(1)["state_message"].encode()
+
+
+async def test_a_transition_begins_at_the_page_on_which_the_action_was_chosen(
+    sm: StorageManager, tmp_path: Path
+) -> None:
+    await imported(sm, import_browser_use, write_history(tmp_path, [history_item(1), history_item(2), last_item(3)]))
+    found = [each async for each in iter_transitions(sm)]
+    urls = [[page and (page.metadata or {})["url"] for page in (each.before, each.after)] for each in found]
+    first, second, third = (f"http://shop.test/{number}" for number in (1, 2, 3))
+    assert urls == [[first, second], [second, third], [third, None]]
+    assert [each.action["type"] for each in found] == ["click", "click", "done"]
 
 
 async def test_several_actions_and_their_errors(sm: StorageManager, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from storage_manager import InvalidDataError, StorageManager
 from storage_manager.importers import import_webvoyager
+from storage_manager.transitions import iter_transitions
 from tests.support.agent_runs import PNG, imported, write_files
 
 
@@ -60,6 +61,19 @@ def write_task(tmp_path: Path, messages: Any, *screenshots: int, **files: bytes 
     return write_files(
         tmp_path / "taskShop Test--4", {"interact_messages.json": json.dumps(messages), **shots, **files}
     )
+
+
+async def test_a_transition_begins_at_the_screenshot_on_which_the_action_was_chosen(
+    sm: StorageManager, tmp_path: Path
+) -> None:
+    messages = [*RUN[:5], *RUN[9:]]
+    shots = {f"screenshot{number}.png": PNG + bytes([number]) for number in (1, 2, 3)}
+    await imported(sm, import_webvoyager, write_task(tmp_path, messages, **shots))
+    found = [each async for each in iter_transitions(sm)]
+    pages = [[page and page.screenshot for page in (each.before, each.after)] for each in found]
+    first, second, third = shots.values()
+    assert pages == [[first, second], [second, third], [third, None]]
+    assert [each.action["type"] for each in found] == ["type", "click", "answer"]
 
 
 async def test_a_task(sm: StorageManager, tmp_path: Path) -> None:
