@@ -30,6 +30,7 @@ FLOORS = (
         "integrations",
         "integrity",
         "inventory",
+        "live",
         "manifest",
         "overlap",
         "protocol",

@@ -91,6 +91,7 @@ class Backend(ABC):
     max_file_bytes = 2**30  # the largest file that read_files returns
     backoff_seconds = 1.0  # the longest pause before the second attempt of a request; it doubles
     has_conditional_writes = False  # True if write_files can leave existing files alone
+    has_whole_steps = False  # True if a new step appears with all of its files at once
 
     @abstractmethod
     async def write_files(self, files: Sequence[File], *, overwrite: bool = True) -> None:

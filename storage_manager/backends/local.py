@@ -56,6 +56,7 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
 
     mirror_sync_methods = False
     has_conditional_writes = True
+    has_whole_steps = True
 
     def __init__(
         self, root: str = "", *, fsync: bool = False, max_workers: int = 1, auto_mkdir: bool = True, **kwargs: Any

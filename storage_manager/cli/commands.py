@@ -22,13 +22,14 @@ from storage_manager.cli.rm import rm
 from storage_manager.cli.seal import seal
 from storage_manager.cli.share import share
 from storage_manager.cli.show import show
+from storage_manager.cli.tail import tail
 from storage_manager.cli.verify import verify
 from storage_manager.cli.view import view
 
 __all__ = ["cli"]
 
 _COMMANDS = (
-    *(info, check, put, ls, show, view, get, cp, seal, verify, find, catalog),
+    *(info, check, put, ls, show, tail, view, get, cp, seal, verify, find, catalog),
     *(export, import_, render, share, purge, rm),
 )
 

@@ -775,6 +775,23 @@ def find_sessions(
     """
     ...
 
+def follow_session(storage: StorageManager, session_id: str, *, interval: float = 1.0) -> Generator[Step, None, None]:
+    """Yield the steps of a session as they are stored, from the first. This ends when the session is sealed.
+
+    Each step is yielded once, in the order of the ids that a listing finds. A session that does not exist yet is waited
+    for. On S3 a step appears file by file, so the newest one is held back until a listing finds it unchanged, another
+    one follows, or the session is sealed. On local disk a new step appears with all of its files at once.
+
+    Parameters:
+        interval: seconds from one listing of the session to the next; more than 0. A listing is one LIST for each
+            thousand files.
+
+    Raises:
+        InvalidIdError, InvalidDataError: refused before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed, or as iter_steps.
+    """
+    ...
+
 def import_agentlab(storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None) -> str:
     """Import an experiment of AgentLab or BrowserGym as a session with one step per observation. Return the session id.
 

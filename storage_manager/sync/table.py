@@ -8,6 +8,7 @@ FUNCTIONS = {
     "export_parquet": "storage_manager.export",
     "export_webdataset": "storage_manager.export",
     "find_sessions": "storage_manager.catalog",
+    "follow_session": "storage_manager.live",
     "import_agentlab": "storage_manager.importers",
     "import_browser_use": "storage_manager.importers",
     "import_playwright_trace": "storage_manager.importers",

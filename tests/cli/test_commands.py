@@ -9,6 +9,7 @@ import pytest
 
 from storage_manager import StorageManager
 from storage_manager.backends import File
+from storage_manager.integrity import seal_session
 from storage_manager.layout import COMPONENTS
 from tests.support.roots import MOTO_KEYS, make_bucket
 from tests.support.shell import SAMPLE, lines, sm
@@ -80,6 +81,18 @@ async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     assert code == 1
     assert "no metadata at" in err
     assert "action" in out
+
+
+async def test_tail_ends_with_the_seal(root: str) -> None:
+    async with StorageManager.from_url(root) as storage:
+        await storage.store_step_data("run", "1", action_data={"type": "goto"}, metadata={"url": "http://a.test/"})
+        await storage.store_step_data("run", "2", "<p>")
+        await seal_session(storage, "run")
+    assert sm("tail", "run", "--root", root) == (0, "1  goto        http://a.test/\n2  -\n", "")
+    first, _ = map(json.loads, sm("tail", "run", "--json", "--root", root).out.splitlines())
+    assert first == {
+        "session_id": "run", "step_id": "1", "action": {"type": "goto"}, "metadata": {"url": "http://a.test/"}
+    }  # fmt: skip
 
 
 @pytest.mark.thorough

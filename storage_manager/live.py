@@ -1,0 +1,88 @@
+"""Follow a session while it is recorded: its steps, one after another, as they are stored."""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+
+from storage_manager.backends import FileInfo
+from storage_manager.errors import InvalidDataError
+from storage_manager.inventory import files_by_step
+from storage_manager.layout import MANIFEST_FILENAME, Step, check_id, is_data, is_id
+from storage_manager.storage import StorageManager
+
+__all__ = ["follow_session"]
+
+
+async def follow_session(
+    storage: StorageManager, session_id: str, *, interval: float = 1.0
+) -> AsyncGenerator[Step, None]:
+    """Yield the steps of a session as they are stored, from the first. This ends when the session is sealed.
+
+    Each step is yielded once, in the order of the ids that a listing finds. A session that does not exist yet is waited
+    for. On S3 a step appears file by file, so the newest one is held back until a listing finds it unchanged, another
+    one follows, or the session is sealed. On local disk a new step appears with all of its files at once.
+
+    Parameters:
+        interval: seconds from one listing of the session to the next; more than 0. A listing is one LIST for each
+            thousand files.
+
+    Raises:
+        InvalidIdError, InvalidDataError: refused before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed, or as iter_steps.
+    """
+    session_id = check_id(session_id, "session_id")
+    _check_interval(interval)
+    async with storage.backend() as backend:
+        watch = _Watch(backend.has_whole_steps)
+    is_sealed = False
+    while not is_sealed:
+        begun = time.monotonic()
+        files = await files_by_step(storage, session_id)
+        is_sealed = MANIFEST_FILENAME in files.get("", {})
+        ids = [(session_id, step_id) for step_id in watch.ready(files, is_sealed)]
+        async with aclosing(storage.read_steps(ids)) as steps:
+            async for step in steps:
+                yield step
+        if not is_sealed:
+            await asyncio.sleep(max(0.0, begun + interval - time.monotonic()))
+
+
+def _check_interval(interval: object) -> None:
+    is_number = isinstance(interval, (int, float)) and not isinstance(interval, bool)
+    if not is_number or not 0 < interval < math.inf:  # type: ignore[operator]
+        raise InvalidDataError(f"interval must be a number of seconds above 0, not {interval!r}", operation="list")
+
+
+class _Watch:
+    """Tells which steps of a session can be read.
+
+    Parameters:
+        has_whole_steps: True if a new step appears with all of its files at once.
+    """
+
+    def __init__(self, has_whole_steps: bool) -> None:
+        self._has_whole_steps = has_whole_steps
+        self._given: set[str] = set()
+        self._held: tuple[str, frozenset[FileInfo]] | None = None  # the newest step, with its files
+
+    def ready(self, files: Mapping[str, Mapping[str, FileInfo]], is_sealed: bool) -> list[str]:
+        """Return the ids of new steps that can be read, after a listing.
+
+        Parameters:
+            files: the files of the session by step id and name.
+        """
+        steps = {step_id: frozenset(found.values()) for step_id, found in files.items() if _is_step(step_id, found)}
+        new = sorted(steps.keys() - self._given)
+        if new and new[-1] == max(steps) and not (is_sealed or self._has_whole_steps):
+            newest = new[-1], steps[new[-1]]
+            if newest != self._held:
+                self._held = newest
+                new.pop()
+        self._given.update(new)
+        return new
+
+
+def _is_step(step_id: str, files: Mapping[str, FileInfo]) -> bool:
+    return is_id(step_id) and any(is_data(f"{step_id}/{name}") for name in files)
