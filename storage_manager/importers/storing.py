@@ -4,9 +4,12 @@ An importer supplies a function that reads its format. It runs in a thread, and 
 """
 
 import asyncio
+import errno
 import os
 import re
+import struct
 import threading
+import zipfile
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,10 +32,10 @@ __all__ = ["MAX_SESSION", "MAX_STEPS", "Budget", "Read", "Source", "import_sessi
 
 T = TypeVar("T")
 
-MAX_SESSION = 8 * 2**30  # bytes; as for traces
+MAX_SESSION = 8 * 2**30  # bytes, as of a trace
 MAX_STEPS = 100_000
 _CONCURRENCY = 8  # steps in memory at a time
-_DAMAGED = (ValueError, RecursionError, zlib.error, EOFError)
+_DAMAGED = (ValueError, RecursionError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError)
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_.:=@+,~-]+")
 
 
@@ -47,13 +50,16 @@ class Source(NamedTuple):
     """What an importer has read.
 
     `total` is the number of steps. `step` builds one of them; they are counted from 0. It is called in the thread of
-    the import, twice for each step: the first time everything is only checked.
+    the import, twice for each step: the first time everything is only checked. If `is_checked`, that has been done.
+    `close` is called at the end, whatever happens.
     """
 
     metadata: Mapping[str, Any]
     total: int
     step: Callable[[int], Read]
     attachments: Mapping[str, bytes] = {}
+    close: Callable[[], None] = lambda: None
+    is_checked: bool = False
 
 
 class Budget:
@@ -103,8 +109,12 @@ async def import_session(
                 running = asyncio.get_running_loop().run_in_executor(thread, function)
                 return await _until_cancelled(running, budget)
 
-        source = await in_thread(lambda: _read_whole(read, name, budget))
-        await _store(storage, session_id, source, lambda number: in_thread(lambda: source.step(number)))
+        source = await in_thread(lambda: read(name, budget))
+        try:
+            await in_thread(lambda: _check(source, budget))
+            await _store(storage, session_id, source, lambda number: in_thread(lambda: source.step(number)))
+        finally:
+            source.close()
     return session_id
 
 
@@ -140,24 +150,25 @@ async def _until_cancelled(reading: Awaitable[T], budget: Budget) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         budget.is_cancelled.set()
-        await run_to_end(asyncio.gather(task, return_exceptions=True))
+        [result] = await run_to_end(asyncio.gather(task, return_exceptions=True))
+        if isinstance(result, Source):
+            result.close()
         raise
 
 
-def _read_whole(read: Callable[[str, Budget], Source], name: str, budget: Budget) -> Source:
-    """Return the source, after building each of its steps once to check it."""
-    source = read(name, budget)
+def _check(source: Source, budget: Budget) -> None:
+    """Build each step once, so that what cannot be stored is refused before anything is stored."""
+    if source.is_checked:
+        return
     if not 0 < source.total <= MAX_STEPS:
         refuse("it has no steps" if not source.total else f"it has more than {MAX_STEPS} steps")
     _check_json([COMPONENTS[3].encode(source.metadata, "metadata")])
     budget.spend(sum(map(len, source.attachments.values())))
     for number in range(source.total):
         _check_step(source.step(number), budget)
-    return source
 
 
 def _check_step(step: Read, budget: Budget) -> None:
-    """Encode a step, so that data that cannot be stored is refused before anything is stored."""
     rows = [(row, value) for row, value in zip(COMPONENTS, step.data, strict=True) if value is not None]
     encoded = {row.name: row.encode(value, row.keyword) for row, value in rows}
     _check_json([encoded[name] for name in ("action", "metadata") if name in encoded])
@@ -184,6 +195,8 @@ def _translating(path: str, redact: Redactor | None) -> Iterator[None]:
             raise InvalidDataError(f"cannot import {path}: {why}", operation="import", url=path) from error
         raise InvalidDataError(f"cannot import {path}: {refusal(redact, why)}", operation="import", url=path) from None
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a zip contains an offset before its beginning
+            raise InvalidDataError(f"cannot import {path}: it is damaged", operation="import", url=path) from error
         raise LocalStorageError(f"cannot import {path}: {error.strerror}", operation="import", url=path) from error
 
 
@@ -199,7 +212,8 @@ async def _store(
             yield Step(session_id, begun[-1], *(await step(number)))
 
     try:
-        await storage.store_session_metadata(session_id, source.metadata)
+        if source.metadata:
+            await storage.store_session_metadata(session_id, source.metadata)
         await storage.store_steps(steps(), concurrency=_CONCURRENCY)
         await storage.store_attachments(session_id, source.attachments)
     except StorageManagerError as error:

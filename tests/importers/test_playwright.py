@@ -46,7 +46,7 @@ async def test_the_id_is_the_name_of_the_file(trace: Path, tmp_path: Path, name:
     assert await import_playwright_trace(StorageManager(local_base_path=tmp_path / "base"), str(path)) == session_id
 
 
-@pytest.mark.parametrize("name", ["..zip", ".zip", "..", "x" * 129 + ".zip", "-.zip", "été.zip", "a..zip"])
+@pytest.mark.parametrize("name", ["..zip", ".zip", "x" * 129 + ".zip", "-.zip", "été.zip", "a..zip"])
 async def test_a_name_of_which_no_id_can_be_made(tmp_path: Path, name: str) -> None:
     sm = StorageManager(local_base_path=tmp_path / "base")
     with pytest.raises(InvalidIdError, match="give session_id"):
@@ -78,7 +78,7 @@ async def test_where_storing_fails_what_was_stored_is_deleted(trace: Path, tmp_p
     sm = Failing(local_base_path=tmp_path / "base")
     await sm.store_step_data("other", "step_000001", "mine")
     with pytest.raises(
-        LocalStorageError, match="the disk is full; the steps that had been stored were deleted"
+        LocalStorageError, match="the disk is full; what had been stored was deleted again"
     ) as caught:
         await import_playwright_trace(sm, trace)
     assert (caught.value.operation, caught.value.url) == ("import", "/there")
