@@ -91,7 +91,11 @@ async def test_two_contexts_of_one_directory_are_one_session(sm: StorageManager,
     assert len(await imported(sm, folder)) == 2
 
 
-async def test_a_directory_whose_name_gives_no_id(sm: StorageManager, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_directory_whose_name_gives_no_id(
+    sm: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "-").mkdir()
+    monkeypatch.chdir(tmp_path / "-")
     with pytest.raises(InvalidIdError, match="give session_id"):
         await import_playwright_trace(sm, ".")
 
