@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from storage_manager.cli.options import command, quiet_option, root_option
+from storage_manager.cli.options import command, group, quiet_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
 from storage_manager.cli.root import open_root
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["catalog"]
 
 
-@click.group()
+@group("catalog update", "catalog update --full --root s3://bucket")
 def catalog() -> None:
     """Keep the table in which `find` looks."""
 

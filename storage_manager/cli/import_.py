@@ -25,10 +25,10 @@ _FORMATS = ("trace", "browser-use", "webvoyager", "agentlab")  # importers.forma
 @click.option("--format", "kind", type=click.Choice(_FORMATS), help="What it is. Default: recognized.")
 @click.option("--all-calls", is_flag=True, help="Of a trace: import calls that neither act nor check, too.")
 def import_(root: str | None, path: str, session: str | None, kind: str | None, all_calls: bool) -> None:
-    """Store what another tool has recorded as a session, one step per action.
+    """Store what another tool has recorded as a session.
 
-    Known are traces of Playwright, histories of browser-use, results of WebVoyager, and experiments of AgentLab and
-    BrowserGym. Prints the session's id.
+    Each action is a step. Known are traces of Playwright, histories of browser-use, results of WebVoyager, and
+    experiments of AgentLab and BrowserGym. Prints the session's id.
     """
     echo(run(_import(root, path, session, kind, all_calls)))
 

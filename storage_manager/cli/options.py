@@ -1,11 +1,11 @@
 """The decorator that makes a command, and the options that several commands have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
-__all__ = ["Command", "command", "json_option", "quiet_option", "root_option"]
+__all__ = ["Command", "command", "group", "json_option", "quiet_option", "root_option"]
 
 
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -52,6 +52,15 @@ _EXPLAIN_THEMSELVES = ("root", "host")
 
 def command(*examples: str, name: str | None = None) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a function a command that takes --debug and shows these examples below its help."""
-    lines = [f"  storage-manager {example}" for example in examples]
-    epilog = "\b\n" + "\n".join(["Examples:", *lines])
+    epilog = _epilog(examples)
     return lambda function: click.command(name, cls=Command, epilog=epilog)(_debug_option(function))
+
+
+def group(*examples: str) -> Callable[[Callable[..., Any]], click.Group]:
+    """Make a function a group of commands that shows these examples below its help."""
+    return click.group(epilog=_epilog(examples))
+
+
+def _epilog(examples: Sequence[str]) -> str:
+    lines = [f"  storage-manager {example}" for example in examples]
+    return "\b\n" + "\n".join(["Examples:", *lines])

@@ -22,10 +22,10 @@ __all__ = ["tail"]
 )
 @json_option
 def tail(root: str | None, session: str, interval: float, as_json: bool) -> None:
-    """Print the steps of a session while it is recorded, from the first.
+    """Print the steps of a session while it is recorded.
 
-    Prints id, action and URL of each step when it is stored. Ends when the session is sealed, or with Ctrl+C. A session
-    that does not exist yet is waited for.
+    Prints id, action and URL of each step when it is stored, from the first. Ends when the session is sealed, or with
+    Ctrl+C. A session that does not exist yet is waited for.
     """
     run(_tail(root, session, interval, as_json))
 

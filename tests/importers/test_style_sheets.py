@@ -188,7 +188,7 @@ def test_the_time_grows_as_the_sheet_does(css: str) -> None:
         """Holds one sheet."""
 
         def read(self, name: str) -> bytes:
-            return (css * (2**20 // len(css))).encode()
+            return (css * (2**18 // len(css))).encode()
 
     sheets = StyleSheets(Held())  # type: ignore[arg-type]
     started = time.thread_time()
