@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from storage_manager.recorder.answers import copy_of
 from storage_manager.recorder.calls import Call, Deadline, Reading, Steps, Work, failures, values
 from storage_manager.recorder.markup import LONG, cleaned, with_frames
 from storage_manager.recorder.script import COPY
@@ -120,7 +121,8 @@ class Frames:
         yield from self._find([frame for frame in frames if frame not in self._parts], deadline)
         parts = {str(at): part for at, part in enumerate(self._parts.values()) if part.element or part is self._main}
         calls = {at: self._copying(part, new_mark() if nested else "") for at, part in parts.items()}
-        answers = yield deadline.calls(calls, FRAME_SECONDS, FRAMES_SECONDS)
+        given: Reading = yield deadline.calls(calls, FRAME_SECONDS, FRAMES_SECONDS)
+        answers = {at: copy_of(copy) for at, copy in given.items()}
         for at, copy in values(answers).items():
             parts[at].set_copy(copy)
         for at, error in failures(answers).items():

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from storage_manager.errors import InvalidDataError
+from storage_manager.recorder.answers import end_of, look_of
 from storage_manager.recorder.calls import (
     Call,
     Deadline,
@@ -74,7 +75,8 @@ class PageView(View):
             plain: Reading = yield deadline.calls(self._content() | self._title() | self._about())
             return plain
         secret = secrets.token_hex(16)
-        look: Any = (yield deadline.calls({"it": (partial(self._page.evaluate, LOOK, secret), Mapping)}))["it"]
+        answers: Reading = yield deadline.calls({"it": (partial(self._page.evaluate, LOOK, secret), Mapping)})
+        look = look_of(answers["it"])
         if is_timeout(look):
             about: Reading = yield deadline.calls(self._about())
             return {"html": look, "layout": look, **about}
@@ -94,6 +96,7 @@ class PageView(View):
         calls = {str(at): (partial(one.evaluate, END, secret), Mapping) for at, (one, secret) in enumerate(frames)}
         ends: Reading = yield deadline.calls(calls | self._about())
         about = {name: ends.pop(name) for name in self._about()}
+        ends = {at: end_of(end) for at, end in ends.items()}
         if failures(ends) or any(end["changed"] for end in ends.values()) or not self._has_same_frames():
             return (yield from self.read(deadline))
         self._typed += sum(end["typed"] for end in ends.values())

@@ -47,7 +47,8 @@ class FullDriver(Driver):
 
     def execute_script(self, script: str, *args: Any) -> Any:
         self.calls.append(("script", args))
-        return GEOMETRY if script.endswith("look()") else True
+        look = {**GEOMETRY, "title": "Shop", "extras": {"shadow": 0, "top": 0, "frames": 0}}
+        return look if script.endswith("look()") else True
 
     def execute_cdp_cmd(self, command: str, options: dict[str, Any]) -> dict[str, Any]:
         self.calls.append((command, options))
