@@ -5,7 +5,7 @@ Every function reads a text once, from its beginning to its end, so that none ta
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, MutableMapping
 from html import escape
 
 from storage_manager.encoding import without_surrogates
@@ -52,16 +52,17 @@ def as_utf8(html: str) -> str:
     return _changed(html, "meta", body.start() if body else len(html), _charset)
 
 
-def with_frames(html: str, frames: Mapping[str, str | None]) -> str:
+def with_frames(html: str, frames: MutableMapping[str, str | None]) -> str:
     """Return markup in which each mark, the value of a `data-recorded-srcdoc`, becomes a `srcdoc` with its frame.
 
-    A mark whose frame has no markup is removed.
+    A mark whose frame has no markup is removed. Each frame that has its place is removed from `frames`: a hostile page
+    repeats a mark a million times.
     """
 
     def replaced(found: re.Match[str]) -> str:
         if found[1] not in frames:
             return found[0]
-        inner = frames[found[1]]
+        inner = frames.pop(found[1])
         return "" if inner is None else f' srcdoc="{escape(inner, quote=True)}"'
 
     return _MARK.sub(replaced, html) if frames else html

@@ -238,3 +238,33 @@ async def test_a_wrong_end_of_a_watch_is_no_end(end: Any) -> None:
     shown = await capture(Lying(LOOK, end))
     assert (shown.html, shown.metadata["device_pixel_ratio"]) == ("<title>Still</title>", 1)
     assert "not_captured" not in shown.metadata
+
+
+class Nested:
+    """A frame, as Playwright shows it, with a chain of frames in it."""
+
+    url = "about:blank"
+
+    def __init__(self, parent: "Nested | None" = None) -> None:
+        self.parent_frame = parent
+        self.child_frames: list[Nested] = []
+
+    async def evaluate(self, function: str, given: Any) -> Any:
+        return {"html": "<p>", "parts": {}, "placed": given["marks"], "absent": []}
+
+    async def frame_element(self) -> Any:
+        return self
+
+    async def dispose(self) -> None: ...
+
+
+async def test_a_thousand_frames_in_each_other_are_no_error() -> None:
+    page: Any = Lying(LOOK, END)
+    page.main_frame = Nested()
+    page.frames = [page.main_frame]
+    for _ in range(1000):  # as many as Chromium allows
+        page.frames[-1].child_frames.append(Nested(page.frames[-1]))
+        page.frames.append(page.frames[-1].child_frames[0])
+    shown = await capture(page)
+    assert shown.html == "<p>"
+    assert "only 64 frames are read, and 5 frames in each other" in shown.metadata["not_captured"]["frames"]

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from storage_manager.recorder.frames import assembled
 from storage_manager.recorder.markup import as_utf8, with_frames, without_passwords, without_user
 
 
@@ -47,6 +48,14 @@ def test_a_frame_is_an_attribute() -> None:
         f'<iframe srcdoc="&lt;p title=&quot;&#x27;&amp;amp;&quot;&gt;"><iframe id=b>{first}<iframe {name}="{other}">'
     )
     assert with_frames("same", {}) == "same"
+
+
+def test_a_frame_has_one_place() -> None:
+    marks = [f"frame-{digit * 32}-" for digit in "ab"]
+    inner, outer = (f'<iframe data-recorded-srcdoc="{mark}">' * 3 for mark in marks)
+    made = assembled(outer, {marks[0]: "<p>once", marks[1]: inner})
+    assert made.count("once") == 1
+    assert made.count("srcdoc=&quot;&amp;lt;p&amp;gt;once&quot;") == 1
 
 
 @pytest.mark.parametrize(
