@@ -28,11 +28,14 @@ _NEEDED = ("content", "screenshot", "title", "url")
 
 
 def check_page(page: object) -> None:
-    """Refuse an object that does not have the attributes of a page, and a synchronous page, which would not answer.
+    """Refuse an object that does not have the attributes of a page, and what only the synchronous recorder can read.
 
     Raises:
         InvalidDataError: names the first missing attribute, or what to use.
     """
+    if hasattr(page, "get_screenshot_as_png"):
+        why, advice = f"{type(page).__name__} is a driver of Selenium", "use storage_manager.sync.record"
+        raise InvalidDataError(f"cannot record: {why}; {advice}", operation="record")
     if type(page).__module__.startswith("playwright.sync_api"):
         why = "this is a page of Playwright's synchronous API"
         advice = "use storage_manager.sync.record, or open the page with playwright.async_api"
