@@ -12,8 +12,8 @@ from storage_manager.encoding import without_surrogates
 
 __all__ = ["LONG", "as_utf8", "cleaned", "storable", "with_frames", "without_passwords", "without_user"]
 
-_ATTRIBUTE = re.compile(r"""[\s/]*([^\s/>=]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s>"']*))?""")
-_TAGS = {name: re.compile(rf"<{name}(?=[\s/>])", re.IGNORECASE) for name in ("input", "meta")}
+_ATTRIBUTE = re.compile(r"""[\s/]*([^\s/>][^\s/>=]*)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s>"'][^\s>]*)?)?""")
+_TAGS = {name: re.compile(rf"<{name}(?=[\s/>])", re.IGNORECASE) for name in ("input", "meta", "iframe")}
 _PASSWORD = re.compile("password", re.IGNORECASE)
 _BODY = re.compile(r"</head\s*>|<body[\s>]", re.IGNORECASE)
 _CHARSET = re.compile(r"charset\s*=\s*[^\s;]+", re.IGNORECASE)
@@ -91,7 +91,8 @@ def _tags(html: str, name: str, end: int) -> Iterator[list[_Attribute]]:
 def _attributes(html: str, position: int) -> tuple[list[_Attribute], int]:
     attributes: list[_Attribute] = []
     while found := _ATTRIBUTE.match(html, position):
-        value = (found[2] or "").strip("\"'")
+        value = found[2] or ""
+        value = value[1:-1] if value[:1] in ('"', "'") else value
         attributes.append((found[1].lower(), value, found.start(1), found.end()))
         position = found.end()
     return attributes, position

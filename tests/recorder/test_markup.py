@@ -19,6 +19,8 @@ from storage_manager.recorder.markup import as_utf8, with_frames, without_passwo
         ('<input type="text" title="password" value="x">', '<input type="text" title="password" value="x">'),
         ("<inputs type=password value=x>", "<inputs type=password value=x>"),
         ("<input type=password value=x", '<input type=password value=""'),
+        ("<input type=password value=x\"y'z>", '<input type=password value="">'),
+        ("<input value==x = type=password>", '<input value="" = type=password>'),
     ],
 )
 def test_passwords_are_removed(before: str, after: str) -> None:
