@@ -6,7 +6,8 @@ Every function reads a text once, from its beginning to its end, so that none ta
 import asyncio
 import re
 from collections.abc import Callable, Iterator, MutableMapping
-from html import escape
+from functools import partial
+from html import escape, unescape
 
 from storage_manager.encoding import without_surrogates
 
@@ -21,6 +22,8 @@ _USER = re.compile(r"(?<=://)[^/?#\\\s\"'<>]*@")
 
 _MARK = re.compile(' data-recorded-srcdoc="(frame-[0-9a-f]{32}-(?:[0-9]+-)?)"')
 
+MAX_DEPTH = 8  # of a `srcdoc` in another; a deeper one in a page with the word `password` is emptied
+
 LONG = 2**16  # characters; a text as long as this takes some milliseconds
 
 _Attribute = tuple[str, str, int, int]  # name in lower case, value, and where the attribute begins and ends
@@ -31,9 +34,16 @@ def without_user(text: str) -> str:
     return _USER.sub("", text) if "@" in text else text
 
 
-def without_passwords(html: str) -> str:
-    """Return markup without the values of `<input type=password>`."""
-    return _changed(html, "input", len(html), _password) if _PASSWORD.search(html) else html
+def without_passwords(html: str, depth: int = 0) -> str:
+    """Return markup without the values of `<input type=password>`, also in each `srcdoc`.
+
+    Parameters:
+        depth: how many `srcdoc` it is in.
+    """
+    if not _PASSWORD.search(html):
+        return html
+    html = _changed(html, "iframe", len(html), partial(_srcdoc, depth + 1))
+    return _changed(html, "input", len(html), _password)
 
 
 async def storable(html: str) -> str:
@@ -104,6 +114,15 @@ def _password(attributes: list[_Attribute]) -> tuple[int, int, str] | None:
     if kinds[:1] != ["password"] or not values:
         return None
     return values[0][0], values[-1][1], 'value=""'
+
+
+def _srcdoc(depth: int, attributes: list[_Attribute]) -> tuple[int, int, str] | None:
+    for name, value, start, end in attributes:
+        if name == "srcdoc":  # the first of a name counts
+            before = unescape(value)
+            after = without_passwords(before, depth) if depth <= MAX_DEPTH else ""
+            return None if after == before else (start, end, f'srcdoc="{escape(after, quote=True)}"')
+    return None
 
 
 def _charset(attributes: list[_Attribute]) -> tuple[int, int, str] | None:

@@ -1,6 +1,7 @@
 """What is changed in the markup of a page before it is stored, and how long a hostile page takes."""
 
 import time
+from html import escape, unescape
 
 import pytest
 
@@ -25,6 +26,20 @@ from storage_manager.recorder.markup import as_utf8, with_frames, without_passwo
 )
 def test_passwords_are_removed(before: str, after: str) -> None:
     assert without_passwords(f"é{before}") == f"é{after}"
+
+
+def test_passwords_are_removed_from_frames() -> None:
+    html = '<p><input type="password" value="x">'
+    for depth in range(1, 11):
+        html = f'<p><iframe srcdoc="{escape(html)}" id=a>'
+        assert 'value="x"' in unescaped(html, depth)
+        assert 'value="x"' not in unescaped(without_passwords(html), depth)
+    html = "<iframe srcdoc='<input type=\"password\">'><iframe srcdoc=password>"
+    assert without_passwords(html) == html
+
+
+def unescaped(html: str, times: int) -> str:
+    return unescaped(unescape(html), times - 1) if times else html
 
 
 @pytest.mark.parametrize(
@@ -79,7 +94,7 @@ def test_user_and_password_are_removed_from_urls(before: str, after: str) -> Non
     "page",
     ["<input", "<input ", "<input a", "<input a=", '<input a="', "<input type=password value='", "<meta charset=",
      "<meta http-equiv=a content=charset ", "://", "://a", "<input" + " " * 99, "charset" + " " * 99,
-     "<input a" + " " * 999],
+     "<input a" + " " * 999, "<iframe srcdoc=", "<iframe srcdoc='&amp;amp;password"],
 )  # fmt: skip
 def test_a_hostile_page_takes_no_time(page: str) -> None:
     text = page * (2**20 // len(page))
