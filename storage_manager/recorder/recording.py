@@ -218,9 +218,15 @@ class Recorder:
                 return await self._capture(page, *given)
         except StorageManagerError as error:
             logger.warning("a step is not recorded: %s", error)
-            self._failed[f"the step after {self._step_id(self._number or 0)}"] = error
-            self._all_stored = False
+            self._note_refused(error)
             return None
+
+    def _note_refused(self, error: StorageManagerError) -> None:
+        """Note the error of a step that has no id."""
+        name = f"the step after {self._step_id(self._number or 0)}"
+        count = sum(known.startswith(name) for known in self._failed)
+        self._failed[f"{name} ({count + 1})" if count else name] = error
+        self._all_stored = False
 
     def _given(
         self,
