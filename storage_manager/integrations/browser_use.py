@@ -89,7 +89,7 @@ def _calling_agent() -> Any:
     frame: FrameType | None = inspect.currentframe()
     while frame is not None:
         owner = frame.f_locals.get("self")
-        if _OF_AGENT <= getattr(owner, "__dict__", {}).keys():
+        if getattr(owner, "__dict__", {}).keys() >= _OF_AGENT:
             return owner
         frame = frame.f_back
     return None
