@@ -110,13 +110,15 @@ def record(
 
 
 def _checked_metadata(storage: StorageManager, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of metadata of a session, redacted.
+    """Return a copy of metadata of a session, redacted, and without user and password in `start_url`.
 
     Raises:
         InvalidDataError: it has no JSON form, or the redactor knows only steps.
     """
     data = encode_json(metadata, "metadata")
-    return decode_json(redacted_metadata(storage.redact, data) if storage.redact else data)
+    known = decode_json(redacted_metadata(storage.redact, data) if storage.redact else data)
+    start = known.get("start_url")
+    return {**known, "start_url": without_user(start)} if isinstance(start, str) else known
 
 
 class _Settings(NamedTuple):

@@ -621,13 +621,14 @@ async def test_no_password_of_a_page_and_no_user_of_a_url_is_stored(local: Stora
     html, url = "<p>é</p><input type=password value=word>", "https://me:word@example.com/"
     page = Still()
     page.html = html + "<p>" * 40_000  # long enough for a thread
-    async with record(local, "s") as recorder:
+    async with record(local, "s", metadata={"start_url": url}) as recorder:
         await recorder.step(page, None, {"url": url})
         await recorder.add(html=html, metadata={"url": url})
         await recorder.add(html=html.encode(), metadata={"url": 1})
     steps = [step.data async for step in local.iter_steps(["s"])]
     assert all('<p>é</p><input type=password value="">' in (data.html or "") for data in steps)
     assert [(data.metadata or {})["url"] for data in steps] == ["https://example.com/"] * 2 + [1]
+    assert (await local.retrieve_session_metadata("s") or {})["start_url"] == "https://example.com/"
 
 
 async def test_a_sealed_session_that_has_only_attachments_is_continued(local: StorageManager, base: Path) -> None:
