@@ -77,9 +77,7 @@ class Failing(StorageManager):
 async def test_where_storing_fails_what_was_stored_is_deleted(trace: Path, tmp_path: Path) -> None:
     sm = Failing(local_base_path=tmp_path / "base")
     await sm.store_step_data("other", "step_000001", "mine")
-    with pytest.raises(
-        LocalStorageError, match="the disk is full; what had been stored was deleted again"
-    ) as caught:
+    with pytest.raises(LocalStorageError, match="the disk is full; what had been stored was deleted again") as caught:
         await import_playwright_trace(sm, trace)
     assert (caught.value.operation, caught.value.url) == ("import", "/there")
     assert await sm.list_sessions() == ["other"]
