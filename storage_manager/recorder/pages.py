@@ -36,7 +36,7 @@ def check_page(page: object) -> None:
     if hasattr(page, "get_screenshot_as_png"):
         why, advice = f"{type(page).__name__} is a driver of Selenium", "use storage_manager.sync.record"
         raise InvalidDataError(f"cannot record: {why}; {advice}", operation="record")
-    if type(page).__module__.startswith("playwright.sync_api"):
+    if ".sync_api" in type(page).__module__:  # of Playwright, or a library with the same modules, such as Patchright
         why = "this is a page of Playwright's synchronous API"
         advice = "use storage_manager.sync.record, or open the page with playwright.async_api"
         raise InvalidDataError(f"cannot record: {why}; {advice}", operation="record")

@@ -151,6 +151,12 @@ async def test_a_step_outside_of_the_block_is_an_error(local: StorageManager) ->
     [
         (None, None, None, "NoneType is not a page"),
         (type("Driver", (), {"get_screenshot_as_png": None})(), None, None, r"use storage_manager\.sync\.record"),
+        (
+            type("Page", (), {"__module__": "patchright.sync_api._generated"})(),
+            None,
+            None,
+            "synchronous API; use storage_",
+        ),
         (Still(), {"a": {1}, "b": float("nan")}, None, r"action_data\['b'\]"),
         (Still(), None, {"a": object()}, r"metadata\['a'\]"),
         (Still(), [1], None, "action_data cannot be stored: a mapping"),
