@@ -268,3 +268,18 @@ async def test_a_thousand_frames_in_each_other_are_no_error() -> None:
     shown = await capture(page)
     assert shown.html == "<p>"
     assert "only 64 frames are read, and 5 frames in each other" in shown.metadata["not_captured"]["frames"]
+
+
+@pytest.mark.parametrize("wrong", [{"html": 5}, {"parts": {"a": 1}}, {"placed": [1]}, {"absent": 1}])
+async def test_a_wrong_copy_is_none(wrong: Any) -> None:
+    class Wrong(Nested):
+        async def evaluate(self, function: str, given: Any) -> Any:
+            return {**await super().evaluate(function, given), **wrong}
+
+    page: Any = Lying(LOOK, END)
+    page.main_frame = Wrong()
+    page.main_frame.child_frames = [Wrong(page.main_frame)]
+    page.frames = [page.main_frame, *page.main_frame.child_frames]
+    shown = await capture(page)
+    assert shown.html == "<title>Still</title>"
+    assert "about:blank: the page replaces functions" in shown.metadata["not_captured"]["frames"]
