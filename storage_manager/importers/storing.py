@@ -25,6 +25,7 @@ from storage_manager.importers.archive import refuse
 from storage_manager.importers.parsing import MAX_QUICK
 from storage_manager.inventory import list_files
 from storage_manager.layout import COMPONENTS, SESSION_METADATA_FILENAME, Step, StepData, check_id, is_id
+from storage_manager.recorder.markup import without_user
 from storage_manager.redaction import Redactor, refusal
 from storage_manager.storage import StorageManager
 
@@ -109,7 +110,7 @@ async def import_session(
                 running = asyncio.get_running_loop().run_in_executor(thread, function)
                 return await _until_cancelled(running, budget)
 
-        source = await in_thread(lambda: read(name, budget))
+        source = _without_users(await in_thread(lambda: read(name, budget)))
         try:
             await in_thread(lambda: _check(source, budget))
             await _store(storage, session_id, source, lambda number: in_thread(lambda: source.step(number)))
@@ -154,6 +155,22 @@ async def _until_cancelled(reading: Awaitable[T], budget: Budget) -> T:
         if isinstance(result, Source):
             result.close()
         raise
+
+
+def _without_users(source: Source) -> Source:
+    """Remove user and password from the URLs of the session and of its steps."""
+
+    def step(number: int) -> Read:
+        read = source.step(number)
+        about = read.data.metadata
+        return read if about is None else read._replace(data=read.data._replace(metadata=_without_user(about)))
+
+    return source._replace(metadata=_without_user(source.metadata), step=step)
+
+
+def _without_user(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    urls = {name: metadata[name] for name in ("url", "start_url") if isinstance(metadata.get(name), str)}
+    return {**metadata, **{name: without_user(url) for name, url in urls.items()}}
 
 
 def _check(source: Source, budget: Budget) -> None:

@@ -28,6 +28,7 @@ __all__ = ["step_callback"]
 MAX_ERRORS = 100  # errors of steps that the session's metadata has
 SECONDS = 5.0  # to ask the agent for its result
 _THOUGHTS = ("thinking", "evaluation_previous_goal", "memory", "next_goal")
+_OF_AGENT = {"register_new_step_callback", "task", "history"}  # attributes by which an agent is known
 _CONTENT = f"() => ({COPY})({{elements: [], marks: [], prefix: '', characters: 0, secret: ''}}).html"
 _NO_AGENT = "the agent was not found: give the callback itself to browser_use.Agent, or also to run(on_step_start=...)"
 
@@ -88,7 +89,7 @@ def _calling_agent() -> Any:
     frame: FrameType | None = inspect.currentframe()
     while frame is not None:
         owner = frame.f_locals.get("self")
-        if "register_new_step_callback" in getattr(owner, "__dict__", {}):
+        if getattr(owner, "__dict__", {}).keys() >= _OF_AGENT:
             return owner
         frame = frame.f_back
     return None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from storage_manager.errors import InvalidDataError
+from storage_manager.errors import InvalidDataError, attempt
 from storage_manager.recorder.calls import (
     Call,
     Deadline,
@@ -115,7 +115,7 @@ class Camera:
         image = (yield deadline.calls({"it": (partial(page.screenshot, **options), bytes)}, seconds))["it"]
         if isinstance(image, BaseException) or self._makes(page, self._picture.image):
             return cast("Shot", image)
-        return cast("Shot", (yield Work(partial(_converted, image, self._picture))))
+        return cast("Shot", (yield Work(partial(attempt, partial(_converted, image, self._picture)))))
 
     def _options(self, page: Any) -> dict[str, Any]:
         picture = self._picture
@@ -174,8 +174,10 @@ def protocol_image(page: Any, picture: Picture, deadline: Deadline) -> Steps[Sho
         return session
     options = {**image_options(picture), "captureBeyondViewport": picture.full_page}
     call = partial(session.send, "Page.captureScreenshot", options)
-    answer = (yield deadline.calls({"it": (call, Mapping)}))["it"]
-    yield deadline.calls({"it": (session.detach, object)})
+    try:
+        answer = (yield deadline.calls({"it": (call, Mapping)}))["it"]
+    finally:
+        yield deadline.calls({"it": (session.detach, object)})
     return answer if isinstance(answer, BaseException) else base64.b64decode(answer["data"])
 
 

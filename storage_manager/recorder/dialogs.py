@@ -32,11 +32,11 @@ class Dialogs:
         session = (yield deadline.calls({"it": (partial(page.context.new_cdp_session, page), object)}))["it"]
         if isinstance(session, BaseException):
             return
+        self._sessions[page] = session
         opened, owner = self._open, weakref.ref(page)
         session.on("Page.javascriptDialogOpening", lambda event: _note(opened, owner(), event))
         session.on("Page.javascriptDialogClosed", lambda event: _note(opened, owner(), None))
         yield deadline.calls({"it": (partial(session.send, "Page.enable"), object)})
-        self._sessions[page] = session
 
     def explain(self, page: Any, metadata: dict[str, Any]) -> dict[str, Any]:
         """Return metadata in which each reason that the page gave no answer names the dialog that is open, if any."""

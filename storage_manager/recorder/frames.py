@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from storage_manager.recorder.answers import copy_of
 from storage_manager.recorder.calls import Call, Deadline, Reading, Steps, Work, failures, values
 from storage_manager.recorder.markup import LONG, cleaned, with_frames
 from storage_manager.recorder.script import COPY
@@ -87,8 +88,8 @@ class Frames:
         part of its own, so that those that are absent can be named.
         """
         frames = [frame for frame, _ in _tree(self._main.frame)]
-        others = [frame for frame in frames if not _is_nested(frame)]
         is_small = len(frames) <= MAX_FRAMES and all(_depth(frame) <= MAX_DEPTH for frame in frames)
+        others = [frame for frame in frames if not _is_nested(frame)] if is_small else []
         if not is_small or not (yield from self._copy(others, len(frames) - len(others), deadline)):
             yield from self._copy(list(self._allowed(frames)), 0, deadline)
         self._look_for_absent()
@@ -120,7 +121,8 @@ class Frames:
         yield from self._find([frame for frame in frames if frame not in self._parts], deadline)
         parts = {str(at): part for at, part in enumerate(self._parts.values()) if part.element or part is self._main}
         calls = {at: self._copying(part, new_mark() if nested else "") for at, part in parts.items()}
-        answers = yield deadline.calls(calls, FRAME_SECONDS, FRAMES_SECONDS)
+        given: Reading = yield deadline.calls(calls, FRAME_SECONDS, FRAMES_SECONDS)
+        answers = {at: copy_of(copy) for at, copy in given.items()}
         for at, copy in values(answers).items():
             parts[at].set_copy(copy)
         for at, error in failures(answers).items():
@@ -179,11 +181,20 @@ def assembled(html: str, frames: Mapping[str, str | None]) -> str:
 
 def _tree(frame: Any) -> list[tuple[Any, str]]:
     """Return all frames in a frame with their URLs, each before those in it."""
-    return [pair for child in frame.child_frames for pair in ((child, child.url), *_tree(child))]
+    pairs: list[tuple[Any, str]] = []
+    left = list(reversed(frame.child_frames))
+    while left:  # a thousand frames may be in each other
+        child = left.pop()
+        pairs.append((child, child.url))
+        left += reversed(child.child_frames)
+    return pairs
 
 
 def _depth(frame: Any) -> int:
-    return 1 + _depth(frame.parent_frame) if frame.parent_frame else 0
+    depth = 0
+    while frame := frame.parent_frame:
+        depth += 1
+    return depth
 
 
 def _is_nested(frame: Any) -> bool:

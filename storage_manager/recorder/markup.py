@@ -5,21 +5,24 @@ Every function reads a text once, from its beginning to its end, so that none ta
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Mapping
-from html import escape
+from collections.abc import Callable, Iterator, MutableMapping
+from functools import partial
+from html import escape, unescape
 
 from storage_manager.encoding import without_surrogates
 
 __all__ = ["LONG", "as_utf8", "cleaned", "storable", "with_frames", "without_passwords", "without_user"]
 
-_ATTRIBUTE = re.compile(r"""[\s/]*([^\s/>=]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s>"']*))?""")
-_TAGS = {name: re.compile(rf"<{name}(?=[\s/>])", re.IGNORECASE) for name in ("input", "meta")}
+_ATTRIBUTE = re.compile(r"""[\s/]*([^\s/>][^\s/>=]*)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s>"'][^\s>]*)?)?""")
+_TAGS = {name: re.compile(rf"<{name}(?=[\s/>])", re.IGNORECASE) for name in ("input", "meta", "iframe")}
 _PASSWORD = re.compile("password", re.IGNORECASE)
 _BODY = re.compile(r"</head\s*>|<body[\s>]", re.IGNORECASE)
 _CHARSET = re.compile(r"charset\s*=\s*[^\s;]+", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/?#\\\s\"'<>]*@")
 
 _MARK = re.compile(' data-recorded-srcdoc="(frame-[0-9a-f]{32}-(?:[0-9]+-)?)"')
+
+MAX_DEPTH = 8  # of a `srcdoc` in another; a deeper one in a page with the word `password` is emptied
 
 LONG = 2**16  # characters; a text as long as this takes some milliseconds
 
@@ -31,9 +34,16 @@ def without_user(text: str) -> str:
     return _USER.sub("", text) if "@" in text else text
 
 
-def without_passwords(html: str) -> str:
-    """Return markup without the values of `<input type=password>`."""
-    return _changed(html, "input", len(html), _password) if _PASSWORD.search(html) else html
+def without_passwords(html: str, depth: int = 0) -> str:
+    """Return markup without the values of `<input type=password>`, also in each `srcdoc`.
+
+    Parameters:
+        depth: how many `srcdoc` it is in.
+    """
+    if not _PASSWORD.search(html):
+        return html
+    html = _changed(html, "iframe", len(html), partial(_srcdoc, depth + 1))
+    return _changed(html, "input", len(html), _password)
 
 
 async def storable(html: str) -> str:
@@ -52,16 +62,17 @@ def as_utf8(html: str) -> str:
     return _changed(html, "meta", body.start() if body else len(html), _charset)
 
 
-def with_frames(html: str, frames: Mapping[str, str | None]) -> str:
+def with_frames(html: str, frames: MutableMapping[str, str | None]) -> str:
     """Return markup in which each mark, the value of a `data-recorded-srcdoc`, becomes a `srcdoc` with its frame.
 
-    A mark whose frame has no markup is removed.
+    A mark whose frame has no markup is removed. Each frame that has its place is removed from `frames`: a hostile page
+    repeats a mark a million times.
     """
 
     def replaced(found: re.Match[str]) -> str:
         if found[1] not in frames:
             return found[0]
-        inner = frames[found[1]]
+        inner = frames.pop(found[1])
         return "" if inner is None else f' srcdoc="{escape(inner, quote=True)}"'
 
     return _MARK.sub(replaced, html) if frames else html
@@ -90,7 +101,8 @@ def _tags(html: str, name: str, end: int) -> Iterator[list[_Attribute]]:
 def _attributes(html: str, position: int) -> tuple[list[_Attribute], int]:
     attributes: list[_Attribute] = []
     while found := _ATTRIBUTE.match(html, position):
-        value = (found[2] or "").strip("\"'")
+        value = found[2] or ""
+        value = value[1:-1] if value[:1] in ('"', "'") else value
         attributes.append((found[1].lower(), value, found.start(1), found.end()))
         position = found.end()
     return attributes, position
@@ -102,6 +114,15 @@ def _password(attributes: list[_Attribute]) -> tuple[int, int, str] | None:
     if kinds[:1] != ["password"] or not values:
         return None
     return values[0][0], values[-1][1], 'value=""'
+
+
+def _srcdoc(depth: int, attributes: list[_Attribute]) -> tuple[int, int, str] | None:
+    for name, value, start, end in attributes:
+        if name == "srcdoc":  # the first of a name counts
+            before = unescape(value)
+            after = without_passwords(before, depth) if depth <= MAX_DEPTH else ""
+            return None if after == before else (start, end, f'srcdoc="{escape(after, quote=True)}"')
+    return None
 
 
 def _charset(attributes: list[_Attribute]) -> tuple[int, int, str] | None:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from storage_manager.errors import InvalidDataError
+from storage_manager.recorder.answers import end_of, look_of
 from storage_manager.recorder.calls import (
     Call,
     Deadline,
@@ -27,12 +28,15 @@ _NEEDED = ("content", "screenshot", "title", "url")
 
 
 def check_page(page: object) -> None:
-    """Refuse an object that does not have the attributes of a page, and a synchronous page, which would not answer.
+    """Refuse an object that does not have the attributes of a page, and what only the synchronous recorder can read.
 
     Raises:
         InvalidDataError: names the first missing attribute, or what to use.
     """
-    if type(page).__module__.startswith("playwright.sync_api"):
+    if hasattr(page, "get_screenshot_as_png"):
+        why, advice = f"{type(page).__name__} is a driver of Selenium", "use storage_manager.sync.record"
+        raise InvalidDataError(f"cannot record: {why}; {advice}", operation="record")
+    if ".sync_api" in type(page).__module__:  # of Playwright, or a library with the same modules, such as Patchright
         why = "this is a page of Playwright's synchronous API"
         advice = "use storage_manager.sync.record, or open the page with playwright.async_api"
         raise InvalidDataError(f"cannot record: {why}; {advice}", operation="record")
@@ -74,7 +78,8 @@ class PageView(View):
             plain: Reading = yield deadline.calls(self._content() | self._title() | self._about())
             return plain
         secret = secrets.token_hex(16)
-        look: Any = (yield deadline.calls({"it": (partial(self._page.evaluate, LOOK, secret), Mapping)}))["it"]
+        answers: Reading = yield deadline.calls({"it": (partial(self._page.evaluate, LOOK, secret), Mapping)})
+        look = look_of(answers["it"])
         if is_timeout(look):
             about: Reading = yield deadline.calls(self._about())
             return {"html": look, "layout": look, **about}
@@ -94,6 +99,7 @@ class PageView(View):
         calls = {str(at): (partial(one.evaluate, END, secret), Mapping) for at, (one, secret) in enumerate(frames)}
         ends: Reading = yield deadline.calls(calls | self._about())
         about = {name: ends.pop(name) for name in self._about()}
+        ends = {at: end_of(end) for at, end in ends.items()}
         if failures(ends) or any(end["changed"] for end in ends.values()) or not self._has_same_frames():
             return (yield from self.read(deadline))
         self._typed += sum(end["typed"] for end in ends.values())

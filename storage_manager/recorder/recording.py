@@ -89,12 +89,17 @@ def record(
 
     Raises:
         InvalidIdError, InvalidDataError: an argument is not allowed. Raised here, before any I/O.
+        TypeError: `storage` is not a StorageManager.
         S3OperationError, S3ConfigError, LocalStorageError: when the block begins, the session cannot be listed, or its
             metadata cannot be stored; when it ends, steps were not stored (the message names them), or the session
             cannot be sealed.
         AlreadyExistsError: when the block ends; as for Recorder.step. Everything is stored, but the session is not
             sealed.
     """
+    if not isinstance(storage, StorageManager):
+        what = f"{type(storage).__module__}.{type(storage).__name__}"
+        advice = "storage_manager.sync.record takes a synchronous one"
+        raise TypeError(f"storage must be a storage_manager.StorageManager, not {what} ({advice})")
     with translating("record", storage.url_for()):
         if observed not in ("after", "before"):
             raise InvalidDataError(f"observed must be 'after' or 'before', not {observed!r}", operation="record")
@@ -105,13 +110,15 @@ def record(
 
 
 def _checked_metadata(storage: StorageManager, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of metadata of a session, redacted.
+    """Return a copy of metadata of a session, redacted, and without user and password in `start_url`.
 
     Raises:
         InvalidDataError: it has no JSON form, or the redactor knows only steps.
     """
     data = encode_json(metadata, "metadata")
-    return decode_json(redacted_metadata(storage.redact, data) if storage.redact else data)
+    known = decode_json(redacted_metadata(storage.redact, data) if storage.redact else data)
+    start = known.get("start_url")
+    return {**known, "start_url": without_user(start)} if isinstance(start, str) else known
 
 
 class _Settings(NamedTuple):
@@ -213,9 +220,15 @@ class Recorder:
                 return await self._capture(page, *given)
         except StorageManagerError as error:
             logger.warning("a step is not recorded: %s", error)
-            self._failed[f"the step after {self._step_id(self._number or 0)}"] = error
-            self._all_stored = False
+            self._note_refused(error)
             return None
+
+    def _note_refused(self, error: StorageManagerError) -> None:
+        """Note the error of a step that has no id."""
+        name = f"the step after {self._step_id(self._number or 0)}"
+        count = sum(known.startswith(name) for known in self._failed)
+        self._failed[f"{name} ({count + 1})" if count else name] = error
+        self._all_stored = False
 
     def _given(
         self,
@@ -263,7 +276,7 @@ class Recorder:
         """
         with translating("record", self._url):
             self._check_open()
-            if (html, screenshot, action, metadata, attachments) == (None,) * 5:
+            if all(part is None for part in (html, screenshot, action, metadata, attachments)):
                 raise self._refusal("there is nothing to store: give html, screenshot, action, metadata or attachments")
             now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
             given, files = self._copy(_METADATA, metadata) or {}, self._copy_attachments(attachments)
@@ -285,7 +298,7 @@ class Recorder:
         """
         with translating("record", self._url):
             if self._number is None:
-                raise self._refusal("it is not being recorded; call finish inside of `async with record(...)`")
+                raise self._refusal("it is not being recorded; call finish inside of the block of `record(...)`")
             self._end_with |= _checked_metadata(self._storage, metadata)
 
     def before_end(self, function: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
@@ -327,7 +340,7 @@ class Recorder:
     def _check_open(self) -> int:
         """Return the last number, if another step may follow it."""
         if self._number is None:
-            raise self._refusal("it is not being recorded; call step inside of `async with record(...)`")
+            raise self._refusal("it is not being recorded; call step inside of the block of `record(...)`")
         if self._number >= 10**self._digits - 1:
             last = f"{self._number} is the last number with {self._digits} digits"
             raise self._refusal(f"{last}, and ids with more digits do not sort after it; record another session")

@@ -623,6 +623,7 @@ def record(
 
     Raises:
         InvalidIdError, InvalidDataError: an argument is not allowed. Raised here, before any I/O.
+        TypeError: `storage` is not a StorageManager.
         S3OperationError, S3ConfigError, LocalStorageError: when the block begins, the session cannot be listed, or its
             metadata cannot be stored; when it ends, steps were not stored (the message names them), or the session
             cannot be sealed.

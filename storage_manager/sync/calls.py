@@ -22,7 +22,7 @@ Out = TypeVar("Out")
 
 
 def carry_out(steps: Steps[Out]) -> Out:
-    """Run steps to their end. At Ctrl-C the steps may still make the calls that clean up."""
+    """Run steps to their end. At Ctrl-C or `sys.exit` the steps may still make the calls that clean up."""
     go_on: Callable[[], Request] = partial(next, steps)
     while True:
         try:
@@ -32,8 +32,8 @@ def carry_out(steps: Steps[Out]) -> Out:
             return result
         try:
             go_on = partial(steps.send, _answer(request))
-        except KeyboardInterrupt as interrupt:
-            go_on = partial(steps.throw, interrupt)
+        except (KeyboardInterrupt, SystemExit, asyncio.CancelledError) as error:
+            go_on = partial(steps.throw, error)
 
 
 def _answer(request: Request) -> Any:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from storage_manager.errors import InvalidDataError
+from storage_manager.recorder.answers import copy_of, look_of
 from storage_manager.recorder.calls import Call, Deadline, Reading, Steps, failures
 from storage_manager.recorder.camera import Picture, Shot, image_options
 from storage_manager.recorder.capture import View
@@ -60,6 +61,8 @@ class DriverView(View):
         html: dict[str, Call] = {"html": (lambda: driver.page_source, str)}
         about: dict[str, Call] = {"title": (lambda: driver.title, str), "url": (lambda: driver.current_url, str)}
         reading: Reading = yield deadline.calls(script | html | about)
+        if script:
+            reading["layout"] = look_of(reading["layout"])
         if failures(reading) or not any(reading.get("layout", {}).get("extras", {}).values()):
             return reading
         return reading | (yield from self._copy(deadline))
@@ -70,7 +73,8 @@ class DriverView(View):
 
     def _copy(self, deadline: Deadline) -> Steps[Reading]:
         given = {"secret": "", "elements": [], "marks": [], "prefix": new_mark(), "characters": MAX_CHARACTERS}
-        copy = (yield deadline.calls({"it": (partial(self._driver.execute_script, _COPY, given), Mapping)}))["it"]
+        answers: Reading = yield deadline.calls({"it": (partial(self._driver.execute_script, _COPY, given), Mapping)})
+        copy = copy_of(answers["it"])
         if isinstance(copy, BaseException):
             return {"html": copy}
         absent = [f"{url or 'a frame'}: the driver cannot read it" for url in copy["absent"]]

@@ -88,6 +88,13 @@ async def test_a_transition_begins_at_the_page_on_which_the_action_was_chosen(
     assert [each.action["type"] for each in found] == ["click", "click", "done"]
 
 
+async def test_no_user_of_a_url_is_stored(sm: StorageManager, tmp_path: Path) -> None:
+    item = history_item(1)
+    item["state"]["url"] = "https://me:word@shop.test/a@b"
+    about, [step] = await imported(sm, import_browser_use, write_history(tmp_path, [item]))
+    assert [about["start_url"], (step.metadata or {})["url"]] == ["https://shop.test/a@b"] * 2
+
+
 async def test_several_actions_and_their_errors(sm: StorageManager, tmp_path: Path) -> None:
     item = history_item(1)
     item["model_output"]["action"] = [

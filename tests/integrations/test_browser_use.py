@@ -225,6 +225,23 @@ async def test_without_an_agent_the_reason_says_what_to_do(sm: StorageManager) -
     assert (await sm.retrieve_session_metadata("s") or {})["agent"] == "browser-use"
 
 
+async def test_an_object_of_the_user_is_not_taken_for_the_agent(sm: StorageManager) -> None:
+    class Chain:
+        """What calls several callbacks for one step."""
+
+        def __init__(self, *callbacks: Any) -> None:
+            self.register_new_step_callback = callbacks
+
+        async def call(self, *args: Any) -> None:
+            for callback in self.register_new_step_callback:
+                await callback(*args)
+
+    async with record(sm, "s") as recorder:
+        await Agent(Chain(step_callback(recorder)).call).run(Action(wait={}))
+    assert (await sm.retrieve_step_data("s", "step_000001")).html == "<title>Shop</title>"
+    assert (await sm.retrieve_session_metadata("s") or {})["goal"] == "Buy a lamp"
+
+
 async def test_it_is_a_hook_of_run_too(sm: StorageManager) -> None:
     async with record(sm, "s") as recorder:
         callback = step_callback(recorder)
@@ -258,7 +275,9 @@ async def test_a_storage_that_fails_does_not_disturb_the_agent(sm: StorageManage
             await agent.run(Action(wait={}))
             await agent.run(Action(wait={}))
             await agent.run(Action(wait=float("nan")))
-    assert {"step_000001", "the step after step_000002"} == set(str(raised.value).split(": ")[1].split(", "))
+            await agent.run(Action(wait=float("nan")))
+    refused = {"the step after step_000002", "the step after step_000002 (2)"}
+    assert {"step_000001", *refused} == set(str(raised.value).split(": ")[1].split(", "))
     assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["_session.json", "step_000001", "step_000002"]
     assert (await sm.retrieve_session_metadata("s") or {})["goal"] == "Buy a lamp"
 

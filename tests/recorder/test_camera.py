@@ -1,5 +1,6 @@
 """Which screenshots are asked for, and what is refused before anything is done."""
 
+import asyncio
 import importlib.util
 import io
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 from storage_manager import InvalidDataError, StorageManager
 from storage_manager.recorder import record
 from storage_manager.recorder.calls import Deadline, carry_out
-from storage_manager.recorder.camera import Camera, Picture
+from storage_manager.recorder.camera import Camera, Picture, protocol_image
 from tests.support.fake_pages import Still
 
 
@@ -63,6 +64,46 @@ async def test_a_png_is_converted_where_the_page_makes_no_webp() -> None:
     image = await taken(page, False, "webp", 40)
     assert Image.open(io.BytesIO(image)).format == "WEBP"
     assert (page.told["type"], page.told["quality"]) == (None, None)
+
+
+async def test_a_page_that_is_too_long_for_the_format_has_no_screenshot(tmp_path: Path) -> None:
+    class Long(Older):
+        async def screenshot(self, *, type: Literal["jpeg", "png"] | None = None) -> bytes:  # type: ignore[override]
+            buffer = io.BytesIO()
+            Image.new("RGB", (1, 16384)).save(buffer, "png")
+            return buffer.getvalue()
+
+    storage = StorageManager.from_url(tmp_path)
+    async with record(storage, "run-1", image="webp") as recorder:
+        await recorder.step(Long())
+    data = await storage.retrieve_step_data("run-1", "step_000001")
+    assert data.html
+    assert data.screenshot is None
+    assert data.metadata
+    assert "WebP limit of 16383 pixels" in data.metadata["not_captured"]["screenshot"]
+
+
+async def test_a_step_that_is_cancelled_leaves_no_session_of_the_protocol() -> None:
+    detached = asyncio.Event()
+
+    class Protocol:
+        async def new_cdp_session(self, page: Any) -> "Protocol":
+            return self
+
+        async def send(self, command: str, options: Any) -> None:
+            shooting.cancel()
+            await asyncio.Event().wait()
+
+        async def detach(self) -> None:
+            detached.set()
+
+    class Chromium(Older):
+        context = Protocol()
+
+    shooting = asyncio.ensure_future(carry_out(protocol_image(Chromium(), Picture(), Deadline(10))))
+    await asyncio.wait([shooting])
+    assert shooting.cancelled()
+    assert detached.is_set()
 
 
 def test_without_pillow_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

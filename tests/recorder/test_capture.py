@@ -192,3 +192,94 @@ def test_a_reason_keeps_the_call_log() -> None:
     assert len(shortened("x" * 999 + "\nCall log:\n" + "y\n" * 999).splitlines()) == 22
     assert shortened("nothing\nCall log:\n") == "nothing"
     assert shortened("see http://me:word@a.example/") == "see http://a.example/"
+
+
+LOOK = {
+    "viewport": {"width": 1, "height": 1},
+    "device_pixel_ratio": 1,
+    "scroll": {"x": 0, "y": 0},
+    "title": "Still",
+    "extras": {"shadow": 0, "top": 0, "frames": 0},
+}
+END = {"changed": False, "typed": 0, "look": LOOK}
+
+
+class Lying(Still):
+    """A page that says anything to a script, as one does that replaces functions of the browser."""
+
+    def __init__(self, look: Any, end: Any) -> None:
+        super().__init__()
+        self._look, self._end = look, end
+
+    async def evaluate(self, function: str, given: object = None) -> Any:
+        return self._end if "dispatchEvent" in function else self._look
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"title": {}},
+        {"device_pixel_ratio": float("nan")},
+        {"device_pixel_ratio": 10**400},
+        {"scroll": {}},
+        {"extras": 1},
+    ],
+)
+async def test_what_a_page_says_wrongly_is_not_believed(monkeypatch: pytest.MonkeyPatch, wrong: Any) -> None:
+    monkeypatch.setattr(module, "PAUSE", 0)
+    shown = await capture(Lying({**LOOK, **wrong}, END))
+    assert (shown.html, shown.metadata["title"]) == ("<title>Still</title>", "Still")
+    assert shown.metadata["not_captured"].keys() == {"layout"}
+    assert "device_pixel_ratio" not in shown.metadata
+
+
+@pytest.mark.parametrize("end", [{}, {**END, "changed": None}, {**END, "typed": "a"}, {**END, "look": {}}])
+async def test_a_wrong_end_of_a_watch_is_no_end(end: Any) -> None:
+    shown = await capture(Lying(LOOK, end))
+    assert (shown.html, shown.metadata["device_pixel_ratio"]) == ("<title>Still</title>", 1)
+    assert "not_captured" not in shown.metadata
+
+
+class Nested:
+    """A frame, as Playwright shows it, with a chain of frames in it."""
+
+    url = "about:blank"
+
+    def __init__(self, parent: "Nested | None" = None) -> None:
+        self.parent_frame = parent
+        self.child_frames: list[Nested] = []
+
+    async def evaluate(self, function: str, given: Any) -> Any:
+        return {"html": "<p>", "parts": {}, "placed": given["marks"], "absent": []}
+
+    async def frame_element(self) -> Any:
+        return self
+
+    async def dispose(self) -> None: ...
+
+
+async def test_a_thousand_frames_in_each_other_are_no_error() -> None:
+    page: Any = Lying(LOOK, END)
+    page.main_frame = Nested()
+    page.frames = [page.main_frame]
+    for _ in range(1000):  # as many as Chromium allows
+        page.frames[-1].child_frames.append(Nested(page.frames[-1]))
+        page.frames.append(page.frames[-1].child_frames[0])
+    shown = await capture(page)
+    assert shown.html == "<p>"
+    assert "only 64 frames are read, and 5 frames in each other" in shown.metadata["not_captured"]["frames"]
+
+
+@pytest.mark.parametrize("wrong", [{"html": 5}, {"parts": {"a": 1}}, {"placed": [1]}, {"absent": 1}])
+async def test_a_wrong_copy_is_none(wrong: Any) -> None:
+    class Wrong(Nested):
+        async def evaluate(self, function: str, given: Any) -> Any:
+            return {**await super().evaluate(function, given), **wrong}
+
+    page: Any = Lying(LOOK, END)
+    page.main_frame = Wrong()
+    page.main_frame.child_frames = [Wrong(page.main_frame)]
+    page.frames = [page.main_frame, *page.main_frame.child_frames]
+    shown = await capture(page)
+    assert shown.html == "<title>Still</title>"
+    assert "about:blank: the page replaces functions" in shown.metadata["not_captured"]["frames"]

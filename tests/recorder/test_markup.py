@@ -1,9 +1,11 @@
 """What is changed in the markup of a page before it is stored, and how long a hostile page takes."""
 
 import time
+from html import escape, unescape
 
 import pytest
 
+from storage_manager.recorder.frames import assembled
 from storage_manager.recorder.markup import as_utf8, with_frames, without_passwords, without_user
 
 
@@ -18,10 +20,26 @@ from storage_manager.recorder.markup import as_utf8, with_frames, without_passwo
         ('<input type="text" title="password" value="x">', '<input type="text" title="password" value="x">'),
         ("<inputs type=password value=x>", "<inputs type=password value=x>"),
         ("<input type=password value=x", '<input type=password value=""'),
+        ("<input type=password value=x\"y'z>", '<input type=password value="">'),
+        ("<input value==x = type=password>", '<input value="" = type=password>'),
     ],
 )
 def test_passwords_are_removed(before: str, after: str) -> None:
     assert without_passwords(f"é{before}") == f"é{after}"
+
+
+def test_passwords_are_removed_from_frames() -> None:
+    html = '<p><input type="password" value="x">'
+    for depth in range(1, 11):
+        html = f'<p><iframe srcdoc="{escape(html)}" id=a>'
+        assert 'value="x"' in unescaped(html, depth)
+        assert 'value="x"' not in unescaped(without_passwords(html), depth)
+    html = "<iframe srcdoc='<input type=\"password\">'><iframe srcdoc=password>"
+    assert without_passwords(html) == html
+
+
+def unescaped(html: str, times: int) -> str:
+    return unescaped(unescape(html), times - 1) if times else html
 
 
 @pytest.mark.parametrize(
@@ -49,6 +67,14 @@ def test_a_frame_is_an_attribute() -> None:
     assert with_frames("same", {}) == "same"
 
 
+def test_a_frame_has_one_place() -> None:
+    marks = [f"frame-{digit * 32}-" for digit in "ab"]
+    inner, outer = (f'<iframe data-recorded-srcdoc="{mark}">' * 3 for mark in marks)
+    made = assembled(outer, {marks[0]: "<p>once", marks[1]: inner})
+    assert made.count("once") == 1
+    assert made.count("srcdoc=&quot;&amp;lt;p&amp;gt;once&quot;") == 1
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -68,7 +94,7 @@ def test_user_and_password_are_removed_from_urls(before: str, after: str) -> Non
     "page",
     ["<input", "<input ", "<input a", "<input a=", '<input a="', "<input type=password value='", "<meta charset=",
      "<meta http-equiv=a content=charset ", "://", "://a", "<input" + " " * 99, "charset" + " " * 99,
-     "<input a" + " " * 999],
+     "<input a" + " " * 999, "<iframe srcdoc=", "<iframe srcdoc='&amp;amp;password"],
 )  # fmt: skip
 def test_a_hostile_page_takes_no_time(page: str) -> None:
     text = page * (2**20 // len(page))

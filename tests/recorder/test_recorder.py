@@ -19,6 +19,7 @@ from storage_manager import (
     StepData,
     StorageManager,
     StorageManagerError,
+    sync,
 )
 from storage_manager.integrity import seal_session, verify_session
 from storage_manager.recorder import Recorder, record
@@ -140,7 +141,7 @@ async def test_a_step_outside_of_the_block_is_an_error(local: StorageManager) ->
     recording = record(local, "s")
     async with recording as recorder:
         await recorder.step(Still())
-    with pytest.raises(InvalidDataError, match=r"inside of `async with record\(...\)`") as caught:
+    with pytest.raises(InvalidDataError, match=r"inside of the block of `record\(...\)`") as caught:
         await recorder.step(Still())
     assert caught.value.url == local.url_for("s")
 
@@ -149,21 +150,47 @@ async def test_a_step_outside_of_the_block_is_an_error(local: StorageManager) ->
     ("page", "action", "metadata", "match"),
     [
         (None, None, None, "NoneType is not a page"),
+        (type("Driver", (), {"get_screenshot_as_png": None})(), None, None, r"use storage_manager\.sync\.record"),
+        (
+            type("Page", (), {"__module__": "patchright.sync_api._generated"})(),
+            None,
+            None,
+            "synchronous API; use storage_",
+        ),
         (Still(), {"a": {1}, "b": float("nan")}, None, r"action_data\['b'\]"),
         (Still(), None, {"a": object()}, r"metadata\['a'\]"),
         (Still(), [1], None, "action_data cannot be stored: a mapping"),
     ],
 )
 async def test_what_cannot_be_stored_is_refused_at_once(
-    local: StorageManager, page: Still | None, action: Any, metadata: Any, match: str
+    local: StorageManager, page: Any, action: Any, metadata: Any, match: str
 ) -> None:
-    shots = page.shots if page else 0
+    shots = getattr(page, "shots", 0)
     async with record(local, "s") as recorder:
         with pytest.raises(InvalidDataError, match=match) as caught:
             await recorder.step(page, action, metadata)
         assert caught.value.operation == "record"
         assert await recorder.step(Still()) == "step_000001"
-    assert not page or page.shots == shots
+    assert getattr(page, "shots", 0) == shots
+
+
+def test_a_synchronous_manager_is_refused(local: StorageManager) -> None:
+    storage: Any = sync.StorageManager.from_url(local.url_for())
+    with pytest.raises(TypeError, match=r"not storage_manager\.sync\..*storage_manager\.sync\.record takes"):
+        record(storage, "s")
+
+
+async def test_an_array_is_no_screenshot(local: StorageManager) -> None:
+    class Array:
+        def __eq__(self, other: object) -> Any:
+            raise ValueError("the truth value of an array is ambiguous")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    array: Any = Array()
+    async with record(local, "s") as recorder:
+        with pytest.raises(InvalidDataError, match="bytes are needed, not Array"):
+            await recorder.add(screenshot=array)
 
 
 async def test_a_copy_is_taken_at_once(local: StorageManager) -> None:
@@ -600,13 +627,14 @@ async def test_no_password_of_a_page_and_no_user_of_a_url_is_stored(local: Stora
     html, url = "<p>é</p><input type=password value=word>", "https://me:word@example.com/"
     page = Still()
     page.html = html + "<p>" * 40_000  # long enough for a thread
-    async with record(local, "s") as recorder:
+    async with record(local, "s", metadata={"start_url": url}) as recorder:
         await recorder.step(page, None, {"url": url})
         await recorder.add(html=html, metadata={"url": url})
         await recorder.add(html=html.encode(), metadata={"url": 1})
     steps = [step.data async for step in local.iter_steps(["s"])]
     assert all('<p>é</p><input type=password value="">' in (data.html or "") for data in steps)
     assert [(data.metadata or {})["url"] for data in steps] == ["https://example.com/"] * 2 + [1]
+    assert (await local.retrieve_session_metadata("s") or {})["start_url"] == "https://example.com/"
 
 
 async def test_a_sealed_session_that_has_only_attachments_is_continued(local: StorageManager, base: Path) -> None:

@@ -1,5 +1,6 @@
 """The synchronous recorder reads pages and drivers in the calling thread, and stores what the asynchronous one does."""
 
+import asyncio
 import base64
 import threading
 from collections.abc import Callable
@@ -47,7 +48,8 @@ class FullDriver(Driver):
 
     def execute_script(self, script: str, *args: Any) -> Any:
         self.calls.append(("script", args))
-        return GEOMETRY if script.endswith("look()") else True
+        look = {**GEOMETRY, "title": "Shop", "extras": {"shadow": 0, "top": 0, "frames": 0}}
+        return look if script.endswith("look()") else True
 
     def execute_cdp_cmd(self, command: str, options: dict[str, Any]) -> dict[str, Any]:
         self.calls.append((command, options))
@@ -119,6 +121,20 @@ def test_a_driver_with_more(sm: sync.StorageManager) -> None:
     options = {"format": "webp", "quality": 80, "captureBeyondViewport": True, "clip": clip}
     calls = [("script", (["#secret"],)), ("Page.getLayoutMetrics", {}), ("Page.captureScreenshot", options)]
     assert driver.calls == [("script", ()), *calls, ("script", ()), ("script", ())]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+def test_a_step_that_is_ended_from_outside_removes_the_mask(
+    sm: sync.StorageManager, error: type[BaseException]
+) -> None:
+    class Ended(FullDriver):
+        def get_screenshot_as_png(self) -> bytes:
+            raise error  # as a handler of a signal does
+
+    driver = Ended()
+    with pytest.raises(error):
+        recorded(sm, driver, mask=["#card"])
+    assert driver.calls == [("script", ()), ("script", (["#card"],)), ("script", ())]
 
 
 def test_a_mask_that_cannot_be_laid_takes_no_screenshot(sm: sync.StorageManager) -> None:
