@@ -153,6 +153,12 @@ async def test_named_sessions_are_added_and_removed(local: StorageManager) -> No
     assert await ids(local) == ["two"]
 
 
+async def test_a_session_that_is_named_in_two_ways_has_one_row(local: StorageManager) -> None:
+    await local.store_session_metadata("7", {})
+    assert await update_catalog(local, ["7", 7]) == (1, 0, 0, 1)  # type: ignore[list-item]
+    assert await ids(local) == ["7"]
+
+
 @pytest.mark.thorough
 async def test_a_rebuilt_catalogue_is_equal(local: StorageManager) -> None:
     for number in range(9):
@@ -358,3 +364,5 @@ async def test_wrong_arguments_are_refused(local: StorageManager, arguments: Any
         await update_catalog(local, **arguments)
     with pytest.raises(InvalidIdError):
         await update_catalog(local, "run")
+    with pytest.raises(InvalidIdError):
+        await update_catalog(local, [["run"]])  # type: ignore[list-item]
