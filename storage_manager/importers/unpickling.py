@@ -521,8 +521,7 @@ class Plain:
         if depth > _MAX_DEPTH:
             refuse(f"the pickle is nested deeper than {_MAX_DEPTH} levels, or in itself")
         if isinstance(value, str):
-            self._spend(len(value) // 8)
-            return value
+            return self._text(value)
         if isinstance(value, float):
             return value if math.isfinite(value) else None
         if isinstance(value, dict):
@@ -531,9 +530,13 @@ class Plain:
             return self._list(value, depth)
         return self._other(value, depth)
 
+    def _text(self, text: str) -> str:
+        self._spend(len(text) // 8)
+        return text
+
     def _object(self, values: dict[str, Any], depth: int) -> dict[str, Any]:
         self._check_cancelled()
-        return {name: self.of(value, depth + 1) for name, value in values.items()}
+        return {self._text(name): self.of(value, depth + 1) for name, value in values.items()}
 
     def _list(self, values: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
         return [self.of(value, depth + 1) for value in values]
@@ -547,4 +550,6 @@ class Plain:
             return self._list(value.values(), depth)
         if isinstance(value, (bytes, _Type)):
             return f"<{type(value).__name__}>"
-        return str(value) if isinstance(value, Name) else value
+        if isinstance(value, int):
+            self._spend(value.bit_length() // 32)
+        return self._text(str(value)) if isinstance(value, Name) else value

@@ -299,6 +299,16 @@ def test_many_arrays_of_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
         plain(data)
 
 
+@pytest.mark.parametrize(
+    "value", [{"k" * 1000: None}, Name("module", "n" * 400), 2**7000, "x" * 1000], ids=["key", "name", "integer", "text"]
+)
+def test_many_references_to_one_large_value(value: Any) -> None:
+    """Each becomes a copy when it is written as JSON."""
+    assert Plain(10_000, lambda: None).of([value]) != []
+    with pytest.raises(ValueError, match="too often"):
+        Plain(10_000, lambda: None).of([value] * 1000)
+
+
 def test_it_can_be_cancelled() -> None:
     def cancel() -> None:
         raise ValueError("cancelled")
