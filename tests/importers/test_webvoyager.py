@@ -168,6 +168,14 @@ async def test_trees_without_a_box(sm: StorageManager, tmp_path: Path, tree: Any
     assert step.action == {"type": "click", "number": "7", "action": "Click [7]", "thought": "t"}
 
 
+async def test_a_box_of_numbers_that_are_too_large(sm: StorageManager, tmp_path: Path) -> None:
+    run = [{"role": "system", "content": TREES}, user(TASK), assistant("Thought: t\nAction: Click [7]")]
+    tree = json.dumps({"7": {"union_bound": [1, 2, 10**400, 4]}})
+    with pytest.raises(InvalidDataError, match="too large"):
+        await import_webvoyager(sm, write_task(tmp_path, run, **{"accessibility_tree1.json": tree}))
+    assert await sm.list_sessions() == []
+
+
 @pytest.mark.parametrize(
     ("messages", "why"),
     [
