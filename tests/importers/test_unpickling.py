@@ -300,7 +300,9 @@ def test_many_arrays_of_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [{"k" * 1000: None}, Name("module", "n" * 400), 2**7000, "x" * 1000], ids=["key", "name", "integer", "text"]
+    "value",
+    [{"k" * 1000: None}, Name("module", "n" * 400), 2**7000, "x" * 1000],
+    ids=["key", "name", "integer", "text"],
 )
 def test_many_references_to_one_large_value(value: Any) -> None:
     """Each becomes a copy when it is written as JSON."""
