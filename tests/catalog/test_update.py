@@ -358,6 +358,15 @@ async def test_a_link_in_place_of_the_catalogue_is_refused(local: StorageManager
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["_catalog/link", "_catalog/_delta_log/link"])
+async def test_a_link_in_the_catalogue_is_refused(local: StorageManager, tmp_path: Path, name: str) -> None:
+    """A forged log may say that a file behind the link is to be deleted."""
+    await update_catalog(local)
+    Path(local.url_for(), name).symlink_to(tmp_path)
+    with pytest.raises(LocalStorageError, match="symbolic link"):
+        await update_catalog(local)
+
+
 @pytest.mark.parametrize(("arguments", "error"), [({"concurrency": 0}, ValueError), ({"progress": 1}, TypeError)])
 async def test_wrong_arguments_are_refused(local: StorageManager, arguments: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
