@@ -193,6 +193,15 @@ async def test_what_is_not_a_list_of_messages(sm: StorageManager, tmp_path: Path
     assert await sm.list_sessions() == []
 
 
+async def test_many_large_files_are_not_all_read(
+    sm: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage_manager.importers.webvoyager._MAX_OTHERS", 2500, raising=False)
+    path = write_task(tmp_path, RUN, 1, **{f"{name}.pdf": b"%PDF" + bytes(1000) for name in "abc"})
+    with pytest.raises(InvalidDataError, match="PDF files have more than 2500 bytes"):
+        await import_webvoyager(sm, path)
+
+
 async def test_what_is_refused_of_the_directory(sm: StorageManager, tmp_path: Path) -> None:
     with pytest.raises(InvalidDataError, match=r"it has no interact_messages.json: give the directory of one task"):
         await import_webvoyager(sm, write_files(tmp_path / "empty", {"x.txt": ""}))
