@@ -24,6 +24,7 @@ _STOP = ord(".")
 _MAX_LONG = 1000  # bytes of an integer; JSON has up to 4300 digits
 _MAX_DEPTH = 150  # levels; JSON that is stored has up to 200
 _MAX_DIMENSIONS = 32
+_MAX_SIDE = 2**16  # pixels of an image; Chromium takes screenshots of at most 2**14
 _MAX_NAME = 512  # characters of the name of a class with its module
 _MAX_PATH = 4096
 
@@ -107,8 +108,12 @@ class Array:
 
     @property
     def is_image(self) -> bool:
-        """Whether the array may be an image: bytes of height, width and 3 or 4 colours."""
-        return self.kind.code == "u1" and len(self.shape) == 3 and self.shape[2] in (3, 4) and bool(self.data)
+        """Whether the array may be an image: bytes of height, width and 3 or 4 colours.
+
+        A row of pixels takes 50 bytes of memory more, so millions of narrow rows are not an image.
+        """
+        is_image = self.kind.code == "u1" and len(self.shape) == 3 and self.shape[2] in (3, 4) and bool(self.data)
+        return is_image and max(self.shape) <= _MAX_SIDE
 
     def values(self) -> list[Any]:
         """Return the numbers in one list."""

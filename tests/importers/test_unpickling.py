@@ -293,6 +293,12 @@ def test_a_small_pickle_does_little(data: bytes, monkeypatch: pytest.MonkeyPatch
     assert work(data) < 1
 
 
+def test_a_million_narrow_rows_are_not_an_image() -> None:
+    array = unpickle(pickle.dumps(np.zeros((2**20, 1, 3), np.uint8)), lambda: None)
+    assert isinstance(array, Array)
+    assert not array.is_image
+
+
 def test_many_arrays_of_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     data = pickle.dumps([np.zeros(1000, np.uint8)] * 1000)
     with pytest.raises(ValueError, match="too many values"):
