@@ -307,6 +307,14 @@ async def test_without_pyarrow_it_says_what_to_install(
         await export_parquet(local, f"{tmp_path}/out")
 
 
+async def test_outcomes_that_look_alike_are_counted_together(local: StorageManager, tmp_path: Path) -> None:
+    for number, outcome in enumerate([None, "??", "a|b", "a b"]):
+        await local.store_session_metadata(f"run-{number}", {"outcome": outcome})
+    await export_parquet(local, f"{tmp_path}/out")
+    card = Path(tmp_path, "out/README.md").read_text()
+    assert [line for line in card.splitlines() if line.endswith("| 2 |")] == ["| not recorded | 2 |", "| a b | 2 |"]
+
+
 async def test_attachments_count_as_bytes_of_a_row_group(local: StorageManager, tmp_path: Path) -> None:
     for number in range(20):
         await local.store_attachments("run", {"a.bin": bytes(1000)}, f"{number}")
