@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 
 from storage_manager.backends import FileInfo
@@ -75,14 +75,20 @@ class _Watch:
         """
         steps = {step_id: frozenset(found.values()) for step_id, found in files.items() if _is_step(step_id, found)}
         new = sorted(steps.keys() - self._given)
-        if new and new[-1] == max(steps) and not (is_sealed or self._has_whole_steps):
-            newest = new[-1], steps[new[-1]]
+        if new and not (is_sealed or self._has_whole_steps):
+            step_id = max(new, key=lambda each: (_moment(steps[each]), each))
+            newest = step_id, steps[step_id]
             if newest != self._held:
                 self._held = newest
-                new.pop()
+                new.remove(step_id)
         self._given.update(new)
         return new
 
 
 def _is_step(step_id: str, files: Mapping[str, FileInfo]) -> bool:
     return is_id(step_id) and any(is_data(f"{step_id}/{name}") for name in files)
+
+
+def _moment(files: Iterable[FileInfo]) -> float:
+    """Return when the last of these files was written, in seconds since 1970; 0 if the backend does not say it."""
+    return max((file.modified.timestamp() for file in files if file.modified), default=0)

@@ -1,7 +1,7 @@
 """Pair each action with the page before it and the page after it, whichever way the steps were recorded."""
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, Literal, NamedTuple
@@ -68,7 +68,7 @@ async def iter_transitions(
     """
     if observed not in (*_BOTH, None):
         raise InvalidDataError(f"observed must be 'before', 'after' or None, not {observed!r}", operation="retrieve")
-    places: _Places = {}
+    places: _Places = deque()
     ids = _ids(storage, check_ids(session_ids, "retrieve"), places)
     moments = _Moments(storage, observed)
     steps = storage.read_steps(ids, concurrency=concurrency)
@@ -81,14 +81,14 @@ async def iter_transitions(
 _Ids = tuple[str, str]
 # The prefix and the number of an id. No number: the step has no neighbours.
 _Place = tuple[str, int | None]
-_Places = dict[_Ids, _Place]
+_Places = deque[tuple[_Ids, _Place]]  # in the order in which the steps are read
 _Window = tuple[Step | None, Step, Step | None]
 
 
 async def _ids(
     storage: StorageManager, session_ids: Iterable[str] | None, places: _Places
 ) -> AsyncGenerator[_Ids, None]:
-    """Yield the ids of all steps in the order of their numbers. Enter their places into `places`."""
+    """Yield the ids of all steps in the order of their numbers. Append their places to `places`."""
 
     def refuse(session_id: str, error: StorageManagerError) -> None:
         logger.warning("the actions of %s are left out: %s", session_id, error)
@@ -96,7 +96,7 @@ async def _ids(
     async with aclosing(iter_listings(storage, session_ids, refuse)) as listings:
         async for session_id, step_ids in listings:
             for step_id, place in _ordered(step_ids):
-                places[session_id, step_id] = place
+                places.append(((session_id, step_id), place))
                 yield session_id, step_id
 
 
@@ -125,13 +125,21 @@ async def _windows(steps: AsyncIterable[Step], places: _Places) -> AsyncGenerato
     step: Step | None = None
     place: _Place = ("", None)
     async for following in steps:
-        next_place = places.pop((following.session_id, following.step_id))
+        next_place = _place_of(following, places)
         is_next = step is not None and step.session_id == following.session_id and _follows(place, next_place)
         if step is not None:
             yield previous, step, following if is_next else None
         previous, step, place = step if is_next else None, following, next_place
     if step is not None:
         yield previous, step, None
+
+
+def _place_of(step: Step, places: _Places) -> _Place:
+    """Return the place of a step. Remove it, and those of the steps before it, which could not be read."""
+    while True:
+        ids, place = places.popleft()
+        if ids == (step.session_id, step.step_id):
+            return place
 
 
 def _follows(place: _Place, next_place: _Place) -> bool:

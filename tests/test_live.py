@@ -9,6 +9,7 @@ import pytest
 
 from storage_manager import InvalidDataError, InvalidIdError, Step, StorageManager
 from storage_manager.integrity import seal_session
+from storage_manager.inventory import files_by_step
 from storage_manager.live import follow_session
 from tests.support.roots import Make, Request
 
@@ -50,6 +51,28 @@ async def test_a_step_that_is_still_written_is_held_back(moto: Make) -> None:
     await sm.store_step_data("s", "1", action_data={"late": True})
     step = await coming
     assert step.data.action == {"late": True}
+    await following.aclose()
+
+
+async def test_the_newest_step_is_held_back_whatever_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`10` comes before `9` in a listing."""
+    sm = StorageManager.from_url("memory://live-unpadded")
+    await sm.store_step_data("s", "9", "<p>")
+    found: dict[str, Any] = {}
+    late = list[bool]()
+
+    async def listed(*args: Any) -> Any:
+        if "10" in found and not late:
+            late.append(True)
+            await sm.store_step_data("s", "10", action_data={"late": True})
+        found.update(await files_by_step(*args))
+        return dict(found)
+
+    monkeypatch.setattr("storage_manager.live.files_by_step", listed)
+    following = follow_session(sm, "s", interval=QUICK)
+    assert (await anext(following)).step_id == "9"
+    await sm.store_step_data("s", "10", "<p>")
+    assert (await anext(following)).data.action == {"late": True}
     await following.aclose()
 
 

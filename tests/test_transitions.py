@@ -114,6 +114,13 @@ async def test_sessions_are_kept_apart(storage: StorageManager) -> None:
     assert await pages(storage, "b") == [(None, "y", "q")]
 
 
+async def test_a_session_may_be_named_twice(storage: StorageManager) -> None:
+    steps = {"1": ("p1", "x", "before"), "2": ("p2", "y", "before")}
+    await store(storage, "7", steps)
+    expected = [("p1", "x", "p2"), ("p2", "y", None)]
+    assert await pages(storage, "7", 7) == expected * 2  # type: ignore[arg-type]
+
+
 async def test_the_session_says_it_for_its_steps(storage: StorageManager) -> None:
     await store(storage, "s", {"1": ("p", "x", None), "2": ("q", "y", "nonsense")})
     await storage.store_session_metadata("s", {"observed": "before"})

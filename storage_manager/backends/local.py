@@ -190,8 +190,9 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
         return Path(path).as_uri()
 
     async def table_options(self, path: str, *, to_write: bool) -> dict[str, str]:
-        if await self.run_in_worker(os.path.islink, path):  # Delta Lake would write and delete where it leads
-            raise OSError(errno.ELOOP, "the catalogue is a symbolic link: delete the link", path)
+        link = await self.run_in_worker(_find_link, path)
+        if link is not None:  # Delta Lake would write and delete where it leads
+            raise OSError(errno.ELOOP, "a symbolic link is in the catalogue: delete the link", link)
         return {}
 
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
@@ -336,3 +337,15 @@ class _StreamedFile(AbstractAsyncStreamedFile):
         if not self.closed and not self._source:
             message = f"{self.path!r} was never closed and so not written"
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
+
+
+def _find_link(path: str) -> str | None:
+    """Return a symbolic link at this path or below it; None if there is none."""
+    todo = [path]
+    while todo:
+        directory = todo.pop()
+        if os.path.islink(directory):
+            return directory
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
+            todo += [entry.path for entry in entries if entry.is_symlink() or entry.is_dir()]
+    return None

@@ -112,7 +112,12 @@ class Catalog:
 
     def _read(self, options: dict[str, str], columns: Sequence[str]) -> "pa.Table | None":
         table = self._open(options)
-        return table.to_pyarrow_table(columns=list(columns)) if table and _is_current(table) else None
+        if table is None or not _is_current(table):
+            return None
+        try:
+            return table.to_pyarrow_table(columns=list(columns))
+        except (arrow().lib.ArrowException, FileNotFoundError) as error:  # a file of it is damaged, or was deleted
+            raise self._damaged(error) from error
 
     def _open(self, options: dict[str, str]) -> "DeltaTable | None":
         """Open the table; None if there is none.
@@ -225,13 +230,15 @@ def _quoted(url: str) -> str:
 
 
 def _count(table: "DeltaTable") -> int:
-    """Return the number of rows, from the log: `table.count()` reads the end of each file."""
-    return int(sum(arrow().table(table.get_add_actions(flatten=True))["num_records"].to_pylist()))
+    """Return the number of rows, from the log; from the end of each file, if another tool has not written it there."""
+    numbers = arrow().table(table.get_add_actions(flatten=True))["num_records"].to_pylist()
+    return int(table.to_pyarrow_dataset().count_rows() if None in numbers else sum(numbers))
 
 
 def _is_current(table: "DeltaTable") -> bool:
-    names = [field.name for field in table.schema().fields]
-    return bool(names == schema().names)
+    columns = _deltalake().Schema.from_arrow(schema())
+    found, ours = ([(field.name, field.type) for field in each.fields] for each in (table.schema(), columns))
+    return bool(found == ours)
 
 
 def _properties(delta: Any) -> dict[str, Any]:

@@ -74,10 +74,10 @@ async def update_catalog(
         StorageManagerError: the backend is neither S3 nor local disk, the table is damaged, or deltalake is not
             installed.
     """
-    check_ids(session_ids, "catalog")
+    given = check_ids(session_ids, "catalog")
     check_whole(concurrency, "concurrency")
     check_callable(progress, "progress", "the numbers of sessions done and in all")
-    named = None if session_ids is None else [check_id(name, "session_id") for name in dict.fromkeys(session_ids)]
+    named = None if given is None else list(dict.fromkeys(check_id(name, "session_id") for name in given))
     with translating("catalog", join(storage.url_for(), CATALOG_DIRECTORY)):
         async with storage.backend():
             return await _Update(storage, full=full, progress=progress).run(named, concurrency)

@@ -46,12 +46,12 @@ class Card:
             batch: rows of `sessions.parquet`.
         """
         self._sessions += len(batch)
-        self._outcomes.update(outcome or "" for outcome in batch.column("outcome").to_pylist())
+        self._outcomes.update(_cell(outcome or "") for outcome in batch.column("outcome").to_pylist())
 
     def text(self, steps: int) -> str:
         """Return the card of an export with this number of steps."""
         counts = [f"| sessions | {self._sessions:,} |", f"| steps | {steps:,} |"]
-        outcomes = [f"| {_cell(name)} | {count:,} |" for name, count in self._outcomes.most_common(_MOST_OUTCOMES)]
+        outcomes = [f"| {name} | {count:,} |" for name, count in self._outcomes.most_common(_MOST_OUTCOMES)]
         return "\n".join(
             [*self._yaml(), *_TEXT, *_head("what", "number"), *counts, "", *_head("outcome", "sessions"), *outcomes, ""]
         )

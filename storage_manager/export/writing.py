@@ -103,7 +103,7 @@ async def _batches(rows: AsyncGenerator[Row, None], batch_bytes: int) -> AsyncGe
     async with aclosing(rows):
         async for row in rows:
             batch.append(row)
-            size += sum(map(_approximate_size, row.data))
+            size += sum(map(_approximate_size, (*row.data, *row.attachments.values())))
             if size >= batch_bytes or len(batch) == BATCH_ROWS:
                 yield batch
                 batch, size = [], 0
@@ -112,7 +112,7 @@ async def _batches(rows: AsyncGenerator[Row, None], batch_bytes: int) -> AsyncGe
 
 
 def _approximate_size(value: Any) -> int:
-    """Return the approximate number of bytes of a component."""
+    """Return the approximate number of bytes of a component or attachment."""
     return len(value if isinstance(value, (str, bytes)) else repr(value))
 
 

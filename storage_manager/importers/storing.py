@@ -36,7 +36,10 @@ T = TypeVar("T")
 MAX_SESSION = 8 * 2**30  # bytes, as of a trace
 MAX_STEPS = 100_000
 _CONCURRENCY = 8  # steps in memory at a time
-_DAMAGED = (ValueError, RecursionError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError)
+_DAMAGED = (
+    *(ValueError, RecursionError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError),
+    OverflowError,  # an integer of hundreds of digits
+)
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_.:=@+,~-]+")
 
 

@@ -24,6 +24,7 @@ _STOP = ord(".")
 _MAX_LONG = 1000  # bytes of an integer; JSON has up to 4300 digits
 _MAX_DEPTH = 150  # levels; JSON that is stored has up to 200
 _MAX_DIMENSIONS = 32
+_MAX_SIDE = 2**16  # pixels of an image; Chromium takes screenshots of at most 2**14
 _MAX_NAME = 512  # characters of the name of a class with its module
 _MAX_PATH = 4096
 
@@ -107,8 +108,12 @@ class Array:
 
     @property
     def is_image(self) -> bool:
-        """Whether the array may be an image: bytes of height, width and 3 or 4 colours."""
-        return self.kind.code == "u1" and len(self.shape) == 3 and self.shape[2] in (3, 4) and bool(self.data)
+        """Whether the array may be an image: bytes of height, width and 3 or 4 colours.
+
+        A row of pixels takes 50 bytes of memory more, so millions of narrow rows are not an image.
+        """
+        is_image = self.kind.code == "u1" and len(self.shape) == 3 and self.shape[2] in (3, 4) and bool(self.data)
+        return is_image and max(self.shape) <= _MAX_SIDE
 
     def values(self) -> list[Any]:
         """Return the numbers in one list."""
@@ -521,8 +526,7 @@ class Plain:
         if depth > _MAX_DEPTH:
             refuse(f"the pickle is nested deeper than {_MAX_DEPTH} levels, or in itself")
         if isinstance(value, str):
-            self._spend(len(value) // 8)
-            return value
+            return self._text(value)
         if isinstance(value, float):
             return value if math.isfinite(value) else None
         if isinstance(value, dict):
@@ -531,9 +535,13 @@ class Plain:
             return self._list(value, depth)
         return self._other(value, depth)
 
+    def _text(self, text: str) -> str:
+        self._spend(len(text) // 8)
+        return text
+
     def _object(self, values: dict[str, Any], depth: int) -> dict[str, Any]:
         self._check_cancelled()
-        return {name: self.of(value, depth + 1) for name, value in values.items()}
+        return {self._text(name): self.of(value, depth + 1) for name, value in values.items()}
 
     def _list(self, values: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
         return [self.of(value, depth + 1) for value in values]
@@ -547,4 +555,6 @@ class Plain:
             return self._list(value.values(), depth)
         if isinstance(value, (bytes, _Type)):
             return f"<{type(value).__name__}>"
-        return str(value) if isinstance(value, Name) else value
+        if isinstance(value, int):
+            self._spend(value.bit_length() // 32)
+        return self._text(str(value)) if isinstance(value, Name) else value

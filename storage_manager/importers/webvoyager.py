@@ -17,6 +17,7 @@ __all__ = ["MESSAGES", "import_webvoyager"]
 
 MESSAGES = "interact_messages.json"
 _LOG = "agent.log"
+_MAX_OTHERS = 256 * 2**20  # bytes of the log and of all PDF files, which are in memory until they are stored
 # The first message: "Now given a task: ...  Please interact with https://... and get the answer."
 _TASK, _SITE, _END = "Now given a task: ", "  Please interact with ", " and get the answer."
 # How `extract_information` of utils.py reads an action.
@@ -84,12 +85,22 @@ def _read(path: str, budget: Budget) -> Source:
     messages = _messages(parse_line(data, budget.check_cancelled))
     turns = _turns(messages)
     has_trees = any(role == "system" and "Accessibility Tree" in text for role, text in messages)
-    log, others = folder.read(_LOG, MAX_FILE) or b"", {}
+    others = _others(folder, budget)
+    about = _about(turns, others.get(_LOG, b"").decode(errors="replace"))
+    return Source(about, len(turns), lambda number: _step(turns[number], folder, has_trees, budget), others)
+
+
+def _others(folder: Folder, budget: Budget) -> dict[str, bytes]:
+    """Return the log and the PDF files that were downloaded."""
+    found, left = dict[str, bytes](), _MAX_OTHERS
     for name in sorted(folder.names()):
         if name == _LOG or (name.endswith(".pdf") and is_attachment_name(name)):
-            others[name] = folder.read(name, MAX_FILE) or b""
-    about = _about(turns, log.decode(errors="replace"))
-    return Source(about, len(turns), lambda number: _step(turns[number], folder, has_trees, budget), others)
+            budget.check_cancelled()
+            found[name] = folder.read(name, MAX_FILE) or b""
+            left -= len(found[name])
+            if left < 0:
+                refuse(f"its log and PDF files have more than {_MAX_OTHERS} bytes")
+    return found
 
 
 def _messages(value: object) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ import pytest
 from storage_manager import InvalidIdError, LocalStorageError, S3OperationError, StorageManager, StorageManagerError
 from storage_manager.backends.s3 import S3Backend
 from storage_manager.catalog import CatalogUpdate, find_sessions, update_catalog
+from storage_manager.catalog.columns import COLUMNS
 from storage_manager.integrity import seal_session, sweep, verify_session
 from storage_manager.transfer import copy_sessions
 from tests.support.roots import Make, Request, s3_client
@@ -151,6 +152,12 @@ async def test_named_sessions_are_added_and_removed(local: StorageManager) -> No
     await local.delete_session("two")
     assert await update_catalog(local, iter(["one"])) == (0, 0, 1, 1)
     assert await ids(local) == ["two"]
+
+
+async def test_a_session_that_is_named_in_two_ways_has_one_row(local: StorageManager) -> None:
+    await local.store_session_metadata("7", {})
+    assert await update_catalog(local, ["7", 7]) == (1, 0, 0, 1)  # type: ignore[list-item]
+    assert await ids(local) == ["7"]
 
 
 @pytest.mark.thorough
@@ -293,6 +300,42 @@ async def test_a_damaged_table_says_what_to_do(local: StorageManager) -> None:
         await update_catalog(local)
 
 
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_a_damaged_file_of_the_table_says_what_to_do(local: StorageManager, is_deleted: bool) -> None:
+    await local.store_session_metadata("run", {})
+    await update_catalog(local)
+    [file] = Path(local.url_for(), "_catalog").glob("*.parquet")
+    file.unlink()
+    if not is_deleted:
+        file.write_bytes(b"not what it was, and long enough")
+    for using in (find_sessions, update_catalog):
+        with pytest.raises(StorageManagerError, match="delete this directory"):
+            await using(local)  # type: ignore[operator]
+
+
+async def test_another_tool_writes_no_numbers_of_rows(local: StorageManager) -> None:
+    for name in ("a", "b"):
+        await local.store_session_metadata(name, {})
+        await update_catalog(local)
+        for log in Path(local.url_for(), "_catalog/_delta_log").iterdir():
+            actions = [json.loads(line) for line in log.read_text().splitlines()] if log.suffix == ".json" else []
+            for action in actions:
+                action.get("add", {}).pop("stats", None)
+            log.write_text("\n".join(map(json.dumps, actions))) if actions else log.unlink()
+    assert await update_catalog(local, ["b"]) == (0, 1, 0, 2)
+
+
+async def test_a_table_with_other_types_is_replaced(local: StorageManager) -> None:
+    import deltalake  # noqa: PLC0415
+    import pyarrow  # noqa: PLC0415
+
+    await local.store_session_metadata("run", {})
+    names = [*COLUMNS, "digest"]
+    deltalake.write_deltalake(f"{local.url_for()}/_catalog", pyarrow.table({name: [7] for name in names}))
+    assert await update_catalog(local) == (1, 0, 0, 1)
+    assert await update_catalog(local) == (0, 0, 0, 1)
+
+
 @pytest.mark.thorough
 async def test_a_table_with_other_columns_is_replaced(local: StorageManager) -> None:
     import deltalake  # noqa: PLC0415
@@ -352,9 +395,20 @@ async def test_a_link_in_place_of_the_catalogue_is_refused(local: StorageManager
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["_catalog/link", "_catalog/_delta_log/link"])
+async def test_a_link_in_the_catalogue_is_refused(local: StorageManager, tmp_path: Path, name: str) -> None:
+    """A forged log may say that a file behind the link is to be deleted."""
+    await update_catalog(local)
+    Path(local.url_for(), name).symlink_to(tmp_path)
+    with pytest.raises(LocalStorageError, match="symbolic link"):
+        await update_catalog(local)
+
+
 @pytest.mark.parametrize(("arguments", "error"), [({"concurrency": 0}, ValueError), ({"progress": 1}, TypeError)])
 async def test_wrong_arguments_are_refused(local: StorageManager, arguments: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         await update_catalog(local, **arguments)
     with pytest.raises(InvalidIdError):
         await update_catalog(local, "run")
+    with pytest.raises(InvalidIdError):
+        await update_catalog(local, [["run"]])  # type: ignore[list-item]

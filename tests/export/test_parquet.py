@@ -307,6 +307,21 @@ async def test_without_pyarrow_it_says_what_to_install(
         await export_parquet(local, f"{tmp_path}/out")
 
 
+async def test_outcomes_that_look_alike_are_counted_together(local: StorageManager, tmp_path: Path) -> None:
+    for number, outcome in enumerate([None, "??", "a|b", "a b"]):
+        await local.store_session_metadata(f"run-{number}", {"outcome": outcome})
+    await export_parquet(local, f"{tmp_path}/out")
+    card = Path(tmp_path, "out/README.md").read_text()
+    assert [line for line in card.splitlines() if line.endswith("| 2 |")] == ["| not recorded | 2 |", "| a b | 2 |"]
+
+
+async def test_attachments_count_as_bytes_of_a_row_group(local: StorageManager, tmp_path: Path) -> None:
+    for number in range(20):
+        await local.store_attachments("run", {"a.bin": bytes(1000)}, f"{number}")
+    await export_parquet(local, f"{tmp_path}/out", components=["action"], attachments=["a.bin"], row_group_bytes=5000)
+    assert pq.read_metadata(f"{tmp_path}/out/data/steps-00000.parquet").num_row_groups == 4
+
+
 async def test_one_step_is_larger_than_a_row_group(local: StorageManager, tmp_path: Path) -> None:
     await local.store_step_data("s", "t", "x" * 20_000_000, bytes(20_000_000))
     await export_parquet(local, f"{tmp_path}/out", row_group_bytes=5000)

@@ -14,7 +14,7 @@ from storage_manager import InvalidDataError, StorageManager
 from storage_manager.importers import import_agentlab, import_browser_use, import_webvoyager
 from tests.support.agent_runs import STEP_INFO, history_item, pickled, write_files, write_history
 
-VALUES = [None, True, 0, -1, 1.5, 10**30, 1e300, "", "x", "a\0b", "../x", "/etc/passwd", [], {}, [1], [[]], {"a": 1}]
+VALUES = [None, True, 0, -1, 1.5, 10**400, 1e300, "", "x", "a\0b", "../x", "/etc/passwd", [], {}, [1], [[]], {"a": 1}]
 SNAPSHOT = {
     "strings": ["html", "#text", "hi", "a", "b"],
     "documents": [

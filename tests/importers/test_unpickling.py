@@ -293,10 +293,28 @@ def test_a_small_pickle_does_little(data: bytes, monkeypatch: pytest.MonkeyPatch
     assert work(data) < 1
 
 
+def test_a_million_narrow_rows_are_not_an_image() -> None:
+    array = unpickle(pickle.dumps(np.zeros((2**20, 1, 3), np.uint8)), lambda: None)
+    assert isinstance(array, Array)
+    assert not array.is_image
+
+
 def test_many_arrays_of_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     data = pickle.dumps([np.zeros(1000, np.uint8)] * 1000)
     with pytest.raises(ValueError, match="too many values"):
         plain(data)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"k" * 1000: None}, Name("module", "n" * 400), 2**7000, "x" * 1000],
+    ids=["key", "name", "integer", "text"],
+)
+def test_many_references_to_one_large_value(value: Any) -> None:
+    """Each becomes a copy when it is written as JSON."""
+    assert Plain(10_000, lambda: None).of([value]) != []
+    with pytest.raises(ValueError, match="too often"):
+        Plain(10_000, lambda: None).of([value] * 1000)
 
 
 def test_it_can_be_cancelled() -> None:

@@ -168,6 +168,14 @@ async def test_trees_without_a_box(sm: StorageManager, tmp_path: Path, tree: Any
     assert step.action == {"type": "click", "number": "7", "action": "Click [7]", "thought": "t"}
 
 
+async def test_a_box_of_numbers_that_are_too_large(sm: StorageManager, tmp_path: Path) -> None:
+    run = [{"role": "system", "content": TREES}, user(TASK), assistant("Thought: t\nAction: Click [7]")]
+    tree = json.dumps({"7": {"union_bound": [1, 2, 10**400, 4]}})
+    with pytest.raises(InvalidDataError, match="too large"):
+        await import_webvoyager(sm, write_task(tmp_path, run, **{"accessibility_tree1.json": tree}))
+    assert await sm.list_sessions() == []
+
+
 @pytest.mark.parametrize(
     ("messages", "why"),
     [
@@ -183,6 +191,15 @@ async def test_what_is_not_a_list_of_messages(sm: StorageManager, tmp_path: Path
     with pytest.raises(InvalidDataError, match=why):
         await import_webvoyager(sm, write_task(tmp_path, messages))
     assert await sm.list_sessions() == []
+
+
+async def test_many_large_files_are_not_all_read(
+    sm: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage_manager.importers.webvoyager._MAX_OTHERS", 2500, raising=False)
+    path = write_task(tmp_path, RUN, 1, **{f"{name}.pdf": b"%PDF" + bytes(1000) for name in "abc"})
+    with pytest.raises(InvalidDataError, match="PDF files have more than 2500 bytes"):
+        await import_webvoyager(sm, path)
 
 
 async def test_what_is_refused_of_the_directory(sm: StorageManager, tmp_path: Path) -> None:
