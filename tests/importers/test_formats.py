@@ -3,15 +3,27 @@
 import gzip
 import json
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
-from storage_manager import InvalidDataError, LocalStorageError, sync
+from storage_manager import InvalidDataError, LocalStorageError, StorageManager, sync
 from storage_manager.cli.import_ import import_
 from storage_manager.importers.formats import IMPORTERS, recognize
-from tests.support.agent_runs import history_item, pickled, step_info, write_files, write_history
+from tests.support.agent_runs import (
+    PNG,
+    history_item,
+    observation,
+    pickled,
+    step_info,
+    write_experiment,
+    write_files,
+    write_history,
+)
+from tests.support.printed import run, text
 
 
 @pytest.mark.parametrize(
@@ -61,3 +73,33 @@ def test_the_command(tmp_path: Path) -> None:
     assert run(paths[0], "--session", "c", "--format", "trace")[0] != 0
     assert run(paths[0], "--format", "other")[0] == 2
     assert sync.StorageManager(local_base_path=base).list_sessions() == ["b", "exp", "history", "task--1"]
+
+
+async def test_the_examples_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of runs of agents; what a trace needs is tested beside a browser."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("run", "agent/screenshots", "study"):
+        (tmp_path / name).mkdir(parents=True)
+    write_history(tmp_path / "run", [history_item(1)])
+    task = {
+        "role": "user",
+        "content": "Now given a task: Find a kettle.  Please interact with http://shop.test/ and get",
+    }
+    answer = {"role": "assistant", "content": "Thought: There it is.\n\nAction: ANSWER; It costs 20."}
+    messages = [{"role": "system", "content": "Numerical Labels"}, task, answer]
+    files: dict[str, bytes | str] = {"interact_messages.json": json.dumps(messages), "screenshot1.png": PNG}
+    write_files(tmp_path / "results/20250102_10_00_00/taskAmazon--0", files)
+    write_experiment(tmp_path / "study/2025-01-02_10-00-01_MyAgent_on_shop_1", [step_info(0, None, observation())])
+    runs, history = text("importers").partition("\nRuns of agents\n")[2].split("\nbrowser-use\n~~~", 1)
+    storage = StorageManager(local_base_path=tmp_path / "base")
+    await run("importers", runs, {"storage": storage})
+    assert await storage.list_sessions() == ["2025-01-02_10-00-01_MyAgent_on_shop_1", "history", "taskAmazon--0"]
+
+    async def done() -> SimpleNamespace:
+        return SimpleNamespace(save_to_file=lambda path: Path(path).write_text("{}"))
+
+    (tmp_path / "run/screenshots").rename(tmp_path / "was")
+    await run(
+        "importers", history, {"agent": SimpleNamespace(run=done, agent_directory=tmp_path / "agent"), "shutil": shutil}
+    )
+    assert (tmp_path / "run/screenshots").is_dir()

@@ -277,7 +277,11 @@ async def test_a_second_chunk_stands_alone(recorded: Path, tmp_path: Path) -> No
 
 async def test_the_example_of_the_documentation(tmp_path: Path, chromium: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    source = text("importers").replace("\n    ...\n", '\n    await page.set_content("<p>one</p>")\n')
+    source = (
+        text("importers")
+        .partition("\nRuns of agents\n")[0]
+        .replace("\n    ...\n", '\n    await page.set_content("<p>one</p>")\n')
+    )
     async with launched(chromium) as browser:
         page = await browser.new_page()
         names = await run("importers", source, {"context": page.context, "page": page})
