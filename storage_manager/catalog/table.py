@@ -10,7 +10,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from storage_manager.aio import run_to_end
 from storage_manager.catalog.columns import arrow, schema
@@ -224,8 +224,15 @@ class Catalog:
 
 
 def _quoted(url: str) -> str:
-    """Return the URL of the table as deltalake takes it, which decodes `%20` also in a path."""
+    """Return the URL of the table as deltalake takes it, which decodes `%20` also in a path.
+
+    Raises:
+        StorageManagerError: the path itself has such a text. deltalake decodes it once more when it reads the log.
+    """
     protocol, _, path = url.rpartition("://")
+    if unquote(path) != path:
+        why = "its path has a % with two hexadecimal digits, which deltalake would decode: rename the directory"
+        raise StorageManagerError(f"cannot open {url}: {why}", operation="open", url=url)
     return f"{protocol or 'file'}://{quote(path)}"
 
 

@@ -168,7 +168,7 @@ HOSTILE = [
     ("a megabyte of colons", "a" + ":" * 2**20),
 ]
 IDS = [name for _, name in HOSTILE]
-NO_TEXT = [7, True, 1.5, b"a", bytearray(b"a"), ["a"], ("a",), {"a": 1}, Path("a"), object()]
+NO_TEXT = [-7, True, 1.5, b"a", bytearray(b"a"), ["a"], ("a",), {"a": 1}, Path("a"), object()]
 
 # Every operation that takes ids: what it does with both, or with the session alone; and its name in errors.
 Operation = tuple[str | None, Callable[..., Any]]
@@ -316,7 +316,7 @@ def test_a_hostile_id_is_refused_before_any_io(name: str, refuse: Callable[[Any]
 
 @pytest.mark.parametrize("name", NO_TEXT, ids=lambda name: type(name).__name__)
 def test_what_is_no_text_is_refused_before_any_io(name: object, refuse: Callable[[Any], None]) -> None:
-    """An id is a str: nothing else is turned into one."""
+    """An id is a text, an integer from 0 on or a UUID: nothing else is turned into one."""
     refuse(name)
 
 
