@@ -13,7 +13,7 @@ from storage_manager.recorder.calls import NO_ANSWER, Deadline, Steps, has_proto
 
 __all__ = ["Dialogs"]
 
-SECONDS = 1.0  # to begin or to end watching a page; it takes some milliseconds
+SECONDS = 3.0  # to begin or to end watching a page; it takes some milliseconds, but not on a busy machine
 
 
 class Dialogs:

@@ -24,7 +24,7 @@ def test_a_page_of_the_corpus(
     """In a thread of its own: a loop of Playwright must not run in that of the test."""
     seconds = 10.0
     if half == "slow":
-        seconds = 1.5
+        seconds = 3.0
         monkeypatch.setattr(capture, "CALL_SECONDS", seconds)
 
     def look() -> dict[str, list[str]]:
