@@ -20,7 +20,7 @@ from storage_manager.errors import attempt
 from storage_manager.integrations.devtools import Frame, Send, read_frames
 from storage_manager.recorder import Recorder
 from storage_manager.recorder.calls import call_all, failures, values
-from storage_manager.recorder.capture import reason_of, shortened
+from storage_manager.recorder.capture import reason_of
 from storage_manager.recorder.script import COPY
 
 __all__ = ["step_callback"]
@@ -67,7 +67,7 @@ class _Run:
         self._agent = _calling_agent() or self._agent
         action = attempt(lambda: _action_of(output)) if output is not None else None
         if isinstance(action, Exception):
-            action = {"not_captured": shortened(reason_of(action))}
+            action = {"not_captured": reason_of(action)}  # whole: of a part, no secret can be masked
         await self._recorder.try_step(_Page(state, self._agent), action, _metadata_of(state, number))
 
     async def about(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class _Run:
         calls = {name: (partial(ask, self._agent), object) for name, ask in _ABOUT.items()}
         answers = await call_all(calls, SECONDS)
         known = {name: value for name, value in values(answers).items() if value not in (None, [], {})}
-        reasons = {name: shortened(reason_of(error)) for name, error in failures(answers).items()}
+        reasons = {name: reason_of(error) for name, error in failures(answers).items()}
         return {"observed": "before", **_storable(known), **({"not_captured": reasons} if reasons else {})}
 
 
@@ -124,7 +124,7 @@ def _storable(value: Any) -> Any:
 
 
 class _Page:
-    """What an agent saw, and the page behind it, with the methods of a page that the recorder calls."""
+    """A page as the agent saw it, with the methods of a page that the recorder calls."""
 
     def __init__(self, state: Any, agent: Any) -> None:
         self._state, self._agent = state, agent

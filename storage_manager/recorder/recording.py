@@ -458,7 +458,8 @@ class Recorder:
         while self._last_calls:
             try:
                 with translating("record", self._url):
-                    known |= _checked_metadata(self._storage, await self._last_calls.pop(0)())
+                    told = explained(self._storage, await self._last_calls.pop(0)())
+                    known |= _checked_metadata(self._storage, told)
             except StorageManagerError as error:
                 self._failed[SESSION_METADATA_FILENAME] = error
                 self._all_stored = False

@@ -267,6 +267,26 @@ async def test_what_the_agent_does_not_say_is_named(sm: StorageManager) -> None:
     assert known["outcome"] == "success"
 
 
+async def test_secrets_are_masked_before_reasons_are_shortened(tmp_path: Path) -> None:
+    """A part of a secret could not be masked any more."""
+    secret = "correct-horse-battery-staple"
+
+    class Failing(History):
+        def is_successful(self) -> bool | None:
+            raise RuntimeError("x" * 490 + secret)
+
+    sm = StorageManager(local_base_path=tmp_path, redact=[secret])
+    async with record(sm, "s") as recorder:
+        agent = Agent(step_callback(recorder))
+        agent.history = Failing(True)
+        await agent.run(Action(wait={}))
+        await agent.run(SimpleNamespace())
+    why = (await sm.retrieve_session_metadata("s") or {})["not_captured"]["outcome"]
+    assert why == "x" * 490 + "[redacted]"
+    step = await sm.retrieve_step_data("s", "step_000002")
+    assert "model_dump" in (step.action or {})["not_captured"]
+
+
 async def test_a_storage_that_fails_does_not_disturb_the_agent(sm: StorageManager, tmp_path: Path) -> None:
     with pytest.raises(StorageManagerError, match="cannot store steps of session s: ") as raised:
         async with record(sm, "s") as recorder:
