@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 MAX_ROW_GROUP_BYTES = 2**30  # half of what Arrow's offsets of 32 bits can address
 INDEX_ROW_GROUP_BYTES = 8 * 2**20
 FILE_BYTES = 2**30  # before compression
+SESSIONS_AT_ONCE = 1000  # rows of sessions in a batch; the metadata of each has up to a million characters
 
 
 async def export_parquet(
@@ -135,8 +136,8 @@ class _Tables:
         self._add_sessions()
 
     def _add_sessions(self) -> None:
-        sessions = [self._found.popleft() for _ in range(len(self._found))]
-        if sessions:
+        while self._found:
+            sessions = [self._found.popleft() for _ in range(min(len(self._found), SESSIONS_AT_ONCE))]
             batch = sessions_batch(sessions)
             self._sessions.add(batch)
             self._card.add(batch)

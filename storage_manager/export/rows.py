@@ -179,7 +179,7 @@ async def read_sessions(
         S3OperationError, S3ConfigError, LocalStorageError: the root, or no session, can be listed, or as read_row.
     """
     given = check_ids(session_ids, "export")
-    named = None if given is None else list(given)
+    named = None if given is None else list(dict.fromkeys(given))  # each once, also if it is named twice
     empty = set(named or ())
     found = _sessions(storage, named, unlisted, sessions)
     async with aclosing(found), aclosing(read_steps(storage, found, components, attachments)) as rows:

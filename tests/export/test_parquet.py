@@ -188,6 +188,26 @@ async def test_the_sessions_that_are_named_in_their_order(local: StorageManager,
     assert [row["session_id"] for row in rows_of(f"{tmp_path}/out")] == ["other.session"] + ["nasty"] * 6
 
 
+async def test_a_session_that_is_named_twice_is_exported_once(local: StorageManager, tmp_path: Path) -> None:
+    await small(local, 2)
+    assert await export_parquet(local, f"{tmp_path}/out", ["s", "s"]) == 2
+    assert pq.read_table(tmp_path / "out/sessions/sessions.parquet").num_rows == 1
+
+
+async def test_sessions_are_written_some_at_a_time(
+    local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those without steps, all of which are found before the first step."""
+    monkeypatch.setattr(parquet, "SESSIONS_AT_ONCE", 2)
+    for number in range(5):
+        await local.store_session_metadata(f"empty-{number}", {"outcome": "error"})
+    await small(local, 1)
+    await export_parquet(local, f"{tmp_path}/out")
+    names = pq.read_table(tmp_path / "out/sessions/sessions.parquet")["session_id"].to_pylist()
+    assert names == [*(f"empty-{number}" for number in range(5)), "s"]
+    assert "| error | 5 |" in (tmp_path / "out/README.md").read_text()
+
+
 async def test_the_index_says_where_each_step_is_and_how_large(
     local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
