@@ -79,7 +79,7 @@ async def list_session(storage: StorageManager, session_id: str) -> Listing:
 
 @dataclass
 class _Steps:
-    """What the steps of a session tell. `is_whole` is False if one of them could not be read."""
+    """A summary of the metadata of a session's steps. `is_whole` is False if one of them could not be read."""
 
     start_url: str | None = None
     hosts: set[str] = field(default_factory=set)

@@ -63,7 +63,7 @@ def _deltalake() -> Any:
     return deltalake
 
 
-class _TableError(OSError):
+class DeltaLakeError(OSError):
     """An error of deltalake. Its text is one line without colours. It has the answer of the service, if it quotes it.
 
     Parameters:
@@ -104,7 +104,7 @@ class Catalog:
         try:
             return function(*args)
         except (OSError, _deltalake().exceptions.DeltaError) as error:
-            raise _TableError(str(error)) from error
+            raise DeltaLakeError(str(error)) from error
 
     async def read(self, columns: Sequence[str]) -> "pa.Table | None":
         """Return columns of all rows; None if there is no table, or if its columns are those of another release."""

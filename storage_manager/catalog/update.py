@@ -30,7 +30,7 @@ _SLICE = 10_000  # known rows that are Python objects at a time
 
 
 class CatalogUpdate(NamedTuple):
-    """What an update did: how many sessions it added, read again and removed, and how many are in the catalogue."""
+    """The numbers of sessions that an update added, read again and removed, and of all in the catalogue."""
 
     added: int
     refreshed: int

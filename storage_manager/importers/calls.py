@@ -1,4 +1,4 @@
-"""Which calls of Playwright act on a page or check it, and what of a call is private.
+"""Tell the calls of Playwright that act on a page or check it, and leave out the private parts of a call.
 
 The names are those of `protocolMetainfo.ts`. Playwright's viewer hides the groups "getter", "configuration" and "route"
 too, until it is asked for them.

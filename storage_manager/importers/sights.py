@@ -52,7 +52,7 @@ def views(actions: Iterable[Action], is_step: Callable[[Action], bool]) -> list[
 
 
 class _Page:
-    """What is known of a page while the actions are gone through backwards: the first snapshot that comes later."""
+    """The first snapshot of a page that comes later, while the actions are gone through backwards."""
 
     def __init__(self) -> None:
         self.later: Sight | None = None

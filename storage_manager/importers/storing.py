@@ -51,7 +51,7 @@ class Read(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What an importer has read.
+    """A session that an importer has read, before it is stored.
 
     `total` is the number of steps. `step` builds one of them; they are counted from 0. It is called in the thread of
     the import, twice for each step: the first time everything is only checked. If `is_checked`, that has been done.
