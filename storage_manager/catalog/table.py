@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
-__all__ = ["Catalog"]
+__all__ = ["Catalog", "DeltaLakeError"]
 
 Out = TypeVar("Out")
 

@@ -28,7 +28,7 @@ from urllib.parse import urljoin
 
 from storage_manager.importers.archive import refuse
 
-__all__ = ["Frame", "Markup", "Reference", "Sheet", "style_element", "write_markup"]
+__all__ = ["MAX_URL", "Frame", "Markup", "Reference", "Sheet", "absolute_url", "style_element", "write_markup"]
 
 _VOID = {"AREA", "BASE", "BR", "COL", "COMMAND", "EMBED", "HR", "IMG", "INPUT", "KEYGEN", "LINK", "META", "PARAM"}
 _VOID |= {"SOURCE", "TRACK", "WBR"}
@@ -95,6 +95,20 @@ class Markup(NamedTuple):
 
 def _charge_nothing(count: int) -> None:
     pass
+
+
+def absolute_url(base: str, url: str, spend: Callable[[int], None]) -> str:
+    """Return an absolute URL, and charge the work, because one base may serve many links.
+
+    A URL that is too long or not valid is returned unchanged.
+    """
+    if len(base) + len(url) > MAX_URL:
+        return url
+    spend(len(base) + len(url))
+    try:
+        return urljoin(base, url)
+    except ValueError:
+        return url
 
 
 def style_element(css: str, spend: Callable[[int], None] = _charge_nothing, media: str = "") -> str:
@@ -247,25 +261,15 @@ class _Writer:
         if tag == "TEMPLATE" and _SHEET in attributes:
             self.write(style_element(attributes[_SHEET], self.spend))
         elif tag == "LINK" and "stylesheet" in (kinds := attributes.get("rel", "").lower().split()):
-            url, markup = self._join(attributes.get("href", "")), _start_tag(tag, name, attributes) + ">"
+            url, markup = (
+                absolute_url(self.base, attributes.get("href", ""), self.spend),
+                _start_tag(tag, name, attributes) + ">",
+            )
             is_used = "alternate" not in kinds and "disabled" not in attributes
             self.leave_hole(Sheet(url, markup.replace("\0", "\ufffd"), attributes.get("media", ""), is_used))
         elif tag != "SCRIPT" and not (tag == "META" and _has_effect(attributes)):
             return False
         return True
-
-    def _join(self, url: str) -> str:
-        """Return an absolute URL, and charge the work, because one base may serve many links.
-
-        A URL that is too long or not valid is returned unchanged; no override can refer to it.
-        """
-        if len(self.base) + len(url) > MAX_URL:
-            return url
-        self.spend(len(self.base) + len(url))
-        try:
-            return urljoin(self.base, url)
-        except ValueError:
-            return url
 
     def _mute(self) -> int:
         self.muted += 1

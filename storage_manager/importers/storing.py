@@ -33,7 +33,9 @@ __all__ = ["MAX_SESSION", "MAX_STEPS", "Budget", "Read", "Source", "import_sessi
 
 T = TypeVar("T")
 
-MAX_SESSION = 8 * 2**30  # bytes, as of a trace
+# Bytes of a session. A trace of 100 MB becomes some GB of steps, because each step has its whole page. Without this
+# limit, a hostile trace could fill the disk, or take forever with pages of many empty slices.
+MAX_SESSION = 8 * 2**30
 MAX_STEPS = 100_000
 _CONCURRENCY = 8  # steps in memory at a time
 _DAMAGED = (

@@ -8,11 +8,11 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from storage_manager.importers.archive import Archive
 from storage_manager.importers.fields import Fields
-from storage_manager.importers.markup import MAX_URL
+from storage_manager.importers.markup import MAX_URL, absolute_url
 
 __all__ = ["StyleSheets", "Wanted"]
 
@@ -108,7 +108,7 @@ class StyleSheets:
         for url, condition in imports:
             text = None
             if depth < _MAX_IMPORTS and not condition.lower().startswith(("layer", "supports")):
-                text = self._whole(Wanted(_join(wanted.url, url, charge), None, wanted.time), charge, depth + 1)
+                text = self._whole(Wanted(absolute_url(wanted.url, url, charge), None, wanted.time), charge, depth + 1)
             if text is None:
                 kept.append(f'@import url("{url}") {condition}'.rstrip() + ";")
             else:
@@ -121,16 +121,6 @@ def _plain(url: str) -> str:
     return _NOT_IN_URLS.sub(lambda found: quote(found[0]), url.partition("#")[0])
 
 
-def _join(base: str, url: str, charge: Charge) -> str:
-    if len(base) + len(url) > MAX_URL:
-        return url
-    charge(len(base) + len(url))
-    try:
-        return urljoin(base, url)
-    except ValueError:
-        return url
-
-
 def _absolute(css: str, base: str, charge: Charge) -> str:
     """Return CSS whose URLs are absolute."""
 
@@ -139,7 +129,7 @@ def _absolute(css: str, base: str, charge: Charge) -> str:
         url = found[1].strip().strip("\"'")
         if _ABSOLUTE.match(url) or len(url) > MAX_URL:
             return found[0]
-        joined = _join(base, url, charge)
+        joined = absolute_url(base, url, charge)
         return found[0] if '"' in joined or "\\" in joined or "\n" in joined else f'url("{joined}")'
 
     return _URL.sub(replace, css)

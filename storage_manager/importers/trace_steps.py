@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from html import unescape
 from typing import Any, NamedTuple
@@ -11,15 +11,12 @@ from typing import Any, NamedTuple
 from storage_manager.importers.archive import Archive, refuse
 from storage_manager.importers.calls import acts, is_private, is_step, public
 from storage_manager.importers.sights import Sight, View, views
+from storage_manager.importers.storing import MAX_SESSION, present
 from storage_manager.importers.style_sheets import StyleSheets
 from storage_manager.importers.trace import Action
 from storage_manager.layout import COMPONENTS, StepData
 
-__all__ = ["MAX_SESSION", "Steps"]
-
-# A trace of 100 MB becomes some GB of steps, because each step has its whole page. Without this limit, a hostile trace
-# could fill the disk, or take forever with pages of many empty slices.
-MAX_SESSION = 8 * 2**30
+__all__ = ["Steps"]
 
 # Playwright writes the names of HTML elements in upper case, and those of XHTML as they are. Every other < of a page is
 # escaped, and nothing here goes beyond the next one, so that the time is proportional to the length.
@@ -84,7 +81,7 @@ class Steps:
             "not_captured": _reasons(image if screenshot is None else None, self._sheets.missing),
             **_circumstances(view.action),
         }
-        return StepData(html, screenshot, _call(view.action), _present(metadata))
+        return StepData(html, screenshot, _call(view.action), present(metadata))
 
     def _html(self, sight: Sight | None) -> str | None:
         if sight is None:
@@ -167,10 +164,6 @@ def _observed(view: View, image: _Image | None) -> str:
     return image.moment if image else "after"
 
 
-def _present(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value not in (None, "", [], {})}
-
-
 def _title(html: str) -> str:
     bodies = [html.find(name, 0, MAX_HEAD) for name in _BODIES]
     title = _TITLE.search(html, 0, min((at for at in bodies if at >= 0), default=MAX_HEAD))
@@ -189,7 +182,7 @@ def _call(action: Action) -> dict[str, Any]:
         "call_id": action.call_id,
         **({} if is_private(method) else public(said)),
     }
-    return _present(call)
+    return present(call)
 
 
 def _circumstances(action: Action) -> dict[str, Any]:
