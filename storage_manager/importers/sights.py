@@ -1,8 +1,8 @@
 """Find the snapshot that shows what each action left: the last one before the next step on the same page.
 
 Playwright takes three snapshots of an action: "before" it, when it is about to act ("action": the input is dispatched
-only after this snapshot), and "after" it. A page may change between two actions, while a server answers, say. So the
-snapshot before the next action shows best what this action left, and it is what the next action was chosen on.
+only after this snapshot), and "after" it. A page may change between two actions, for example when a server answers. So
+the snapshot before the next action shows best what this action left, and the next action was chosen on it.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -240,7 +240,10 @@ class Context:
 
 
 def _screenshot_of(attachment: Fields) -> str | None:
-    """Return the name of the member with an attached screenshot. What was expected, and how it differs, are none."""
+    """Return the name of the member with an attached screenshot; None if it is something else.
+
+    The images of a failed comparison, "-expected" and "-diff", do not show the page.
+    """
     kind, name = attachment.text("contentType"), (attachment.text("name") or "").removesuffix(".png")
     return attachment.file() if kind in _IMAGES and not name.endswith(("-expected", "-diff")) else None
 
