@@ -358,10 +358,11 @@ def test_a_chain_that_is_a_circle_ends() -> None:
 
 
 def test_credentials_are_hidden_for_their_root_and_as_long_as_it_exists(tmp_path: Path) -> None:
+    gc.collect()  # the managers of other tests, which have the same secret
     text = f"{SECRET} in {SECRET}"
     sm = StorageManager("only-here", s3_prefix="p", storage_options=OPTIONS)
     assert without_credentials(text, "s3://only-here/p/s/t") == f"{HIDDEN} in {HIDDEN}"
-    assert without_credentials(text, "s3://b-bucket") == without_credentials(text, str(tmp_path)) == text
+    assert without_credentials(text, "s3://not-here") == without_credentials(text, str(tmp_path)) == text
     del sm
     gc.collect()
     assert without_credentials(text, "s3://only-here/p") == text

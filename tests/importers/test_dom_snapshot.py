@@ -150,4 +150,4 @@ def test_a_small_snapshot_makes_no_large_page(depth: int, monkeypatch: pytest.Mo
     started = time.thread_time()
     with pytest.raises(ValueError, match="more than 1048576 characters"):
         page.html()
-    assert time.thread_time() - started < 1
+    assert time.thread_time() - started < 3

@@ -12,6 +12,7 @@ import pytest
 
 from storage_manager import InvalidDataError, InvalidIdError, LocalStorageError, StepData, StorageManager
 from storage_manager.importers import archive, import_playwright_trace, playwright, trace_steps
+from tests.support.open_files import open_files
 from tests.support.traces import FIRST, FIRST_HTML, action, header, imported, write_zip
 
 
@@ -153,14 +154,13 @@ async def test_cancelled_while_it_reads_and_the_loop_goes_on(
 
 
 async def test_no_file_is_left_open(trace: Path, tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
     sm = StorageManager(local_base_path=tmp_path / "base")
     await import_playwright_trace(sm, trace)
     bad = write_zip(tmp_path / "bad.zip", {"t.trace": "{"})
     for path in (bad, write_zip(tmp_path / "none.zip", {"x": ""})):
         with pytest.raises(InvalidDataError):
             await import_playwright_trace(sm, path)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files(tmp_path) == []
 
 
 @pytest.mark.parametrize(

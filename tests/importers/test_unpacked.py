@@ -12,6 +12,7 @@ import pytest
 
 from storage_manager import InvalidDataError, InvalidIdError, StorageManager
 from storage_manager.importers import import_playwright_trace, unpacked
+from tests.support.open_files import open_files
 from tests.support.traces import FIRST, FIRST_HTML, JPEG, action, frame, header, imported, page, write_zip
 
 CAST, MEMBER = frame(1001.6)
@@ -203,7 +204,6 @@ async def test_names_that_lead_out_of_a_directory(sm: StorageManager, tmp_path: 
 
 
 async def test_no_descriptor_is_left_open(sm: StorageManager, tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
     folder = unzipped(tmp_path / "run")
     await imported(sm, folder)
     await sm.delete_session("run")
@@ -212,4 +212,4 @@ async def test_no_descriptor_is_left_open(sm: StorageManager, tmp_path: Path) ->
     await refused(sm, folder / "trace.trace", "a link, perhaps")
     (tmp_path / "empty").mkdir()
     await refused(sm, tmp_path / "empty", "no member named")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files(tmp_path) == []

@@ -290,7 +290,8 @@ def long_list(count: int) -> bytes:
 )
 def test_a_small_pickle_does_little(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpickling, "MAX_OPERATIONS", 2**16)
-    assert work(data) < 1
+    # milliseconds; without the limit 8 seconds and more
+    assert work(data) < 4
 
 
 def test_a_million_narrow_rows_are_not_an_image() -> None:
