@@ -32,7 +32,7 @@ from storage_manager.viewer.changes import MAX_BYTES, compare_steps
 from storage_manager.viewer.files import StoredFile, read_at_most, send_file
 from storage_manager.viewer.guard import STORED_POLICY, add_headers, explain_errors, host_checker
 from storage_manager.viewer.sessions import Listing
-from storage_manager.viewer.templating import asset, render_page
+from storage_manager.viewer.templating import render_page, script, style
 
 __all__ = ["check_host", "create_app", "serve"]
 
@@ -43,7 +43,7 @@ _READING = web.AppKey("reading", asyncio.Semaphore)
 _READING_ATTACHMENTS = web.AppKey("reading_attachments", asyncio.Semaphore)  # they may be large, and take long
 MAX_READERS = 4  # components that are read at a time, and attachments; a page of the viewer asks for as many at once
 _NAME = r"{name:[^/]*\.[^/]*}"  # of an attachment; a step may be called "attachments", and no component has a dot
-_TYPES = {"viewer.js": "text/javascript", "viewer.css": "text/css"}
+_STATIC = {"viewer.js": ("text/javascript", script), "viewer.css": ("text/css", style)}
 
 
 def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.Application:
@@ -81,7 +81,7 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
         web.get(f"/sessions/{{session}}/{{step}}/{{component:{'|'.join(ALL_COMPONENTS)}}}", _component),
         web.get(f"/sessions/{{session}}/attachments/{_NAME}", _attachment),
         web.get(f"/sessions/{{session}}/{{step}}/attachments/{_NAME}", _attachment),
-        web.get(f"/static/{{name:{'|'.join(_TYPES)}}}", _static),
+        web.get(f"/static/{{name:{'|'.join(_STATIC)}}}", _static),
     ])  # fmt: skip
     return app
 
@@ -208,5 +208,5 @@ async def _previous_step(storage: StorageManager, session_id: str, step_id: str)
 
 
 async def _static(request: web.Request) -> web.Response:
-    name = request.match_info["name"]
-    return web.Response(text=await asyncio.to_thread(asset, name), content_type=_TYPES[name])
+    kind, read = _STATIC[request.match_info["name"]]
+    return web.Response(text=await asyncio.to_thread(read), content_type=kind)

@@ -17,7 +17,7 @@ from storage_manager.layout import COMPONENTS, Component, ComponentSpec, check_i
 from storage_manager.storage import StorageManager
 from storage_manager.viewer.attachments import count_attachments, read_session_metadata
 from storage_manager.viewer.changes import compare_steps
-from storage_manager.viewer.templating import asset, render_page
+from storage_manager.viewer.templating import render_page, script, style
 
 __all__ = ["render_session"]
 
@@ -98,15 +98,14 @@ async def _session_metadata(storage: StorageManager, session_id: str) -> dict[st
 
 def _shell(session_id: str, steps: Sequence[str], about: Mapping[str, Any]) -> tuple[str, str]:
     """Return the parts of the page before and after the blocks of stored data."""
-    script = asset("viewer.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(script().encode()).digest()).decode()
     text = render_page(
         "file",
         session_id=session_id,
         data={"session": session_id, "steps": steps, "live": False, **about},
         policy=_POLICY.format(script=f"sha256-{digest}"),
-        script=script,
-        style=asset("viewer.css"),
+        script=script(),
+        style=style(),
     )
     before, _, after = text.rpartition("<!-- blocks -->")
     return before, after

@@ -6,7 +6,7 @@ from typing import Any
 
 from storage_manager.errors import needing
 
-__all__ = ["asset", "render_page"]
+__all__ = ["render_page", "script", "style"]
 
 
 @cache
@@ -36,7 +36,22 @@ def render_page(name: str, **values: Any) -> str:
     return _environment().get_template(f"{name}.html.j2").render(**values)  # type: ignore[no-any-return]
 
 
+# The parts of the front end. A part uses only what the parts before it define.
+_PARTS = ("dom", "theme", "sources", "inert", "text", "film", "show", "attachments", "about", "session", "list", "start")
+
+
 @cache
-def asset(name: str) -> str:
-    """Return a file of the directory `static` as text."""
+def style() -> str:
+    """Return the style sheet."""
+    return _static("viewer.css")
+
+
+@cache
+def script() -> str:
+    """Return the front end as one script, which defines no global name."""
+    parts = "\n".join(_static(f"{name}.js") for name in _PARTS)
+    return f'(() => {{\n"use strict";\n{parts}}})();\n'
+
+
+def _static(name: str) -> str:
     return files("storage_manager.viewer").joinpath("static", name).read_text("utf-8")

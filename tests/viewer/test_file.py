@@ -15,7 +15,7 @@ import pytest
 
 from storage_manager import InvalidDataError, InvalidIdError, LocalStorageError, StorageManager, StorageManagerError
 from storage_manager.viewer import render_session
-from storage_manager.viewer.templating import asset
+from storage_manager.viewer.templating import script, style
 from tests.support.viewed import BREAKING, HOSTILE, PNG, store_small
 
 
@@ -93,14 +93,14 @@ async def test_no_text_ends_its_block_and_nothing_is_asked_for(local: StorageMan
     assert "pwned = 1</script" not in text
     assert not {"<!--", "\u2028", "\u2029", "\0"} & set(re.findall("<!--|[\u2028\u2029\0]", text.partition("<body")[2]))
     [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text.partition("<style>")[0])
-    digest = base64.b64encode(hashlib.sha256(asset("viewer.js").encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(script().encode()).digest()).decode()
     assert f"script-src &#39;sha256-{digest}&#39;" in policy
     assert not re.findall(r'(?:src|href)="(?!data:,|#)[^"]+"', text.partition("<script>")[0])
 
 
 def test_the_front_end_can_stand_in_a_page() -> None:
-    assert not re.search("</script|<!--|[\r\0]", asset("viewer.js"), re.IGNORECASE)
-    assert "</style" not in asset("viewer.css")
+    assert not re.search("</script|<!--|[\r\0]", script(), re.IGNORECASE)
+    assert "</style" not in style()
 
 
 @pytest.mark.parametrize(
