@@ -12,7 +12,7 @@ from storage_manager.inventory import files_by_step
 from storage_manager.layout import MANIFEST_FILENAME, Step, check_id, is_data, is_id
 from storage_manager.storage import StorageManager
 
-__all__ = ["follow_session"]
+__all__ = ["follow_ids", "follow_session"]
 
 
 async def follow_session(
@@ -32,6 +32,17 @@ async def follow_session(
         InvalidIdError, InvalidDataError: refused before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed, or as iter_steps.
     """
+    async with aclosing(follow_ids(storage, session_id, interval=interval)) as found:
+        async for ids in found:
+            async with aclosing(storage.read_steps([(session_id, step_id) for step_id in ids])) as steps:
+                async for step in steps:
+                    yield step
+
+
+async def follow_ids(
+    storage: StorageManager, session_id: str, *, interval: float = 1.0
+) -> AsyncGenerator[list[str], None]:
+    """Yield the ids of new steps after each listing, [] if there are none. Nothing is read. Otherwise as follow_session."""
     session_id = check_id(session_id, "session_id")
     _check_interval(interval)
     async with storage.backend() as backend:
@@ -41,10 +52,7 @@ async def follow_session(
         begun = time.monotonic()
         files = await files_by_step(storage, session_id)
         is_sealed = MANIFEST_FILENAME in files.get("", {})
-        ids = [(session_id, step_id) for step_id in watch.ready(files, is_sealed)]
-        async with aclosing(storage.read_steps(ids)) as steps:
-            async for step in steps:
-                yield step
+        yield watch.ready(files, is_sealed)
         if not is_sealed:
             await asyncio.sleep(max(0.0, begun + interval - time.monotonic()))
 

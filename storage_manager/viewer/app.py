@@ -5,6 +5,9 @@ route                                       answer
 ==========================================  ===========================================================
 /                                           the list: `q` searches, `after` is a cursor, `last` is the end
 /api/sessions/<session>                     number of steps, size in bytes, time of the last write, as JSON
+/api/sessions/<session>/steps               the ids of the steps, as JSON
+/api/sessions/<session>/search              the steps whose page, action or metadata contain `q`, as JSON
+/api/sessions/<session>/events              new steps while the session is recorded, as server-sent events
 /api/sessions/<session>/metadata            the metadata of the session: the stored bytes
 /api/.../<session>[/<step>]/attachments     the attachments, as JSON
 /sessions/<session>[/<step>]                the page of a session, which loads what the user looks at
@@ -18,7 +21,7 @@ route                                       answer
 import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from aiohttp import web
 
@@ -29,8 +32,10 @@ from storage_manager.layout import ALL_COMPONENTS, check_id, formats
 from storage_manager.storage import StorageManager
 from storage_manager.viewer.attachments import attachment, has_data, list_attachments, read_session_metadata
 from storage_manager.viewer.changes import MAX_BYTES, compare_steps
-from storage_manager.viewer.files import StoredFile, read_at_most, send_file
+from storage_manager.viewer.files import SEND_SECONDS, StoredFile, read_at_most, send_file
+from storage_manager.viewer.following import Following
 from storage_manager.viewer.guard import STORED_POLICY, add_headers, explain_errors, host_checker
+from storage_manager.viewer.searching import search_session
 from storage_manager.viewer.sessions import Listing
 from storage_manager.viewer.templating import render_page, script, style
 
@@ -39,6 +44,8 @@ __all__ = ["check_host", "create_app", "serve"]
 _STORAGE = web.AppKey("storage", StorageManager)
 _LISTING = web.AppKey("listing", Listing)
 _COMPARING = web.AppKey("comparing", asyncio.Lock)  # one comparison at a time, because it can take 100 MB
+_SEARCHING = web.AppKey("searching", asyncio.Lock)  # one search in a session at a time, because it reads every page
+_FOLLOWING = web.AppKey("following", Following)
 _READING = web.AppKey("reading", asyncio.Semaphore)
 _READING_ATTACHMENTS = web.AppKey("reading_attachments", asyncio.Semaphore)  # they may be large, and take long
 MAX_READERS = 4  # components that are read at a time, and attachments; a page of the viewer asks for as many at once
@@ -65,13 +72,19 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
     app[_STORAGE] = storage
     app[_LISTING] = Listing(storage)
     app[_COMPARING] = asyncio.Lock()
+    app[_SEARCHING] = asyncio.Lock()
+    app[_FOLLOWING] = Following(storage)
     app[_READING] = asyncio.Semaphore(MAX_READERS)
     app[_READING_ATTACHMENTS] = asyncio.Semaphore(MAX_READERS)
     app.on_response_prepare.append(add_headers)
+    app.on_shutdown.append(_stop_following)
     app.on_cleanup.append(_close)
     app.add_routes([
         web.get("/", _list),
         web.get("/api/sessions/{session}", _summary),
+        web.get("/api/sessions/{session}/steps", _steps),
+        web.get("/api/sessions/{session}/search", _search),
+        web.get("/api/sessions/{session}/events", _events),
         web.get("/api/sessions/{session}/metadata", _session_metadata),
         web.get("/api/sessions/{session}/attachments", _attachments),
         web.get("/api/sessions/{session}/{step}/attachments", _attachments),
@@ -127,6 +140,10 @@ def check_host(host: object) -> None:
         raise InvalidDataError(f"cannot view: {why}", operation="view")
 
 
+async def _stop_following(app: web.Application) -> None:
+    await app[_FOLLOWING].close()
+
+
 async def _close(app: web.Application) -> None:
     await app[_LISTING].close()
 
@@ -153,6 +170,32 @@ async def _session(request: web.Request) -> web.Response:
         raise web.HTTPNotFound(text=f"The session {session_id} has no step {step_id}.")
     data = {"session": session_id, "steps": steps, "live": True}
     return _html(render_page("session", session_id=session_id, data=data))
+
+
+async def _steps(request: web.Request) -> web.Response:
+    return web.json_response(await request.app[_STORAGE].list_steps_for_session(request.match_info["session"]))
+
+
+async def _search(request: web.Request) -> web.Response:
+    def is_wanted() -> bool:
+        return request.transport is not None and not request.transport.is_closing()
+
+    session_id, query = check_id(request.match_info["session"], "session_id"), request.query.get("q", "").strip()
+    async with request.app[_SEARCHING]:
+        return web.json_response(await search_session(request.app[_STORAGE], session_id, query, is_wanted))
+
+
+async def _events(request: web.Request) -> web.StreamResponse:
+    session_id = check_id(request.match_info["session"], "session_id")
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    async with aclosing(request.app[_FOLLOWING].events(session_id)) as events:
+        try:
+            async for event in events:
+                await asyncio.wait_for(response.write(event), SEND_SECONDS)
+        except (ConnectionError, asyncio.TimeoutError):
+            pass  # the reader has gone
+    return response
 
 
 async def _session_metadata(request: web.Request) -> web.Response:

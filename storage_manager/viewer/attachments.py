@@ -7,6 +7,7 @@ from storage_manager.errors import StorageManagerError, translating
 from storage_manager.inventory import list_files
 from storage_manager.layout import (
     ATTACHMENTS_DIRECTORY,
+    MANIFEST_FILENAME,
     SESSION_METADATA_FILENAME,
     attachment_type,
     is_attachment,
@@ -17,7 +18,7 @@ from storage_manager.layout import (
 from storage_manager.storage import StorageManager
 from storage_manager.viewer.files import StoredFile, read_at_most
 
-__all__ = ["MAX_LISTED", "attachment", "count_attachments", "has_data", "list_attachments", "read_session_metadata"]
+__all__ = ["MAX_LISTED", "attachment", "has_data", "list_attachments", "read_session_metadata", "survey"]
 
 MAX_LISTED = 1000  # attachments in one answer
 MAX_METADATA = 4_000_000  # bytes of the metadata of a session
@@ -46,13 +47,14 @@ async def list_attachments(storage: StorageManager, session_id: str, step_id: st
     return {"attachments": listed, "more": len(sizes) - len(listed)}
 
 
-async def count_attachments(storage: StorageManager, session_id: str) -> int:
-    """Return how many attachments a session and its steps have.
+async def survey(storage: StorageManager, session_id: str) -> tuple[int, bool]:
+    """Return how many attachments a session and its steps have, and whether it is sealed.
 
     Raises:
         As list_attachments.
     """
-    return sum([is_attachment(found.name) async for found in list_files(storage, session_id)])
+    names = [found.name async for found in list_files(storage, session_id)]
+    return sum(map(is_attachment, names)), MANIFEST_FILENAME in names
 
 
 def attachment(storage: StorageManager, session_id: str, step_id: str | None, name: str) -> StoredFile:

@@ -14,7 +14,7 @@ from storage_manager.errors import StorageManagerError, is_missing, translating
 from storage_manager.storage import StorageManager
 from storage_manager.viewer.guard import STORED_POLICY
 
-__all__ = ["StoredFile", "read_at_most", "send_file"]
+__all__ = ["SEND_SECONDS", "StoredFile", "read_at_most", "send_file"]
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.layout import COMPONENTS, Component, ComponentSpec, check_id
 from storage_manager.storage import StorageManager
-from storage_manager.viewer.attachments import count_attachments, read_session_metadata
+from storage_manager.viewer.attachments import read_session_metadata, survey
 from storage_manager.viewer.changes import compare_steps
 from storage_manager.viewer.templating import render_page, script, style
 
@@ -55,7 +55,7 @@ async def render_session(storage: StorageManager, session_id: str, path: str | o
     with translating("view", storage.url_for()):
         target = await asyncio.to_thread(_target, path)
         steps, about = await storage.list_steps_for_session(session_id), await _about(storage, session_id)
-        if not steps and not any(about.values()):
+        if not steps and not about["metadata"] and not about["attachments"]:
             why = f"there is no session {session_id} at {storage.url_for()}"
             raise InvalidDataError(f"cannot view: {why}", operation="view")
         before, after = _shell(check_id(session_id, "session_id"), steps, about)
@@ -80,11 +80,13 @@ def _target(path: str | os.PathLike[str]) -> Path:
 
 
 async def _about(storage: StorageManager, session_id: str) -> dict[str, Any]:
-    """Return what the file says about the session as a whole: its metadata, and how many attachments are left out."""
-    return {
-        "metadata": await _session_metadata(storage, session_id),
-        "attachments": await count_attachments(storage, session_id),
-    }
+    """Return what the file says about the session as a whole.
+
+    That is its metadata, whether it is sealed, and how many attachments are left out.
+    """
+    attachments, sealed = await survey(storage, session_id)
+    metadata = await _session_metadata(storage, session_id)
+    return {"metadata": metadata, "attachments": attachments, "sealed": sealed}
 
 
 async def _session_metadata(storage: StorageManager, session_id: str) -> dict[str, str] | None:

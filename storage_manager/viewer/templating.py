@@ -37,7 +37,26 @@ def render_page(name: str, **values: Any) -> str:
 
 
 # The parts of the front end. A part uses only what the parts before it define.
-_PARTS = ("dom", "theme", "sources", "inert", "text", "film", "show", "attachments", "about", "session", "list", "start")
+_PARTS = (
+    "dom",
+    "theme",
+    "sources",
+    "inert",
+    "json",
+    "actions",
+    "run",
+    "steps",
+    "timeline",
+    "attachments",
+    "about",
+    "compare",
+    "stage",
+    "panels",
+    "live",
+    "session",
+    "list",
+    "start",
+)
 
 
 @cache

@@ -1,203 +1,277 @@
 // @ts-check
-/* A session. */
+/* A session: one current step, in one view, reached by keys, clicks, addresses, playback and search. */
 
-const VIEWS = { screenshot: "screenshot", page: "html", changes: "changes" };
-const MAX_PAGE = 4e6;
+/** @type {Record<View, string>} the component that a view shows */
+const VIEWS = { screenshot: "screenshot", page: "html", changes: "changes", compare: "screenshot" };
+const HELD = 150;  // milliseconds between two steps, if a key is held down
+const SPEEDS = [1, 2, 4], PAUSES = [250, 2000];  // of playback: the shortest and the longest pause in milliseconds
+const ERRORS_AT_ONCE = 8;  // steps that are read at a time to find the next error
 
-function startSession({ session, steps, live, ...rest }) {
-  const source = live ? liveSource(session, steps) : fileSource(steps, rest);
-  aboutSession(source, live, steps.length > 0);
-  if (steps.length) startSteps(session, steps, live, source);
-  else document.body.dataset.ready = "";
+/** @param {{ session: string, steps: string[], live: boolean, sealed?: boolean, metadata?: any, attachments?: number }} data */
+function startSession({ session, steps, live, sealed, ...rest }) {
+  const run = openRun(session, steps, live ? liveSource(session, steps) : fileSource(steps, rest));
+  const about = aboutSession(run, steps.length > 0);
+  if (sealed !== undefined) markSealed(sealed);
+  const grow = steps.length ? startSteps(run, about) : () => location.reload();
+  document.body.dataset.ready = "";
+  if (live) follow(run, grow);
 }
 
-function startSteps(session, steps, live, source) {
-  const images = remembering((n) => source.image(n), 64e6, ({ url }) => URL.revokeObjectURL(url));
-  const texts = {};
-  for (const name of ["html", "action", "metadata", "changes"]) {
-    texts[name] = remembering(async (n) => { const text = await source.text(n, name); return { text, size: 2 * text.length }; }, 16e6);
-  }
-  const listings = remembering(async (n) => ({ ...(await source.attachments(n)), size: 1 }), 500);
-  const stage = $("#stage");
-  let current = -1, view = "screenshot", actual = false, chosen = 0, timer = 0;
+/**
+ * @param {Run} run
+ * @param {Promise<void>} about settled when the session's metadata was read
+ */
+function startSteps(run, about) {
+  const { steps, source } = run;
+  const stage = createStage(run), panels = createPanels(run);
+  let current = -1, chosen = 0, timer = 0, playing = 0, speed = 0;
+  let view = /** @type {View} */ ("screenshot"), side = /** @type {Side | null} */ (null);
+  const list = stepList(run, (n) => go(n));
+  const line = timeline(run, (n) => go(n));
+  $("#film").addEventListener("told", () => line.draw());
 
-  async function screenshot(n) {
-    const { url } = await images(n);
-    const image = el("img", { class: "screenshot", alt: `Screenshot of step ${n + 1}, ${steps[n]}` });
-    image.src = url;
-    try { await image.decode(); } catch { throw new Error("This browser cannot show the screenshot: it is not a known image format."); }
-    return [image];
-  }
-
-  async function storedPage(n, anyway = false) {
-    const { text } = await texts.html(n);
-    if (text.length > MAX_PAGE && !anyway) {
-      const button = el("button", { type: "button" }, "Show it anyway");
-      button.addEventListener("click", () => showView(() => storedPage(n, true)));
-      return [el("p", { class: "empty" }, `This page has ${bytes(text.length)} of HTML. Showing it can take long. `, button)];
-    }
-    let metadata = "";
-    try { metadata = (await texts.metadata(n)).text; } catch { /* use the default size */ }
-    const [width, height] = viewportOf(metadata);
-    const frame = el("iframe", { class: "page", sandbox: "", title: `Stored page of step ${n + 1}, without scripts`, referrerpolicy: "no-referrer", width: String(width), height: String(height) });
-    frame.srcdoc = await inert(text);
-    return [el("div", { class: "frame" }, frame)];
-  }
-
-  async function changes(n) {
-    const found = JSON.parse((await texts.changes(n)).text);
-    if (found.reason) throw new Missing(found.reason);
-    if (!found.rows.length) return [el("p", { class: "empty" }, `The HTML is the same as in ${found.since}.`)];
-    const list = el("div", { class: "changes", tabindex: "0", role: "region", "aria-label": "Changed lines" });
-    list.append(el("p", { class: "note" }, el("ins", {}, `+${found.added.toLocaleString("en")}`), " ", el("del", {}, `−${found.removed.toLocaleString("en")}`), ` lines of HTML since ${found.since}`));
-    for (const [sign, text] of found.rows) {
-      if (sign === "@") list.append(el("div", { "data-sign": "@" }, `${count(Number(text), "equal line")}`));
-      else list.append(el("div", { "data-sign": sign }, el("span", {}, sign === "-" ? "−" : sign), el("code", {}, text)));
-    }
-    if (found.cut) list.append(el("p", { class: "note" }, `${count(found.cut, "more row")} not shown.`));
-    return [list];
-  }
-
-  const DRAW = { screenshot, page: storedPage, changes };
-
-  function fit() {
-    const image = $("img.screenshot", stage), box = $(".frame", stage);
-    $("#zoom").hidden = !image && !box;
-    $("#zoom").setAttribute("aria-pressed", String(actual));
-    if (!image && !box) return;
-    const [width, height] = image ? [image.naturalWidth || 1, image.naturalHeight || 1] : [Number(box.firstChild.width), Number(box.firstChild.height)];
-    const room = [stage.clientWidth - 24, stage.clientHeight - 24];
-    const tall = height > 2 * width;  // a screenshot of a whole page: use the full width, and scroll
-    const scale = actual ? 1 : Math.min(1, room[0] / width, tall ? 1 : room[1] / height);
-    const target = image || box;
-    target.style.width = `${width * scale}px`;
-    target.style.height = `${height * scale}px`;
-    if (box) box.firstChild.style.transform = `scale(${scale})`;
-  }
-
-  async function showView(work) {
-    if (await show(stage, work)) fit();
-  }
-
-  const panels = ["action", "metadata", ...(live ? ["attachments"] : [])], seen = {};
-
-  function panel(name) {
-    const area = $(`#${name}`);
-    if (!seen[name] || area.dataset.shown === steps[current]) return;
-    const n = current;
-    area.dataset.shown = steps[n];
-    show(area, async () => {
-      if (name === "attachments") return attachmentList(source, n, await listings(n), "This step has no attachments.");
-      const { text } = await texts[name](n);
-      if (n === current && name === "action") $("#summary").textContent = brief(text);
-      if (n === current && name === "metadata") about(text);
-      return jsonRegion(text, name === "action" ? "Action as JSON" : "Metadata as JSON");
-    });
-  }
-
-  function about(text) {
-    const value = parsed(text);
-    const words = [value.title, value.url].filter((word) => typeof word === "string" && word);
-    $("#address").textContent = words.join("  ·  ").slice(0, 500);
-  }
+  // --- what is shown -----------------------------------------------------------------------------------------------
 
   function load() {
     const n = current;
-    stage.dataset.view = view;
-    showView(() => DRAW[view](n));
-    panels.forEach(panel);
+    $("#stage").dataset.view = view;
+    stage.draw(async () => stage.views[view](n, view === "screenshot" || view === "page" ? await pageOf(run, n, side) : n)).then(first);
+    panels.load();
+    markSides();
   }
 
-  function address(n) {
-    const at = view === "screenshot" ? "" : `?view=${view}`;
-    try { history.replaceState(null, "", source.link(n) + at); } catch { /* some browsers refuse this for files */ }
+  let isFirst = true;
+  /** When the first step is shown, read what the timeline needs. */
+  function first() {
+    if (!isFirst) return;
+    isFirst = false;
+    line.start();
   }
 
-  const film = filmStrip(steps, source, images, texts.action, (n) => go(n));
+  async function markSides() {
+    const n = current, observed = (await run.told(n).catch(() => NOTHING)).observed ?? run.observed;
+    if (n !== current) return;
+    $("#sides").hidden = observed === null || (view !== "screenshot" && view !== "page");
+    for (const each of every("button[data-side]")) each.setAttribute("aria-pressed", String(each.dataset.side === (side ?? observed)));
+  }
 
-  function go(n, focus = false) {
+  /** Let the address name what is shown. @param {boolean} isNew whether Back leads to what was shown before */
+  function address(isNew) {
+    const query = new URLSearchParams({ ...(view === "screenshot" ? {} : { view }), ...(side ? { at: side } : {}) }).toString();
+    const url = source.link(current) + (query && `?${query}`);
+    try { history[isNew ? "pushState" : "replaceState"](null, "", url); } catch { /* some browsers refuse this for files */ }
+  }
+
+  function rawLinks() {
+    for (const link of every("a[data-raw]")) link.setAttribute("href", source.raw(current, link.dataset.raw ?? "") ?? "#");
+    document.querySelector("#raw-view")?.setAttribute("href", source.raw(current, VIEWS[view]) ?? "#");
+  }
+
+  function position() {
+    $("#position").textContent = `${(current + 1).toLocaleString("en")} / ${steps.length.toLocaleString("en")}`;
+    button("#previous").disabled = current === 0;
+    button("#next").disabled = current === steps.length - 1;
+  }
+
+  /** Go to a step. @param {number} n @param {{ focus?: boolean, isNew?: boolean }} [how] */
+  function go(n, { focus = false, isNew = true } = {}) {
     n = Math.max(0, Math.min(steps.length - 1, n));
     if (n === current) return;
+    const held = performance.now() - chosen < HELD;
+    chosen = performance.now();
+    isNew &&= current >= 0 && !held;
     current = n;
     document.body.dataset.step = steps[n];
-    document.title = `${steps[n]} · ${session}`;
-    $("#position").textContent = `${(n + 1).toLocaleString("en")} / ${steps.length.toLocaleString("en")}`;
+    document.title = `${steps[n]} · ${run.session}`;
     $("#step-title").textContent = steps[n];
-    $("#summary").textContent = $("#address").textContent = "";
-    $("#previous").disabled = n === 0;
-    $("#next").disabled = n === steps.length - 1;
     $("#status").textContent = `Step ${n + 1} of ${steps.length}`;
-    for (const link of document.querySelectorAll("a[data-raw]")) link.href = source.raw(n, link.dataset.raw) ?? "#";
-    rawOfView();
-    address(n);
-    // load nothing while a key is held down
-    stage.dataset.state = "loading";
-    for (const name of panels) {
-      delete $(`#${name}`).dataset.shown;
-      if (!seen[name]) $(`#${name}`).replaceChildren();
-    }
-    const held = performance.now() - chosen < 150;
-    chosen = performance.now();
+    position();
+    rawLinks();
+    address(isNew);
+    $("#stage").dataset.state = "loading";
+    panels.clear(n);
     clearTimeout(timer);
-    if (held) timer = setTimeout(load, 150);
+    if (held) timer = setTimeout(load, HELD);  // load nothing while a key is held down
     else load();
-    film(n, focus);
+    list.select(n, focus);
+    line.select(n);
   }
 
-  function rawOfView() {
-    const link = $("#raw-view");
-    if (link) link.href = source.raw(current, VIEWS[view]);
-  }
-
-  function look(name) {
-    if (!(name in DRAW)) return;
-    view = name;
-    for (const button of document.querySelectorAll("button[data-view]")) button.setAttribute("aria-pressed", String(button.dataset.view === view));
+  /** Change the view, or the side of the action. @param {string | null} name @param {string | null} [at] */
+  function look(name, at = side) {
+    if (name !== null && name in VIEWS) view = /** @type {View} */ (name);
+    side = observedOf(at);
+    for (const each of every("button[data-view]")) each.setAttribute("aria-pressed", String(each.dataset.view === view));
     if (current < 0) return;
-    rawOfView();
-    address(current);
+    rawLinks();
+    address(false);
     load();
   }
 
-  for (const button of document.querySelectorAll("button[data-view]")) button.addEventListener("click", () => look(button.dataset.view));
-  $("#previous").addEventListener("click", () => go(current - 1));
-  $("#next").addEventListener("click", () => go(current + 1));
-  $("#zoom").addEventListener("click", () => { actual = !actual; fit(); });
+  /** Show the other side of the action, if it is known which side is shown. */
+  async function turn() {
+    const observed = run.known.get(current)?.observed ?? run.observed;
+    if (observed) look(view, (side ?? observed) === "after" ? "before" : "after");
+  }
 
-  const KEYS = { ArrowLeft: () => current - 1, ArrowRight: () => current + 1, Home: () => 0, End: () => steps.length - 1 };
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.target.closest("input, textarea, select")) return;
-    const number = ["1", "2", "3"].indexOf(event.key);
-    if (number >= 0) look(Object.keys(VIEWS)[number]);
-    if (!(event.key in KEYS)) return;
-    event.preventDefault();
-    go(KEYS[event.key](), Boolean(document.activeElement?.closest("#film")));
+  // --- the next error ----------------------------------------------------------------------------------------------
+
+  /** Go to the next step that failed. @param {1 | -1} direction */
+  async function nextError(direction) {
+    const from = current;
+    for (let at = from + direction; at >= 0 && at < steps.length; at += direction * ERRORS_AT_ONCE) {
+      const numbers = Array.from({ length: ERRORS_AT_ONCE }, (_, i) => at + i * direction).filter((n) => n >= 0 && n < steps.length);
+      const told = await Promise.all(numbers.map((n) => run.told(n).catch(() => NOTHING)));
+      if (current !== from) return;
+      const failed = numbers.find((_, i) => told[i].error);
+      if (failed !== undefined) return go(failed);
+      say(`Looking for an error: ${numbers[numbers.length - 1] + 1} of ${steps.length}`);
+    }
+    say(direction > 0 ? "No step after this one failed." : "No step before this one failed.");
+  }
+
+  /** Say something for a moment. @param {string} text */
+  function say(text) {
+    const note = $("#said");
+    note.textContent = text;
+    note.hidden = false;
+    clearTimeout(Number(note.dataset.timer));
+    note.dataset.timer = String(setTimeout(() => { note.hidden = true; }, 4000));
+  }
+
+  // --- playback ----------------------------------------------------------------------------------------------------
+
+  /** How long a step is shown: as long as it was there, but neither too short nor too long. @param {number} n */
+  function pause(n) {
+    const [from, to] = [run.known.get(n)?.moment, run.known.get(n + 1)?.moment];
+    const time = from && to ? Math.min(PAUSES[1], Math.max(PAUSES[0], to - from)) : 1000;
+    return time / SPEEDS[speed];
+  }
+
+  async function advance() {
+    if (!playing) return;
+    if (current === steps.length - 1) return play(false);
+    await Promise.all([run.images(current + 1).catch(() => null), run.told(current + 1).catch(() => null)]);
+    if (!playing) return;
+    go(current + 1, { isNew: false });
+    playing = setTimeout(advance, pause(current));
+  }
+
+  /** @param {boolean} on */
+  function play(on) {
+    clearTimeout(playing);
+    if (on && current === steps.length - 1) go(0, { isNew: false });
+    playing = on ? setTimeout(advance, pause(current)) : 0;
+    button("#play").setAttribute("aria-pressed", String(on));
+    button("#play").textContent = on ? "❚❚" : "▶";
+  }
+
+  button("#play").addEventListener("click", () => play(!playing));
+  button("#speed").addEventListener("click", () => {
+    speed = (speed + 1) % SPEEDS.length;
+    button("#speed").textContent = `${SPEEDS[speed]}×`;
   });
+
+  // --- search ------------------------------------------------------------------------------------------------------
+
+  let searching = new AbortController(), typing = 0;
+
+  async function search() {
+    const query = field("#find").value.trim(), note = $("#found");
+    searching.abort();
+    searching = new AbortController();
+    const { signal } = searching;
+    note.hidden = !query;
+    if (!query) return list.filter(null);
+    note.textContent = "Searching…";
+    try {
+      const { matches, searched, total } = await source.search(query, signal);
+      if (signal.aborted) return;
+      const numbers = new Map(steps.map((id, n) => [id, n]));
+      list.filter(new Map(matches.flatMap(({ step, text }) => (numbers.has(step) ? [[/** @type {number} */ (numbers.get(step)), text]] : []))));
+      note.textContent = `${count(matches.length, "step")} found${searched < total ? ` in the first ${searched.toLocaleString("en")} of ${total.toLocaleString("en")}` : ""}`;
+    } catch (error) {
+      if (!signal.aborted) note.textContent = messageOf(error);
+    }
+  }
+
+  field("#find").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(search, 250); });
+  field("#find").addEventListener("keydown", (event) => {
+    if (event.key === "Enter") go(list.next(1));
+    if (event.key === "Escape") { field("#find").value = ""; search(); $("#stage").focus(); }
+  });
+
+  // --- keys, buttons and addresses ---------------------------------------------------------------------------------
+
+  async function copyLink() {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      say("The link to this step and view is copied.");
+    } catch {
+      say(`This browser does not allow copying. The link: ${location.href}`);
+    }
+  }
+
+  const help = /** @type {HTMLDialogElement} */ ($("#help"));
+  const names = /** @type {View[]} */ (Object.keys(VIEWS));
+  const move = (/** @type {number} */ n) => go(n, { focus: Boolean(document.activeElement?.closest("#film")) });
+  /** @type {Record<string, () => unknown>} */
+  const KEYS = {
+    ArrowLeft: () => move(list.next(-1)), ArrowRight: () => move(list.next(1)), Home: () => move(0), End: () => move(steps.length - 1),
+    1: () => look(names[0]), 2: () => look(names[1]), 3: () => look(names[2]), 4: () => look(names[3]),
+    b: turn, e: () => nextError(1), E: () => nextError(-1), p: () => play(!playing), l: copyLink,
+    "+": () => stage.step(1), "-": () => stage.step(-1), 0: () => stage.setZoom(0), "/": () => $("#find").focus(), "?": () => help.showModal(),
+  };
+  const LIST_KEYS = { ArrowUp: () => move(list.next(-1)), ArrowDown: () => move(list.next(1)) };
+
+  document.addEventListener("keydown", (event) => {
+    const target = /** @type {Element} */ (event.target);
+    if (event.ctrlKey || event.metaKey || event.altKey || help.open || target.closest("input, textarea, select")) return;
+    const key = /** @type {Record<string, () => unknown>} */ (target.closest("#film") ? { ...KEYS, ...LIST_KEYS } : KEYS)[event.key];
+    if (!key || (event.shiftKey && event.key.length > 1)) return;
+    event.preventDefault();
+    key();
+  });
+
+  for (const each of every("button[data-view]")) each.addEventListener("click", () => look(each.dataset.view ?? null));
+  for (const each of every("button[data-side]")) each.addEventListener("click", () => look(null, each.dataset.side));
+  $("#previous").addEventListener("click", () => go(list.next(-1)));
+  $("#next").addEventListener("click", () => go(list.next(1)));
+  $("#next-error").addEventListener("click", () => nextError(1));
+  $("#copy").addEventListener("click", copyLink);
+  $("#keys").addEventListener("click", () => help.showModal());
 
   // after a click into the stored page, the frame gets the keys; take them back when the pointer leaves the frame
   document.addEventListener("pointermove", () => {
-    if (document.activeElement?.localName === "iframe") document.activeElement.blur();
+    const active = /** @type {HTMLElement | null} */ (document.activeElement);
+    if (active?.localName === "iframe") active.blur();
   }, { passive: true });
 
-  new ResizeObserver(fit).observe(stage);
-  const visible = new IntersectionObserver((entries) => {
-    for (const { target, isIntersecting } of entries) {
-      seen[target.id] = isIntersecting;
-      if (isIntersecting && current >= 0) panel(target.id);
-    }
-  });
-  for (const name of panels) visible.observe($(`#${name}`));
-
   function fromAddress() {
-    const [name, query] = live ? [location.pathname.split("/")[3], location.search] : location.hash.slice(1).split("?");
+    const [name, query] = source.live ? [location.pathname.split("/")[3], location.search] : location.hash.slice(1).split("?");
     let step = "";
     try { step = decodeURIComponent(name ?? ""); } catch { /* not an address of the viewer */ }
-    if (current >= 0 && !steps.includes(step)) return;  // a link within the page
-    look(new URLSearchParams(query ?? "").get("view") ?? "screenshot");
-    go(Math.max(0, steps.indexOf(step)));
+    if (current >= 0 && name && !steps.includes(step)) return;  // a link within the page
+    const asked = new URLSearchParams(query ?? "");
+    const isOther = steps.indexOf(step) !== current;
+    if (isOther) { view = "screenshot"; side = null; }
+    const before = current;
+    current = isOther ? -1 : current;  // so that `look` does not change the address yet
+    look(asked.get("view") ?? "screenshot", asked.get("at"));
+    current = isOther ? before : current;
+    go(Math.max(0, steps.indexOf(step)), { isNew: false });
   }
 
-  if (!live) addEventListener("hashchange", fromAddress);
+  addEventListener("popstate", fromAddress);
   fromAddress();
-  document.body.dataset.ready = "";
+  about.then(markSides);
+
+  /** Show steps that were added. Stay at the last step if it was shown. @param {number} added */
+  return (added) => {
+    const wasLast = current === steps.length - 1 - added;
+    list.draw();
+    position();
+    if (wasLast && !playing) go(steps.length - 1, { isNew: false });
+    else line.draw();
+  };
 }

@@ -3,28 +3,30 @@
 
 const THEME = "storage-manager-theme";
 
-function stored(value) {  // browsers can refuse to store values
+/** Return the theme that is stored, after storing another if one is given. @param {string} [value] */
+function storedTheme(value) {  // browsers can refuse to store values
   try {
     if (value) localStorage.setItem(THEME, value);
     return localStorage.getItem(THEME);
   } catch { return null; }
 }
 
+/** @param {string | null} theme */
 function applyTheme(theme) {
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
 }
 
-applyTheme(stored());
+applyTheme(storedTheme());
 
 function startTheme() {
-  const button = $("#theme");
+  const switcher = button("#theme");
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light")) === "dark";
-  const name = () => button.setAttribute("aria-label", isDark() ? "Use light colors" : "Use dark colors");
-  button.addEventListener("click", () => {
+  const name = () => switcher.setAttribute("aria-label", isDark() ? "Use light colors" : "Use dark colors");
+  switcher.addEventListener("click", () => {
     const theme = isDark() ? "light" : "dark";
     applyTheme(theme);
-    stored(theme);
+    storedTheme(theme);
     name();
   });
   dark.addEventListener("change", name);

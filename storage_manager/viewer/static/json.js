@@ -1,26 +1,9 @@
 // @ts-check
 /* JSON, formatted from its text: numbers keep their digits, and there is no limit on depth. */
 
-function parsed(text) {
-  let value = null;
-  try { if (text.length < 1e6) value = JSON.parse(text); } catch { /* the panel shows the text */ }
-  return value && typeof value === "object" ? value : {};
-}
-
-function viewportOf(text) {
-  const metadata = parsed(text);
-  let value = null;
-  for (const key of ["viewport", "viewport_size", "viewportSize", "window_size"]) value ??= metadata[key];
-  if (typeof value === "string") value = value.split(/[x×,]/).map(Number);
-  const [width, height] = Array.isArray(value) ? value : [value?.width, value?.height];
-  const isSize = (n) => Number.isFinite(n) && n >= 50 && n <= 10000;
-  return isSize(width) && isSize(height) ? [width, height] : [1280, 720];
-}
-
-// --- JSON, formatted from its text: numbers keep their digits, and there is no limit on depth -------------------
-
 const MAX_TOKENS = 20000, MAX_STRING = 4000, MAX_INDENT = 40, MAX_SHOWN = 1e6;
 
+/** @param {string} text @param {number} start */
 function endOfString(text, start) {
   for (let at = text.indexOf('"', start + 1); at >= 0; at = text.indexOf('"', at + 1)) {
     let slashes = 0;
@@ -30,24 +13,27 @@ function endOfString(text, start) {
   return text.length;
 }
 
+/** @param {string} token */
 function shortened(token) {
   return token.length <= MAX_STRING ? token : `${token.slice(0, MAX_STRING)}… (${count(token.length - MAX_STRING, "more character")})`;
 }
 
+/** @param {string} text */
 function isJson(text) {
   try { return text.length >= 1e6 || JSON.parse(text) !== undefined; } catch { return false; }
 }
 
+/** @param {string} text @returns {HTMLElement[]} */
 function json(text) {
   if (!isJson(text)) {
     const view = el("pre", { class: "json", tabindex: "0" }, text.slice(0, MAX_TOKENS));
     return [view, el("p", { class: "note" }, "This is not JSON. It is shown as stored.")];
   }
   const view = el("pre", { class: "json", tabindex: "0" });
-  const write = (token, kind) => { shown += token.length; view.append(kind ? el("span", { class: kind }, token) : token); };
-  const line = (depth) => "\n" + "  ".repeat(Math.min(depth, MAX_INDENT));
+  const put = (/** @type {string} */ token, /** @type {string} */ kind) => { shown += token.length; view.append(el("span", { class: kind }, token)); };
+  const line = (/** @type {number} */ depth) => "\n" + "  ".repeat(Math.min(depth, MAX_INDENT));
   let depth = 0, tokens = 0, at = 0, shown = 0, pending = "";
-  const plain = (token) => { pending += token; };
+  const plain = (/** @type {string} */ token) => { pending += token; };
   const flush = () => { if (pending) { view.append(pending); pending = ""; } };
   for (; at < text.length && tokens < MAX_TOKENS && shown < MAX_SHOWN; tokens += 1) {
     const char = text[at];
@@ -65,12 +51,12 @@ function json(text) {
       let after = end;
       while (/\s/.test(text[after] ?? "")) after += 1;
       flush();
-      write(shortened(text.slice(at, end)), text[after] === ":" ? "key" : "string");
+      put(shortened(text.slice(at, end)), text[after] === ":" ? "key" : "string");
     } else {
       while (end < text.length && !/[\s"{}[\]:,]/.test(text[end])) end += 1;
       const token = shortened(text.slice(at, end));
       flush();
-      write(token, /^[-\d]/.test(token) ? "number" : "word");
+      put(token, /^[-\d]/.test(token) ? "number" : "word");
     }
     at = end;
   }
@@ -79,18 +65,10 @@ function json(text) {
   return left ? [view, el("p", { class: "note" }, `${count(left, "more character")} not shown.`)] : [view];
 }
 
-/* Describe an action in a few words, for example "click #buy"; "" if it has no known field. */
-function brief(text) {
-  const action = parsed(text);
-  const params = action.params && typeof action.params === "object" ? action.params : {};
-  const first = (...names) => {
-    for (const name of names) for (const from of [action, params]) {
-      if (typeof from[name] === "string" && from[name]) return from[name];
-    }
-    return "";
-  };
-  const type = first("type", "action", "name", "method", "kind");
-  const detail = first("selector", "url", "element", "target", "key");
-  const value = first("text", "value");
-  return [type, detail !== type ? detail : "", value && value !== type ? `“${value}”` : ""].filter(Boolean).map((word) => word.slice(0, 120)).join(" ");
+/** Format JSON as a region that can be scrolled with the keyboard. @param {string} text @param {string} label */
+function jsonRegion(text, label) {
+  const nodes = json(text);
+  nodes[0].setAttribute("role", "region");
+  nodes[0].setAttribute("aria-label", label);
+  return nodes;
 }

@@ -1,0 +1,98 @@
+// @ts-check
+/* The panels beside the stage: what failed and why the action was chosen, then action, metadata and attachments. */
+
+// shown by the story or in the head of the step, or of no use to a reader
+const TOLD = new Set(["error", "title", "not_captured", "log", "logs", "callId", "call_id", "id", "stepId", "apiName", "trace_id", ...THOUGHTS.map(([name]) => name)]);
+const MAX_FACTS = 14, MAX_FACT = 160;
+/** Which panels have their JSON open, for all steps. @type {Set<string>} */
+const unfolded = new Set();
+
+/** @param {Told} told @param {Record<string, any>} metadata */
+function storyOf(told, metadata) {
+  const story = [];
+  if (told.error) story.push(el("div", { class: "banner", role: "note" }, el("b", {}, "Failed"), el("p", {}, told.error)));
+  const missing = Object.entries(asRecord(metadata.not_captured)).filter(([, reason]) => isText(reason)).slice(0, 10);
+  for (const [title, text] of told.thoughts) story.push(el("h4", {}, title), el("p", { class: "prose" }, text));
+  for (const [name, reason] of missing) story.push(el("p", { class: "soft lost" }, el("b", {}, `No ${name.slice(0, 40)}: `), String(reason).slice(0, 500)));
+  return story;
+}
+
+/** @param {unknown} value */
+function shortly(value) {
+  if (value === null || typeof value === "string") return value ?? "";
+  const isFlat = typeof value === "object" && !Array.isArray(value) && Object.values(value).every((each) => typeof each === "number");
+  return isFlat ? Object.entries(value).map(([name, each]) => `${name} ${Math.round(each * 10) / 10}`).join(", ") : JSON.stringify(value);
+}
+
+/** The short fields of an object, as terms and values. @param {string} text */
+function factsOf(text) {
+  const value = parsed(text);
+  const facts = Array.isArray(value) ? [] : Object.entries(value).filter(([name]) => !TOLD.has(name)).flatMap(([name, each]) => {
+    const words = shortly(each);
+    return words && words.length <= MAX_FACT ? [[name.slice(0, 60), words]] : [];
+  });
+  const rows = facts.slice(0, MAX_FACTS).flatMap(([name, words]) => [el("dt", {}, name), el("dd", {}, words)]);
+  return rows.length ? [el("dl", { class: "facts" }, ...rows)] : [];
+}
+
+/** The short fields, and everything as JSON, folded. @param {string} text @param {string} name of the panel @param {string} label */
+function factsAndJson(text, name, label) {
+  const facts = factsOf(text), folded = el("details", { class: "folded" }, el("summary", {}, "JSON"), ...jsonRegion(text, label));
+  folded.open = unfolded.has(name) || !facts.length;
+  folded.addEventListener("toggle", () => unfolded[folded.open ? "add" : "delete"](name));
+  return [...facts, folded];
+}
+
+/** @param {Run} run */
+function createPanels(run) {
+  const names = ["action", "metadata", ...(run.source.live ? ["attachments"] : [])];
+  const listings = remembering(async (n) => ({ ...(await run.source.attachments(n)), size: 1 }), 500);
+  /** @type {Record<string, boolean>} */
+  const seen = {};
+  let current = -1;
+
+  /** @param {string} name */
+  function load(name) {
+    const area = $(`#${name}`), n = current;
+    if (!seen[name] || area.dataset.shown === run.steps[n]) return;
+    area.dataset.shown = run.steps[n];
+    show(area, async () => {
+      if (name === "attachments") return attachmentList(run.source, n, await listings(n), "This step has no attachments.");
+      return factsAndJson(await run.text(n, name), name, name === "action" ? "Action as JSON" : "Metadata as JSON");
+    });
+  }
+
+  async function tellStory() {
+    const n = current, [told, metadata] = await Promise.all([run.told(n).catch(() => NOTHING), metadataOf(run, n)]);
+    if (n !== current) return;
+    $("#story").replaceChildren(...storyOf(told, metadata));
+    $("#summary").textContent = told.words;
+    const words = [metadata.title, metadata.url].filter(isText);
+    $("#address").textContent = words.join("  ·  ").slice(0, 500);
+  }
+
+  const visible = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      seen[target.id] = isIntersecting;
+      if (isIntersecting && current >= 0) load(target.id);
+    }
+  });
+  for (const name of names) visible.observe($(`#${name}`));
+
+  return {
+    /** Empty the panels for another step. @param {number} n */
+    clear(n) {
+      current = n;
+      $("#summary").textContent = $("#address").textContent = "";
+      $("#story").replaceChildren();
+      for (const name of names) {
+        delete $(`#${name}`).dataset.shown;
+        if (!seen[name]) $(`#${name}`).replaceChildren();
+      }
+    },
+    load() {
+      tellStory();
+      names.forEach(load);
+    },
+  };
+}

@@ -1,0 +1,76 @@
+// @ts-check
+/* A run: the steps of a session, with what was read of them. */
+
+const IMAGES = 64e6, TEXTS = 16e6;  // bytes that are kept
+/** @type {Told} */
+const NOTHING = { kind: "other", words: "", host: "", error: "", thoughts: [], moment: null, duration: null, observed: null };
+
+/**
+ * @typedef {"screenshot" | "page" | "changes" | "compare"} View
+ * @typedef {"before" | "after"} Side
+ * @typedef {object} Run
+ * @property {string} session
+ * @property {string[]} steps the ids; a run that is recorded gets more
+ * @property {Source} source
+ * @property {((n: number) => Promise<Picture>) & { peek: (n: number) => Picture | null }} images
+ * @property {(n: number, name: string) => Promise<string>} text of html, action, metadata or changes
+ * @property {(n: number) => Promise<Told>} told
+ * @property {Map<number, Told>} known what was told so far
+ * @property {Side | null} observed as the session says it
+ */
+
+/** @param {string} session @param {string[]} steps @param {Source} source @returns {Run} */
+function openRun(session, steps, source) {
+  /** @type {Record<string, (n: number) => Promise<{ text: string, size: number }>>} */
+  const texts = {};
+  for (const name of ["html", "action", "metadata", "changes"]) {
+    texts[name] = remembering(async (n) => { const text = await source.text(n, name); return { text, size: 2 * text.length }; }, TEXTS);
+  }
+  const text = async (/** @type {number} */ n, /** @type {string} */ name) => (await texts[name](n)).text;
+  const optional = async (/** @type {number} */ n, /** @type {string} */ name) => {
+    try { return await text(n, name); } catch (error) { if (error instanceof Missing) return ""; throw error; }
+  };
+  /** @type {Map<number, Told>} */
+  const known = new Map();
+  return {
+    session, steps, source, text, known, observed: null,
+    images: remembering((n) => source.image(n), IMAGES, ({ url }) => URL.revokeObjectURL(url)),
+    async told(n) {
+      const found = known.get(n) ?? tell(...await Promise.all([optional(n, "action"), optional(n, "metadata")]));
+      known.set(n, found);
+      return found;
+    },
+  };
+}
+
+/** The metadata of a step, or {} if it cannot be read. @param {Run} run @param {number} n */
+async function metadataOf(run, n) {
+  try { return parsed(await run.text(n, "metadata")); } catch { return {}; }
+}
+
+/**
+ * The step next to another, as iter_transitions pairs them: the same prefix and consecutive numbers, or the order if
+ * ids have no number. -1 if there is none.
+ * @param {string[]} steps @param {number} n @param {1 | -1} direction
+ */
+function neighbour(steps, n, direction) {
+  const other = n + direction;
+  if (other < 0 || other >= steps.length) return -1;
+  const [mine, theirs] = [steps[n], steps[other]].map((id) => /^(.*?)(\d+)$/s.exec(id));
+  if (!mine && !theirs) return other;
+  if (!mine || !theirs || mine[1] !== theirs[1]) return -1;
+  return BigInt(theirs[2]) - BigInt(mine[2]) === BigInt(direction) ? other : -1;
+}
+
+/**
+ * The step whose page shows a side of the action of step n. Missing if no step does, or if it is not known which.
+ * @param {Run} run @param {number} n @param {Side | null} side null: the page of the step itself
+ */
+async function pageOf(run, n, side) {
+  const observed = (await run.told(n).catch(() => NOTHING)).observed ?? run.observed;
+  if (side === null || side === observed) return n;
+  if (observed === null) throw new Missing("It was not recorded whether this step shows the page before or after its action.");
+  const found = neighbour(run.steps, n, side === "before" ? -1 : 1);
+  if (found < 0) throw new Missing(side === "before" ? "The page before this action was not recorded: there is no step before it." : "The page after this action was not recorded: there is no step after it.");
+  return found;
+}
