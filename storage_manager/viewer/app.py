@@ -6,6 +6,7 @@ route                                       answer
 /                                           the list: `q` searches, `after` is a cursor, `last` is the end
 /api/sessions/<session>                     number of steps, size in bytes, time of the last write, as JSON
 /api/sessions/<session>/steps               the ids of the steps, as JSON
+/api/sessions/<session>/outline             action and metadata of the steps in `steps`, as JSON
 /api/sessions/<session>/search              the steps whose page, action or metadata contain `q`, as JSON
 /api/sessions/<session>/events              new steps while the session is recorded, as server-sent events
 /api/sessions/<session>/metadata            the metadata of the session: the stored bytes
@@ -35,6 +36,7 @@ from storage_manager.viewer.changes import MAX_BYTES, compare_steps
 from storage_manager.viewer.files import SEND_SECONDS, StoredFile, read_at_most, send_file
 from storage_manager.viewer.following import Following
 from storage_manager.viewer.guard import STORED_POLICY, add_headers, explain_errors, host_checker
+from storage_manager.viewer.outline import read_outline
 from storage_manager.viewer.searching import search_session
 from storage_manager.viewer.sessions import Listing
 from storage_manager.viewer.templating import render_page, script, style
@@ -83,6 +85,7 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
         web.get("/", _list),
         web.get("/api/sessions/{session}", _summary),
         web.get("/api/sessions/{session}/steps", _steps),
+        web.get("/api/sessions/{session}/outline", _outline),
         web.get("/api/sessions/{session}/search", _search),
         web.get("/api/sessions/{session}/events", _events),
         web.get("/api/sessions/{session}/metadata", _session_metadata),
@@ -176,6 +179,12 @@ async def _steps(request: web.Request) -> web.Response:
     return web.json_response(await request.app[_STORAGE].list_steps_for_session(request.match_info["session"]))
 
 
+async def _outline(request: web.Request) -> web.Response:
+    step_ids = [check_id(step_id, "step_id") for step_id in request.query.get("steps", "").split(",")]
+    async with request.app[_READING]:
+        return web.json_response(await read_outline(request.app[_STORAGE], request.match_info["session"], step_ids))
+
+
 async def _search(request: web.Request) -> web.Response:
     def is_wanted() -> bool:
         return request.transport is not None and not request.transport.is_closing()
@@ -252,4 +261,6 @@ async def _previous_step(storage: StorageManager, session_id: str, step_id: str)
 
 async def _static(request: web.Request) -> web.Response:
     kind, read = _STATIC[request.match_info["name"]]
-    return web.Response(text=await asyncio.to_thread(read), content_type=kind)
+    response = web.Response(text=await asyncio.to_thread(read), content_type=kind)
+    response.enable_compression()
+    return response

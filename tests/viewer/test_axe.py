@@ -37,7 +37,7 @@ async def has_no_fault(page: Page, axe: str, where: str) -> None:
 
 async def views(page: Page, axe: str, where: str) -> None:
     """A session, in each of its views."""
-    for view in ("screenshot", "page", "changes"):
+    for view in ("screenshot", "page", "changes", "compare"):
         await page.click(f"button[data-view={view}]")
         await page.wait_for_selector(f"#stage[data-view={view}]:not([data-state=loading])")
         await page.wait_for_selector("#action:not([data-state=loading])")

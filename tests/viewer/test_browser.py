@@ -63,7 +63,7 @@ async def replays(page: Page) -> None:
     await page.click("button[data-view=page]")
     await page.wait_for_selector(f"{SHOWN} iframe.page")
     await expect(page.frame_locator("iframe.page").locator("h1")).to_contain_text("lighthouse")
-    await expect(page.locator("#film [data-thumb=loaded]")).to_have_count(4)
+    await expect(page.locator("#timeline [data-thumb=loaded]")).to_have_count(4)
     await page.reload()
     await page.wait_for_selector(f"{SHOWN} iframe.page")
     assert await page.get_attribute("body", "data-step") == "step_000002"
@@ -99,7 +99,9 @@ async def test_live(place: StorageManager, browser: Browser, outside: tuple[int,
         await page.goto(f"{url}sessions/run-1/step_2/html")
         assert await page.evaluate("document.querySelector('h1').textContent") == "A stored page"
         await page.goto(f"{url}sessions/run-1/step_3")
-        await expect(page.locator("#stage[data-state=missing]")).to_have_text("This step has no screenshot.")
+        await expect(page.locator("#stage[data-state=missing]")).to_have_text(
+            "This step has no screenshot. This step has no HTML."
+        )
     assert outside[1] == []
     with pytest.raises(Error):  # it would have heard
         await page.goto("http://outside.test/")

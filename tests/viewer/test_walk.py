@@ -74,7 +74,7 @@ async def walks(page: Page) -> None:
     await expect(page.locator("#address")).to_contain_text("Title 2")
     await page.click("#film a[data-step=step_3]")
     await is_at(page, 3, "This step has no screenshot.")
-    await expect(page.locator("#film a[data-step=step_3]")).to_have_attribute("data-thumb", "missing")
+    await expect(page.locator("#timeline [data-of=step_3]")).to_have_attribute("data-thumb", "missing")
     await page.keyboard.press("2")
     await expect(page.frame_locator("#stage iframe").locator("h1")).to_have_text("Page 3")
     await page.click("#next")
@@ -101,7 +101,7 @@ async def test_live(sm: StorageManager, browser: Browser) -> None:
         await page.reload()
         await is_at(page, 6)
         await page.go_back()
-        await expect(page.locator("#sessions tbody th")).to_have_text(["walk"])
+        await is_at(page, 5)
         await page.go_forward()
         await is_at(page, 6)
         await page.goto(f"{url}sessions/walk/step_4")
@@ -183,7 +183,9 @@ async def opened(page: Page, url: str) -> tuple[float, int, int]:
     await page.goto(url, wait_until="commit")
     await page.wait_for_selector("#stage[data-state=shown] img")
     seconds = time.perf_counter() - started
-    await expect(page.locator("#film [data-thumb=loaded]").nth(5)).to_be_visible()
+    await expect(page.locator("#film a[data-told]").nth(5)).to_be_visible()
+    await expect(page.locator("#timeline [data-thumb]").first).to_be_visible()
+    await expect(page.locator("#timeline [data-thumb=wanted]")).to_have_count(0)
     await page.wait_for_load_state("networkidle")
     size = await page.evaluate(SIZE)
     return seconds, len([address for address in asked if not address.startswith(("blob:", "data:"))]), size

@@ -1,6 +1,7 @@
 // @ts-check
 /* A run: the steps of a session, with what was read of them. */
 
+const BATCH = 100;  // steps in one request; the list shows fewer
 const IMAGES = 64e6, TEXTS = 16e6;  // bytes that are kept
 /** @type {Told} */
 const NOTHING = { kind: "other", words: "", host: "", error: "", thoughts: [], moment: null, duration: null, observed: null };
@@ -21,22 +22,49 @@ const NOTHING = { kind: "other", words: "", host: "", error: "", thoughts: [], m
 
 /** @param {string} session @param {string[]} steps @param {Source} source @returns {Run} */
 function openRun(session, steps, source) {
+  /** @type {number[]} */
+  let numbers = [];
+  /** @type {Promise<Map<number, Outline>> | null} */
+  let batch = null;
+
+  /** Ask for the outline of a step, together with those of others that are asked for now. @param {number} n */
+  async function ask(n) {
+    numbers.push(n);
+    batch ??= Promise.resolve().then(async () => {
+      const mine = numbers.splice(0, BATCH);
+      batch = null;
+      const found = await source.outline(mine);
+      return new Map(mine.map((number, i) => [number, found[i]]));
+    });
+    const outline = (await batch).get(n) ?? {};
+    return { outline, size: 2 * ((outline.action ?? "").length + (outline.metadata ?? "").length + 100) };
+  }
+
+  const outlines = remembering(ask, TEXTS);
   /** @type {Record<string, (n: number) => Promise<{ text: string, size: number }>>} */
   const texts = {};
   for (const name of ["html", "action", "metadata", "changes"]) {
     texts[name] = remembering(async (n) => { const text = await source.text(n, name); return { text, size: 2 * text.length }; }, TEXTS);
   }
-  const text = async (/** @type {number} */ n, /** @type {string} */ name) => (await texts[name](n)).text;
-  const optional = async (/** @type {number} */ n, /** @type {string} */ name) => {
-    try { return await text(n, name); } catch (error) { if (error instanceof Missing) return ""; throw error; }
-  };
+
+  /** @param {number} n @param {string} name */
+  async function text(n, name) {
+    if (name === "action" || name === "metadata") {
+      const { outline } = await outlines(n);
+      if (outline[name] !== undefined) return outline[name];
+      if (outline.lacks?.includes(name)) throw new Missing(`This step has no ${name}.`);
+    }
+    return (await texts[name](n)).text;  // it is large, or gives the reason why it cannot be read
+  }
+
   /** @type {Map<number, Told>} */
   const known = new Map();
   return {
     session, steps, source, text, known, observed: null,
     images: remembering((n) => source.image(n), IMAGES, ({ url }) => URL.revokeObjectURL(url)),
     async told(n) {
-      const found = known.get(n) ?? tell(...await Promise.all([optional(n, "action"), optional(n, "metadata")]));
+      const { outline: { action = "", metadata = "", error } } = await outlines(n);
+      const found = known.get(n) ?? { ...tell(action, metadata), ...(error ? { error: `This step cannot be read. ${error}` } : {}) };
       known.set(n, found);
       return found;
     },

@@ -28,13 +28,15 @@ function startSteps(run, about) {
   let view = /** @type {View} */ ("screenshot"), side = /** @type {Side | null} */ (null);
   const list = stepList(run, (n) => go(n));
   const line = timeline(run, (n) => go(n));
-  $("#film").addEventListener("told", () => line.draw());
+  let drawing = 0;
+  $("#film").addEventListener("told", () => { cancelAnimationFrame(drawing); drawing = requestAnimationFrame(() => line.draw()); });
 
   // --- what is shown -----------------------------------------------------------------------------------------------
 
   function load() {
     const n = current;
     $("#stage").dataset.view = view;
+    if (view === "screenshot" && side === null) run.images(n).catch(() => {});  // while its action is read
     stage.draw(async () => stage.views[view](n, view === "screenshot" || view === "page" ? await pageOf(run, n, side) : n)).then(first);
     panels.load();
     markSides();
@@ -170,6 +172,7 @@ function startSteps(run, about) {
   button("#speed").addEventListener("click", () => {
     speed = (speed + 1) % SPEEDS.length;
     button("#speed").textContent = `${SPEEDS[speed]}×`;
+    button("#speed").setAttribute("aria-label", `${SPEEDS[speed]}× speed`);
   });
 
   // --- search ------------------------------------------------------------------------------------------------------
@@ -240,6 +243,7 @@ function startSteps(run, about) {
   $("#next-error").addEventListener("click", () => nextError(1));
   $("#copy").addEventListener("click", copyLink);
   $("#keys").addEventListener("click", () => help.showModal());
+  $("#close").addEventListener("click", () => help.close());
 
   // after a click into the stored page, the frame gets the keys; take them back when the pointer leaves the frame
   document.addEventListener("pointermove", () => {

@@ -5,6 +5,7 @@
  * @typedef {{ url: string, size: number }} Picture a URL for <img>, and its size in bytes
  * @typedef {{ name: string, size: number, type: string }} Listed an attachment
  * @typedef {{ step: string, text: string }} Match a step that a search found, and the words around
+ * @typedef {{ action?: string, metadata?: string, lacks?: string[], error?: string }} Outline the texts of a step, and which are missing
  * @typedef {{ matches: Match[], searched: number, total: number }} Found
  *
  * `n` is the number of a step. Components that are not there are Missing. `about` gives the text of the session's
@@ -15,6 +16,7 @@
  * @property {(n: number, name: string) => string | null} raw the address of a stored component
  * @property {(n: number, name: string) => Promise<string>} text
  * @property {(n: number) => Promise<Picture>} image
+ * @property {(numbers: number[]) => Promise<Outline[]>} outline of each of these steps
  * @property {() => Promise<string>} about
  * @property {(n: number | null) => Promise<{ attachments: Listed[], more: number }>} attachments
  * @property {(n: number | null, name: string) => string} attachmentLink
@@ -56,6 +58,11 @@ function liveSource(session, steps) {
     async image(n) {
       const blob = await (await ask(path(n, "screenshot"))).blob();
       return { url: URL.createObjectURL(blob), size: blob.size };
+    },
+    async outline(numbers) {
+      const ids = numbers.map((n) => steps[n]);
+      const found = await (await ask(`/api${base}/outline?steps=${ids.map(encodeURIComponent).join(",")}`)).json();
+      return ids.map((id) => found[id] ?? {});
     },
     about: async () => (await ask(`/api${base}/metadata`)).text(),
     attachments: async (n) => (await ask(`/api${directory(n)}`)).json(),
@@ -99,6 +106,7 @@ function fileSource(steps, { metadata = null, attachments = 0 }) {
       const found = await block(n, "screenshot");
       return { url: `data:${found.kind};base64,${found.text}`, size: found.text.length };
     },
+    outline: (numbers) => Promise.all(numbers.map((n) => outlineOf(text, n))),
     async about() {
       if (metadata === null) throw new Missing("This session has no metadata.");
       if (metadata.error) throw new Error(metadata.error);
@@ -109,6 +117,20 @@ function fileSource(steps, { metadata = null, attachments = 0 }) {
     attachment: async () => { throw new Missing("This file does not contain attachments."); },
     search: (query, signal) => searchBlocks(steps, text, query, signal),
   };
+}
+
+/** @param {(n: number, name: string) => Promise<string>} text @param {number} n @returns {Promise<Outline>} */
+async function outlineOf(text, n) {
+  const found = /** @type {Outline & { lacks: string[] }} */ ({ lacks: [] });
+  for (const name of /** @type {const} */ (["action", "metadata"])) {
+    try {
+      found[name] = await text(n, name);
+    } catch (error) {
+      if (error instanceof Missing) found.lacks.push(name);
+      else found.error = messageOf(error);
+    }
+  }
+  return found;
 }
 
 /**

@@ -44,7 +44,6 @@ function stepList(run, choose) {
   /** @typedef {{ item: HTMLLIElement, link: HTMLAnchorElement, words: HTMLElement, more: HTMLElement, mark: HTMLElement }} Cell */
   /** @type {Map<number, Cell>} by the number of the step */
   const cells = new Map();
-  const asking = queue(4);
   /** @type {number[] | null} */
   let shown = null;
   /** @type {Map<number, string>} */
@@ -108,18 +107,15 @@ function stepList(run, choose) {
 
   function fill() {
     const [first, last] = range(0);
-    for (let row = last; row >= first; row -= 1) {  // the queue runs the newest first
-      const n = stepAt(row);
-      if (cells.get(n)?.link.dataset.told) continue;
-      asking(async () => {
-        const [from, to] = range(0), at = rowOf(n);
-        if (at < from || at > to) return;
-        await run.told(n).catch(() => run.known.set(n, { ...NOTHING, words: "", error: "This step cannot be read." }));
-        write(n);
-        for (const other of [n - 1, n + 1]) if (run.known.has(other)) write(other);  // their durations
-        film.dispatchEvent(new Event("told"));
-      });
-    }
+    for (let row = first; row <= last; row += 1) if (!cells.get(stepAt(row))?.link.dataset.told) ask(stepAt(row));
+  }
+
+  /** Ask for a step; those that are asked for at the same time are one request. @param {number} n */
+  async function ask(n) {
+    await run.told(n).catch((error) => run.known.set(n, { ...NOTHING, error: messageOf(error) }));
+    write(n);
+    for (const other of [n - 1, n + 1]) if (run.known.has(other)) write(other);  // their durations
+    film.dispatchEvent(new Event("told"));
   }
 
   /** Write into a row what is known of its step. @param {number} n */

@@ -1,0 +1,45 @@
+"""Read the actions and metadata of several steps, from which the front end makes the list of actions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from storage_manager.aio import map_ahead
+from storage_manager.errors import StorageManagerError
+from storage_manager.layout import Component
+from storage_manager.storage import StorageManager
+
+__all__ = ["MAX_STEPS", "read_outline"]
+
+MAX_STEPS = 100  # in one answer
+MAX_BYTES = 1_000_000  # of a component; the front end parses no larger JSON
+CONCURRENCY = 16  # steps that are read at a time
+_COMPONENTS: tuple[Component, ...] = ("action", "metadata")
+
+
+async def read_outline(storage: StorageManager, session_id: str, step_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the texts of action and metadata by step id, as they are stored.
+
+    A text of more than a million bytes is left out. `lacks` has the names of components that the step does not have,
+    and `error` the reason if one cannot be read.
+
+    Raises:
+        InvalidIdError: refused before any I/O.
+        S3ConfigError, StorageManagerError: the storage cannot be opened.
+    """
+
+    async def read(step_id: str) -> dict[str, Any]:
+        return _texts(await storage.read_step(session_id, step_id, components=_COMPONENTS))
+
+    wanted = list(step_ids)[:MAX_STEPS]
+    answers = [answer async for answer in map_ahead(read, wanted, CONCURRENCY)]
+    return dict(zip(wanted, answers, strict=True))
+
+
+def _texts(answers: Mapping[Component, bytes | StorageManagerError | None]) -> dict[str, Any]:
+    found: dict[str, Any] = {"lacks": [name for name, answer in answers.items() if answer is None]}
+    for name, answer in answers.items():
+        if isinstance(answer, StorageManagerError):
+            found["error"] = str(answer)
+        elif answer is not None and len(answer) <= MAX_BYTES:
+            found[name] = answer.decode(errors="replace")
+    return found
