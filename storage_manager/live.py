@@ -42,7 +42,10 @@ async def follow_session(
 async def follow_ids(
     storage: StorageManager, session_id: str, *, interval: float = 1.0
 ) -> AsyncGenerator[list[str], None]:
-    """Yield the ids of new steps after each listing, [] if there are none. Nothing is read. Otherwise as follow_session."""
+    """Yield the ids of new steps after each listing, [] if there are none. Nothing is read.
+
+    Parameters and errors are those of follow_session.
+    """
     session_id = check_id(session_id, "session_id")
     _check_interval(interval)
     async with storage.backend() as backend:

@@ -72,7 +72,10 @@ def around(text: str, query: str) -> str:
 
 
 def text_of(html: str) -> str:
-    """Return the text of a page, roughly: without its tags, scripts and styles. It takes time in proportion to the size."""
+    """Return the text of a page, roughly: without its tags, scripts and styles.
+
+    This takes time in proportion to the size of the page.
+    """
     lower, at, texts = html.lower(), 0, list[str]()
     while (tag := html.find("<", at)) >= 0:
         texts.append(html[at:tag])

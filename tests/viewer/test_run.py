@@ -17,7 +17,8 @@ from storage_manager.viewer import render_session, serve
 pytestmark = pytest.mark.thorough
 
 SHOWN = "#stage[data-state=shown]"
-PAGE = """<!DOCTYPE html><title>Page {0}</title><h1>Page {0}</h1><button id="go">Go</button><button id="buy">Buy</button>
+PAGE = """<!DOCTYPE html><title>Page {0}</title><h1>Page {0}</h1>
+<button id="go">Go</button><button id="buy">Buy</button>
 <noscript>Enable JavaScript</noscript><iframe srcdoc="<h2>Frame {0}</h2><script>top.pwned = 1</script>"></iframe>"""
 TARGET = "iframe.page"
 
@@ -61,7 +62,11 @@ async def shop(tmp_path: Path) -> StorageManager:
     sm = StorageManager.from_url(f"{tmp_path}/base")
     await lay(sm)
     about = {"goal": "Buy a lamp", "outcome": "failure", "model": "m-1", "reward": 0.25, "tags": ["shop"]}
-    times = {"started_at": "2026-11-30T12:00:00Z", "ended_at": "2026-11-30T12:06:30Z", "start_url": "https://shop.test/"}
+    times = {
+        "started_at": "2026-11-30T12:00:00Z",
+        "ended_at": "2026-11-30T12:06:30Z",
+        "start_url": "https://shop.test/",
+    }
     usage = {"usage": {"input_tokens": 1200, "output_tokens": 34, "cost_usd": 0.5}}
     await sm.store_session_metadata("shop", {**about, **times, **usage})
     return sm
@@ -245,7 +250,9 @@ async def test_search(shop: StorageManager, browser: Browser, tmp_path: Path, wh
         await page.keyboard.press("/")
         for text, steps in (("LAMP", ["step_3"]), ("page 5", ["step_5"]), ("timeout", ["step_4"]), ("nowhere", [])):
             await page.fill("#find", text)
-            await expect(page.locator("#found")).to_have_text(f"{len(steps)} step{'' if len(steps) == 1 else 's'} found")
+            await expect(page.locator("#found")).to_have_text(
+                f"{len(steps)} step{'' if len(steps) == 1 else 's'} found"
+            )
             shown = page.locator("#film a:not([aria-current])")
             await expect(shown).to_have_count(len(steps))
             if steps:
@@ -259,9 +266,7 @@ async def test_search(shop: StorageManager, browser: Browser, tmp_path: Path, wh
 
 
 @WHERE
-async def test_playback_zoom_and_addresses(
-    shop: StorageManager, browser: Browser, tmp_path: Path, where: str
-) -> None:
+async def test_playback_zoom_and_addresses(shop: StorageManager, browser: Browser, tmp_path: Path, where: str) -> None:
     async with opened(shop, browser, where, tmp_path) as (page, at):
         await page.goto(f"{at}step_4")
         body = page.locator("body")
