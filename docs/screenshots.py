@@ -1,7 +1,10 @@
-"""Take the pictures of docs/images again: `python docs/screenshots.py` (the extra test, and a chromium).
+"""Take the pictures of docs/images again. This needs the extra `test` and a Chromium.
 
-A recorded session (examples/record_agent.py) and the one in examples/sessions are shown live and as one file, light
-and dark; then the pictures are reduced to 128 colours.
+    python docs/screenshots.py               all but the run of browser-use
+    python docs/screenshots.py HISTORY.json  with it: a history of browser-use, beside its directory `screenshots`
+
+The sessions are recorded in a real browser, or are those of examples/. Each is shown in light and dark. The pictures
+are reduced to 128 colors.
 """
 
 import asyncio
@@ -13,46 +16,100 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.async_api import async_playwright
+from playwright.async_api import Browser, async_playwright
 
 from storage_manager import StorageManager
+from storage_manager.importers import import_browser_use
+from storage_manager.recorder import record
 from storage_manager.viewer import render_session, serve
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
+WINDOW = {"width": 1280, "height": 800}
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 3, "is_mobile": True, "has_touch": True}
+SHOP = """<!DOCTYPE html><meta name=viewport content="width=device-width"><title>Lamps, page {0}</title><style>
+body {{ font: 16px sans-serif; margin: 0 }} header {{ background: #27445c; color: #fff; padding: 14px 24px }}
+main {{ padding: 8px 24px }} li {{ margin: 10px 0 }} button {{ padding: 9px 18px; font: inherit }}</style>
+<header>The lamp shop</header><main><h1>Lamps, page {0}</h1><ul><li>Desk lamp, 39 euros<li>Floor lamp, 89 euros
+<li>Ceiling lamp, 120 euros</ul><button id=next>Next page</button> <input id=q placeholder="Search"></main>"""
 
 
-async def shown(page: Any, url: str, name: str, view: str | None = None) -> None:
-    """One picture, when all that is in sight has come."""
+async def record_shop(storage: StorageManager, browser: Browser, name: str, pages: int, **more: Any) -> None:
+    """Record a session in a shop. Every tenth click fails if it is long, and the fourth if it is short."""
+    context = await browser.new_context(**more.pop("context", {"viewport": WINDOW}))
+    page = await context.new_page()
+    async with record(storage, name, metadata=more) as recorder:
+        for number in range(1, pages + 1):
+            box = await page.locator("#next").bounding_box() if number > 1 else None
+            action: dict[str, Any] = {"type": "click", "selector": "#next", "box": box} if box else {"type": "goto"}
+            thought = f"Page {number - 1} has no lamp for less than 30 euros. I look at page {number}."
+            if number == min(4, pages) or number % 10 == 9:
+                thought = "This lamp is what I look for. I buy it."
+                error = "Timeout 30000ms exceeded: waiting for locator('#buy') to be visible"
+                action = {"type": "click", "selector": "#buy", "error": error}
+            await page.set_content(SHOP.format(number))
+            await recorder.step(page, action | ({"thought": thought} if box else {"url": "https://shop.test/lamps"}))
+        usage = {"input_tokens": 1900 * pages, "output_tokens": 70 * pages, "cost_usd": round(0.004 * pages, 3)}
+        recorder.finish(outcome="failure", reward=0.0, usage=usage)
+    await context.close()
+
+
+async def record_sessions(storage: StorageManager, browser: Browser, scratch: str) -> None:
+    """Record the sessions that are shown, or copy them."""
+    example = [sys.executable, str(EXAMPLES / "record_agent.py"), "--root", f"{scratch}/sessions"]
+    recording = await asyncio.create_subprocess_exec(*example, "--session", "library-visit")
+    assert await recording.wait() == 0
+    shipped = StorageManager.from_url(str(EXAMPLES / "sessions"))
+    await storage.store_steps(shipped.iter_steps())
+    async for step in shipped.iter_steps(components=["html", "action", "metadata"]):
+        await storage.store_step_data("without-screenshots", step.step_id, step.data.html, None, *step.data[2:])
+    shop = {"goal": "Buy a lamp for less than 30 euros", "agent": "shop-agent", "model": "model-1", "tags": ["shop"]}
+    await record_shop(storage, browser, "lamp-error", 6, **shop)
+    await record_shop(storage, browser, "lamp-phone", 3, **shop, context=PHONE)
+    await record_shop(storage, browser, "lamps-500", 500, **shop)
+
+
+async def shown(page: Any, url: str, name: str, *keys: str) -> None:
+    """Take a picture when everything visible is loaded."""
     await page.goto(url)
-    if view:
-        await page.click(f'button[data-view="{view}"]')
-    await page.wait_for_load_state("networkidle")
-    await page.wait_for_timeout(500)
+    await page.wait_for_selector("#stage:not([data-state=loading]), #sessions")
+    for key in keys:
+        await page.keyboard.press(key)
+    await page.wait_for_timeout(1500)
     picture = Image.open(BytesIO(await page.screenshot())).convert("RGB").quantize(128)
     picture.save(HERE / "images" / f"{name}.png", optimize=True)
+
+
+async def take(browser: Browser, url: str, file: str, scheme: str, has_history: bool) -> None:
+    """Take every picture in one color scheme."""
+    page = await browser.new_page(color_scheme=scheme, viewport=WINDOW, locale="en-GB")  # type: ignore[arg-type]
+    await shown(page, url, f"viewer-list-{scheme}")
+    await shown(page, f"{url}sessions/library-visit/step_000003", f"viewer-live-{scheme}")
+    await shown(page, f"{url}sessions/library-visit/step_000003", f"viewer-changes-{scheme}", "3")
+    await shown(page, f"{Path(file).as_uri()}#step_000003", f"viewer-file-{scheme}")
+    await shown(page, f"{url}sessions/lamp-error/step_000004", f"viewer-error-{scheme}")
+    await shown(page, f"{url}sessions/lamp-error/step_000003", f"viewer-compare-{scheme}", "4")
+    await shown(page, f"{url}sessions/lamps-500/step_000100", f"viewer-500-{scheme}", "e")
+    await shown(page, f"{url}sessions/without-screenshots/step_000002", f"viewer-page-{scheme}")
+    if has_history:
+        await shown(page, f"{url}sessions/browser-use/step_000003", f"viewer-browser-use-{scheme}")
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await shown(page, f"{url}sessions/lamp-phone/step_000002", f"viewer-phone-{scheme}")
 
 
 async def main() -> None:
     (HERE / "images").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        example = [sys.executable, str(EXAMPLES / "record_agent.py"), "--root", f"{scratch}/sessions"]
-        recording = await asyncio.create_subprocess_exec(*example, "--session", "library-visit")
-        assert await recording.wait() == 0
         storage = StorageManager.from_url(f"{scratch}/sessions")
-        await storage.store_steps(StorageManager.from_url(str(EXAMPLES / "sessions")).iter_steps())
-        file = await render_session(storage, "harbour-books", f"{scratch}/harbour-books.html")
+        if sys.argv[1:]:
+            await import_browser_use(storage, sys.argv[1], "browser-use")
         async with serve(storage) as url, async_playwright() as playwright:
             chromium = shutil.which("chromium")
             browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            await record_sessions(storage, browser, scratch)
+            file = await render_session(storage, "harbour-books", f"{scratch}/harbour-books.html")
             for scheme in ("light", "dark"):
-                page = await browser.new_page(
-                    color_scheme=scheme, viewport={"width": 1280, "height": 800}, locale="en-GB"
-                )
-                await shown(page, url, f"viewer-list-{scheme}")
-                await shown(page, f"{url}sessions/library-visit/step_000003", f"viewer-live-{scheme}")
-                await shown(page, f"{url}sessions/library-visit/step_000003", f"viewer-changes-{scheme}", "changes")
-                await shown(page, f"{Path(file).as_uri()}#step_000003", f"viewer-file-{scheme}")
+                await take(browser, url, file, scheme, bool(sys.argv[1:]))
             await browser.close()
 
 

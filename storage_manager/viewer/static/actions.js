@@ -46,7 +46,7 @@ function actionsIn(action) {
 /** Type and parameters of an action: of `{"click": {"index": 3}}` they are "click" and the object. @param {Record<string, any>} action */
 function typeOf(action) {
   const own = ["type", "action_type", "action", "name", "method", "kind"].map((name) => action[name]).find(isText);
-  if (own !== undefined) return { type: own, params: asRecord(action.params ?? action.args ?? action.parameters) };
+  if (own !== undefined) return { type: own, params: asRecord(action.params ?? action.args ?? action.parameters ?? (Object.hasOwn(action, own) ? action[own] : {})) };
   const [type, params] = Object.entries(action).find(([name, value]) => value && typeof value === "object" && !Array.isArray(value) && !NO_TYPES.has(name)) ?? ["", {}];
   return { type, params: asRecord(params) };
 }

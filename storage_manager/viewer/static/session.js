@@ -126,7 +126,10 @@ function startSteps(run, about) {
       const told = await Promise.all(numbers.map((n) => run.told(n).catch(() => NOTHING)));
       if (current !== from) return;
       const failed = numbers.find((_, i) => told[i].error);
-      if (failed !== undefined) return go(failed);
+      if (failed !== undefined) {
+        $("#said").hidden = true;
+        return go(failed);
+      }
       say(`Looking for an error: ${numbers[numbers.length - 1] + 1} of ${steps.length}`);
     }
     say(direction > 0 ? "No step after this one failed." : "No step before this one failed.");
