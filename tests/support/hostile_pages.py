@@ -125,6 +125,17 @@ FRAMES = [
     Hostile("frame-srcdoc", f'<iframe srcdoc="{DATA}<img src=TRAP>"></iframe>'),
     Hostile("frame-nested", "<iframe srcdoc=\"<iframe srcdoc='<img src=TRAP>'></iframe>\"></iframe>"),
     Hostile(
+        "frame-deep",
+        "<iframe srcdoc=\"<iframe srcdoc='<iframe srcdoc=&amp;quot;<script src=TRAP></script>&amp;quot;></iframe>'>\">",
+    ),
+    Hostile("frame-many", "<iframe srcdoc='<link rel=preconnect href=TRAP><img src=TRAP>'></iframe>" * 60),
+    Hostile("frame-names", f'<iframe sandbox="allow-scripts" name=x src=TRAP srcdoc="{DATA}" onload="{RUN}"></iframe>'),
+    Hostile(
+        "frame-mutation", f'<svg><iframe srcdoc="{DATA}"></svg><math><iframe srcdoc="<img src=TRAP>"></math>', True
+    ),
+    Hostile("frame-style", "<iframe srcdoc='text' style='background: url(TRAP)' width='1\" onload=x'></iframe>"),
+    Hostile("noscript", f"<noscript><p title='</noscript>{DATA}<img src=TRAP>'></noscript>"),
+    Hostile(
         "frame-allowing",
         f'<iframe sandbox="allow-scripts allow-same-origin allow-top-navigation" srcdoc="{DATA}"></iframe>',
     ),
@@ -346,6 +357,42 @@ HUGE = {
     "huge-doctype": "<!DOCTYPE " + "x" * 3_000_000 + ">",
     "huge-attributes": "<p " + " ".join(f"a{n}=1" for n in range(100_000)) + ">",
 }
+
+
+# Actions and metadata whose fields are what the viewer draws marks, rows, thoughts and the timeline from.
+DRAWN = {
+    "mark-far": '{"point": {"x": 1e300, "y": -1e300}, "box": [1e9, 1, 1e9, 1], "coordinate": [1, 2, 3]}',
+    "mark-kinds": '{"point": "1,2", "box": {"x": "<b>", "y": [], "width": null, "height": {}}, "x": true, "y": "1"}',
+    "mark-infinite": '{"x": 1e999, "y": -1e999, "box": [0, 0, 1e999, 1e999], "bounds": [0, 0, -1, 0]}',
+    "mark-many": '{"actions": [' + ",".join(['{"x": 1, "y": 1, "box": [1, 1, 1, 1]}'] * 20000) + "]}",
+    "selector-breakout": '{"selector": "p\\"] { } </style><img src=TRAP>", "type": "<img src=TRAP onerror=RUN>"}',
+    "selector-slow": '{"selector": "' + "* " * 400 + '"}',
+    "selector-has": '{"selector": ":has(* * * * * *) ~ * ~ * ~ *", "xpath": "//*[//*[//*[//*]]]"}',
+    "selector-long": '{"selector": "' + "p" * 500000 + '"}',
+    "selector-policy": '{"selector": "meta", "css_selector": "head", "target": "html"}',
+    "thought-html": '{"thought": "<img src=TRAP onerror=RUN><script>RUN</script>", "goal": {"toString": 1}}',
+    "thought-huge": '{"thought": "' + "x" * 900000 + '", "reasoning": "\u202e\u2066 right to left"}',
+    "error-html": '{"error": {"message": "<img src=TRAP onerror=RUN>", "toString": "x"}, "success": false}',
+    "error-deep": '{"error": ' + '{"error": ' * 150 + "1" + "}" * 150 + "}",
+    "time-odd": '{"timestamp": "<b>", "wallTime": 1e308, "duration": "9e99", "startTime": {}, "endTime": -1}',
+    "time-far": '{"timestamp": 99999999999999999999, "duration": 1e300, "observed": "__proto__"}',
+    "missing-html": '{"not_captured": {"screenshot": "<img src=TRAP onerror=RUN>", "<b>": "x", "html": 1}, "url": "javascript:RUN"}',
+    "names": '{"__proto__": {"error": "x"}, "constructor": {"type": "y"}, "type": "constructor", "actions": {"length": 1e9}}',
+    "viewport-odd": '{"viewport": {"width": 1e9, "height": "<b>"}, "device_pixel_ratio": -1, "scroll": {"x": "a"}}',
+}
+
+
+def lay_drawn(base: Path, trap: str) -> list[str]:
+    """A session with a step for each of them: as action and as metadata, with a page and a screenshot."""
+    for name, text in DRAWN.items():
+        step = base / SESSION / name
+        step.mkdir(parents=True)
+        (step / "observation.html").write_text("<meta name=x><p>text<iframe srcdoc='<p>frame'></iframe>")
+        (step / "screenshot.png").write_bytes(PNG)
+        for component in ("action", "metadata"):
+            data = text.replace("RUN", "top.__pwned=1").replace("TRAP", f"{trap}/{component}-{name}")
+            (step / f"{component}.json").write_text(data)
+    return sorted(DRAWN)
 
 
 def lay_pages(base: Path, trap: str) -> list[str]:

@@ -25,6 +25,7 @@ from tests.support.hostile_pages import (
     SVG,
     Hostile,
     lay_data,
+    lay_drawn,
     lay_huge,
     lay_pages,
 )
@@ -178,6 +179,41 @@ async def test_what_is_stored_does_nothing(
         path = f"{url}sessions/{SESSION}"
         await page.goto(path if is_live else f"file://{await render_session(place, SESSION, tmp_path / 'x.html')}")
         await look(watched, page, steps)
+    await watched.ends_quiet()
+
+
+SINKS = "#story, #film, #timeline, #found, #stage, #action, #metadata, #session-about"
+PLAIN = {"div", "p", "b", "a", "li", "ol", "span", "i", "h4", "svg", "path", "img", "dl", "dt", "dd", "details"}
+PLAIN |= {"summary", "pre", "figure", "figcaption", "input", "button", "label", "iframe", "section", "h2"}
+ELEMENTS = """(sinks) => [...document.querySelectorAll(sinks)].flatMap((sink) => [...sink.querySelectorAll("*")])
+    .map(({ localName }) => localName)"""
+
+
+@pytest.mark.parametrize("is_live", [True, False], ids=["live", "file"])
+async def test_what_is_drawn_of_actions_does_nothing(
+    place: StorageManager, watched: Watched, tmp_path: Path, is_live: bool
+) -> None:
+    """Marks, rows, thoughts, errors, the timeline, outlines, search and comparison."""
+    steps = lay_drawn(tmp_path / "base", watched.trap.url)
+    page = await watched.page()
+    async with serve(place) as url:
+        path = f"{url}sessions/{SESSION}"
+        await page.goto(path if is_live else f"file://{await render_session(place, SESSION, tmp_path / 'x.html')}")
+        for step in steps:
+            for key in ("1", "4", "2"):
+                await page.keyboard.press(key)
+                await page.wait_for_selector(f"body[data-step='{step}'] #stage:not([data-state=loading])")
+            await page.wait_for_selector(f"#film a[data-step='{step}'][data-told]")
+            await watched.is_quiet(step)
+            assert set(await page.evaluate(ELEMENTS, SINKS)) <= PLAIN, step
+            assert await page.locator(".marks > *").count() <= 100, step
+            assert await page.evaluate("[window.__pwned ?? null, document.title]") == [None, f"{step} · {SESSION}"]
+            await page.evaluate(NEXT)
+        for text in ("<img", "\u202e", "a" * 200):
+            await page.fill("#find", text)
+            await page.wait_for_function("!/Searching/.test(document.querySelector('#found').textContent)")
+            await watched.is_quiet(text)
+            assert set(await page.evaluate(ELEMENTS, SINKS)) <= PLAIN, text
     await watched.ends_quiet()
 
 
