@@ -45,8 +45,8 @@ function describe(row, { title, goal, model, tags, hosts, started_at }) {
   if (label) line.title = goal || label;
   cell(row, "started").replaceChildren(started_at ? moment(started_at) : "–");
   const site = hosts.slice(0, 1).map((host) => filterLabel("host", host));
-  cell(row, "sites").replaceChildren(...site, ...(model ? [el("span", { class: "model", title: model }, model)] : []));
-  cell(row, "tags").replaceChildren(...tags.map((tag) => filterLabel("tag", tag)));
+  cell(row, "sites").replaceChildren(...site, ...(site.length && model ? [" "] : []), ...(model ? [el("span", { class: "model", title: model }, model)] : []));
+  cell(row, "tags").replaceChildren(...tags.flatMap((tag) => [filterLabel("tag", tag), " "]));
 }
 
 /** @param {HTMLElement} row @param {SessionRow} session */
@@ -59,9 +59,9 @@ function showSession(row, session) {
   if (!isKnown) describe(row, session);
   if (outcome) {
     const known = ["success", "failure", "error", "cancelled"].includes(outcome) ? outcome : null;
-    cell(row, "outcome").replaceChildren(el("b", { class: "badge", "data-outcome": known }, outcome));
+    cell(row, "result").replaceChildren(el("b", { class: "badge", "data-outcome": known }, outcome));
   } else if (unreadable) {
-    cell(row, "outcome").replaceChildren(el("span", { class: "failed", title: unreadable }, "unreadable"));
+    cell(row, "result").replaceChildren(el("span", { class: "failed", title: unreadable }, "unreadable"));
   }
   if (session.screenshot) row.dataset.screenshot = session.screenshot;
 }
@@ -92,36 +92,35 @@ async function fillThumb(row) {
   } catch { }  // the row is whole without it
 }
 
-/** Fill in the rows that are visible, and the rows that become visible.
+/** Fill in the rows that are visible, and the rows that become visible, from the top. Their pictures come last.
  * @returns {() => void} stops */
 function watchRows() {
   const ask = queue(4), askForImage = queue(3);
+  const rows = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("#sessions tr[data-session]")]);
   /** @type {Set<Element>} */
   const visible = new Set();
-  /** @param {HTMLElement} row */
-  const picture = async (row) => {
-    if (!visible.has(row) || !row.dataset.screenshot || row.dataset.thumb) return;
+
+  async function fillNext() {
+    const row = rows.find((each) => visible.has(each) && !each.dataset.state);
+    if (!row) return;
+    row.dataset.state = "loading";
+    await fillRow(row);
+    askForImage(pictureNext);
+  }
+
+  async function pictureNext() {
+    const row = rows.find((each) => visible.has(each) && each.dataset.screenshot && !each.dataset.thumb);
+    if (!row) return;
     row.dataset.thumb = "loading";
     await fillThumb(row);
     row.dataset.thumb = "done";
-  };
-  /** @param {HTMLElement} row */
-  const fill = async (row) => {
-    if (!visible.has(row) || row.dataset.state) return;
-    row.dataset.state = "loading";
-    await fillRow(row);
-    askForImage(() => picture(row));
-  };
+  }
+
   const observer = new IntersectionObserver((entries) => {
-    for (const { target, isIntersecting } of entries.reverse()) {  // the queue begins with the newest: the top row
-      const row = /** @type {HTMLElement} */ (target);
-      if (!isIntersecting) { visible.delete(row); continue; }
-      visible.add(row);
-      if (row.dataset.state) askForImage(() => picture(row));
-      else ask(() => fill(row));
-    }
+    for (const { target, isIntersecting } of entries) visible[isIntersecting ? "add" : "delete"](target);
+    for (const { isIntersecting } of entries) if (isIntersecting) { ask(fillNext); askForImage(pictureNext); }
   });
-  for (const row of document.querySelectorAll("#sessions tr[data-session]")) observer.observe(row);
+  for (const row of rows) observer.observe(row);
   for (const time of document.querySelectorAll("#results time")) time.replaceWith(moment(time.getAttribute("datetime") ?? ""));
   return () => { visible.clear(); observer.disconnect(); };
 }
