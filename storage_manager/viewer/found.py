@@ -62,7 +62,7 @@ class _Version(NamedTuple):
 
 
 class Catalogue:
-    """The catalogue of a root, if it has one. One query runs at a time: each is a process, which takes half a second."""
+    """The catalogue of a root, if it has one. One query runs at a time, because each is a process."""
 
     def __init__(self, storage: StorageManager) -> None:
         self._storage = storage
@@ -97,7 +97,7 @@ class Catalogue:
         inner = f"SELECT session_id FROM catalog WHERE {condition} ORDER BY {order}, session_id"
         where = f"session_id IN ({inner} LIMIT {PAGE + 1} OFFSET {start})"
         found = await find_sessions(self._storage, where, order_by=order, limit=PAGE + 1)
-        return Found([_row(row) for row in found[:PAGE]], start, len(found) > PAGE, version.changed)
+        return Found(await asyncio.to_thread(_rows, found[:PAGE]), start, len(found) > PAGE, version.changed)
 
     async def _version(self) -> _Version | None:
         """Return the newest version of the table; None if there is none. On S3 this costs one LIST."""
@@ -134,6 +134,11 @@ def order_of(wanted: Wanted) -> str:
     return f"{_EXPRESSIONS.get(wanted.sort, wanted.sort)} {direction} NULLS LAST"
 
 
+def _rows(found: list[dict[str, Any]]) -> list[Row]:
+    """Return rows of the list. This takes a second if the metadata of each has a million characters."""
+    return [_row(row) for row in found]
+
+
 def _row(row: dict[str, Any]) -> Row:
     about = about_row({**row, "title": _title(row["metadata"])})
     return Row(row["session_id"], about, row["steps"], row["bytes"], row["last_modified"])
@@ -144,4 +149,3 @@ def _title(metadata: str | None) -> str | None:
         return text_of(decode_json(metadata.encode()).get("title")) if metadata else None
     except ValueError:
         return None
-

@@ -70,7 +70,7 @@ def parse_about(data: bytes) -> About:
         ValueError: it is not a JSON object.
     """
     metadata = decode_json(data)
-    fields = fields_of({name: value for name, value in metadata.items() if name in About._fields + ("start_url",)})
+    fields = fields_of({name: metadata.get(name) for name in (*About._fields, "start_url")})
     host = host_of(fields["start_url"])
     return about_row({**fields, "title": text_of(metadata.get("title")), "hosts": [host] if host else []})
 

@@ -40,7 +40,7 @@ class AboutText(NamedTuple):
 
 
 class Abouts:
-    """What the metadata of sessions says, kept for a short time. A thousand sessions take 1 MB if their goals are short."""
+    """What the metadata of sessions says, kept for a short time."""
 
     def __init__(self, storage: StorageManager) -> None:
         self._storage = storage

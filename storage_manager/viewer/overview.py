@@ -41,8 +41,8 @@ class Overview:
             except StorageManagerError as error:
                 why = str(error)[:MAX_REASON]
         shown = _of_catalogue(found, wanted) if found else _of_ids(await self._listing.find(wanted), wanted)
-        general = {"wanted": wanted, "why": why, "changed": found.changed if found else None, "outcomes": OUTCOMES}
-        return {**general, "is_catalogue": bool(found), "root": self._storage.url_for(), "size_text": size_text, **shown}
+        general = {"root": self._storage.url_for(), "outcomes": OUTCOMES, "size_text": size_text}
+        return {**general, **shown, "wanted": wanted, "why": why}
 
     async def row(self, session_id: str) -> dict[str, Any]:
         """Return what the list shows of a session, as JSON.
@@ -59,12 +59,12 @@ class Overview:
 
 
 def _of_catalogue(found: Found, wanted: Wanted) -> dict[str, Any]:
-    number = wanted.page
-    total = None if found.has_more or (not found.rows and number > 1) else found.start + len(found.rows)
-    before = wanted.link(page=number - 1) if number > 1 else None
-    after = wanted.link(page=number + 1) if found.has_more else None
+    total = None if found.has_more or not found.rows else found.start + len(found.rows)
+    before = wanted.link(page=wanted.page - 1) if wanted.page > 1 else None
+    after = wanted.link(page=wanted.page + 1) if found.has_more else None
     links = {"first": wanted.link(), "before": before, "next": after, "last": None}
-    return {"rows": found.rows, "start": found.start, "total": total, "links": links, "partial": None}
+    shown = {"rows": found.rows, "start": found.start, "total": total, "links": links}
+    return {**shown, "is_catalogue": True, "changed": found.changed, "partial": None}
 
 
 def _of_ids(found: Page, wanted: Wanted) -> dict[str, Any]:
@@ -72,4 +72,5 @@ def _of_ids(found: Page, wanted: Wanted) -> dict[str, Any]:
     after = None if found.next is None else wanted.link(after=found.next)
     links = {"first": wanted.link(), "before": before, "next": after, "last": wanted.link(is_last=True)}
     rows = [Row(session_id) for session_id in found.sessions]
-    return {"rows": rows, "start": found.start, "total": found.total, "links": links, "partial": found}
+    shown = {"rows": rows, "start": found.start, "total": found.total, "links": links}
+    return {**shown, "is_catalogue": False, "changed": None, "partial": found}

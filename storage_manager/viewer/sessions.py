@@ -94,12 +94,13 @@ class Listing:
         if self._abouts is None or not (wanted.words or wanted.has_filter):
             return _Matching(wanted)
         async with aclosing(names.chunks()) as chunks:
-            first = await anext(chunks, [])
+            first = await anext(chunks, list[str]())
         texts = await self._abouts.read(first, until)
         matches = {name for name, about in texts.items() if about.matches(wanted, name)}
         searched = next((number for number, name in enumerate(first) if name not in texts), len(first))
         is_all = searched == len(first) and not await names.are_more_than(_CHUNK)
-        return _Matching(wanted, matches, None if is_all else searched, sum(about.is_unreadable for about in texts.values()))
+        unreadable = sum(about.is_unreadable for about in texts.values())
+        return _Matching(wanted, matches, None if is_all else searched, unreadable)
 
     async def close(self) -> None:
         """Stop reading."""

@@ -67,7 +67,7 @@ class Wanted(NamedTuple):
         return (self.sort, self.is_descending) != ("started_at", True)
 
     def sort_link(self, column: str) -> str:
-        """Return the URL of the list sorted by a column: in its usual order, or the other way round if it is already."""
+        """Return the URL of the list sorted by a column. If it is sorted by that already, the order is turned round."""
         is_descending = not self.is_descending if column == self.sort else SORTS[column]
         return self.link(sort=column, is_descending=is_descending)
 
