@@ -141,7 +141,7 @@ def _rows(found: list[dict[str, Any]]) -> list[Row]:
 
 def _row(row: dict[str, Any]) -> Row:
     about = about_row({**row, "title": _title(row["metadata"])})
-    return Row(row["session_id"], about, row["steps"], row["bytes"], row["last_modified"])
+    return Row(row["session_id"], about.short(), row["steps"], row["bytes"], row["last_modified"])
 
 
 def _title(metadata: str | None) -> str | None:

@@ -1,7 +1,7 @@
 """A session at a glance, as the list shows it: what its files and its metadata say, cut to what a row can hold."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -19,8 +19,8 @@ __all__ = ["About", "Glance", "about_row", "glance", "parse_about", "read_about"
 
 MAX_GOAL = 300  # characters
 MAX_LABEL = 60
-MAX_TAGS = 10
-MAX_SEARCHED = 10_000  # characters of a field that a search looks at
+MAX_LABELS = 10  # tags, and hosts
+MAX_SEARCHED = 10_000  # characters of a session that a search looks at
 MAX_THUMBNAIL = 4_000_000  # bytes of a screenshot that becomes a thumbnail
 _IN_THREAD = 65_536  # bytes of metadata that take a millisecond
 
@@ -40,27 +40,22 @@ class About(NamedTuple):
     hosts: tuple[str, ...] = ()
     started_at: datetime | None = None
 
-    @property
-    def label(self) -> str:
-        """The title, or else the goal, cut to a line; "" if there is neither."""
-        return _cut(self.title or self.goal, MAX_GOAL)
-
-    def shown(self) -> dict[str, Any]:
-        """Return what a row shows, as JSON. A text that is cut ends with an ellipsis."""
-        return {
-            "title": _cut(self.title, MAX_GOAL) or None,
-            "goal": _cut(self.goal, MAX_GOAL) or None,
-            "outcome": _cut(self.outcome, MAX_LABEL) or None,
-            "model": _cut(self.model, MAX_LABEL) or None,
-            "tags": _labels(self.tags),
-            "hosts": list(self.hosts[:MAX_TAGS]),
-            "started_at": self.started_at.isoformat() if self.started_at else None,
-        }
+    def short(self) -> "About":
+        """Return it with what a row can hold. A text that is cut ends with an ellipsis."""
+        return About(
+            title=_cut(self.title, MAX_GOAL),
+            goal=_cut(self.goal, MAX_GOAL),
+            outcome=_cut(self.outcome, MAX_LABEL),
+            model=_cut(self.model, MAX_LABEL),
+            tags=tuple(filter(None, (_cut(tag, MAX_LABEL) for tag in self.tags[:MAX_LABELS]))),
+            hosts=self.hosts[:MAX_LABELS],
+            started_at=self.started_at,
+        )
 
     def searched(self) -> str:
-        """Return what a search looks at, in lower case: a line for each text."""
-        texts = [self.title, self.goal, self.outcome, *self.tags, *self.hosts]
-        return "\n".join(text[:MAX_SEARCHED] for text in texts if text)[: 2 * MAX_SEARCHED].lower()
+        """Return what a search looks at, in lower case: a line for each text. The goal is last, because it is cut."""
+        texts = [self.title, self.outcome, *self.tags[:MAX_LABELS], *self.hosts[:MAX_LABELS], self.goal]
+        return "\n".join(text[:MAX_SEARCHED] for text in texts if text)[:MAX_SEARCHED].lower()
 
 
 def parse_about(data: bytes) -> About:
@@ -143,7 +138,9 @@ async def glance(storage: StorageManager, session_id: str) -> dict[str, Any]:
         why = str(error)[:MAX_GOAL]
     modified = found.modified.isoformat() if found.modified else None
     summary = {"steps": found.steps, "size": found.size, "modified": modified, "screenshot": found.screenshot}
-    return {**summary, "unreadable": why, **(about or About()).shown()}
+    shown = (about or About()).short()._asdict()
+    started = shown["started_at"].isoformat() if shown["started_at"] else None
+    return {**summary, "unreadable": why, **shown, "started_at": started}
 
 
 def size_text(size: int) -> str:
@@ -154,10 +151,6 @@ def size_text(size: int) -> str:
     return f"{number:.1f} {units[0]}" if number < 10 and units[0] != "B" else f"{number:.0f} {units[0]}"
 
 
-def _cut(text: str | None, most: int) -> str:
+def _cut(text: str | None, most: int) -> str | None:
     text = (text or "").strip()
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _labels(texts: Iterable[str]) -> list[str]:
-    return [_cut(text, MAX_LABEL) for text in list(texts)[:MAX_TAGS] if text.strip()]
+    return (text if len(text) <= most else f"{text[: most - 1]}…") or None

@@ -10,21 +10,21 @@ from storage_manager.aio import map_ahead
 from storage_manager.errors import StorageManagerError
 from storage_manager.storage import StorageManager
 from storage_manager.viewer.glance import read_about
-from storage_manager.viewer.wanted import Wanted
+from storage_manager.viewer.wanted import MAX_QUERY, Wanted
 
 __all__ = ["AboutText", "Abouts"]
 
 CONCURRENCY = 16  # files that are read at a time
 KEPT_TIMES = 20  # as for a listing: what took a second to read is kept for twenty
 KEPT_SECONDS = 60.0  # at most
-MAX_LISTED = 50  # tags and hosts that a filter compares
+MAX_LISTED = 50  # tags that a filter compares
 
 
 class AboutText(NamedTuple):
     """What a search and the filters look at."""
 
     text: str = ""
-    outcome: str | None = None
+    outcome: str = ""
     tags: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     is_unreadable: bool = False
@@ -32,7 +32,7 @@ class AboutText(NamedTuple):
     def matches(self, wanted: Wanted, session_id: str) -> bool:
         """Return True if each word is in the id or in the metadata, and the filters fit."""
         return (
-            wanted.outcome in ("", self.outcome)
+            (not wanted.outcome or wanted.outcome == self.outcome)
             and (not wanted.tag or wanted.tag in self.tags)
             and (not wanted.host or wanted.host in self.hosts)
             and all(word in self.text or word in session_id.lower() for word in wanted.words)
@@ -78,5 +78,5 @@ class Abouts:
             return session_id, AboutText(is_unreadable=True)
         if about is None:
             return session_id, AboutText()
-        tags, hosts = about.tags[:MAX_LISTED], about.hosts[:MAX_LISTED]
-        return session_id, AboutText(about.searched(), about.outcome, tags, hosts)
+        tags = tuple(tag for tag in about.tags[:MAX_LISTED] if len(tag) <= MAX_QUERY)
+        return session_id, AboutText(about.searched(), (about.outcome or "")[:MAX_QUERY], tags, about.hosts)

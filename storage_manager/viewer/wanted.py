@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from storage_manager.errors import InvalidDataError
 from storage_manager.layout import check_id
 
-__all__ = ["OUTCOMES", "SORTS", "Wanted", "read_wanted"]
+__all__ = ["MAX_QUERY", "OUTCOMES", "SORTS", "Wanted", "read_wanted"]
 
 OUTCOMES = ("success", "failure", "error", "cancelled")
 MAX_QUERY = 128  # characters, as many as an id has

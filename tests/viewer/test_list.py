@@ -377,7 +377,7 @@ def test_every_order_is_one(table: duckdb.DuckDBPyConnection) -> None:
 def about_text(row: dict[str, Any]) -> AboutText:
     title = "a title" if "title" in (row["metadata"] or "") else None
     about = About(title, row["goal"], row["outcome"], None, tuple(row["tags"] or ()), tuple(row["hosts"] or ()))
-    return AboutText(about.searched(), about.outcome, about.tags, about.hosts)
+    return AboutText(about.searched(), about.outcome or "", about.tags, about.hosts)
 
 
 class Finder:
@@ -623,8 +623,8 @@ async def test_the_list_by_id_in_a_browser(local: StorageManager, browser: Brows
 async def test_the_list_of_a_catalogue_in_a_browser(
     local: StorageManager,
     browser: Browser,
-    axe: str,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    axe: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(found, "PAGE", 20)
     await lay(local, 30)
