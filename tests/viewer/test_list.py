@@ -275,7 +275,7 @@ async def test_a_search_ends_in_time_and_continues(
     monkeypatch.setattr(metadata, "read_about", waits)
     monkeypatch.setattr(sessions, "SEARCH_SECONDS", 0.2)
     web = await client(local)
-    rows, text = await listed(web, "/?q=tea")
+    rows, text = await asyncio.wait_for(listed(web, "/?q=tea"), 30)
     assert rows == ["run-a"]
     assert "searched the metadata of the first 1 sessions" in text
     assert 'href="/?q=tea">search more' in text
@@ -651,7 +651,7 @@ async def test_the_list_of_a_catalogue_in_a_browser(
         await expect(page.locator("th[aria-sort=ascending]")).to_have_text("Session")
         await expect(rows.first.locator(".goal")).to_have_text("A <i>title</i>")
         await page.fill("#search input", "goal 2")
-        await expect(rows).to_have_count(12)
+        await expect(rows).to_have_count(12, timeout=30_000)  # it starts a process
         await expect(rows.first).to_have_attribute("data-session", "run-002")  # the order stays
         await page.click("text=all sessions by id")
         await expect(page.locator(".source")).to_contain_text("By id")
