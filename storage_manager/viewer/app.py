@@ -3,8 +3,8 @@
 ==========================================  ===========================================================
 route                                       answer
 ==========================================  ===========================================================
-/                                           the list: `q` searches, `after` is a cursor, `last` is the end
-/api/sessions/<session>                     number of steps, size in bytes, time of the last write, as JSON
+/                                           the list: `q`, `outcome`, `tag` and `host` search; pages and orders
+/api/sessions/<session>                     a row of the list as JSON: steps, size, goal, outcome, and so on
 /api/sessions/<session>/steps               the ids of the steps, as JSON
 /api/sessions/<session>/outline             action and metadata of the steps in `steps`, as JSON
 /api/sessions/<session>/search              the steps whose page, action or metadata contain `q`, as JSON
@@ -28,7 +28,6 @@ from aiohttp import web
 
 from storage_manager.arguments import check_several, check_whole
 from storage_manager.errors import InvalidDataError
-from storage_manager.inventory import summarize
 from storage_manager.layout import ALL_COMPONENTS, check_id, formats
 from storage_manager.storage import StorageManager
 from storage_manager.viewer.attachments import attachment, has_data, list_attachments, read_session_metadata
@@ -37,14 +36,14 @@ from storage_manager.viewer.files import SEND_SECONDS, StoredFile, read_at_most,
 from storage_manager.viewer.following import Following
 from storage_manager.viewer.guard import STORED_POLICY, add_headers, explain_errors, host_checker
 from storage_manager.viewer.outline import read_outline
+from storage_manager.viewer.overview import Overview
 from storage_manager.viewer.searching import search_session
-from storage_manager.viewer.sessions import Listing
 from storage_manager.viewer.templating import render_page, script, style
 
 __all__ = ["check_host", "create_app", "serve"]
 
 _STORAGE = web.AppKey("storage", StorageManager)
-_LISTING = web.AppKey("listing", Listing)
+_OVERVIEW = web.AppKey("overview", Overview)
 _COMPARING = web.AppKey("comparing", asyncio.Lock)  # one comparison at a time, because it can take 100 MB
 _SEARCHING = web.AppKey("searching", asyncio.Lock)  # one search in a session at a time, because it reads every page
 _FOLLOWING = web.AppKey("following", Following)
@@ -72,7 +71,7 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
     render_page("error", title="", reason="")  # raises now, not at the first request, if jinja2 is missing
     app = web.Application(middlewares=[explain_errors, host_checker(hosts)])
     app[_STORAGE] = storage
-    app[_LISTING] = Listing(storage)
+    app[_OVERVIEW] = Overview(storage)
     app[_COMPARING] = asyncio.Lock()
     app[_SEARCHING] = asyncio.Lock()
     app[_FOLLOWING] = Following(storage)
@@ -148,7 +147,7 @@ async def _stop_following(app: web.Application) -> None:
 
 
 async def _close(app: web.Application) -> None:
-    await app[_LISTING].close()
+    await app[_OVERVIEW].close()
 
 
 def _html(text: str) -> web.Response:
@@ -156,11 +155,7 @@ def _html(text: str) -> web.Response:
 
 
 async def _list(request: web.Request) -> web.Response:
-    query, after, listing = request.query.get("q", "").strip(), request.query.get("after", ""), request.app[_LISTING]
-    if after:
-        check_id(after, "after")
-    found = await (listing.last(query) if "last" in request.query else listing.page(query, after))
-    return _html(render_page("list", query=query, found=found, root=request.app[_STORAGE].url_for()))
+    return _html(render_page("list", **await request.app[_OVERVIEW].page(request.query)))
 
 
 async def _session(request: web.Request) -> web.Response:
@@ -229,9 +224,7 @@ async def _attachment(request: web.Request) -> web.StreamResponse:
 
 
 async def _summary(request: web.Request) -> web.Response:
-    summary = await summarize(request.app[_STORAGE], request.match_info["session"])
-    modified = summary.modified.isoformat() if summary.modified else None
-    return web.json_response({"steps": summary.steps, "size": summary.size, "modified": modified})
+    return web.json_response(await request.app[_OVERVIEW].row(request.match_info["session"]))
 
 
 async def _component(request: web.Request) -> web.StreamResponse:

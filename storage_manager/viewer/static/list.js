@@ -1,65 +1,169 @@
 // @ts-check
-/* The list of sessions. */
+/* The list of sessions. The server has filled in the rows that it knows from the catalogue; what is known only by its
+   id is filled in when it is visible, and so is each thumbnail. */
+
+/** What the server tells of a session.
+ * @typedef {object} SessionRow
+ * @property {number} steps
+ * @property {number} size in bytes
+ * @property {string | null} modified
+ * @property {string | null} started_at
+ * @property {string | null} title
+ * @property {string | null} goal
+ * @property {string | null} outcome
+ * @property {string | null} model
+ * @property {string[]} tags
+ * @property {string[]} hosts
+ * @property {string | null} screenshot a step that has one
+ * @property {string | null} unreadable why the metadata cannot be read
+ */
+
+/** The cell of a row; the template has one of each class.
+ * @param {Element} row @param {string} name @returns {HTMLElement} */
+const cell = (row, name) => /** @type {HTMLElement} */ (row.querySelector(`.${name}`));
+
+/** @param {string} at @returns {HTMLElement} */
+function moment(at) {
+  const date = new Date(at);
+  return el("time", { datetime: at, title: date.toLocaleString() }, ago(date));
+}
+
+/** A tag or a host, which filters the list; one that was cut is only shown.
+ * @param {string} name @param {string} text @returns {HTMLElement} */
+function filterLabel(name, text) {
+  if (text.endsWith("…")) return el("span", { class: "label" }, text);
+  const query = new URLSearchParams(location.search);
+  for (const other of ["page", "after", "last"]) query.delete(other);
+  query.set(name, text);
+  return el("a", { class: "label", "data-filter": name, href: `/?${query}` }, text);
+}
+
+/** @param {HTMLElement} row @param {SessionRow} session */
+function describe(row, { title, goal, model, tags, hosts, started_at }) {
+  const line = cell(row, "goal"), label = title || goal || "";
+  line.textContent = label;
+  if (label) line.title = goal || label;
+  cell(row, "started").replaceChildren(started_at ? moment(started_at) : "–");
+  const site = hosts.slice(0, 1).map((host) => filterLabel("host", host));
+  cell(row, "sites").replaceChildren(...site, ...(site.length && model ? [" "] : []), ...(model ? [el("span", { class: "model", title: model }, model)] : []));
+  cell(row, "tags").replaceChildren(...tags.flatMap((tag) => [filterLabel("tag", tag), " "]));
+}
+
+/** @param {HTMLElement} row @param {SessionRow} session */
+function showSession(row, session) {
+  const { steps, size, modified, outcome, unreadable } = session, isKnown = "known" in row.dataset;
+  const isGone = isKnown && !steps && !size && !modified;  // since the catalogue was written
+  cell(row, "steps").textContent = steps.toLocaleString("en");
+  cell(row, "size").textContent = bytes(size);
+  cell(row, "modified").replaceChildren(isGone ? "deleted" : modified ? moment(modified) : "–");
+  if (!isKnown) describe(row, session);
+  if (outcome) {
+    const known = ["success", "failure", "error", "cancelled"].includes(outcome) ? outcome : null;
+    cell(row, "result").replaceChildren(el("b", { class: "badge", "data-outcome": known }, outcome));
+  } else if (unreadable) {
+    cell(row, "result").replaceChildren(el("span", { class: "failed", title: unreadable }, "unreadable"));
+  }
+  if (session.screenshot) row.dataset.screenshot = session.screenshot;
+}
+
+/** @param {HTMLElement} row */
+async function fillRow(row) {
+  try {
+    const response = await fetch(`/api/sessions/${encodeURIComponent(row.dataset.session ?? "")}`, { cache: "no-store" });
+    if (!response.ok) throw new Error(await response.text());
+    showSession(row, await response.json());
+    row.dataset.state = "shown";
+  } catch (error) {
+    row.dataset.state = "failed";
+    cell(row, "modified").replaceChildren(el("span", { class: "failed", title: /** @type {Error} */ (error).message }, "unreadable"));
+  }
+}
+
+/** A screenshot reaches the page as an image of its bytes: the policy of this page allows no image from an address.
+ * @param {HTMLElement} row */
+async function fillThumb(row) {
+  const { session = "", screenshot = "" } = row.dataset, thumb = cell(row, "thumb");
+  try {
+    const response = await fetch(`/sessions/${encodeURIComponent(session)}/${encodeURIComponent(screenshot)}/screenshot`, { cache: "no-store" });
+    if (!response.ok) return;
+    const url = URL.createObjectURL(await response.blob());
+    const image = /** @type {HTMLImageElement} */ (el("img", { alt: "", src: url }));
+    await image.decode().then(() => thumb.replaceChildren(image), () => {}).finally(() => URL.revokeObjectURL(url));
+  } catch { }  // the row is whole without it
+}
+
+/** Fill in the rows that are visible, and the rows that become visible, from the top. Their pictures come last.
+ * @returns {() => void} stops */
+function watchRows() {
+  const ask = queue(4), askForImage = queue(3);
+  const rows = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("#sessions tr[data-session]")]);
+  /** @type {Set<Element>} */
+  const visible = new Set();
+
+  async function fillNext() {
+    const row = rows.find((each) => visible.has(each) && !each.dataset.state);
+    if (!row) return;
+    row.dataset.state = "loading";
+    await fillRow(row);
+    askForImage(pictureNext);
+  }
+
+  async function pictureNext() {
+    const row = rows.find((each) => visible.has(each) && each.dataset.screenshot && !each.dataset.thumb);
+    if (!row) return;
+    row.dataset.thumb = "loading";
+    await fillThumb(row);
+    row.dataset.thumb = "done";
+  }
+
+  const observer = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) visible[isIntersecting ? "add" : "delete"](target);
+    for (const { isIntersecting } of entries) if (isIntersecting) { ask(fillNext); askForImage(pictureNext); }
+  });
+  for (const row of rows) observer.observe(row);
+  for (const time of document.querySelectorAll("#results time")) time.replaceWith(moment(time.getAttribute("datetime") ?? ""));
+  return () => { visible.clear(); observer.disconnect(); };
+}
 
 function startList() {
-  const ask = queue(4);
+  const form = /** @type {HTMLFormElement} */ ($("#search"));
+  const input = /** @type {HTMLInputElement} */ (form.querySelector("input[name=q]"));
+  const results = /** @type {HTMLElement} */ ($("#results"));
+  let stop = watchRows(), timer = 0, isAsking = false, shown = address();
 
-  async function fill(row) {
-    try {
-      const response = await fetch(`/api/sessions/${encodeURIComponent(row.dataset.session)}`, { cache: "no-store" });
-      if (!response.ok) throw new Error(await response.text());
-      const { steps, size, modified } = await response.json();
-      $(".steps", row).textContent = steps.toLocaleString("en");
-      $(".size", row).textContent = bytes(size);
-      const date = modified && new Date(modified);
-      $(".modified", row).replaceChildren(date ? el("time", { datetime: modified, title: date.toLocaleString() }, ago(date)) : "–");
-      row.dataset.state = "shown";
-    } catch (error) {
-      row.dataset.state = "failed";
-      $(".modified", row).replaceChildren(el("span", { class: "failed", title: error.message }, "unreadable"));
-    }
+  /** The address of the list for what the form says now, from its first page. */
+  function address() {
+    const query = new URLSearchParams();
+    for (const [name, value] of new FormData(form)) if (String(value).trim()) query.set(name, String(value).trim());
+    return `/?${query}`.replace(/\?$/, "");
   }
 
-  function watch() {
-    const visible = new Set();
-    const observer = new IntersectionObserver((entries) => {
-      for (const { target, isIntersecting } of entries) {
-        if (!isIntersecting) { visible.delete(target); continue; }
-        visible.add(target);
-        ask(async () => {
-          if (!visible.has(target) || target.dataset.state) return;
-          target.dataset.state = "loading";
-          await fill(target);
-        });
-      }
-    });
-    for (const row of document.querySelectorAll("#sessions tr[data-session]")) observer.observe(row);
-    return observer;
-  }
-
-  let observer = watch(), timer = 0, turn = 0;
-  const form = $("#search"), input = $("input", form);
-
-  /* Fetch the list for the typed text from the server. Its page is escaped, and a parsed page runs nothing. */
+  /** Fetch the list from the server. Its page is escaped, and a parsed page runs nothing. One is fetched at a time.
+   * @returns {Promise<void>} */
   async function search() {
-    const mine = ++turn;
-    const url = input.value.trim() ? `/?q=${encodeURIComponent(input.value.trim())}` : "/";
-    let text;
+    const url = address();
+    if (isAsking || url === shown) return;
+    isAsking = true;
+    results.setAttribute("aria-busy", "true");
     try {
       const response = await fetch(url, { cache: "no-store", headers: { Accept: "text/html" } });
-      text = await response.text();
-    } catch { return; }
-    if (mine !== turn) return;
-    const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("main");
-    observer.disconnect();
-    $("#results").replaceChildren(...(fresh.querySelector("#results") ?? fresh).childNodes);
-    history.replaceState(null, "", url);
-    observer = watch();
+      const fresh = new DOMParser().parseFromString(await response.text(), "text/html").querySelector("main");
+      stop();
+      results.replaceChildren(...(fresh?.querySelector("#results") ?? fresh ?? results).childNodes);
+      history.replaceState(null, "", url);
+      stop = watchRows();
+    } catch { }  // what was found before stays
+    shown = url;
+    isAsking = false;
+    results.removeAttribute("aria-busy");
+    return search();  // more may have been typed meanwhile
   }
 
-  input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(search, 150); });
+  input.addEventListener("input", () => { clearTimeout(timer); timer = window.setTimeout(search, 200); });
+  form.addEventListener("change", search);
   document.addEventListener("keydown", (event) => {
-    if (event.key !== "/" || event.target.closest("input")) return;
+    const target = /** @type {HTMLElement} */ (event.target);
+    if (event.key !== "/" || target.closest("input, select")) return;
     event.preventDefault();
     input.focus();
   });

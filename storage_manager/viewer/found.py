@@ -1,0 +1,151 @@
+"""Find sessions for the list in the catalogue. What a person typed becomes a condition with quoted texts."""
+
+import asyncio
+from collections import OrderedDict
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from storage_manager.catalog import find_sessions
+from storage_manager.encoding import decode_json
+from storage_manager.errors import translating
+from storage_manager.layout import CATALOG_DIRECTORY, join
+from storage_manager.session_fields import text_of
+from storage_manager.storage import StorageManager
+from storage_manager.viewer.glance import About, about_row
+from storage_manager.viewer.sessions import PAGE
+from storage_manager.viewer.wanted import Wanted
+
+__all__ = ["Catalogue", "Found", "Row", "condition_of", "order_of", "quoted"]
+
+KEPT = 32  # pages that were found in the present version of the catalogue
+_LOG = "_delta_log"  # the directory of a Delta Lake table with a file per version (PROTOCOL.md, "Delta Log Entries")
+# Newest first: a session without a start has the time at which it was last written.
+_EXPRESSIONS = {"started_at": "coalesce(started_at, last_modified)"}
+_TITLE = "CASE WHEN json_valid(metadata) THEN metadata->>'$.title' END"
+# One text per row, in which a word is searched. A word has no white space, so it is never found across two of them.
+_TEXT = (
+    f"concat_ws(chr(10), session_id, goal, outcome, array_to_string(tags, chr(10)), "
+    f"array_to_string(hosts, chr(10)), {_TITLE})"
+)
+
+
+class Row(NamedTuple):
+    """A row of the list. Of a session that is known only by its id, nothing else is known."""
+
+    session_id: str
+    about: About = About()
+    steps: int | None = None
+    size: int | None = None
+    modified: datetime | None = None
+
+
+class Found(NamedTuple):
+    """One page of the sessions in the catalogue.
+
+    Attributes:
+        rows: of up to a hundred sessions.
+        start: the number of sessions on the pages before.
+        has_more: there is a page after this one.
+        changed: when the catalogue was last changed.
+    """
+
+    rows: list[Row]
+    start: int
+    has_more: bool
+    changed: datetime | None
+
+
+class _Version(NamedTuple):
+    name: str
+    changed: datetime | None
+
+
+class Catalogue:
+    """The catalogue of a root, if it has one. One query runs at a time, because each is a process."""
+
+    def __init__(self, storage: StorageManager) -> None:
+        self._storage = storage
+        self._pages: OrderedDict[tuple[_Version, Wanted], Found] = OrderedDict()
+        self._lock = asyncio.Lock()
+
+    async def find(self, wanted: Wanted) -> Found | None:
+        """Return a page of sessions; None if there is no catalogue.
+
+        A page that was found before is returned again, unless the catalogue has changed.
+
+        Raises:
+            S3OperationError, S3ConfigError, LocalStorageError: the catalogue cannot be read.
+            StorageManagerError: it is damaged or of another release, deltalake or duckdb is not installed, or the query
+                takes too long.
+        """
+        async with self._lock:
+            version = await self._version()
+            if version is None:
+                return None
+            if (version, wanted) not in self._pages:
+                self._pages[version, wanted] = await self._find(wanted, version)
+            self._pages.move_to_end((version, wanted))
+            while len(self._pages) > KEPT:
+                self._pages.popitem(last=False)
+            return self._pages[version, wanted]
+
+    async def _find(self, wanted: Wanted, version: _Version) -> Found:
+        start = (wanted.page - 1) * PAGE
+        order = order_of(wanted)
+        condition = condition_of(wanted)
+        inner = f"SELECT session_id FROM catalog WHERE {condition} ORDER BY {order}, session_id"
+        where = f"session_id IN ({inner} LIMIT {PAGE + 1} OFFSET {start})"
+        found = await find_sessions(self._storage, where, order_by=order, limit=PAGE + 1)
+        return Found(await asyncio.to_thread(_rows, found[:PAGE]), start, len(found) > PAGE, version.changed)
+
+    async def _version(self) -> _Version | None:
+        """Return the newest version of the table; None if there is none. On S3 this costs one LIST."""
+        url = join(self._storage.url_for(), CATALOG_DIRECTORY, _LOG)
+        versions = list[_Version]()
+        with translating("view", url):
+            async with self._storage.backend() as backend, aclosing(backend.iter_files(url)) as pages:
+                async for page in pages:
+                    versions += [_Version(file.name, file.modified) for file in page if file.name.endswith(".json")]
+        return max(versions, key=lambda version: version.name, default=None)
+
+
+def quoted(text: str) -> str:
+    """Return a text as a literal of SQL. Only the quote is special in it (DuckDB, "Literal Types")."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def condition_of(wanted: Wanted) -> str:
+    """Return the condition for a search and its filters."""
+    conditions = [f"contains(lower({_TEXT}), lower({quoted(word)}))" for word in wanted.words]
+    if wanted.outcome:
+        conditions.append(f"outcome = {quoted(wanted.outcome)}")
+    conditions += [
+        f"list_contains({column}, {quoted(value)})"
+        for column, value in {"tags": wanted.tag, "hosts": wanted.host}.items()
+        if value
+    ]
+    return " AND ".join(conditions) or "true"
+
+
+def order_of(wanted: Wanted) -> str:
+    """Return the order of the rows. `wanted.sort` is one of SORTS."""
+    direction = "DESC" if wanted.is_descending else "ASC"
+    return f"{_EXPRESSIONS.get(wanted.sort, wanted.sort)} {direction} NULLS LAST"
+
+
+def _rows(found: list[dict[str, Any]]) -> list[Row]:
+    """Return rows of the list. This takes a second if the metadata of each has a million characters."""
+    return [_row(row) for row in found]
+
+
+def _row(row: dict[str, Any]) -> Row:
+    about = about_row({**row, "title": _title(row["metadata"])})
+    return Row(row["session_id"], about.short(), row["steps"], row["bytes"], row["last_modified"])
+
+
+def _title(metadata: str | None) -> str | None:
+    try:
+        return text_of(decode_json(metadata.encode()).get("title")) if metadata else None
+    except ValueError:
+        return None
