@@ -18,7 +18,7 @@ from tests.support.printed import DOCS, blocks, run_each, text
 from tests.support.roots import MOTO_KEYS, managers_at
 
 HOWTOS = [f"howto/{path.stem}" for path in sorted((DOCS / "howto").glob("*.rst"))]
-ON_BOTH = ["operations", *(page for page in HOWTOS if blocks(text(page)))]
+ON_BOTH = ["operations", "troubleshooting", *(page for page in HOWTOS if blocks(text(page)))]
 SWITCH = "export SM_S3_BUCKET_NAME"  # where the tutorial goes to the bucket
 
 
