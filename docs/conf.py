@@ -17,7 +17,7 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"
 exclude_patterns = ["_build"]
 default_role = "literal"  # `one backtick` is code in docstrings
 python_maximum_signature_line_length = 88
-highlight_language = "none"  # a literal block is a command, a tree or a formula
+highlight_language = "none"  # a literal block without a language is a tree or a formula
 
 autoclass_content = "both"
 autodoc_member_order = "bysource"
@@ -31,6 +31,9 @@ html_theme = "furo"
 html_title = "storage_manager"
 html_copy_source = False
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["copy.css"]
+html_js_files = ["copy.js"]
 
 
 def keep_literal_text(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
