@@ -1,4 +1,4 @@
-"""README's examples run as they are printed, and its links lead to files of this repository."""
+"""README's examples, and the script of the recorder's page, run as they are printed. README's links lead to files."""
 
 import configparser
 import contextlib
@@ -17,7 +17,7 @@ from storage_manager import sync
 from storage_manager.errors import DISTRIBUTION, NOT_ON_PYPI
 from tests.support import ROOT
 from tests.support.browsers import ARGUMENTS
-from tests.support.printed import blocks, hidden_blocks, run_each
+from tests.support.printed import blocks, hidden_blocks, run_each, text
 
 README = (ROOT / "README.rst").read_text(encoding="utf-8")
 ABOUT = configparser.ConfigParser()
@@ -55,37 +55,55 @@ def test_pandas_prints_what_is_shown_and_the_rest_runs() -> None:
     assert len(blocks(README)) == 2
 
 
-def launching(launch: Callable[..., Any], chromium: str) -> Callable[..., Any]:
-    """Return a launch that starts the Chromium of the tests."""
-    return lambda browser: launch(browser, executable_path=chromium, args=[*ARGUMENTS])
-
-
-@pytest.mark.thorough
-def test_both_recordings_are_those_that_pandas_shows(chromium: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scripts run as they are printed, but example.com is a page of the test."""
-    asynchronous, synchronous = hidden_blocks(README)
-    for api in (playwright.async_api, playwright.sync_api):
-        monkeypatch.setattr(api.BrowserType, "launch", launching(api.BrowserType.launch, chromium))
+@pytest.fixture
+def example_com(chromium: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let scripts start the Chromium of the tests, in which every address has the same page."""
     answer = {"body": PAGE, "content_type": "text/html"}
 
-    async def new_page(browser: Any) -> Any:
-        page = await (await browser.new_context()).new_page()
+    async def new_page(browser: Any, **options: Any) -> Any:
+        page = await (await browser.new_context(**options)).new_page()
         await page.route("**", lambda route: route.fulfill(**answer))
         return page
 
-    def new_sync_page(browser: Any) -> Any:
-        page = browser.new_context().new_page()
+    def new_sync_page(browser: Any, **options: Any) -> Any:
+        page = browser.new_context(**options).new_page()
         page.route("**", lambda route: route.fulfill(**answer))
         return page
 
-    monkeypatch.setattr(playwright.async_api.Browser, "new_page", new_page)
-    monkeypatch.setattr(playwright.sync_api.Browser, "new_page", new_sync_page)
-    for code in (asynchronous, synchronous):
-        exec(compile(code, "README.rst", "exec"), {"__name__": "__main__"})
+    for api, make in ((playwright.async_api, new_page), (playwright.sync_api, new_sync_page)):
+        monkeypatch.setattr(api.BrowserType, "launch", launching(api.BrowserType.launch, chromium))
+        monkeypatch.setattr(api.Browser, "new_page", make)
+
+
+def launching(launch: Callable[..., Any], chromium: str) -> Callable[..., Any]:
+    """Return a launch that starts this browser."""
+    return lambda browser: launch(browser, executable_path=chromium, args=[*ARGUMENTS])
+
+
+def recorded(code: str) -> list[Any]:
+    """Run a script; return the actions of all sessions, which are sealed and whole."""
+    exec(compile(code, "script.py", "exec"), {"__name__": "__main__"})
     storage = sync.StorageManager()
-    assert [step.data.action for step in storage.iter_steps()] == actions()
     assert all(step.data.html and step.data.screenshot for step in storage.iter_steps())
-    assert [sync.verify_session(storage, session_id) for session_id in storage.list_sessions()] == [[], []]
+    assert {len(sync.verify_session(storage, session_id)) for session_id in storage.list_sessions()} == {0}
+    return [step.data.action for step in storage.iter_steps()]
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("example_com")
+def test_both_recordings_are_those_that_pandas_shows() -> None:
+    asynchronous, synchronous = hidden_blocks(README)
+    assert recorded(asynchronous) == actions()[:2]
+    assert recorded(synchronous) == actions()
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("example_com")
+def test_the_script_of_the_recorder() -> None:
+    [script] = hidden_blocks(text("recorder"))
+    assert len([line for line in script.splitlines() if line]) == 15
+    assert recorded(script) == actions()[:2]
+    assert (sync.StorageManager().retrieve_session_metadata("run-1") or {})["outcome"] == "success"
 
 
 def test_a_recording_has_twelve_lines() -> None:
