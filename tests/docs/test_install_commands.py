@@ -1,10 +1,13 @@
 """The commands that pages print: README's are those that CI runs, and none installs another project's package."""
 
+import configparser
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from storage_manager.errors import DISTRIBUTION, NOT_ON_PYPI
 from tests.support import ROOT
 
 ANOTHER_PROJECT = re.compile(r"pip install\b[^`\n]*?(?<!agent-)\bstorage-manager\b")
@@ -30,3 +33,39 @@ def test_no_page_installs_another_projects_package() -> None:
     tracked = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True).split("\0")
     texts = {name: (ROOT / name).read_bytes().decode(errors="replace") for name in tracked if (ROOT / name).is_file()}
     assert [name for name, text in texts.items() if ANOTHER_PROJECT.search(text)] == []
+
+
+PAGES = sorted((ROOT / "docs").rglob("*.rst"))
+ABOUT = configparser.ConfigParser()
+ABOUT.read(ROOT / "setup.cfg")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "docs")))
+def test_a_page_that_needs_an_extra_says_how_to_install_it(page: Path) -> None:
+    """It names the distribution, and says that it is not on PyPI, in the words of the messages of errors."""
+    text = page.read_text(encoding="utf-8")
+    installed = {extra for names in re.findall(r"pip install '\.\[([\w,-]+)\]'", text) for extra in names.split(",")}
+    assert installed <= set(ABOUT["options.extras_require"])
+    assert set(re.findall(r"extra ``([\w-]+)``", " ".join(text.split()))) <= installed
+    if installed and page.stem not in ("cli", "contributing"):
+        assert f"``{DISTRIBUTION}``" in text
+        assert NOT_ON_PYPI in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("extra", "pages"),
+    {
+        "browser-use": ["howto/agents", "reference/integrations"],
+        "catalog": ["howto/find", "reference/catalog"],
+        "cli": ["cli", "importers"],
+        "dask": ["export", "tools", "reference/export"],
+        "obstore": ["engines"],
+        "parquet": ["export", "reference/export"],
+        "playwright": ["recorder", "howto/agents", "howto/sync"],
+        "testing": ["reference/testing"],
+        "viewer": ["viewer", "reference/viewer"],
+    }.items(),
+)
+def test_an_extra_is_installed_on_its_pages(extra: str, pages: list[str]) -> None:
+    texts = {page: (ROOT / f"docs/{page}.rst").read_text(encoding="utf-8") for page in pages}
+    assert [page for page, text in texts.items() if not re.search(rf"pip install '\.\[[\w,-]*{extra}\b", text)] == []
