@@ -37,9 +37,13 @@ html_js_files = ["copy.js"]
 
 
 def keep_literal_text(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Make an indented block of a module's docstring literal, and keep the colons in a property's docstring."""
+    """Make an indented block of a module's docstring literal, and keep the colons in a property's docstring.
+
+    "As store_step_data." below "Raises:" gets the name of an error, because napoleon takes a line without one for a name.
+    """
     if what == "property":
         lines[:0] = ["..", ""]  # else napoleon reads the words before a colon as the type
+    lines[:] = [re.sub(r"^( +)As ([\w.]+)\.$", r"\1StorageManagerError: as for \2.", line) for line in lines]
     if what != "module":
         return
     text = re.sub(r"(?m)^(\S.*)\n\n(?= {4}\S)", r"\1\n\n::\n\n", "\n".join(lines))

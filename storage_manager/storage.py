@@ -561,7 +561,8 @@ class StorageManager:
             remove: fields to remove before.
 
         Raises:
-            As store_step_data; InvalidDataError: the metadata that is stored is not a JSON object.
+            As store_step_data.
+            InvalidDataError: the stored metadata is not a JSON object.
         """
         given = decode_json(self._encoded_metadata(session_id, metadata))
         before = await self.retrieve_session_metadata(session_id) or {}
@@ -760,8 +761,9 @@ class StorageManager:
                 or session that may not be read.
 
         Raises:
-            As retrieve_step_data; or no session could be listed, or no step be read. TypeError or ValueError if
-            concurrency is not a whole number, or is below 1.
+            As retrieve_step_data.
+            StorageManagerError: no session could be listed, or no step could be read.
+            TypeError, ValueError: concurrency is not a whole number, or is below 1.
         """
         given = check_ids(session_ids, "retrieve")
         with translating("retrieve", self._root.url):

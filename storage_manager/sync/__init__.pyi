@@ -320,7 +320,8 @@ class StorageManager:
             remove: fields to remove before.
 
         Raises:
-            As store_step_data; InvalidDataError: the metadata that is stored is not a JSON object.
+            As store_step_data.
+            InvalidDataError: the stored metadata is not a JSON object.
         """
         ...
 
@@ -452,8 +453,9 @@ class StorageManager:
                 or session that may not be read.
 
         Raises:
-            As retrieve_step_data; or no session could be listed, or no step be read. TypeError or ValueError if
-            concurrency is not a whole number, or is below 1.
+            As retrieve_step_data.
+            StorageManagerError: no session could be listed, or no step could be read.
+            TypeError, ValueError: concurrency is not a whole number, or is below 1.
         """
         ...
 
@@ -566,7 +568,8 @@ class Recorder:
             html, screenshot, action, metadata, attachments: as for store_step_data. Mappings are copied at once.
 
         Raises:
-            As step. InvalidDataError: there is nothing to store.
+            As step.
+            InvalidDataError: there is nothing to store.
         """
         ...
 
