@@ -39,7 +39,7 @@ html_js_files = ["copy.js"]
 def keep_literal_text(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Make an indented block of a module's docstring literal, and keep the colons in a property's docstring.
 
-    "As store_step_data." below "Raises:" gets the name of an error, because napoleon takes a line without one for a name.
+    "As store_step_data." below "Raises:" gets the name of an error: napoleon takes a line without one for a name.
     """
     if what == "property":
         lines[:0] = ["..", ""]  # else napoleon reads the words before a colon as the type

@@ -14,7 +14,8 @@ ANOTHER_PROJECT = re.compile(r"pip install\b[^`\n]*?(?<!agent-)\bstorage-manager
 
 
 def test_ci_runs_the_commands_of_the_readme() -> None:
-    printed = re.findall(r"^ {4}(python3 -m venv .* && \.venv/bin/python .*)$", (ROOT / "README.rst").read_text(encoding="utf-8"), re.MULTILINE)
+    readme = (ROOT / "README.rst").read_text(encoding="utf-8")
+    printed = re.findall(r"^ {4}(python3 -m venv .* && \.venv/bin/python .*)$", readme, re.MULTILINE)
     run = re.findall(r'^run_\w+="(.*)"$', (ROOT / ".ci/run").read_text(encoding="utf-8"), re.MULTILINE)
     assert len(printed) == 2
     assert run == printed

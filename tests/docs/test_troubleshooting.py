@@ -1,4 +1,4 @@
-"""docs/troubleshooting.rst shows messages as they are printed: each of them is caused here, and compared with the page."""
+"""docs/troubleshooting.rst shows messages as they are printed: each is caused here, and compared with the page."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from storage_manager import Step, StepData, StorageManager, sync
+from storage_manager import Step, StepData, StorageManager, StorageManagerError, sync
 from storage_manager.catalog import find_sessions
 from storage_manager.export import export_parquet
 from storage_manager.integrity import seal_session, verify_session
@@ -38,19 +38,18 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shown() -> dict[str, str]:
     """Return the message that the page shows for each heading, in one line."""
-    found = re.findall(r"^(.+)\n-+\n\n\.\. code-block:: text\n\n((?: {4}.*\n|\n)+)", text("troubleshooting"), re.MULTILINE)
+    entry = re.compile(r"^(.+)\n-+\n\n\.\. code-block:: text\n\n((?: {4}.*\n|\n)+)", re.MULTILINE)
+    found = entry.findall(text("troubleshooting"))
     return {heading.replace("``", ""): " ".join(message.split()) for heading, message in found}
 
 
 async def message_of(cause: Cause) -> str:
     """Return the last line of a traceback: the name of the error, and its text."""
-    try:
+    with pytest.raises((StorageManagerError, ValueError)) as caught:
         result = cause()
         await result if isinstance(result, Awaitable) else None
-    except Exception as error:
-        module = "" if type(error).__module__ == "builtins" else f"{type(error).__module__}."
-        return f"{module}{type(error).__name__}: {error}"
-    raise AssertionError("no error")
+    module = "" if caught.type.__module__ == "builtins" else f"{caught.type.__module__}."
+    return f"{module}{caught.type.__name__}: {caught.value}"
 
 
 def as_shown(message: str, directory: Path) -> str:
@@ -227,7 +226,7 @@ async def in_the_log(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_the_records_of_the_log(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     await in_the_log(caplog)
-    records = {f"{record.levelname} {record.name}: {as_shown(record.getMessage(), tmp_path)}" for record in caplog.records}
+    records = {f"{one.levelname} {one.name}: {as_shown(one.getMessage(), tmp_path)}" for one in caplog.records}
     headings = ("it is missing", "it cannot be decoded", "no s3_bucket_name")
     assert {shown()[heading] for heading in headings} == records
 
