@@ -17,7 +17,7 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"
 exclude_patterns = ["_build"]
 default_role = "literal"  # `one backtick` is code in docstrings
 python_maximum_signature_line_length = 88
-highlight_language = "none"  # a literal block is a command, a tree or a formula
+highlight_language = "none"  # a literal block without a language is a tree or a formula
 
 autoclass_content = "both"
 autodoc_member_order = "bysource"
@@ -31,12 +31,19 @@ html_theme = "furo"
 html_title = "storage_manager"
 html_copy_source = False
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["copy.css"]
+html_js_files = ["copy.js"]
 
 
 def keep_literal_text(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Make an indented block of a module's docstring literal, and keep the colons in a property's docstring."""
+    """Make an indented block of a module's docstring literal, and keep the colons in a property's docstring.
+
+    "As store_step_data." below "Raises:" gets the name of an error: napoleon takes a line without one for a name.
+    """
     if what == "property":
         lines[:0] = ["..", ""]  # else napoleon reads the words before a colon as the type
+    lines[:] = [re.sub(r"^( +)As ([\w.]+)\.$", r"\1StorageManagerError: as for \2.", line) for line in lines]
     if what != "module":
         return
     text = re.sub(r"(?m)^(\S.*)\n\n(?= {4}\S)", r"\1\n\n::\n\n", "\n".join(lines))

@@ -24,6 +24,7 @@ from typing import Any
 from aiohttp import web
 
 from storage_manager import StorageManager, StorageManagerError
+from storage_manager.errors import how_to_install
 from storage_manager.recorder import Recorder, record
 
 BOOKS = {
@@ -98,7 +99,7 @@ async def browser() -> AsyncIterator[Any]:
     try:
         from playwright.async_api import Error, async_playwright  # noqa: PLC0415 (only this example needs it)
     except ImportError as error:
-        raise ExampleError('Playwright is missing: pip install ".[playwright]"') from error
+        raise ExampleError(f"playwright is not installed: {how_to_install('playwright')}") from error
     async with async_playwright() as playwright:
         path = shutil.which("chromium")
         args = ["--no-sandbox"]  # Chromium has no sandbox for root, and only the pages above are opened

@@ -23,6 +23,8 @@ from typing import Any, TypeVar
 from storage_manager.credentials import without_credentials
 
 __all__ = [
+    "DISTRIBUTION",
+    "NOT_ON_PYPI",
     "AlreadyExistsError",
     "InvalidDataError",
     "InvalidIdError",
@@ -51,11 +53,16 @@ __all__ = [
 Out = TypeVar("Out")
 
 
+# The name of the distribution, and where it is not. On PyPI, `storage-manager` is another project. Every page that says
+# what to install has both texts; tests/docs checks that.
+DISTRIBUTION = "agent-storage-manager"
+NOT_ON_PYPI = "not on PyPI yet"
+
+
 def how_to_install(extra: str) -> str:
     """Return the command that installs an extra of this package, for a message."""
-    # on PyPI, `storage-manager` is another project
-    in_clone = f'(it is not on PyPI yet: run pip install ".[{extra}]" in a clone)'
-    return f'pip install "agent-storage-manager[{extra}]" {in_clone}'
+    in_clone = f'(it is {NOT_ON_PYPI}: run pip install ".[{extra}]" in a clone)'
+    return f'pip install "{DISTRIBUTION}[{extra}]" {in_clone}'
 
 
 class StorageManagerError(Exception):

@@ -243,9 +243,9 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
     `missing`, `changed` (its bytes differ from those that were sealed), or `unlisted` (it was stored after the session
     was sealed).
 
-    In any session, a component is `unreadable` if access to it is refused, if a directory is in its place, or if it is
-    not UTF-8 or not a JSON object; so is the metadata of the session. The session itself is `unreadable` if it cannot
-    be listed, or a directory in it, for example because access is refused; what can be listed is verified all the same.
+    In any session, a component or the metadata of the session is `unreadable` if access to it is refused, if a
+    directory is in its place, or if it is not UTF-8 or not a JSON object. The session itself is `unreadable` if it or a
+    directory in it cannot be listed, for example because access is refused. The other files are verified all the same.
     A staged file of this library, and an upload to S3 that was begun and not completed, is a `leftover`. Any other file
     that is not part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating
     systems leave are ignored. The attachments of a session that is not sealed are not read.

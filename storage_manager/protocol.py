@@ -28,12 +28,12 @@ _FEW_KEYWORDS = "s3_bucket_name, s3_endpoint_url, local_base_path and others"
 class SessionFileSystem(AbstractFileSystem):
     """The sessions of one root as a synchronous filesystem. Its paths begin with the session id.
 
-    Any thread and any forked child may use it. Pickled, it carries its root and credentials, so a worker needs no
-    variables. `to_json` has the root only. Files that are being written are hidden, as in every listing.
+    Any thread and any forked child may use it. Its pickle contains the root and the credentials, so a worker needs no
+    variables. `to_json` has only the root. Files that are being written are hidden, as in every listing.
 
-    Most methods call the method of the same name of the root's own fsspec filesystem. `rm`, `cat` and `glob` treat
-    patterns alike on every root; `get`, `cp` and `mv` treat them as that filesystem does. Only the path that is given
-    here may be a pattern: a base directory on local disk may have `*`, `?` and `[` in its name.
+    Most methods call the method of the same name of the root's own fsspec filesystem. `rm`, `cat` and `glob` expand
+    patterns in the same way on every root. `get`, `cp` and `mv` expand them as that filesystem does. Only the path that
+    is given here may be a pattern: a base directory on local disk may have `*`, `?` and `[` in its name.
 
     Parameters:
         storage: a StorageManager; None to create one from the settings.

@@ -203,10 +203,11 @@ class StorageManager:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close what the running loop has open, after everything under way has finished. Optional, and repeatable.
+        """Close the connections of the running loop, after all operations have ended. This is optional.
 
-        Waits for every operation of other tasks with this manager, also for sealing, verifying, copying and exporting.
-        It does not wait for an iterator whose reader has not asked for the next item. A later operation opens anew.
+        It waits for every operation of other tasks with this manager, also for sealing, verifying, copying and
+        exporting. It does not wait for an iterator whose reader has not asked for the next item. It may be called
+        several times. A later operation opens new connections.
         """
         await self._root.close()
 
@@ -561,7 +562,8 @@ class StorageManager:
             remove: fields to remove before.
 
         Raises:
-            As store_step_data; InvalidDataError: the metadata that is stored is not a JSON object.
+            As store_step_data.
+            InvalidDataError: the stored metadata is not a JSON object.
         """
         given = decode_json(self._encoded_metadata(session_id, metadata))
         before = await self.retrieve_session_metadata(session_id) or {}
@@ -723,8 +725,9 @@ class StorageManager:
     async def iter_sessions(self) -> AsyncGenerator[str, None]:
         """Yield the ids of all sessions in order, page by page.
 
-        On S3, names that continue a shorter one with `+ , - .` (`run-1` continues `run`) wait until the listing has
-        passed the shorter one. A local directory is read as a whole, because POSIX gives it unsorted.
+        On S3, `run-1` is listed before `run`, because the keys of `run` continue with a slash. So a name that continues
+        another one with `+ , - .` is held back until the listing has passed the other one. A local directory is read
+        as a whole, because POSIX does not sort it.
 
         Raises:
             S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed.
@@ -760,8 +763,9 @@ class StorageManager:
                 or session that may not be read.
 
         Raises:
-            As retrieve_step_data; or no session could be listed, or no step be read. TypeError or ValueError if
-            concurrency is not a whole number, or is below 1.
+            As retrieve_step_data.
+            StorageManagerError: no session could be listed, or no step could be read.
+            TypeError, ValueError: concurrency is not a whole number, or is below 1.
         """
         given = check_ids(session_ids, "retrieve")
         with translating("retrieve", self._root.url):

@@ -48,10 +48,10 @@ async def find_sessions(
 
     The columns are session_id, steps, bytes, started_at, ended_at, goal, outcome, reward, agent, model, owner, tags (a
     list), start_url, hosts (a list; of every step's URL, without ports), input_tokens, output_tokens, cost_usd, sealed,
-    last_modified, metadata (JSON). Times are UTC datetimes. A field of the wrong type is None. What the catalogue
-    knows is of its last update: see update_catalog.
+    last_modified, metadata (JSON). Times are UTC datetimes. A field of the wrong type is None. The
+    catalogue shows the sessions as they were at its last update: see update_catalog.
 
-    The condition can read nothing but the catalogue, and change nothing. It may run for 30 seconds.
+    The condition can read only the catalogue, and cannot change anything. It may run for 30 seconds.
 
     Parameters:
         where: a condition, such as `outcome = 'failure' and cost_usd > 1`; "" for all sessions.

@@ -48,13 +48,13 @@ async def update_catalog(
 ) -> CatalogUpdate:
     """Bring `<root>/_catalog`, a Delta Lake table with a row per session, up to date.
 
-    New sessions are read. Sessions that the table has as not sealed cost one listing each, and are read if a file of
-    them has another size, time or ETag, or was added or deleted. Sealed sessions are trusted: a change to one is seen
-    only through `session_ids` or `full`. Deleted sessions leave the table. A session that cannot be read is left as it
-    is in the table, with a warning.
+    New sessions are read. If a session in the table is not sealed, it costs one listing. It is read again if a file
+    was added or deleted, or has another size, time or ETag. If a session in the table is sealed, it is not looked at: a
+    change is found only with `session_ids` or `full`. Deleted sessions are removed from the table. If a session cannot
+    be read, its row does not change, and a warning names it.
 
-    Several updates may run at once: a commit that conflicts is done again. An update that is killed leaves the table
-    whole, and the next update continues.
+    Several updates may run at the same time: a commit that conflicts is repeated. An update that is killed leaves the
+    table whole, and the next update continues.
 
     If this process has a client of a Dask cluster (`distributed.Client`), the workers read the sessions. They find
     credentials as botocore does.

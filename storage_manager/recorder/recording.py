@@ -203,16 +203,16 @@ class Recorder:
     async def try_step(
         self, page: Any, action: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | None = None
     ) -> str | None:
-        """Do what step does, but raise no error of the library before the block ends: for callbacks of agents.
+        """Do what step does, but raise no error of the library before the block ends. Use it in callbacks of agents.
 
-        An agent is then not disturbed by a storage that fails. A step that cannot be recorded is a warning in the log,
+        So an agent continues if the storage fails. A step that cannot be recorded is a warning in the log,
         and None is returned. Each error is raised when the block ends, and the session is not sealed.
 
         Parameters:
             page, action, metadata: as for step.
 
         Raises:
-            Nothing of the library, but a cancellation is raised.
+            CancelledError: the call was cancelled. No error of the library is raised.
         """
         try:
             given = self._given(page, action, metadata, None)
@@ -272,7 +272,8 @@ class Recorder:
             html, screenshot, action, metadata, attachments: as for store_step_data. Mappings are copied at once.
 
         Raises:
-            As step. InvalidDataError: there is nothing to store.
+            As step.
+            InvalidDataError: there is nothing to store.
         """
         with translating("record", self._url):
             self._check_open()

@@ -31,31 +31,32 @@ def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor
     - the escapes of JSON, JavaScript, CSS and Python (RFC 8259, section 7; CSS Syntax, 4.3.7);
     - HTML's character references (HTML standard, 13.1.4), also the numbers of Windows-1252, and a no-break space for a
       space;
-    - one of these inside another, except for letters and digits;
+    - two of these encodings, one inside the other, except for letters and digits;
     - base64 of any of these, or of UTF-16, anywhere in the encoded text, if the secret has 4 bytes or more (RFC 4648,
-      sections 4 and 5); also in lines, if their ends are encoded again;
-    - UTF-16 that was taken for UTF-8, with a NUL beside each letter;
-    - other line ends, white space around them, and, in a secret of 16 characters or more, none.
+      sections 4 and 5). The base64 may be in several lines, also if the line ends are encoded again;
+    - UTF-16 that was read as UTF-8, so that there is a NUL beside each letter;
+    - line ends of another kind, and white space around them. If the secret has 16 characters or more, its line ends
+      may also be missing.
 
-    In JSON, keys and numbers are searched too. Not found is:
+    In JSON, keys and numbers are searched, too. These are not found:
 
-    - a secret that is cut in pieces, compressed, encrypted or hashed, or in another encoding, for example `\46` in
-      octal, base32, base64 of base64, quoted-printable, UTF-8 that was taken for Latin-1, or hexadecimal: there is no
-      end of encodings;
-    - percent-encoding whose percent sign was encoded otherwise again (`&#37;26`);
-    - base64 of a secret whose letters are encoded one by one, and base64 in lines that begin with other text (`>`):
-      looking for them would make every page slow;
-    - another line end in a secret that has `%`, `&` or a backslash, other than CR LF, LF and CR; a backslash that was
-      encoded twice in a secret that looks encoded itself (`%5c`, `&bsol;`, `\5c`): the text could be read in too many
-      ways.
+    - a secret that is cut in pieces, compressed, encrypted or hashed;
+    - other encodings, because there are too many. Examples are `\46` in octal, base32, base64 of base64,
+      quoted-printable, hexadecimal, and UTF-8 that was read as Latin-1;
+    - percent-encoding whose percent sign is in another encoding (`&#37;26`);
+    - base64 of a secret whose letters are encoded one by one, and base64 in lines that begin with other text (`>`).
+      The search for them would make every page slow;
+    - in a secret that has `%`, `&` or a backslash: line ends of another kind than CR LF, LF and CR. In a secret that
+      looks encoded itself (`%5c`, `&bsol;`, `\5c`): a backslash that was encoded twice. Such a text can be read in too
+      many ways.
 
-    The time is linear in the size of a page, whatever the secret and the page are. A page of 1 MB takes 50 to 150 ms
-    with five secrets. The first page that may have a secret takes longer: 1 to 2 seconds for a key of 1,700 characters.
+    The time is linear in the size of a page, for every secret and every page. A page of 1 MB takes 50 to 150 ms with
+    five secrets. The first page that may have a secret takes longer: 1 to 2 seconds for a key of 1,700 characters.
 
     Parameters:
         secrets: passwords, tokens and other texts that must not be stored. None of them may be empty.
-        mask: the text that replaces each secret. It may be empty. If it builds a secret again with what is beside it,
-            that is masked too; a text in which this happens more than three times is masked as a whole.
+        mask: the text that replaces each secret. It may be empty. If a mask and the text beside it are a secret again,
+            they are masked, too. If this happens more than three times, the whole text is masked.
 
     >>> step = StepData(html="<a href='/?t=tok%26n'>tok&amp;n</a>", action={"type": "fill", "text": "tok&n"})
     >>> redact_secrets(["tok&n"])(step).html

@@ -320,7 +320,8 @@ class StorageManager:
             remove: fields to remove before.
 
         Raises:
-            As store_step_data; InvalidDataError: the metadata that is stored is not a JSON object.
+            As store_step_data.
+            InvalidDataError: the stored metadata is not a JSON object.
         """
         ...
 
@@ -420,8 +421,9 @@ class StorageManager:
     def iter_sessions(self) -> Generator[str, None, None]:
         """Yield the ids of all sessions in order, page by page.
 
-        On S3, names that continue a shorter one with `+ , - .` (`run-1` continues `run`) wait until the listing has
-        passed the shorter one. A local directory is read as a whole, because POSIX gives it unsorted.
+        On S3, `run-1` is listed before `run`, because the keys of `run` continue with a slash. So a name that continues
+        another one with `+ , - .` is held back until the listing has passed the other one. A local directory is read
+        as a whole, because POSIX does not sort it.
 
         Raises:
             S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed.
@@ -452,8 +454,9 @@ class StorageManager:
                 or session that may not be read.
 
         Raises:
-            As retrieve_step_data; or no session could be listed, or no step be read. TypeError or ValueError if
-            concurrency is not a whole number, or is below 1.
+            As retrieve_step_data.
+            StorageManagerError: no session could be listed, or no step could be read.
+            TypeError, ValueError: concurrency is not a whole number, or is below 1.
         """
         ...
 
@@ -499,10 +502,11 @@ class StorageManager:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
     def close(self) -> None:
-        """Close what the running loop has open, after everything under way has finished. Optional, and repeatable.
+        """Close the connections of the running loop, after all operations have ended. This is optional.
 
-        Waits for every operation of other tasks with this manager, also for sealing, verifying, copying and exporting.
-        It does not wait for an iterator whose reader has not asked for the next item. A later operation opens anew.
+        It waits for every operation of other tasks with this manager, also for sealing, verifying, copying and
+        exporting. It does not wait for an iterator whose reader has not asked for the next item. It may be called
+        several times. A later operation opens new connections.
         """
         ...
 
@@ -566,7 +570,8 @@ class Recorder:
             html, screenshot, action, metadata, attachments: as for store_step_data. Mappings are copied at once.
 
         Raises:
-            As step. InvalidDataError: there is nothing to store.
+            As step.
+            InvalidDataError: there is nothing to store.
         """
         ...
 
@@ -758,10 +763,10 @@ def find_sessions(
 
     The columns are session_id, steps, bytes, started_at, ended_at, goal, outcome, reward, agent, model, owner, tags (a
     list), start_url, hosts (a list; of every step's URL, without ports), input_tokens, output_tokens, cost_usd, sealed,
-    last_modified, metadata (JSON). Times are UTC datetimes. A field of the wrong type is None. What the catalogue
-    knows is of its last update: see update_catalog.
+    last_modified, metadata (JSON). Times are UTC datetimes. A field of the wrong type is None. The
+    catalogue shows the sessions as they were at its last update: see update_catalog.
 
-    The condition can read nothing but the catalogue, and change nothing. It may run for 30 seconds.
+    The condition can read only the catalogue, and cannot change anything. It may run for 30 seconds.
 
     Parameters:
         where: a condition, such as `outcome = 'failure' and cost_usd > 1`; "" for all sessions.
@@ -1007,13 +1012,13 @@ def update_catalog(
 ) -> CatalogUpdate:
     """Bring `<root>/_catalog`, a Delta Lake table with a row per session, up to date.
 
-    New sessions are read. Sessions that the table has as not sealed cost one listing each, and are read if a file of
-    them has another size, time or ETag, or was added or deleted. Sealed sessions are trusted: a change to one is seen
-    only through `session_ids` or `full`. Deleted sessions leave the table. A session that cannot be read is left as it
-    is in the table, with a warning.
+    New sessions are read. If a session in the table is not sealed, it costs one listing. It is read again if a file
+    was added or deleted, or has another size, time or ETag. If a session in the table is sealed, it is not looked at: a
+    change is found only with `session_ids` or `full`. Deleted sessions are removed from the table. If a session cannot
+    be read, its row does not change, and a warning names it.
 
-    Several updates may run at once: a commit that conflicts is done again. An update that is killed leaves the table
-    whole, and the next update continues.
+    Several updates may run at the same time: a commit that conflicts is repeated. An update that is killed leaves the
+    table whole, and the next update continues.
 
     If this process has a client of a Dask cluster (`distributed.Client`), the workers read the sessions. They find
     credentials as botocore does.
@@ -1042,9 +1047,9 @@ def verify_session(storage: StorageManager, session_id: str) -> list[Problem]:
     `missing`, `changed` (its bytes differ from those that were sealed), or `unlisted` (it was stored after the session
     was sealed).
 
-    In any session, a component is `unreadable` if access to it is refused, if a directory is in its place, or if it is
-    not UTF-8 or not a JSON object; so is the metadata of the session. The session itself is `unreadable` if it cannot
-    be listed, or a directory in it, for example because access is refused; what can be listed is verified all the same.
+    In any session, a component or the metadata of the session is `unreadable` if access to it is refused, if a
+    directory is in its place, or if it is not UTF-8 or not a JSON object. The session itself is `unreadable` if it or a
+    directory in it cannot be listed, for example because access is refused. The other files are verified all the same.
     A staged file of this library, and an upload to S3 that was begun and not completed, is a `leftover`. Any other file
     that is not part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating
     systems leave are ignored. The attachments of a session that is not sealed are not read.

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import doctest
 import importlib
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from typing import Any
 import pytest
 
 from storage_manager import StorageManager
+from storage_manager.config import Config
 from tests.support import ROOT
 from tests.support.printed import DOCS, blocks, run_each, text
 from tests.support.roots import MOTO_KEYS, managers_at
 
 HOWTOS = [f"howto/{path.stem}" for path in sorted((DOCS / "howto").glob("*.rst"))]
-ON_BOTH = ["operations", *(page for page in HOWTOS if blocks(text(page)))]
+ON_BOTH = ["operations", "troubleshooting", *(page for page in HOWTOS if blocks(text(page)))]
 SWITCH = "export SM_S3_BUCKET_NAME"  # where the tutorial goes to the bucket
 
 
@@ -91,6 +93,17 @@ def test_the_endpoints_of_the_configuration_page(tmp_path: Path) -> None:
     run_each("reference/configuration", blocks(source), {})
 
 
+def test_the_configuration_table_is_the_contract() -> None:
+    lines = [line for line in text("reference/configuration").splitlines() if re.match(r"\w+ +SM_", line)]
+    names, variables = zip(*(line.split()[:2] for line in lines), strict=True)
+    shown = {None: "", True: "true", False: "false"}
+    defaults = {f"SM_{name.upper()}": field.default for name, field in Config.model_fields.items()}
+    told = dict(zip(variables, (line[46:65].strip() for line in lines), strict=True))
+    assert told == {variable: shown.get(default, default) for variable, default in defaults.items()}
+    assert {*names} < {*inspect.signature(StorageManager).parameters}
+    assert (names[1], variables[1]) == ("s3_region_name", "SM_S3_REGION")
+
+
 DOCTESTED = [page for page in sorted((DOCS / "reference").glob("*.rst")) if ">>> " in page.read_text(encoding="utf-8")]
 
 
@@ -121,7 +134,7 @@ def test_the_tests_that_hold_a_promise_are_there() -> None:
     assert [(file, name) for file, name in named if name and f"def {name}(" not in sources[file]] == []
 
 
-@pytest.mark.parametrize("page", ["README.rst", "SECURITY.rst", "CONTRIBUTING.rst", "CHANGELOG.rst"])
+@pytest.mark.parametrize("page", ["SECURITY.rst", "CONTRIBUTING.rst", "CHANGELOG.rst"])
 def test_what_a_page_links_to_is_there(page: str) -> None:
     source = (ROOT / page).read_text(encoding="utf-8")
     files = {*re.findall(r"<([\w./-]+\.rst)>`_", source), *re.findall(r"``(tests/[\w./]+|\.ci/\w+)``", source)}
