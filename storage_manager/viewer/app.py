@@ -80,24 +80,7 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
     app.on_response_prepare.append(add_headers)
     app.on_shutdown.append(_stop_following)
     app.on_cleanup.append(_close)
-    app.add_routes([
-        web.get("/", _list),
-        web.get("/api/sessions/{session}", _summary),
-        web.get("/api/sessions/{session}/steps", _steps),
-        web.get("/api/sessions/{session}/outline", _outline),
-        web.get("/api/sessions/{session}/search", _search),
-        web.get("/api/sessions/{session}/events", _events),
-        web.get("/api/sessions/{session}/metadata", _session_metadata),
-        web.get("/api/sessions/{session}/attachments", _attachments),
-        web.get("/api/sessions/{session}/{step}/attachments", _attachments),
-        web.get("/sessions/{session}", _session),
-        web.get("/sessions/{session}/{step}", _session),
-        web.get("/sessions/{session}/{step}/changes", _changes),
-        web.get(f"/sessions/{{session}}/{{step}}/{{component:{'|'.join(ALL_COMPONENTS)}}}", _component),
-        web.get(f"/sessions/{{session}}/attachments/{_NAME}", _attachment),
-        web.get(f"/sessions/{{session}}/{{step}}/attachments/{_NAME}", _attachment),
-        web.get(f"/static/{{name:{'|'.join(_STATIC)}}}", _static),
-    ])  # fmt: skip
+    app.add_routes(_routes())
     return app
 
 
@@ -140,6 +123,27 @@ def check_host(host: object) -> None:
     if not isinstance(host, str) or not host.strip():
         why = f"host is {host!r}: give an address, such as 127.0.0.1, or 0.0.0.0 for every address of this machine"
         raise InvalidDataError(f"cannot view: {why}", operation="view")
+
+
+def _routes() -> list[web.RouteDef]:
+    return [
+        web.get("/", _list),
+        web.get("/api/sessions/{session}", _summary),
+        web.get("/api/sessions/{session}/steps", _steps),
+        web.get("/api/sessions/{session}/outline", _outline),
+        web.get("/api/sessions/{session}/search", _search),
+        web.get("/api/sessions/{session}/events", _events),
+        web.get("/api/sessions/{session}/metadata", _session_metadata),
+        web.get("/api/sessions/{session}/attachments", _attachments),
+        web.get("/api/sessions/{session}/{step}/attachments", _attachments),
+        web.get("/sessions/{session}", _session),
+        web.get("/sessions/{session}/{step}", _session),
+        web.get("/sessions/{session}/{step}/changes", _changes),
+        web.get(f"/sessions/{{session}}/{{step}}/{{component:{'|'.join(ALL_COMPONENTS)}}}", _component),
+        web.get(f"/sessions/{{session}}/attachments/{_NAME}", _attachment),
+        web.get(f"/sessions/{{session}}/{{step}}/attachments/{_NAME}", _attachment),
+        web.get(f"/static/{{name:{'|'.join(_STATIC)}}}", _static),
+    ]
 
 
 async def _stop_following(app: web.Application) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from storage_manager.layout import Step
 from storage_manager.storage import StorageManager
 
-__all__ = ["search_session", "text_of"]
+__all__ = ["around", "search_session", "text_of"]
 
 MAX_STEPS = 1000  # steps that one search reads
 SECONDS = 10.0  # then the steps found so far are returned

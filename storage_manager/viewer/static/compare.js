@@ -5,14 +5,15 @@
  * Return a view that shows a step beside another one, which the user chooses.
  * @param {Run} run
  * @param {() => void} fit gives what is shown its size
+ * @param {() => void} changed is called when the user has chosen another one
  */
-function comparing(run, fit) {
+function comparing(run, fit, changed) {
   const chosen = { session: "", step: "", mode: "side" };
   /** @type {Map<string, Run>} the last session that was compared */
   const others = new Map();
-  const query = new URLSearchParams(run.source.live ? location.search : location.hash.split("?")[1]);
-  chosen.session = run.source.live ? query.get("session") ?? "" : "";
-  chosen.step = query.get("with") ?? "";
+  const asked = new URLSearchParams(run.source.live ? location.search : location.hash.split("?")[1]);
+  chosen.session = run.source.live ? asked.get("session") ?? "" : "";
+  chosen.step = asked.get("with") ?? "";
 
   async function otherRun() {
     if (!chosen.session || chosen.session === run.session) return run;
@@ -73,6 +74,7 @@ function comparing(run, fit) {
       chosen.session = session.value.trim();
       const text = step.value.trim(), from = await otherRun().catch(() => run);
       chosen.step = /^\d+$/.test(text) && !from.steps.includes(text) ? from.steps[Number(text) - 1] ?? "" : text;
+      changed();
       await fill(area, n);
     };
     for (const input of [session, step]) input.addEventListener("change", take);
@@ -85,10 +87,15 @@ function comparing(run, fit) {
     return el("div", { class: "controls" }, "Compare with ", ...ofSession, el("label", {}, "Step ", step), mode);
   }
 
-  return async (/** @type {number} */ n) => {
+  /** @param {number} n */
+  async function draw(n) {
     const area = el("div", { class: "compare", "data-mode": chosen.mode });
     const whole = el("div", { class: "comparison" }, controls(n, area), area);
     await fill(area, n);
     return [whole];
-  };
+  }
+
+  /** What the address says of the comparison. @returns {Record<string, string>} */
+  const query = () => ({ ...(chosen.session ? { session: chosen.session } : {}), ...(chosen.step ? { with: chosen.step } : {}) });
+  return { draw, query };
 }

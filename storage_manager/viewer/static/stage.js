@@ -54,8 +54,8 @@ async function reasonOf(run, n, name, error) {
   return isText(reason) ? `${error.message.replace(/\.$/, "")}: ${reason.slice(0, 1000)}` : error.message;
 }
 
-/** @param {Run} run */
-function createStage(run) {
+/** @param {Run} run @param {() => void} changed is called when the user has chosen another comparison */
+function createStage(run, changed) {
   const stage = $("#stage"), zoom = button("#zoom");
   let factor = 0, pressed = false;  // 0: to fit
 
@@ -174,9 +174,10 @@ function createStage(run) {
   });
   new ResizeObserver(fit).observe(stage);
 
+  const comparison = comparing(run, fit, changed);
   return {
-    step, setZoom, draw, fit,
+    step, setZoom, draw, fit, compared: comparison.query,
     /** @type {Record<string, (n: number, at: number) => Promise<(Node | string)[]>>} */
-    views: { screenshot, page, changes: (n) => changes(n), compare: comparing(run, fit) },
+    views: { screenshot, page, changes: (n) => changes(n), compare: comparison.draw },
   };
 }
