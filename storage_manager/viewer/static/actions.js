@@ -62,11 +62,12 @@ function wordsOf(action) {
     return "";
   };
   const short = type.replace(/^(locator|page|frame|elementHandle|browserContext|mouse|keyboard)\./i, "");
+  const spaced = /^[a-z]+([A-Z][a-z]+)+$/.test(short) ? short.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`) : short;
   const element = asRecord(action.interacted_element);
   let detail = first("selector", "url", "element", "target", "key", "keys", "label", "query") || (isText(element.ax_name) ? element.ax_name : "");
   if (!detail && Number.isFinite(params.index)) detail = `[${params.index}]`;
   const value = first("text", "value", "content");
-  return [short, detail !== type ? readable(detail) : "", value && value !== type ? `“${value}”` : ""]
+  return [spaced, detail !== type ? readable(detail) : "", value && value !== type ? `“${value}”` : ""]
     .filter(Boolean).map((word) => word.slice(0, MAX_WORDS)).join(" ");
 }
 

@@ -95,8 +95,9 @@ function neighbour(steps, n, direction) {
  * @param {Run} run @param {number} n @param {Side | null} side null: the page of the step itself
  */
 async function pageOf(run, n, side) {
+  if (side === null) return n;
   const observed = (await run.told(n).catch(() => NOTHING)).observed ?? run.observed;
-  if (side === null || side === observed) return n;
+  if (side === observed) return n;
   if (observed === null) throw new Missing("It was not recorded whether this step shows the page before or after its action.");
   const found = neighbour(run.steps, n, side === "before" ? -1 : 1);
   if (found < 0) throw new Missing(side === "before" ? "The page before this action was not recorded: there is no step before it." : "The page after this action was not recorded: there is no step after it.");

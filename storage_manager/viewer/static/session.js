@@ -36,7 +36,6 @@ function startSteps(run, about) {
   function load() {
     const n = current;
     $("#stage").dataset.view = view;
-    if (view === "screenshot" && side === null) run.images(n).catch(() => {});  // while its action is read
     stage.draw(async () => stage.views[view](n, view === "screenshot" || view === "page" ? await pageOf(run, n, side) : n)).then(first);
     panels.load();
     markSides();

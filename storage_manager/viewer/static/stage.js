@@ -61,6 +61,7 @@ function createStage(run, changed) {
 
   /** @param {number} n @param {number} at the step that has the page */
   async function screenshot(n, at) {
+    const about = Promise.all([metadataOf(run, at), run.text(n, "action").catch(() => "")]);
     let image;
     try {
       image = await pictureOf(run, at);
@@ -68,7 +69,7 @@ function createStage(run, changed) {
       if (!(error instanceof Missing)) throw error;
       return insteadOf(error, n, at);
     }
-    const metadata = await metadataOf(run, at), action = await run.text(n, "action").catch(() => "");
+    const [metadata, action] = await about;
     const shot = el("div", { class: "shot" }, image, marksOn(image, targetOf(action), metadata));
     if (isWhole(image, metadata)) shot.dataset.whole = "";
     return [shot];
