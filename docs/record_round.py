@@ -88,7 +88,7 @@ class Terminal:
             self._run("send-keys", "-t", "demo", "-l", command)
         self._run("send-keys", "-t", "demo", *(["C-c"] if command == "C-c" else ["Enter"]))
         if " view " in command:
-            self.wait(lambda text: "press Ctrl-C to stop" in text)
+            self.wait(lambda text: "Press Ctrl+C to stop" in text)
         else:
             self.wait(lambda text: len(re.findall(r"^\$", text, re.MULTILINE)) > prompts and text.endswith("$"))
 
@@ -126,7 +126,7 @@ def record() -> str:
     os.environ.update(KEYS)
     scratch = DEMO / ".bin"
     scratch.mkdir()
-    shutil.copytree(REPOSITORY / "examples/sessions", DEMO / "sessions")
+    shutil.copytree(REPOSITORY / "storage_manager/sample", DEMO / "sessions")
     with moto() as port:
         terminal = Terminal(environment(scratch))
         try:

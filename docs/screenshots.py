@@ -1,6 +1,6 @@
 """Take the pictures of docs/images again: `python docs/screenshots.py` (the extra test, and a chromium).
 
-A recorded session (examples/record_agent.py) and the one in examples/sessions are shown live and as one file, light
+A recorded session (examples/record_agent.py) and the sample of the package are shown live and as one file, light
 and dark; then the pictures are reduced to 128 colours.
 """
 
@@ -40,7 +40,7 @@ async def main() -> None:
         recording = await asyncio.create_subprocess_exec(*example, "--session", "library-visit")
         assert await recording.wait() == 0
         storage = StorageManager.from_url(f"{scratch}/sessions")
-        await storage.store_steps(StorageManager.from_url(str(EXAMPLES / "sessions")).iter_steps())
+        await storage.store_steps(StorageManager.from_url(str(HERE.parent / "storage_manager/sample")).iter_steps())
         file = await render_session(storage, "harbour-books", f"{scratch}/harbour-books.html")
         async with serve(storage) as url, async_playwright() as playwright:
             chromium = shutil.which("chromium")

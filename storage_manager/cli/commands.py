@@ -8,6 +8,7 @@ from storage_manager import __version__
 from storage_manager.cli.catalog import catalog
 from storage_manager.cli.check import check
 from storage_manager.cli.cp import cp
+from storage_manager.cli.demo import demo
 from storage_manager.cli.export import export
 from storage_manager.cli.find import find
 from storage_manager.cli.get import get
@@ -29,7 +30,7 @@ from storage_manager.cli.view import view
 __all__ = ["cli"]
 
 _COMMANDS = (
-    *(info, check, put, ls, show, tail, view, get, cp, seal, verify, find, catalog),
+    *(demo, info, check, put, ls, show, tail, view, get, cp, seal, verify, find, catalog),
     *(export, import_, render, share, purge, rm),
 )
 
@@ -64,6 +65,7 @@ def cli() -> None:
 
     \b
     Examples:
+      storage-manager demo                             a sample session in a browser
       storage-manager put recordings/                  into ./.storage_data
       storage-manager ls --long --root s3://bucket
       storage-manager cp /data s3://bucket/archive

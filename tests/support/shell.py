@@ -12,7 +12,7 @@ from tests.support import ROOT
 from tests.support.forked import forks
 
 SM = [sys.executable, "-W", "error", "-m", "storage_manager"]
-SAMPLE = ROOT / "examples/sessions"
+SAMPLE = ROOT / "storage_manager/sample"
 LIMIT = 50  # seconds, for what should take one
 
 
