@@ -38,7 +38,11 @@ def _is_ip_address(name: str) -> bool:
 
 
 class Config(BaseModel):
-    """The resolved settings. `root` is the URL that sessions are below: `s3://bucket[/prefix]` or a directory."""
+    """The resolved settings. `root` is the URL that sessions are below.
+
+    Attributes:
+        other_root: the URL in SM_ROOT if it is neither of S3 nor of the local disk, else None.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
@@ -50,6 +54,7 @@ class Config(BaseModel):
     s3_prefix: str = ""
     s3_engine: Literal["s3fs", "obstore"] = "s3fs"
     require_s3: bool = False
+    other_root: str | None = None
 
     @classmethod
     def resolve(cls, storage_options: Mapping[str, Any] | None = None, **arguments: Any) -> "Config":
@@ -61,16 +66,20 @@ class Config(BaseModel):
         Raises:
             S3ConfigError: says which arguments or variables are wrong and how to correct them, never their values.
             LocalStorageError: `local_base_path` is not the name of a directory.
+            StorageManagerError: SM_ROOT holds more than a root.
         """
         given = {_FIELDS.get(name, name): value for name, value in arguments.items() if value is not None}
         try:
-            config = cls.model_validate({**_environment(), **given}, context=configured_endpoint(storage_options or {}))
+            config = cls.model_validate(
+                {**_environment(given), **given}, context=configured_endpoint(storage_options or {})
+            )
         except ValidationError as error:
             is_local = any(fault["loc"] == ("local_base_path",) for fault in error.errors(include_url=False))
             wrong = LocalStorageError if is_local else S3ConfigError
             raise wrong(_explain(error, given), operation="configure") from error
         if config.require_s3 and not config.uses_s3:
             missing = "s3_bucket_name (SM_S3_BUCKET_NAME) is not set" if config.prefer_s3 else "prefer_s3 is false"
+            missing = "SM_ROOT is not on S3" if _root_url(given) else missing
             raise S3ConfigError(f"require_s3 is set, but {missing}", operation="configure")
         return config
 
@@ -135,17 +144,45 @@ class Config(BaseModel):
 
     @property
     def root(self) -> str:
-        """`s3://bucket[/prefix]`, or the absolute local directory."""
+        """`s3://bucket[/prefix]`, the absolute local directory, or the URL of another backend."""
+        if self.other_root is not None:
+            return self.other_root
         if self.uses_s3:
             return "/".join(filter(None, (f"s3://{self.s3_bucket_name}", self.s3_prefix)))
         return self.local_base_path
 
 
-def _environment() -> dict[str, str]:
-    """Return the settings that the environment gives. Variables may have any case; an empty one counts as unset."""
-    variables = {name.upper(): value for name, value in os.environ.items() if value}
-    fields = {field: _PREFIX + field.upper() for field in Config.model_fields}
-    return {field: variables[name] for field, name in fields.items() if name in variables}
+_NAMES_OF_A_ROOT = {"s3_bucket_name", "local_base_path", "prefer_s3"}
+
+
+def _environment(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that the environment gives. Variables may have any case; an empty one counts as unset.
+
+    SM_ROOT overrides the variables of bucket, prefix and directory, and each of these arguments overrides SM_ROOT.
+    """
+    variables = _variables()
+    fields = {field: _PREFIX + field.upper() for field in Config.model_fields if field != "other_root"}
+    settings: dict[str, Any] = {field: variables[name] for field, name in fields.items() if name in variables}
+    url = _root_url(given)
+    return settings if url is None else {**settings, **_settings_of_root(url)}
+
+
+def _variables() -> dict[str, str]:
+    return {name.upper(): value for name, value in os.environ.items() if value}
+
+
+def _root_url(given: Mapping[str, Any]) -> str | None:
+    """Return SM_ROOT; None if it is not set, or if an argument names a root."""
+    return None if _NAMES_OF_A_ROOT & given.keys() else _variables().get("SM_ROOT")
+
+
+def _settings_of_root(url: str) -> dict[str, Any]:
+    try:
+        settings = arguments_of(url)
+    except StorageManagerError as error:
+        raise type(error)(f"SM_ROOT: {error}", operation="configure") from error
+    settings = {"other_root": url, "prefer_s3": False} if settings is None else settings
+    return {name: value for name, value in settings.items() if name != "require_s3"}  # SM_REQUIRE_S3 still holds
 
 
 def _explain(error: ValidationError, given: Mapping[str, Any]) -> str:
@@ -154,11 +191,17 @@ def _explain(error: ValidationError, given: Mapping[str, Any]) -> str:
     for fault in error.errors(include_input=False, include_url=False, include_context=False):
         field, message = str(fault["loc"][0]), fault["msg"]
         argument = next((name for name, other in _FIELDS.items() if other == field), field)
-        source = argument if field in given else _PREFIX + field.upper()
+        source = argument if field in given else _variable_of(field, given)
         own = message.removeprefix("Value error, ")  # the text of a ValueError of this module
         why = own if own != message else f"is not valid: {message.replace('Input', 'it')}"
         faults.append(f"{source} {why}")
     return "; ".join(faults)
+
+
+def _variable_of(field: str, given: Mapping[str, Any]) -> str:
+    """Return the name of the variable that a setting came from."""
+    url = _root_url(given)
+    return "SM_ROOT" if url is not None and field in _settings_of_root(url) else _PREFIX + field.upper()
 
 
 _PARAMETERS = ("password", "passwd", "token", "secret", "key", "auth")  # of a URL, after a semicolon

@@ -15,6 +15,7 @@ from storage_manager.cli.get import get
 from storage_manager.cli.import_ import import_
 from storage_manager.cli.info import info
 from storage_manager.cli.ls import ls
+from storage_manager.cli.options import common_options
 from storage_manager.cli.process import BROKEN_PIPE, NAME
 from storage_manager.cli.purge import purge
 from storage_manager.cli.put import put
@@ -51,13 +52,15 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@common_options
 @click.version_option(__version__, prog_name=NAME)
 def cli() -> None:
     """Inspect, copy, verify and convert recorded sessions of browser agents.
 
     The root contains the sessions, on S3 or on local disk. It is --root URL (s3://bucket/prefix, /data,
-    file:///data, ...), else the root that the SM_* variables name, else ./.storage_data. Credentials are found as
-    botocore finds them: AWS_* variables, profiles, roles.
+    file:///data, ...), before or after the command; else the URL in SM_ROOT; else the root that the other SM_*
+    variables name; else ./.storage_data. Credentials are found as botocore finds them: AWS_* variables, profiles,
+    roles.
 
     \b
     Exit codes: 0 done, 1 problems found, 2 wrong usage, 3 storage error,

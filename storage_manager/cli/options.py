@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-__all__ = ["Command", "command", "group", "json_option", "quiet_option", "root_option"]
+__all__ = ["Command", "command", "common_options", "group", "json_option", "quiet_option", "root_option"]
 
 
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -20,7 +20,15 @@ _debug_option = click.option(
     is_eager=True,
     help="Show the traceback of an error.",
 )
-root_option = click.option("--root", metavar="URL", help="Where the sessions are. Default: from the SM_* variables.")
+
+
+def _take_root(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the root that was given after the command, else the one before it."""
+    return ctx.find_root().obj.get("root") if value is None else value
+
+
+_ROOT = {"metavar": "URL", "help": "Where the sessions are. Default: SM_ROOT, else the other SM_* variables."}
+root_option = click.option("--root", callback=_take_root, **_ROOT)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 
@@ -35,9 +43,11 @@ class Command(click.Command):
         """Parse the arguments as click does, and refuse empty ones.
 
         Raises:
-            UsageError: names the option or argument.
+            UsageError: names the option or argument; or a root was given, and the command takes none.
         """
         rest = super().parse_args(ctx, args)
+        if "root" not in ctx.params and ctx.find_root().obj.get("root") is not None:
+            raise click.UsageError(f"{ctx.info_name} takes no --root", ctx)
         for param in self.params:
             value = ctx.params.get(param.name or "")
             for text in value if isinstance(value, tuple) else (value,):
@@ -56,9 +66,23 @@ def command(*examples: str, name: str | None = None) -> Callable[[Callable[..., 
     return lambda function: click.command(name, cls=Command, epilog=epilog)(_debug_option(function))
 
 
+def _keep_root(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.find_root().obj["root"] = value
+
+
+_early_root_option = click.option("--root", callback=_keep_root, expose_value=False, **_ROOT)
+
+
+def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add to a group the options that may be given before the command, too."""
+    return _early_root_option(_debug_option(function))
+
+
 def group(*examples: str) -> Callable[[Callable[..., Any]], click.Group]:
     """Make a function a group of commands that shows these examples below its help."""
-    return click.group(epilog=_epilog(examples))
+    epilog = _epilog(examples)
+    return lambda function: click.group(epilog=epilog)(common_options(function))
 
 
 def _epilog(examples: Sequence[str]) -> str:

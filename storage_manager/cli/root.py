@@ -32,7 +32,7 @@ def local_directory(root: str | None) -> str | None:
     if arguments is None:
         return None
     config = Config.resolve(**arguments)
-    return None if config.uses_s3 else config.root
+    return None if config.uses_s3 or config.other_root is not None else config.root
 
 
 def open_root(root: str | None, *, may_be_new: bool = False, **options: Any) -> StorageManager:
@@ -49,7 +49,7 @@ def open_root(root: str | None, *, may_be_new: bool = False, **options: Any) -> 
     """
     directory = local_directory(root)
     if not may_be_new and directory is not None and not os.path.isdir(directory):
-        why = f"there is no directory {directory}: name the root with --root, SM_LOCAL_BASE_PATH or SM_S3_BUCKET_NAME"
+        why = f"there is no directory {directory}: name the root with --root or SM_ROOT"
         raise LocalStorageError(why, operation="open", url=directory)
     return StorageManager.from_url(root, **options) if root else StorageManager(**options)
 

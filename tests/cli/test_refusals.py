@@ -22,7 +22,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.thorough
 def test_a_place_that_is_not_there_is_not_made(place: Path) -> None:
-    missing = f"storage-manager: there is no directory {place}/.storage_data: name the root with --root"
+    missing = f"storage-manager: there is no directory {place}/.storage_data: name the root with --root or SM_ROOT\n"
     for command in (["ls"], ["verify"], ["show", "a", "b"], ["get", "a", "out"], ["cp", "nobody", "out"], ["rm", "a"]):
         code, out, err = sm(*command)
         assert (code, out) == (3, "")
@@ -37,6 +37,21 @@ def test_a_place_that_is_not_there_is_not_made(place: Path) -> None:
     assert list(place.iterdir()) == []
     assert sm("info", "--root", "s3://some-bucket/x").out.startswith("url                     s3://some-bucket/x\n")
     assert sm("info", "--root", "memory://x").out.startswith("url                     memory://x\n")
+
+
+def test_the_root_is_named_before_or_after_the_command_or_by_a_variable(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = (0, "harbour-books\n", "")
+    assert sm("--root", SAMPLE, "ls") == listed
+    assert sm("--root", "nowhere", "ls", "--root", SAMPLE) == listed
+    code, _, err = sm("--root", SAMPLE, "cp", "a", "b")
+    assert (code, "Error: cp takes no --root" in err) == (2, True)
+    monkeypatch.setenv("SM_ROOT", str(SAMPLE))
+    assert sm("ls") == listed
+    assert sm("info").out.startswith(f"url                     {SAMPLE}\n")
+    monkeypatch.setenv("SM_ROOT", "memory://x")
+    assert sm("info").out.startswith("url                     memory://x\n")
 
 
 def test_a_check_that_fails_creates_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
