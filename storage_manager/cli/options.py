@@ -27,7 +27,7 @@ def _take_root(ctx: click.Context, param: click.Parameter, value: str | None) ->
     return ctx.find_root().obj.get("root") if value is None else value
 
 
-_ROOT = {"metavar": "URL", "help": "Where the sessions are. Default: SM_ROOT, else the other SM_* variables."}
+_ROOT: dict[str, Any] = {"metavar": "URL", "help": "Where the sessions are. Default: SM_ROOT, else the other SM_* variables."}
 root_option = click.option("--root", callback=_take_root, **_ROOT)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
