@@ -1,15 +1,14 @@
 """Copy sessions from one root to another: the shared part of put, get and cp."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
-from storage_manager.cli.root import open_root, require_session
+from storage_manager.cli.root import open_root, require_sessions
 from storage_manager.cli.terminal import echo
 from storage_manager.cli.text import count
-from storage_manager.errors import InvalidDataError, LocalStorageError, S3OperationError
+from storage_manager.errors import InvalidDataError
 from storage_manager.inventory import list_files
 from storage_manager.layout import why_foreign
 from storage_manager.storage import StorageManager
@@ -77,9 +76,7 @@ async def _has_files(storage: StorageManager, sessions: Sequence[str] | None) ->
 
 
 async def _require_sessions(storage: StorageManager, sessions: Sequence[str] | None) -> None:
-    for session_id in sessions or ():
-        with suppress(S3OperationError, LocalStorageError):  # it cannot be listed: the copy reports it after the others
-            await require_session(storage, session_id)
+    await require_sessions(storage, sessions or ())
     if sessions is None and await anext(aiter(storage.iter_sessions()), None) is None:
         raise _no_sessions(storage)
 

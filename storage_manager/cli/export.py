@@ -8,7 +8,7 @@ import click
 from storage_manager.cli.options import command, quiet_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
-from storage_manager.cli.root import open_root
+from storage_manager.cli.root import open_root, require_sessions
 from storage_manager.cli.terminal import echo
 from storage_manager.cli.text import count
 from storage_manager.config import arguments_of
@@ -65,7 +65,8 @@ def export(
     parquet = {"components": components or ALL_COMPONENTS, "attachments": attachments}
     options = parquet if kind == "parquet" else {"complete_only": not incomplete}
     with Progress("exporting", "read", quiet=quiet, advice="nothing was changed at the target") as progress:
-        echo(run(_export(root, kind, url, list(sessions) or None, options, progress)))
+        done = run(_export(root, kind, url, list(sessions) or None, options, progress))
+    echo(done)
 
 
 async def _export(
@@ -74,6 +75,7 @@ async def _export(
     from storage_manager.export import export_parquet, export_webdataset
 
     async with open_root(root) as storage:
+        await require_sessions(storage, sessions or ())
         progress(0, await count_steps(storage, sessions, strict=False))
         options = {"storage_options": _storage_options(url), "progress": progress, **options}
         if kind == "parquet":

@@ -67,7 +67,7 @@ async def _print_sessions_long(storage: StorageManager, as_json: bool) -> int:
         async for session_id, found in summaries:
             if isinstance(found, StorageManagerError):
                 unlisted += 1
-                print_error(str(found))
+                print_error(found)
                 facts: dict[str, Any] = {"error": str(found)}
                 text = _session_text(session_id, "unreadable", "-", None)
             else:
@@ -91,7 +91,7 @@ async def _print_steps_long(storage: StorageManager, session_id: str, as_json: b
     step_ids, unlisted = await require_session(storage, session_id), list[StorageManagerError]()
     steps = await files_by_step(storage, session_id, unlisted)
     for error in unlisted:
-        print_error(str(error))
+        print_error(error)
     for step_id in step_ids:
         sizes = _component_sizes(steps.get(step_id, {}))
         others = _attachment_sizes(steps.get(step_id, {}))

@@ -27,7 +27,10 @@ def _take_root(ctx: click.Context, param: click.Parameter, value: str | None) ->
     return ctx.find_root().obj.get("root") if value is None else value
 
 
-_ROOT: dict[str, Any] = {"metavar": "URL", "help": "Where the sessions are. Default: SM_ROOT, else the other SM_* variables."}
+_ROOT: dict[str, Any] = {
+    "metavar": "URL",
+    "help": "Where the sessions are. Default: SM_ROOT, else the other SM_* variables.",
+}
 root_option = click.option("--root", callback=_take_root, **_ROOT)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
@@ -45,6 +48,7 @@ class Command(click.Command):
         Raises:
             UsageError: names the option or argument; or a root was given, and the command takes none.
         """
+        ctx.find_root().obj["command"] = ctx.info_name
         rest = super().parse_args(ctx, args)
         if "root" not in ctx.params and ctx.find_root().obj.get("root") is not None:
             raise click.UsageError(f"{ctx.info_name} takes no --root", ctx)

@@ -47,4 +47,4 @@ async def _purge(
         async with aclosing(old) as sessions:
             async for session_id in sessions:
                 purged.append(session_id)
-                progress.echo(session_id)
+                echo(session_id)

@@ -1,18 +1,20 @@
 """Open the root that a command works on, and require the session or step that it names."""
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from storage_manager.backends import FileInfo
 from storage_manager.config import Config, arguments_of
-from storage_manager.errors import InvalidDataError, LocalStorageError
+from storage_manager.errors import InvalidDataError, LocalStorageError, S3OperationError
 from storage_manager.inventory import list_files
 from storage_manager.layout import MANIFEST_FILENAME
 from storage_manager.storage import StorageManager
 
-__all__ = ["local_directory", "open_root", "require_session", "require_step"]
+__all__ = ["local_directory", "open_root", "require_files", "require_session", "require_sessions", "require_step"]
 
 
 def local_directory(root: str | None) -> str | None:
@@ -62,19 +64,44 @@ async def require_session(storage: StorageManager, session_id: str) -> list[str]
     """
     steps = await storage.list_steps_for_session(session_id)
     if not steps and not [file async for file in list_files(storage, session_id) if file.name != MANIFEST_FILENAME]:
-        url = storage.url_for(session_id)
-        raise InvalidDataError(f"there is no session {url}", operation="list", url=url)
+        raise _missing("session", storage.url_for(session_id))
     return steps
+
+
+async def require_sessions(storage: StorageManager, session_ids: Iterable[str]) -> None:
+    """Require each of these sessions, unless it cannot be listed: the caller reports that after the others.
+
+    Raises:
+        InvalidDataError: there is no such session.
+    """
+    for session_id in session_ids:
+        with suppress(S3OperationError, LocalStorageError):
+            await require_session(storage, session_id)
+
+
+async def require_files(storage: StorageManager, session_id: str) -> None:
+    """Require a session that has at least a seal, unless it cannot be listed: the caller reports that.
+
+    Raises:
+        InvalidDataError: there is no such session.
+    """
+    with suppress(S3OperationError, LocalStorageError):
+        if not [file async for file in list_files(storage, session_id)]:
+            raise _missing("session", storage.url_for(session_id))
 
 
 async def require_step(storage: StorageManager, session_id: str, step_id: str) -> dict[str, FileInfo]:
     """Return the files of a step, by name.
 
     Raises:
-        InvalidDataError: there is no such step.
+        InvalidDataError: there is no such step, or no such session.
     """
     files = {file.name: file async for file in list_files(storage, session_id, step_id)}
     if not files:
-        url = storage.url_for(session_id, step_id)
-        raise InvalidDataError(f"there is no step {url}", operation="list", url=url)
+        await require_session(storage, session_id)
+        raise _missing("step", storage.url_for(session_id, step_id))
     return files
+
+
+def _missing(what: str, url: str) -> InvalidDataError:
+    return InvalidDataError(f"there is no {what} {url}", operation="list", url=url)

@@ -6,6 +6,7 @@ from storage_manager.cli.options import command, quiet_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
 from storage_manager.cli.root import open_root, require_session
+from storage_manager.cli.terminal import echo
 from storage_manager.integrity import seal_session
 
 __all__ = ["seal"]
@@ -29,5 +30,5 @@ async def _seal(root: str | None, sessions: tuple[str, ...], progress: Progress)
         for session_id in sessions:
             await require_session(storage, session_id)
         for done, session_id in enumerate(sessions, 1):
-            progress.echo(await seal_session(storage, session_id))
+            echo(await seal_session(storage, session_id))
             progress(done, len(sessions))

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import click
 
 from storage_manager.aio import map_ahead
+from storage_manager.cli.advice import in_terms_of
 from storage_manager.cli.options import command, json_option, quiet_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
-from storage_manager.cli.root import open_root
+from storage_manager.cli.root import open_root, require_files
 from storage_manager.cli.terminal import echo
 from storage_manager.cli.text import count, json_line
 from storage_manager.errors import StorageManagerError
@@ -39,7 +40,7 @@ class _Verified(NamedTuple):
 
     def lines(self) -> list[str]:
         """Return one line of text per problem."""
-        return [f"{kind:<10} {url}  {detail}" for url, kind, detail in self.problems]
+        return [f"{kind:<10} {url}  {in_terms_of('verify', detail)}" for url, kind, detail in self.problems]
 
 
 @dataclass
@@ -86,6 +87,8 @@ def verify(root: str | None, session: str | None, as_json: bool, quiet: bool) ->
 
 async def _verify(root: str | None, session: str | None, as_json: bool, totals: _Totals, progress: Progress) -> None:
     async with open_root(root) as storage:
+        if session is not None:
+            await require_files(storage, session)
         total = 1 if session is not None else sum([1 async for _ in storage.iter_sessions()])
         session_ids = storage.iter_sessions() if session is None else [session]
         progress(0, total)
@@ -93,7 +96,7 @@ async def _verify(root: str | None, session: str | None, as_json: bool, totals: 
             async for verified in sessions:
                 totals.add(verified)
                 for text in [verified.json()] if as_json else verified.lines():
-                    progress.echo(text)
+                    echo(text)
                 progress(totals.sessions, total)
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from storage_manager.cli import main, text
 from storage_manager.cli.commands import cli
-from storage_manager.cli.process import Interrupted
+from storage_manager.cli.process import Interrupted, print_error
 from storage_manager.cli.progress import Progress
-from storage_manager.cli.terminal import escape
+from storage_manager.cli.terminal import echo, escape, showing
 from tests.support import ROOT
 from tests.support.shell import SAMPLE, has_colour, on_terminal, sm
 
@@ -33,6 +33,24 @@ def test_a_bar_on_a_terminal(tmp_path: Any) -> None:
     done = on_terminal("purge", "--older-than", "0s", "--yes", "--root", tmp_path / "c")
     assert (done.code, done.out) == (0, "harbour-books\n1 session deleted\n")
     assert "checking" in done.err
+
+
+class Drawn:
+    """A bar that writes down when it is drawn, on the same stream as the output."""
+
+    def start(self) -> None:
+        print("[", end="")
+
+    def stop(self) -> None:
+        print("]", end="")
+
+
+def test_no_line_is_glued_to_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    with showing(Drawn()):
+        echo("a result")
+        print_error("a warning")
+    echo("the end")
+    assert capsys.readouterr() == ("[]a result\n[][]the end\n", "storage-manager: a warning\n")
 
 
 class Clock:
