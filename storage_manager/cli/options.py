@@ -55,13 +55,14 @@ class Command(click.Command):
         for param in self.params:
             value = ctx.params.get(param.name or "")
             for text in value if isinstance(value, tuple) else (value,):
-                if isinstance(text, str) and not text.strip() and param.name not in _EXPLAIN_THEMSELVES:
+                if isinstance(text, str) and not text.strip() and param.name not in _MAY_BE_EMPTY:
                     name = param.opts[0] if isinstance(param, click.Option) else param.make_metavar(ctx)
                     raise click.UsageError(f"{name} is empty ({text!r}): give a value, or leave it out", ctx)
         return rest
 
 
-_EXPLAIN_THEMSELVES = ("root", "host")
+# The first two are refused with an explanation of their own. Every id begins with an empty prefix.
+_MAY_BE_EMPTY = ("root", "host", "prefix")
 
 
 def command(*examples: str, name: str | None = None) -> Callable[[Callable[..., Any]], click.Command]:

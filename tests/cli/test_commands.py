@@ -56,11 +56,15 @@ async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     assert sm("ls", *at) == (0, "harbour-books\n", "")
     code, out, err = sm("ls", "--long", *at)
     assert (code, err) == (0, "")
-    assert re.fullmatch(r" +4 steps +285\.3 kB  20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ  harbour-books\n", out)
+    header, row, total = out.splitlines()
+    assert header == "     STEPS       SIZE  MODIFIED              SESSION"
+    assert re.fullmatch(r"         4   285\.3 kB  20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ  harbour-books", row)
+    assert total == "1 session, 4 steps, 285.3 kB"
     assert sm("ls", "harbour-books", *at).out.split() == [f"step_00000{number}" for number in (1, 2, 3, 4)]
-    assert lines(sm("ls", "harbour-books", "-l", *at).out)[0] == (
-        "step_000001 html 8.8 kB screenshot 83.7 kB action 120 B metadata 148 B"
-    )
+    header, *steps, total = lines(sm("ls", "harbour-books", "-l", *at).out)
+    assert header == "STEP HTML SCREENSHOT ACTION METADATA"
+    assert (len(steps), steps[0]) == (4, "step_000001 8.8 kB 83.7 kB 120 B 148 B")
+    assert total == "4 steps, 285.3 kB"
     shown = lines(sm("show", "harbour-books", "step_000001", *at).out)
     assert shown[:3] == ["url http://harbour-books.test/", "title Harbour Books", "time 2026-11-24T08:30:56.904Z"]
     assert f"screenshot 83.7 kB {step}/screenshot.png" in shown

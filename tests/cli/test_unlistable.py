@@ -45,8 +45,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 
 def test_ls(run: Run) -> None:
     done = run("ls", "--long")
-    assert [line.split()[-1] for line in done.out.splitlines()] == ["a", "b", "c"]
-    assert done.out.splitlines()[1].split() == ["unreadable", "-", "-", "b"]
+    _, *rows, total = done.out.splitlines()
+    assert [row.split()[-1] for row in rows] == ["a", "b", "c"]
+    assert rows[1].split() == ["unreadable", "-", "-", "b"]
+    assert total.startswith("3 sessions, 2 steps, ")
     assert done.code == 1
     assert "not yours" in done.err.splitlines()[0]
     assert done.err.endswith("storage-manager: 1 session could not be listed\n")
@@ -54,6 +56,8 @@ def test_ls(run: Run) -> None:
     assert [fact.get("steps") for fact in facts] == [1, None, 1]
     assert "not yours" in facts[1]["error"]
     assert run("ls") == (0, "a\nb\nc\n", "")
+    done = run("ls", "--sort", "size")
+    assert (done.code, done.out) == (1, "a\nc\nb\n")
 
 
 def test_verify(run: Run) -> None:
