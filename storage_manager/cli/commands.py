@@ -21,6 +21,7 @@ from storage_manager.cli.purge import purge
 from storage_manager.cli.put import put
 from storage_manager.cli.render import render
 from storage_manager.cli.rm import rm
+from storage_manager.cli.root import did_you_mean
 from storage_manager.cli.seal import seal
 from storage_manager.cli.share import share
 from storage_manager.cli.show import show
@@ -42,6 +43,14 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands, in that order. click would sort them by the alphabet."""
         return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command. For a mistyped name, say which one is similar."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"there is no command {args[0]}{did_you_mean(args[0], self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. After a broken pipe, return its own exit code: click would exit with 1."""

@@ -1,20 +1,30 @@
 """Open the root that a command works on, and require the session or step that it names."""
 
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 
 import click
 
 from storage_manager.backends import FileInfo
 from storage_manager.config import Config, arguments_of
-from storage_manager.errors import InvalidDataError, LocalStorageError, S3OperationError
+from storage_manager.errors import InvalidDataError, LocalStorageError, S3OperationError, StorageManagerError
 from storage_manager.inventory import list_files
 from storage_manager.layout import MANIFEST_FILENAME
 from storage_manager.storage import StorageManager
 
-__all__ = ["local_directory", "open_root", "require_files", "require_session", "require_sessions", "require_step"]
+__all__ = [
+    "did_you_mean",
+    "local_directory",
+    "open_root",
+    "require_files",
+    "require_session",
+    "require_sessions",
+    "require_step",
+]
+
+_MOST_NAMES = 5000  # that are compared with a mistyped one, in half a second
 
 
 def local_directory(root: str | None) -> str | None:
@@ -64,7 +74,7 @@ async def require_session(storage: StorageManager, session_id: str) -> list[str]
     """
     steps = await storage.list_steps_for_session(session_id)
     if not steps and not [file async for file in list_files(storage, session_id) if file.name != MANIFEST_FILENAME]:
-        raise _missing("session", storage.url_for(session_id))
+        raise await _missing_session(storage, session_id)
     return steps
 
 
@@ -87,7 +97,7 @@ async def require_files(storage: StorageManager, session_id: str) -> None:
     """
     with suppress(S3OperationError, LocalStorageError):
         if not [file async for file in list_files(storage, session_id)]:
-            raise _missing("session", storage.url_for(session_id))
+            raise await _missing_session(storage, session_id)
 
 
 async def require_step(storage: StorageManager, session_id: str, step_id: str) -> dict[str, FileInfo]:
@@ -98,10 +108,34 @@ async def require_step(storage: StorageManager, session_id: str, step_id: str) -
     """
     files = {file.name: file async for file in list_files(storage, session_id, step_id)}
     if not files:
-        await require_session(storage, session_id)
-        raise _missing("step", storage.url_for(session_id, step_id))
+        steps = await require_session(storage, session_id)
+        raise _missing("step", storage.url_for(session_id, step_id), steps[:_MOST_NAMES], step_id)
     return files
 
 
-def _missing(what: str, url: str) -> InvalidDataError:
-    return InvalidDataError(f"there is no {what} {url}", operation="list", url=url)
+async def _missing_session(storage: StorageManager, session_id: str) -> InvalidDataError:
+    return _missing("session", storage.url_for(session_id), await _first(storage.iter_sessions()), session_id)
+
+
+async def _first(names: AsyncGenerator[str, None]) -> list[str]:
+    """Return the first names, in which a similar one is looked for. None is better than another error."""
+    found: list[str] = []
+    with suppress(StorageManagerError):
+        async with aclosing(names):
+            async for name in names:
+                found.append(name)
+                if len(found) == _MOST_NAMES:
+                    break
+    return found
+
+
+def _missing(what: str, url: str, names: Sequence[str], name: str) -> InvalidDataError:
+    return InvalidDataError(f"there is no {what} {url}{did_you_mean(name, names)}", operation="list", url=url)
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """Return `: did you mean run-1?` if one of the names is similar, else an empty text."""
+    from difflib import get_close_matches  # only mistakes need it
+
+    similar = get_close_matches(name, names, n=1)
+    return f": did you mean {similar[0]}?" if similar else ""

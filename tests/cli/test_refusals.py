@@ -79,12 +79,29 @@ def test_a_session_that_does_not_exist(place: Path, command: list[str]) -> None:
     assert list(place.iterdir()) == []
 
 
+def test_a_name_that_is_mistyped(place: Path) -> None:
+    at = ("--root", SAMPLE)
+    code, _, err = sm("ls", "harbor-book", *at)
+    told = f"storage-manager: there is no session {SAMPLE}/harbor-book: did you mean harbour-books?\n"
+    assert (code, err) == (3, told)
+    code, _, err = sm("show", "harbour-books", "step_00001", *at)
+    assert (code, err.endswith("/step_00001: did you mean step_000001?\n")) == (3, True)
+    code, _, err = sm("verfy")
+    assert (code, err.endswith("Error: there is no command verfy: did you mean verify?\n")) == (2, True)
+    code, _, err = sm("nothing-like-it")
+    assert (code, err.endswith("Error: there is no command nothing-like-it\n")) == (2, True)
+
+
 @pytest.mark.thorough
 def test_what_is_not_there(place: Path) -> None:
     at = ("--root", SAMPLE)
     url = f"{SAMPLE}/harbour-books"
     assert sm("ls", "nobody", *at) == (3, "", f"storage-manager: there is no session {SAMPLE}/nobody\n")
-    assert sm("show", "harbour-books", "step_9", *at) == (3, "", f"storage-manager: there is no step {url}/step_9\n")
+    assert sm("show", "harbour-books", "step_9", *at) == (
+        3,
+        "",
+        f"storage-manager: there is no step {url}/step_9\n",
+    )
     assert sm("rm", "harbour-books", "step_9", *at).code == 3
     (place / "s/t").mkdir(parents=True)
     (place / "s/t/action.json").write_text("{}")
