@@ -3,7 +3,7 @@
 import click
 
 from storage_manager.cli.copying import CopyRoot, copy
-from storage_manager.cli.options import command, quiet_option
+from storage_manager.cli.options import command, dry_run_option, quiet_option
 
 __all__ = ["cp"]
 
@@ -16,8 +16,9 @@ __all__ = ["cp"]
 @click.option("--target-endpoint", metavar="URL", help="S3 endpoint of the target. Default: SM_S3_ENDPOINT_URL.")
 @click.option("--source-profile", metavar="NAME", help="AWS profile for the source.")
 @click.option("--target-profile", metavar="NAME", help="AWS profile for the target.")
+@dry_run_option
 @quiet_option
-def cp(source: str, target: str, sessions: tuple[str, ...], quiet: bool, **options: str | None) -> int:
+def cp(source: str, target: str, sessions: tuple[str, ...], dry_run: bool, quiet: bool, **options: str | None) -> int:
     """Copy some sessions, or all, from one root to another.
 
     Copies byte for byte. Files that are already there with the same bytes are not sent again: after an interruption
@@ -25,7 +26,7 @@ def cp(source: str, target: str, sessions: tuple[str, ...], quiet: bool, **optio
     that are not part of a session are left behind and named; then the exit code is 1.
     """
     source_root, target_root = _copy_root(source, options, "source"), _copy_root(target, options, "target")
-    return copy(source_root, target_root, list(sessions) or None, quiet)
+    return copy(source_root, target_root, list(sessions) or None, quiet=quiet, dry_run=dry_run)
 
 
 def _copy_root(url: str, options: dict[str, str | None], end: str) -> CopyRoot:

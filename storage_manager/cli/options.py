@@ -5,7 +5,16 @@ from typing import Any
 
 import click
 
-__all__ = ["Command", "command", "common_options", "group", "json_option", "quiet_option", "root_option"]
+__all__ = [
+    "Command",
+    "command",
+    "common_options",
+    "dry_run_option",
+    "group",
+    "json_option",
+    "quiet_option",
+    "root_option",
+]
 
 
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -33,6 +42,7 @@ _ROOT: dict[str, Any] = {
 }
 root_option = click.option("--root", callback=_take_root, **_ROOT)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+dry_run_option = click.option("--dry-run", "-n", is_flag=True, help="Change nothing; print what would be done.")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 
 

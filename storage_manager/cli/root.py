@@ -1,8 +1,9 @@
 """Open the root that a command works on, and require the session or step that it names."""
 
 import os
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ from storage_manager.storage import StorageManager
 
 __all__ = [
     "did_you_mean",
+    "leaving_no_directories",
     "local_directory",
     "open_root",
     "require_files",
@@ -64,6 +66,20 @@ def open_root(root: str | None, *, may_be_new: bool = False, **options: Any) -> 
         why = f"there is no directory {directory}: name the root with --root or SM_ROOT"
         raise LocalStorageError(why, operation="open", url=directory)
     return StorageManager.from_url(root, **options) if root else StorageManager(**options)
+
+
+@contextmanager
+def leaving_no_directories(root: str | None) -> Iterator[bool]:
+    """Delete the directories that a StorageManager of this root creates in a block. Yield True if it has to."""
+    directory = local_directory(root)
+    paths = [Path(directory), *Path(directory).parents] if directory else []
+    missing = [path for path in paths if not path.exists()]
+    try:
+        yield bool(missing)
+    finally:
+        for path in missing:  # the deepest first
+            with suppress(OSError):  # it was not created, or somebody has used it since
+                path.rmdir()
 
 
 async def require_session(storage: StorageManager, session_id: str) -> list[str]:

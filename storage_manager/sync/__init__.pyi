@@ -643,6 +643,7 @@ def copy_sessions(
     *,
     concurrency: int = 16,
     progress: Progress | None = None,
+    dry_run: bool = False,
 ) -> CopyResult:
     """Copy sessions with all their files between any two roots, byte for byte. A second run sends nothing twice.
 
@@ -663,6 +664,8 @@ def copy_sessions(
         concurrency: how many steps are read, compared and written at a time.
         progress: called in your thread with the number of steps done and the number of all steps. If it is given,
             the steps are counted beforehand.
+        dry_run: True to write nothing, and return how many steps would be copied. A file is then read only if its size
+            is that of the target's file.
 
     Returns:
         The number of steps with at least one file that was written, as an int with the attribute `left_behind`.

@@ -136,6 +136,24 @@ def test_components_as_they_are_stored(root: str, tmp_path: Path) -> None:
     assert lines(sm("share", *at).out)[1].startswith("screenshot ")
 
 
+def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+    new, one = tmp_path / "new/root", SAMPLE / "harbour-books"
+    told = (0, f"4 steps would be copied to {new}\n", "")
+    assert sm("put", "-q", "--dry-run", SAMPLE, "--root", new) == told
+    assert sm("cp", "-q", "--dry-run", SAMPLE, new) == told
+    assert sm("get", "-q", "-n", "harbour-books", new, "--root", SAMPLE) == told
+    assert list(tmp_path.iterdir()) == []
+    assert sm("put", "-q", SAMPLE, "--root", new).code == 0
+    (new / "harbour-books/step_000002/action.json").unlink()
+    told = (0, f"1 step would be copied to {new}, 3 are there already\n", "")
+    assert sm("put", "-q", "--dry-run", one, "--root", new) == told
+    assert sm("rm", "harbour-books", "-n", "--root", new).out == (
+        f"would delete {new}/harbour-books (4 steps, 285.1 kB)\n"
+    )
+    assert sm("rm", "harbour-books", "step_9", "-n", "--root", new).code == 3
+    assert len(list(new.glob("*/*/*"))) == 15
+
+
 @pytest.mark.thorough
 async def test_what_goes(root: str) -> None:
     at = ("--root", root)
