@@ -24,13 +24,14 @@ __all__ = [
     "require_session",
     "require_sessions",
     "require_step",
+    "settings_of",
 ]
 
 _MOST_NAMES = 5000  # that are compared with a mistyped one, in half a second
 
 
-def local_directory(root: str | None) -> str | None:
-    """Return the directory of a root on local disk, without creating it; None for every other root.
+def settings_of(root: str | None) -> Config | None:
+    """Return the settings of a root, without creating anything; None if the URL is neither of S3 nor of the local disk.
 
     Parameters:
         root: the URL that the user gave; None for the root that the SM_* variables name.
@@ -43,10 +44,18 @@ def local_directory(root: str | None) -> str | None:
     if root is not None and not root.strip():
         raise click.UsageError(f"the URL of the root is empty ({root!r}): give a URL, or leave --root out")
     arguments = arguments_of(root) if root else {}
-    if arguments is None:
-        return None
-    config = Config.resolve(**arguments)
-    return None if config.uses_s3 or config.other_root is not None else config.root
+    return None if arguments is None else Config.resolve(**arguments)
+
+
+def local_directory(root: str | None) -> str | None:
+    """Return the directory of a root on local disk, without creating it; None for every other root.
+
+    Raises:
+        UsageError, StorageManagerError: as settings_of.
+    """
+    config = settings_of(root)
+    is_local = config is not None and not config.uses_s3 and config.other_root is None
+    return config.root if config and is_local else None
 
 
 def open_root(root: str | None, *, may_be_new: bool = False, **options: Any) -> StorageManager:
