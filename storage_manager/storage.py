@@ -140,7 +140,7 @@ class StorageManager:
             TypeError: storage_options is not a mapping, or a limit is not a whole number.
             ValueError: max_concurrency or max_file_bytes is below 1.
         """
-        from storage_manager.config import Config  # its model takes a third of the time of importing the package
+        from storage_manager.config import Config  # only the first manager needs it
 
         _check_options(storage_options, max_concurrency, max_file_bytes)
         config = Config.resolve(
