@@ -13,6 +13,7 @@ code  meaning
 """
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -29,6 +30,8 @@ __all__ = ["BROKEN_PIPE", "NAME", "Interrupted", "print_error", "run", "run_comm
 
 NAME = "storage-manager"
 USAGE, STORAGE, BROKEN_PIPE = 2, 3, 128 + signal.SIGPIPE
+
+_STARTING = 1.0  # seconds, in which a backend may still import modules; garbage is collected afterwards
 
 Out = TypeVar("Out")
 
@@ -68,6 +71,7 @@ def run(work: Coroutine[Any, Any, Out]) -> Out:
 async def _run_until_signal(work: Coroutine[Any, Any, Out]) -> Out:
     task = asyncio.ensure_future(work)
     loop, received = asyncio.get_running_loop(), list[int]()
+    loop.call_later(_STARTING, gc.enable)
 
     def stop(number: int) -> None:
         received.append(number)

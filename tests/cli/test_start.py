@@ -1,8 +1,13 @@
 """A command imports what it needs, and no more: most of the time of a short one is imports."""
 
+import asyncio
+import gc
 import subprocess
 import sys
 
+import pytest
+
+from storage_manager.cli import process
 from tests.support.shell import SAMPLE
 
 CODE = """
@@ -29,3 +34,16 @@ def test_ls_imports_little() -> None:
     assert found & NOT_FOR_LS == set()
     of_others = {"storage_manager.cli.show", "storage_manager.transfer", "storage_manager.integrity"}
     assert found & of_others == set()
+
+
+def test_a_long_command_collects_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wait() -> None:
+        while not gc.isenabled():
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(process, "_STARTING", 0)
+    gc.disable()
+    try:
+        process.run(asyncio.wait_for(wait(), 30))
+    finally:
+        gc.enable()

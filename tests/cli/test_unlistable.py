@@ -1,9 +1,10 @@
 """Commands that go on after a session that cannot be listed. They run in this process, because root may list any."""
 
 import asyncio
+import gc
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ Run = Callable[..., Done]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
     """Run a command on three sessions, of which b may not be listed."""
     base = tmp_path / "base"
     asyncio.run(StorageManager(local_base_path=base).store_steps(Step(session, "t", DATA) for session in "abc"))
@@ -40,7 +41,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 
     monkeypatch.setenv("SM_LOCAL_BASE_PATH", str(base))
     monkeypatch.setenv("SM_PREFER_S3", "false")
-    return run
+    yield run
+    gc.unfreeze()  # a process of its own would have ended
+    gc.enable()
 
 
 def test_ls(run: Run) -> None:
