@@ -17,7 +17,7 @@ __all__ = ["cli"]
 # The names of the commands. Each is a function in a module of this name.
 _COMMANDS = (
     *("demo", "info", "check", "put", "ls", "show", "tail", "view", "get", "cp", "seal", "verify", "find", "catalog"),
-    *("export", "import", "render", "share", "purge", "rm"),
+    *("export", "import", "render", "share", "purge", "rm", "completion"),
 )
 _IMPORT = "import_"  # the one name that is a word of Python
 

@@ -2,6 +2,7 @@
 
 import click
 
+from storage_manager.cli.completion import complete_sessions
 from storage_manager.cli.copying import CopyRoot, copy
 from storage_manager.cli.options import command, dry_run_option, quiet_option
 
@@ -11,7 +12,7 @@ __all__ = ["cp"]
 @command("cp /data s3://bucket/archive", "cp s3://bucket /data run-1 run-2")
 @click.argument("source", metavar="SOURCE_URL")
 @click.argument("target", metavar="TARGET_URL")
-@click.argument("sessions", metavar="[SESSION]...", nargs=-1)
+@click.argument("sessions", shell_complete=complete_sessions, metavar="[SESSION]...", nargs=-1)
 @click.option("--source-endpoint", metavar="URL", help="S3 endpoint of the source. Default: SM_S3_ENDPOINT_URL.")
 @click.option("--target-endpoint", metavar="URL", help="S3 endpoint of the target. Default: SM_S3_ENDPOINT_URL.")
 @click.option("--source-profile", metavar="NAME", help="AWS profile for the source.")

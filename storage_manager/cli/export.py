@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from storage_manager.cli.completion import complete_sessions
 from storage_manager.cli.options import command, quiet_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
@@ -27,7 +28,7 @@ __all__ = ["export"]
 @root_option
 @click.argument("kind", metavar="parquet|webdataset", type=click.Choice(["parquet", "webdataset"]))
 @click.argument("url", metavar="URL")
-@click.argument("sessions", metavar="[SESSION]...", nargs=-1)
+@click.argument("sessions", shell_complete=complete_sessions, metavar="[SESSION]...", nargs=-1)
 @click.option(
     "--component",
     "components",

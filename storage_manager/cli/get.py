@@ -2,6 +2,7 @@
 
 import click
 
+from storage_manager.cli.completion import complete_sessions
 from storage_manager.cli.copying import CopyRoot, copy
 from storage_manager.cli.options import command, dry_run_option, quiet_option, root_option
 
@@ -10,7 +11,7 @@ __all__ = ["get"]
 
 @command("get run-1 copies/", "get run-1 copies/ --root s3://bucket", "ls run-1 --root copies/")
 @root_option
-@click.argument("session")
+@click.argument("session", shell_complete=complete_sessions)
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
 @dry_run_option
 @quiet_option

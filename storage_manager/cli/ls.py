@@ -10,9 +10,10 @@ import click
 
 from storage_manager.aio import map_ahead
 from storage_manager.backends import FileInfo
+from storage_manager.cli.completion import complete_sessions
 from storage_manager.cli.options import command, json_option, root_option
 from storage_manager.cli.process import print_error, run
-from storage_manager.cli.root import open_root, require_session
+from storage_manager.cli.root import open_root, require_session, session_ids
 from storage_manager.cli.terminal import echo, echo_lines
 from storage_manager.cli.text import count, json_line, moment, size
 from storage_manager.errors import StorageManagerError
@@ -92,7 +93,7 @@ class _Totals:
     "ls --json --root s3://bucket | head",
 )
 @root_option
-@click.argument("session", required=False)
+@click.argument("session", shell_complete=complete_sessions, required=False)
 @click.option("--long", "-l", "is_long", is_flag=True, help="Also print numbers of steps, sizes, times and totals.")
 @click.option("--prefix", default="", metavar="TEXT", help="List only ids that begin with this.")
 @click.option(
@@ -169,7 +170,7 @@ async def _rows(storage: StorageManager, has_numbers: bool, prefix: str) -> Asyn
         except StorageManagerError as error:
             return _Row(session_id, error=error)
 
-    names = _names(storage, prefix)
+    names = session_ids(storage, prefix)
     if has_numbers:
         async with aclosing(map_ahead(summarized, names, 16)) as rows:
             async for row in rows:
@@ -178,16 +179,6 @@ async def _rows(storage: StorageManager, has_numbers: bool, prefix: str) -> Asyn
     async with aclosing(names):
         async for name in names:
             yield _Row(name)
-
-
-async def _names(storage: StorageManager, prefix: str) -> AsyncGenerator[str, None]:
-    """Yield the ids with this prefix, and end after the last one: they are listed in order."""
-    async with aclosing(storage.iter_sessions()) as names:
-        async for name in names:
-            if name.startswith(prefix):
-                yield name
-            elif name > prefix:
-                return
 
 
 def _session_line(steps: str, bytes_: str, modified: str, name: str) -> str:

@@ -60,6 +60,8 @@ class Command(click.Command):
         """
         ctx.find_root().obj["command"] = ctx.info_name
         rest = super().parse_args(ctx, args)
+        if ctx.resilient_parsing:  # a shell completes the words
+            return rest
         if "root" not in ctx.params and ctx.find_root().obj.get("root") is not None:
             raise click.UsageError(f"{ctx.info_name} takes no --root", ctx)
         for param in self.params:

@@ -2,6 +2,7 @@
 
 import click
 
+from storage_manager.cli.completion import complete_sessions
 from storage_manager.cli.options import command, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.root import open_root, require_session
@@ -12,7 +13,7 @@ __all__ = ["render"]
 
 @command("render run-1", "render run-1 -o /tmp/login.html")
 @root_option
-@click.argument("session")
+@click.argument("session", shell_complete=complete_sessions)
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="The file. Default: ./SESSION.html")
 def render(root: str | None, session: str, output: str | None) -> None:
     """Write one HTML file that replays a session offline.

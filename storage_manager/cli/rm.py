@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from storage_manager.cli.completion import complete_sessions, complete_steps
 from storage_manager.cli.options import command, dry_run_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.root import open_root, require_session, require_step
@@ -18,8 +19,8 @@ __all__ = ["rm"]
 
 @command("rm run-1", "rm run-1 --dry-run", "rm run-1 step_000002 --yes")
 @root_option
-@click.argument("session")
-@click.argument("step", required=False)
+@click.argument("session", shell_complete=complete_sessions)
+@click.argument("step", shell_complete=complete_steps, required=False)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @dry_run_option
 def rm(root: str | None, session: str, step: str | None, yes: bool, dry_run: bool) -> None:

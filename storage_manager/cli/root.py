@@ -24,6 +24,7 @@ __all__ = [
     "require_session",
     "require_sessions",
     "require_step",
+    "session_ids",
     "settings_of",
 ]
 
@@ -89,6 +90,20 @@ def leaving_no_directories(root: str | None) -> Iterator[bool]:
         for path in missing:  # the deepest first
             with suppress(OSError):  # it was not created, or somebody has used it since
                 path.rmdir()
+
+
+async def session_ids(storage: StorageManager, prefix: str) -> AsyncGenerator[str, None]:
+    """Yield the ids of sessions with this prefix, and end after the last one: they are listed in order.
+
+    Raises:
+        StorageManagerError: the root cannot be listed.
+    """
+    async with aclosing(storage.iter_sessions()) as names:
+        async for name in names:
+            if name.startswith(prefix):
+                yield name
+            elif name > prefix:
+                return
 
 
 async def require_session(storage: StorageManager, session_id: str) -> list[str]:

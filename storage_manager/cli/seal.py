@@ -2,6 +2,7 @@
 
 import click
 
+from storage_manager.cli.completion import complete_sessions
 from storage_manager.cli.options import command, quiet_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
@@ -14,7 +15,7 @@ __all__ = ["seal"]
 
 @command("seal run-1", "seal run-1 run-2 --root s3://bucket")
 @root_option
-@click.argument("sessions", metavar="SESSION...", nargs=-1, required=True)
+@click.argument("sessions", shell_complete=complete_sessions, metavar="SESSION...", nargs=-1, required=True)
 @quiet_option
 def seal(root: str | None, sessions: tuple[str, ...], quiet: bool) -> None:
     """Record the contents of sessions, so that verify finds changes.

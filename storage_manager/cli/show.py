@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import click
 
 from storage_manager.backends import FileInfo
+from storage_manager.cli.completion import complete_sessions, complete_steps
 from storage_manager.cli.options import command, json_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.root import open_root, require_step
@@ -49,8 +50,8 @@ class _StepView(NamedTuple):
     "show run-1 step_000001 --component screenshot -o step.png",
 )
 @root_option
-@click.argument("session")
-@click.argument("step", required=False)
+@click.argument("session", shell_complete=complete_sessions)
+@click.argument("step", shell_complete=complete_steps, required=False)
 @click.option("--component", type=click.Choice(ALL_COMPONENTS), help="Write the stored bytes of this component.")
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write the component to this file.")
 @json_option

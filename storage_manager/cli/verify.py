@@ -8,6 +8,7 @@ import click
 
 from storage_manager.aio import map_ahead
 from storage_manager.cli.advice import in_terms_of
+from storage_manager.cli.completion import complete_sessions
 from storage_manager.cli.options import command, json_option, quiet_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
@@ -68,7 +69,7 @@ class _Totals:
 
 @command("verify", "verify run-1", "verify --json --root s3://bucket")
 @root_option
-@click.argument("session", required=False)
+@click.argument("session", shell_complete=complete_sessions, required=False)
 @json_option
 @quiet_option
 def verify(root: str | None, session: str | None, as_json: bool, quiet: bool) -> int:

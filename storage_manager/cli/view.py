@@ -2,6 +2,7 @@
 
 import click
 
+from storage_manager.cli.completion import complete_sessions
 from storage_manager.cli.options import command, root_option
 from storage_manager.cli.viewing import no_open_option, port_option, show_in_browser
 
@@ -10,7 +11,7 @@ __all__ = ["view"]
 
 @command("view", "view run-1 --no-open", "view --port 0 --root s3://bucket")
 @root_option
-@click.argument("session", required=False)
+@click.argument("session", shell_complete=complete_sessions, required=False)
 @click.option(
     "--host",
     default="127.0.0.1",
