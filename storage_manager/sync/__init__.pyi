@@ -935,7 +935,7 @@ def purge_sessions(storage: StorageManager, older_than: datetime | timedelta, *,
         dry_run: False to delete.
 
     Returns:
-        The ids of the sessions that were deleted, or, with dry_run, that would be.
+        The ids of the sessions that were deleted, or, with dry_run, that would be. Each is a PurgedSession.
 
     Raises:
         InvalidDataError: the datetime has no time zone, or the age is negative. Raised before any I/O.

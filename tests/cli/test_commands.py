@@ -164,19 +164,17 @@ async def test_what_goes(root: str) -> None:
     assert f"{told}: give --yes" in err
     code, out, err = sm("rm", "harbour-books", "step_000004", "--yes", *at)
     assert (code, out, err) == (0, f"deleted {root}/harbour-books/step_000004 (56.2 kB)\n", "")
-    assert sm("purge", "-q", "--older-than", "1w", *at) == (
-        0,
-        "0 sessions would be deleted; give --yes to delete\n",
-        "",
-    )
-    old = "0s"
-    assert sm("purge", "-q", "--older-than", old, *at) == (
-        0,
-        "harbour-books\n1 session would be deleted; give --yes to delete\n",
-        "",
-    )
+    none = "0 sessions (0 B) would be deleted; give --yes to delete\n"
+    assert sm("purge", "-q", "--older-than", "1w", *at) == (0, none, "")
+    old = ("purge", "-q", "--older-than", "0s", *at)
+    row = r" 229\.1 kB  20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ  harbour-books\n"
+    code, out, err = sm(*old)
+    assert (code, err) == (0, "")
+    assert re.fullmatch(row + r"1 session \(229\.1 kB\) would be deleted; give --yes to delete\n", out)
     assert sm("ls", *at).out == "harbour-books\n"
-    assert sm("purge", "-q", "--older-than", old, "--yes", *at) == (0, "harbour-books\n1 session deleted\n", "")
+    code, out, err = sm(*old, "--yes")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(row + r"1 session \(229\.1 kB\) deleted\n", out)
     assert sm("ls", *at) == (0, "", "")
     sm("put", "-q", SAMPLE, *at)
     assert sm("rm", "harbour-books", "--yes", *at).code == 0
