@@ -2,8 +2,9 @@
 
 import click
 
-from storage_manager.cli.options import command, root_option
+from storage_manager.cli.options import command, quiet_option, root_option
 from storage_manager.cli.process import run
+from storage_manager.cli.progress import waiting
 from storage_manager.cli.root import open_root
 from storage_manager.cli.terminal import echo
 
@@ -24,13 +25,16 @@ _FORMATS = ("trace", "browser-use", "webvoyager", "agentlab")  # importers.forma
 @click.option("--session", metavar="ID", help="The session's id. Default: from the name of the file or directory.")
 @click.option("--format", "kind", type=click.Choice(_FORMATS), help="What it is. Default: recognized.")
 @click.option("--all-calls", is_flag=True, help="Of a trace: import calls that neither act nor check, too.")
-def import_(root: str | None, path: str, session: str | None, kind: str | None, all_calls: bool) -> None:
+@quiet_option
+def import_(root: str | None, path: str, session: str | None, kind: str | None, all_calls: bool, quiet: bool) -> None:
     """Store what another tool has recorded as a session.
 
     Each action is a step. Known are traces of Playwright, histories of browser-use, results of WebVoyager, and
     experiments of AgentLab and BrowserGym. Prints the session's id.
     """
-    echo(run(_import(root, path, session, kind, all_calls)))
+    with waiting("importing", quiet=quiet):
+        session_id = run(_import(root, path, session, kind, all_calls))
+    echo(session_id)
 
 
 async def _import(root: str | None, path: str, session: str | None, kind: str | None, all_calls: bool) -> str:

@@ -1,5 +1,6 @@
 """The command `verify`."""
 
+import re
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,6 +24,8 @@ from storage_manager.storage import StorageManager
 
 __all__ = ["verify"]
 
+_SHA256 = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+
 
 class _Verified(NamedTuple):
     """A session that was read completely, with its problems."""
@@ -40,8 +43,9 @@ class _Verified(NamedTuple):
         return json_line({**ids, "steps": self.steps, "sealed": self.is_sealed, "problems": problems})
 
     def lines(self) -> list[str]:
-        """Return one line of text per problem."""
-        return [f"{kind:<10} {url}  {in_terms_of('verify', detail)}" for url, kind, detail in self.problems]
+        """Return one line of text per problem. Only the first digits of a SHA-256 are shown."""
+        texts = [_SHA256.sub(r"\1...", in_terms_of("verify", problem.detail)) for problem in self.problems]
+        return [f"{kind:<10} {url}  {text}" for (url, kind, _), text in zip(self.problems, texts, strict=True)]
 
 
 @dataclass
@@ -67,12 +71,13 @@ class _Totals:
         return f"{count(self.sessions, 'session')}{unsealed}, {count(self.steps, 'step')}, {problems}"
 
 
-@command("verify", "verify run-1", "verify --json --root s3://bucket")
+@command("verify", "verify run-1 --require-seal", "verify --json --root s3://bucket")
 @root_option
 @click.argument("session", shell_complete=complete_sessions, required=False)
+@click.option("--require-seal", is_flag=True, help="A session that is not sealed is a problem.")
 @json_option
 @quiet_option
-def verify(root: str | None, session: str | None, as_json: bool, quiet: bool) -> int:
+def verify(root: str | None, session: str | None, require_seal: bool, as_json: bool, quiet: bool) -> int:
     """Read one session, or all, and print every problem.
 
     Prints one line per problem: kind, URL, detail. With --json, prints one object per session. A sealed session is
@@ -80,20 +85,25 @@ def verify(root: str | None, session: str | None, as_json: bool, quiet: bool) ->
     """
     totals, advice = _Totals(), "the other sessions were not read"
     with Progress("verifying", "verified", unit="session", quiet=quiet, advice=advice) as progress:
-        run(_verify(root, session, as_json, totals, progress))
+        run(_verify(root, session, require_seal, as_json, totals, progress))
     if not as_json:
         echo(totals.text())
     return int(totals.problems > 0)
 
 
-async def _verify(root: str | None, session: str | None, as_json: bool, totals: _Totals, progress: Progress) -> None:
+async def _verify(
+    root: str | None, session: str | None, require_seal: bool, as_json: bool, totals: _Totals, progress: Progress
+) -> None:
+    async def verified_session(session_id: str) -> _Verified:
+        return await _verify_session(storage, session_id, require_seal)
+
     async with open_root(root) as storage:
         if session is not None:
             await require_files(storage, session)
         total = 1 if session is not None else sum([1 async for _ in storage.iter_sessions()])
         session_ids = storage.iter_sessions() if session is None else [session]
         progress(0, total)
-        async with aclosing(map_ahead(lambda name: _verify_session(storage, name), session_ids, 2)) as sessions:
+        async with aclosing(map_ahead(verified_session, session_ids, 2)) as sessions:
             async for verified in sessions:
                 totals.add(verified)
                 for text in [verified.json()] if as_json else verified.lines():
@@ -101,11 +111,11 @@ async def _verify(root: str | None, session: str | None, as_json: bool, totals: 
                 progress(totals.sessions, total)
 
 
-async def _verify_session(storage: StorageManager, session_id: str) -> _Verified:
+async def _verify_session(storage: StorageManager, session_id: str, require_seal: bool) -> _Verified:
     names = set[str]()
     with suppress(StorageManagerError):  # verify_session reports it
         async for file in list_files(storage, session_id):
             names.add(file.name)
     steps = only_ids(list({name.partition("/")[0] for name in names if "/" in name}))
-    problems = await verify_session(storage, session_id)
+    problems = await verify_session(storage, session_id, require_seal=require_seal)
     return _Verified(storage.url_for(session_id), session_id, len(steps), MANIFEST_FILENAME in names, problems)

@@ -1038,7 +1038,7 @@ def update_catalog(
     """
     ...
 
-def verify_session(storage: StorageManager, session_id: str) -> list[Problem]:
+def verify_session(storage: StorageManager, session_id: str, *, require_seal: bool = False) -> list[Problem]:
     """Return the problems of a session, sorted by URL; [] if it is whole. Nothing is changed.
 
     A sealed session is compared with its manifest. A component, an attachment or the metadata of the session is
@@ -1051,6 +1051,9 @@ def verify_session(storage: StorageManager, session_id: str) -> list[Problem]:
     A staged file of this library, and an upload to S3 that was begun and not completed, is a `leftover`. Any other file
     that is not part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating
     systems leave are ignored. The attachments of a session that is not sealed are not read.
+
+    Parameters:
+        require_seal: True to report a session that is not sealed as `unsealed`.
 
     Raises:
         InvalidIdError: the session id is not allowed. Raised before any I/O.

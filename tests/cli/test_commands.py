@@ -69,8 +69,11 @@ async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     assert shown[:3] == ["url http://harbour-books.test/", "title Harbour Books", "time 2026-11-24T08:30:56.904Z"]
     assert f"screenshot 83.7 kB {step}/screenshot.png" in shown
     assert '"title": "Harbour Books",' in shown
+    code, out, err = sm("verify", "-q", "--require-seal", *at)
+    assert (code, err, out.count("\n")) == (1, "", 2)
+    assert out.startswith(f"unsealed   {root}/harbour-books  it has no seal")
     assert sm("seal", "-q", "harbour-books", *at) == (0, f"{root}/harbour-books/_manifest.json\n", "")
-    assert sm("verify", "-q", *at) == (0, "1 session, 4 steps, no problems\n", "")
+    assert sm("verify", "-q", "--require-seal", *at) == (0, "1 session, 4 steps, no problems\n", "")
     assert sm("get", "-q", "harbour-books", tmp_path / "copies", *at) == (0, "4 steps copied\n", "")
     assert (tmp_path / "copies/harbour-books/_manifest.json").exists()
 
@@ -79,7 +82,10 @@ async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     await overwrite(root, "harbour-books/step_000001/observation.html", page)
     code, out, err = sm("verify", "-q", *at)
     assert (code, err) == (1, "")
-    assert re.fullmatch(rf"changed    {step}/observation\.html  \d+ bytes, .*\n1 session, 4 steps, 1 problem\n", out)
+    digest = r"SHA-256 [0-9a-f]{12}\.\.\."
+    assert re.fullmatch(
+        rf"changed    {step}/observation\.html  \d+ bytes, {digest}; .*{digest}\n1 session, 4 steps, 1 problem\n", out
+    )
     await overwrite(root, "harbour-books/step_000002/metadata.json", b"no JSON")
     code, out, err = sm("show", "harbour-books", "step_000002", *at)
     assert code == 1

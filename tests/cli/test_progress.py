@@ -35,6 +35,16 @@ def test_a_bar_on_a_terminal(tmp_path: Any) -> None:
     assert "checking" in done.err
 
 
+def test_a_command_without_numbers_shows_that_it_works(tmp_path: Any) -> None:
+    at = ("--root", tmp_path / "root")
+    assert sm("put", SAMPLE, *at).code == 0
+    done = on_terminal("render", "harbour-books", "-o", tmp_path / "a.html", *at)
+    assert (done.code, done.out, "rendering" in done.err) == (0, f"{tmp_path}/a.html\n", True)
+    assert on_terminal("render", "harbour-books", "-q", "-o", tmp_path / "a.html", *at).err == ""
+    done = on_terminal("rm", "harbour-books", "--yes", *at)
+    assert (done.code, "deleting" in done.err) == (0, True)
+
+
 class Drawn:
     """A bar that writes down when it is drawn, on the same stream as the output."""
 
