@@ -35,6 +35,7 @@ def test_a_bar_on_a_terminal(tmp_path: Any) -> None:
     assert "checking" in done.err
 
 
+@pytest.mark.thorough
 def test_a_command_without_numbers_shows_that_it_works(tmp_path: Any) -> None:
     at = ("--root", tmp_path / "root")
     assert sm("put", SAMPLE, *at).code == 0
