@@ -13,6 +13,7 @@ code  meaning
 """
 
 import asyncio
+import atexit
 import gc
 import os
 import signal
@@ -112,6 +113,7 @@ def _prepare_stdout() -> None:
     """Replace a stdout that the shell has closed, and escape characters that the terminal cannot show."""
     if sys.stdout is None:  # closed by `>&-`: the command still does its work and has an exit code
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it stays open until the process ends
+        atexit.register(sys.stdout.close)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a page's title on an ASCII terminal
 
 

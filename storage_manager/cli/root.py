@@ -19,8 +19,8 @@ __all__ = [
     "did_you_mean",
     "leaving_no_directories",
     "local_directory",
+    "missing_session",
     "open_root",
-    "require_files",
     "require_session",
     "require_sessions",
     "require_step",
@@ -114,7 +114,7 @@ async def require_session(storage: StorageManager, session_id: str) -> list[str]
     """
     steps = await storage.list_steps_for_session(session_id)
     if not steps and not [file async for file in list_files(storage, session_id) if file.name != MANIFEST_FILENAME]:
-        raise await _missing_session(storage, session_id)
+        raise await missing_session(storage, session_id)
     return steps
 
 
@@ -127,17 +127,6 @@ async def require_sessions(storage: StorageManager, session_ids: Iterable[str]) 
     for session_id in session_ids:
         with suppress(S3OperationError, LocalStorageError):
             await require_session(storage, session_id)
-
-
-async def require_files(storage: StorageManager, session_id: str) -> None:
-    """Require a session that has at least a seal, unless it cannot be listed: the caller reports that.
-
-    Raises:
-        InvalidDataError: there is no such session.
-    """
-    with suppress(S3OperationError, LocalStorageError):
-        if not [file async for file in list_files(storage, session_id)]:
-            raise await _missing_session(storage, session_id)
 
 
 async def require_step(storage: StorageManager, session_id: str, step_id: str) -> dict[str, FileInfo]:
@@ -153,7 +142,8 @@ async def require_step(storage: StorageManager, session_id: str, step_id: str) -
     return files
 
 
-async def _missing_session(storage: StorageManager, session_id: str) -> InvalidDataError:
+async def missing_session(storage: StorageManager, session_id: str) -> InvalidDataError:
+    """Return the error for a session that does not exist. It names one that has a similar id."""
     return _missing("session", storage.url_for(session_id), await _first(storage.iter_sessions()), session_id)
 
 

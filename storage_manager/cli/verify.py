@@ -13,7 +13,7 @@ from storage_manager.cli.completion import complete_sessions
 from storage_manager.cli.options import command, json_option, quiet_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
-from storage_manager.cli.root import open_root, require_files
+from storage_manager.cli.root import missing_session, open_root
 from storage_manager.cli.terminal import echo
 from storage_manager.cli.text import count, json_line
 from storage_manager.errors import StorageManagerError
@@ -35,6 +35,11 @@ class _Verified(NamedTuple):
     steps: int
     is_sealed: bool
     problems: list[Problem]
+
+    @property
+    def is_missing(self) -> bool:
+        """True if there is no such session."""
+        return any(problem[:2] == (self.url, "missing") for problem in self.problems)
 
     def json(self) -> str:
         """Return the session and its problems as one line of JSON."""
@@ -98,13 +103,13 @@ async def _verify(
         return await _verify_session(storage, session_id, require_seal)
 
     async with open_root(root) as storage:
-        if session is not None:
-            await require_files(storage, session)
         total = 1 if session is not None else sum([1 async for _ in storage.iter_sessions()])
         session_ids = storage.iter_sessions() if session is None else [session]
         progress(0, total)
         async with aclosing(map_ahead(verified_session, session_ids, 2)) as sessions:
             async for verified in sessions:
+                if session is not None and verified.is_missing:
+                    raise await missing_session(storage, session)
                 totals.add(verified)
                 for text in [verified.json()] if as_json else verified.lines():
                     echo(text)
