@@ -4,7 +4,7 @@ import click
 
 from storage_manager.cli.options import command, quiet_option, root_option
 from storage_manager.cli.process import run
-from storage_manager.cli.progress import waiting
+from storage_manager.cli.progress import Progress
 from storage_manager.cli.root import open_root
 from storage_manager.cli.terminal import echo
 
@@ -32,12 +32,14 @@ def import_(root: str | None, path: str, session: str | None, kind: str | None, 
     Each action is a step. Known are traces of Playwright, histories of browser-use, results of WebVoyager, and
     experiments of AgentLab and BrowserGym. Prints the session's id.
     """
-    with waiting("importing", quiet=quiet):
-        session_id = run(_import(root, path, session, kind, all_calls))
+    with Progress("importing", "stored", quiet=quiet, advice="what was stored is deleted again") as progress:
+        session_id = run(_import(root, path, session, kind, all_calls, progress))
     echo(session_id)
 
 
-async def _import(root: str | None, path: str, session: str | None, kind: str | None, all_calls: bool) -> str:
+async def _import(
+    root: str | None, path: str, session: str | None, kind: str | None, all_calls: bool, progress: Progress
+) -> str:
     from storage_manager.importers.formats import IMPORTERS, recognize
 
     kind = kind or recognize(path)
@@ -45,4 +47,4 @@ async def _import(root: str | None, path: str, session: str | None, kind: str | 
         raise click.UsageError(f"--all-calls is for traces of Playwright, and the format of this is {kind}")
     options = {"all_calls": True} if all_calls else {}
     async with open_root(root, may_be_new=True) as storage:
-        return await IMPORTERS[kind](storage, path, session, **options)
+        return await IMPORTERS[kind](storage, path, session, progress=progress, **options)

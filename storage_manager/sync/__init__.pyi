@@ -796,7 +796,13 @@ def follow_session(storage: StorageManager, session_id: str, *, interval: float 
     """
     ...
 
-def import_agentlab(storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None) -> str:
+def import_agentlab(
+    storage: StorageManager,
+    path: str | os.PathLike[str],
+    session_id: str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> str:
     """Import an experiment of AgentLab or BrowserGym as a session with one step per observation. Return the session id.
 
     The steps are step_000001 and so on; the first is the `step_0` of the experiment. Each has what the page showed when
@@ -807,6 +813,7 @@ def import_agentlab(storage: StorageManager, path: str | os.PathLike[str], sessi
         storage: the storage that receives the session.
         path: the directory of one experiment, which has step_0.pkl.gz.
         session_id: the id of the new session. None takes it from the directory's name.
+        progress: called in your thread with the number of steps that were stored so far, and of all steps.
 
     Raises:
         InvalidIdError: the id is not allowed, or the directory's name gives no id; this is checked before any I/O.
@@ -818,7 +825,13 @@ def import_agentlab(storage: StorageManager, path: str | os.PathLike[str], sessi
     """
     ...
 
-def import_browser_use(storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None) -> str:
+def import_browser_use(
+    storage: StorageManager,
+    path: str | os.PathLike[str],
+    session_id: str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> str:
     """Import a history of browser-use as a session with one step per item. Return the session id.
 
     The steps are step_000001 and so on. Each has what the page showed when the model chose the action. Everything is
@@ -829,6 +842,7 @@ def import_browser_use(storage: StorageManager, path: str | os.PathLike[str], se
         path: the JSON file that `agent.history.save_to_file(path)` wrote. Screenshots are read from its directory, and
             from nowhere else.
         session_id: the id of the new session. None takes it from the file's name.
+        progress: called in your thread with the number of steps that were stored so far, and of all steps.
 
     Raises:
         InvalidIdError: the id is not allowed, or the file's name gives no id; this is checked before any I/O.
@@ -841,7 +855,12 @@ def import_browser_use(storage: StorageManager, path: str | os.PathLike[str], se
     ...
 
 def import_playwright_trace(
-    storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None, *, all_calls: bool = False
+    storage: StorageManager,
+    path: str | os.PathLike[str],
+    session_id: str | None = None,
+    *,
+    all_calls: bool = False,
+    progress: Progress | None = None,
 ) -> str:
     """Import a Playwright trace as a session with one step per action. Return the session id.
 
@@ -855,6 +874,7 @@ def import_playwright_trace(
         session_id: the id of the new session. None takes it from the name of the file or directory.
         all_calls: False leaves out calls that neither act on a page nor check it: those that read (`title`,
             `screenshot`), wait or set up the browser (`addCookies`).
+        progress: called in your thread with the number of steps that were stored so far, and of all steps.
 
     Raises:
         InvalidIdError: the id is not allowed, or the name gives no id; this is checked before anything is read.
@@ -867,7 +887,13 @@ def import_playwright_trace(
     """
     ...
 
-def import_webvoyager(storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None) -> str:
+def import_webvoyager(
+    storage: StorageManager,
+    path: str | os.PathLike[str],
+    session_id: str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> str:
     """Import the results of a task of WebVoyager as a session with one step per answer of the model.
 
     Return the session id. The steps are step_000001 and so on. Each has the screenshot on which the model chose the
@@ -877,6 +903,7 @@ def import_webvoyager(storage: StorageManager, path: str | os.PathLike[str], ses
         storage: the storage that receives the session.
         path: the directory of one task, which has interact_messages.json and screenshot1.png; or the first file.
         session_id: the id of the new session. None takes it from the directory's name.
+        progress: called in your thread with the number of steps that were stored so far, and of all steps.
 
     Raises:
         InvalidIdError: the id is not allowed, or the directory's name gives no id; this is checked before any I/O.
