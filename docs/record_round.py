@@ -34,11 +34,13 @@ ROUND = [
     "storage-manager ls",
     "storage-manager ls --long",
     "storage-manager ls harbour-books --long",
+    "storage-manager show harbour-books",
     "storage-manager show harbour-books step_000002",
     "storage-manager seal harbour-books",
     "storage-manager verify",
     "export SM_S3_ENDPOINT_URL=http://127.0.0.1:{port}",
     "storage-manager check --root s3://archive/2026",
+    "storage-manager cp .storage_data s3://archive/2026 --dry-run",
     "storage-manager cp .storage_data s3://archive/2026",
     "storage-manager cp .storage_data s3://archive/2026",
     "storage-manager verify --root s3://archive/2026",
@@ -88,7 +90,7 @@ class Terminal:
             self._run("send-keys", "-t", "demo", "-l", command)
         self._run("send-keys", "-t", "demo", *(["C-c"] if command == "C-c" else ["Enter"]))
         if " view " in command:
-            self.wait(lambda text: "press Ctrl-C to stop" in text)
+            self.wait(lambda text: "Press Ctrl+C to stop" in text)
         else:
             self.wait(lambda text: len(re.findall(r"^\$", text, re.MULTILINE)) > prompts and text.endswith("$"))
 
@@ -126,7 +128,7 @@ def record() -> str:
     os.environ.update(KEYS)
     scratch = DEMO / ".bin"
     scratch.mkdir()
-    shutil.copytree(REPOSITORY / "examples/sessions", DEMO / "sessions")
+    shutil.copytree(REPOSITORY / "storage_manager/sample", DEMO / "sessions")
     with moto() as port:
         terminal = Terminal(environment(scratch))
         try:

@@ -3,7 +3,7 @@
     python docs/screenshots.py               all but the run of browser-use
     python docs/screenshots.py HISTORY.json  with it: a history of browser-use, beside its directory `screenshots`
 
-The sessions are recorded in a real browser, or are those of examples/. Each is shown in light and dark. The pictures
+The sessions are recorded in a real browser, or are the sample of the package. Each is shown in light and dark. The pictures
 are reduced to 128 colors.
 """
 
@@ -59,7 +59,7 @@ async def record_sessions(storage: StorageManager, browser: Browser, scratch: st
     example = [sys.executable, str(EXAMPLES / "record_agent.py"), "--root", f"{scratch}/sessions"]
     recording = await asyncio.create_subprocess_exec(*example, "--session", "library-visit")
     assert await recording.wait() == 0
-    shipped = StorageManager.from_url(str(EXAMPLES / "sessions"))
+    shipped = StorageManager.from_url(str(HERE.parent / "storage_manager" / "sample"))
     await storage.store_steps(shipped.iter_steps())
     async for step in shipped.iter_steps(components=["html", "action", "metadata"]):
         await storage.store_step_data("without-screenshots", step.step_id, step.data.html, None, *step.data[2:])

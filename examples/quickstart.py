@@ -1,6 +1,6 @@
 """Store a recorded browser session, list it, read it back, compare everything, and delete it again.
 
-    python examples/quickstart.py                     store the session beside this file
+    python examples/quickstart.py                     store the sample session of the package
     python examples/quickstart.py --from DIR          store another recording: DIR/<session>/<step>/observation.html ...
     python examples/quickstart.py --root s3://bucket  store below this URL
     python examples/quickstart.py --keep              do not delete the session at the end
@@ -19,6 +19,7 @@ from json import dumps, loads
 from pathlib import Path
 from typing import TypeVar, get_args
 
+import storage_manager
 from storage_manager import (
     ACTION_DATA_FILENAME,
     HTML_FILENAME,
@@ -31,7 +32,7 @@ from storage_manager import (
     StorageManagerError,
 )
 
-SAMPLE = Path(__file__).parent / "sessions"
+SAMPLE = Path(storage_manager.__file__).with_name("sample")
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 
 Value = TypeVar("Value")

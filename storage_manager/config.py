@@ -1,18 +1,16 @@
-"""The settings: constructor argument, else `SM_*` variable, else default, in one frozen model.
+"""The settings: constructor argument, else `SM_*` variable, else default, in one frozen dataclass.
 
 Settings that are visibly wrong are refused here. No message repeats a value that was given, because it could be a
-secret. The first manager imports this module: to build its pydantic model takes a third of the time of importing the
-package.
+secret. This is no pydantic model: to import pydantic and build it took a third of the time of `storage-manager ls`.
 """
 
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
-
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from storage_manager.defaults import DEFAULT_LOCAL_BASE_PATH, DEFAULT_S3_REGION
 from storage_manager.errors import LocalStorageError, S3ConfigError, StorageManagerError, translating
@@ -37,19 +35,23 @@ def _is_ip_address(name: str) -> bool:
     return True
 
 
-class Config(BaseModel):
-    """The resolved settings. `root` is the URL that sessions are below: `s3://bucket[/prefix]` or a directory."""
+@dataclass(frozen=True)
+class Config:
+    """The resolved settings. `root` is the URL that sessions are below.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+    Attributes:
+        other_root: the URL in SM_ROOT if it is neither of S3 nor of the local disk, else None.
+    """
 
-    s3_endpoint_url: str | None = None
-    s3_bucket_name: str | None = None  # after the endpoint, on which its rule depends
+    s3_bucket_name: str | None = None
     s3_region: str = DEFAULT_S3_REGION
     local_base_path: str = DEFAULT_LOCAL_BASE_PATH
     prefer_s3: bool = True
     s3_prefix: str = ""
+    s3_endpoint_url: str | None = None
     s3_engine: Literal["s3fs", "obstore"] = "s3fs"
     require_s3: bool = False
+    other_root: str | None = None
 
     @classmethod
     def resolve(cls, storage_options: Mapping[str, Any] | None = None, **arguments: Any) -> "Config":
@@ -61,72 +63,20 @@ class Config(BaseModel):
         Raises:
             S3ConfigError: says which arguments or variables are wrong and how to correct them, never their values.
             LocalStorageError: `local_base_path` is not the name of a directory.
+            StorageManagerError: SM_ROOT holds more than a root.
         """
         given = {_FIELDS.get(name, name): value for name, value in arguments.items() if value is not None}
-        try:
-            config = cls.model_validate({**_environment(), **given}, context=configured_endpoint(storage_options or {}))
-        except ValidationError as error:
-            is_local = any(fault["loc"] == ("local_base_path",) for fault in error.errors(include_url=False))
-            wrong = LocalStorageError if is_local else S3ConfigError
-            raise wrong(_explain(error, given), operation="configure") from error
+        settings = {"local_base_path": DEFAULT_LOCAL_BASE_PATH, **_environment(given), **given}
+        checked, faults = _check(settings, configured_endpoint(storage_options or {}))
+        if faults:
+            wrong = LocalStorageError if "local_base_path" in faults else S3ConfigError
+            raise wrong(_explain(faults, given), operation="configure")
+        config = cls(**checked)
         if config.require_s3 and not config.uses_s3:
             missing = "s3_bucket_name (SM_S3_BUCKET_NAME) is not set" if config.prefer_s3 else "prefer_s3 is false"
+            missing = "SM_ROOT is not on S3" if _root_url(given) else missing
             raise S3ConfigError(f"require_s3 is set, but {missing}", operation="configure")
         return config
-
-    @field_validator("local_base_path", mode="before")
-    @classmethod
-    def _make_absolute(cls, value: object) -> str:
-        path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else value
-        if not isinstance(path, str) or not path or "\0" in path:
-            raise ValueError("is not the name of a directory")
-        if "://" in path:
-            raise ValueError("is a URL: use StorageManager.from_url(url)")
-        expanded = os.path.expanduser(path)
-        if expanded.startswith("~"):
-            raise ValueError("begins with ~, but there is no such home directory: set HOME, or give a full path")
-        with translating("open", path):
-            return os.path.abspath(expanded)
-
-    @field_validator("s3_bucket_name")
-    @classmethod
-    def _check_bucket(cls, value: str | None, info: ValidationInfo) -> str | None:
-        endpoint = info.context or info.data.get("s3_endpoint_url")
-        if value is None or (not is_amazon(endpoint) and _ANY_BUCKET.fullmatch(value)):
-            return value
-        if not is_amazon(endpoint):
-            raise ValueError("is not a valid bucket name: use 1 to 255 letters, digits and '-', '_', '.'")
-        if not _AMAZON_BUCKET.fullmatch(value) or _is_ip_address(value):
-            rule = "use 3 to 63 lower-case letters, digits, '-' and single '.', and no IP address"
-            raise ValueError(
-                f"is not a valid bucket name on Amazon S3: {rule}; give an access point by its alias, "
-                "and the endpoint of another service in s3_endpoint_url"
-            )
-        return value
-
-    @field_validator("s3_region")
-    @classmethod
-    def _check_region(cls, value: str) -> str:
-        if not _REGION.fullmatch(value):
-            raise ValueError("is not a valid region: use 1 to 63 letters, digits and inner '-', such as us-west-2")
-        return value
-
-    @field_validator("s3_prefix")
-    @classmethod
-    def _strip_slashes(cls, value: str) -> str:
-        prefix = value.strip("/")
-        wrong = re.search(r"[*?\[\]\\\x00-\x1f\x7f\ud800-\udfff]|::|(^|/)\.{1,2}(/|$)|//", prefix)
-        if wrong or not prefix.isprintable() or len(prefix.encode(errors="replace")) > _PREFIX_LIMIT:
-            rule = f"use at most {_PREFIX_LIMIT} bytes, without * ? [ ] \\ :: // . .. and control characters"
-            raise ValueError(f"is not a valid prefix: {rule}")
-        return prefix
-
-    @field_validator("s3_endpoint_url")
-    @classmethod
-    def _check_endpoint_url(cls, value: str | None) -> str | None:
-        if value is not None and not is_endpoint(value):
-            raise ValueError(f"is not a valid endpoint: use {ENDPOINT_RULE}")
-        return value
 
     @property
     def uses_s3(self) -> bool:
@@ -135,30 +85,165 @@ class Config(BaseModel):
 
     @property
     def root(self) -> str:
-        """`s3://bucket[/prefix]`, or the absolute local directory."""
+        """`s3://bucket[/prefix]`, the absolute local directory, or the URL of another backend."""
+        if self.other_root is not None:
+            return self.other_root
         if self.uses_s3:
             return "/".join(filter(None, (f"s3://{self.s3_bucket_name}", self.s3_prefix)))
         return self.local_base_path
 
 
-def _environment() -> dict[str, str]:
-    """Return the settings that the environment gives. Variables may have any case; an empty one counts as unset."""
-    variables = {name.upper(): value for name, value in os.environ.items() if value}
-    fields = {field: _PREFIX + field.upper() for field in Config.model_fields}
-    return {field: variables[name] for field, name in fields.items() if name in variables}
+def _check(settings: Mapping[str, Any], endpoint: str | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the settings as they are used, and why those that are wrong are wrong.
+
+    Parameters:
+        endpoint: that of the user's storage_options or of AWS's variables, on which the rule for buckets depends.
+    """
+    checked: dict[str, Any] = {}
+    faults = {name: "is not a setting" for name in settings if name not in _CHECKS}
+    for name, check in _CHECKS.items():  # the endpoint before the bucket
+        if name in settings:
+            try:
+                checked[name] = check(settings[name], endpoint or checked.get("s3_endpoint_url"))
+            except ValueError as error:
+                if isinstance(error, StorageManagerError):
+                    raise
+                faults[name] = str(error)
+    return checked, faults
 
 
-def _explain(error: ValidationError, given: Mapping[str, Any]) -> str:
+def _check_text(value: object, endpoint: str | None = None) -> str:
+    if not isinstance(value, str):
+        raise ValueError("is not valid: it must be a str")
+    return value
+
+
+def _check_bool(value: object, endpoint: str | None) -> bool:
+    answer = (
+        _BOOLEANS.get(value.lower() if isinstance(value, str) else value) if isinstance(value, (str, int)) else None
+    )
+    if answer is None:
+        raise ValueError("is not valid: it must be true or false")
+    return answer
+
+
+_BOOLEANS: dict[str | int, bool] = {
+    **dict.fromkeys((True, 1, "1", "true", "t", "yes", "y", "on"), True),
+    **dict.fromkeys((False, 0, "0", "false", "f", "no", "n", "off"), False),
+}
+
+
+def _check_engine(value: object, endpoint: str | None) -> str:
+    if value not in ("s3fs", "obstore"):
+        raise ValueError("is not valid: it must be 's3fs' or 'obstore'")
+    return str(value)
+
+
+def _make_absolute(value: object, endpoint: str | None) -> str:
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else value
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ValueError("is not the name of a directory")
+    if "://" in path:
+        raise ValueError("is a URL: use StorageManager.from_url(url)")
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        raise ValueError("begins with ~, but there is no such home directory: set HOME, or give a full path")
+    with translating("open", path):
+        return os.path.abspath(expanded)
+
+
+def _check_bucket(value: object, endpoint: str | None) -> str:
+    name = _check_text(value)
+    if is_amazon(endpoint) and (not _AMAZON_BUCKET.fullmatch(name) or _is_ip_address(name)):
+        rule = "use 3 to 63 lower-case letters, digits, '-' and single '.', and no IP address"
+        raise ValueError(
+            f"is not a valid bucket name on Amazon S3: {rule}; give an access point by its alias, "
+            "and the endpoint of another service in s3_endpoint_url"
+        )
+    if not _ANY_BUCKET.fullmatch(name):
+        raise ValueError("is not a valid bucket name: use 1 to 255 letters, digits and '-', '_', '.'")
+    return name
+
+
+def _check_region(value: object, endpoint: str | None) -> str:
+    region = _check_text(value)
+    if not _REGION.fullmatch(region):
+        raise ValueError("is not a valid region: use 1 to 63 letters, digits and inner '-', such as us-west-2")
+    return region
+
+
+def _strip_slashes(value: object, endpoint: str | None) -> str:
+    prefix = _check_text(value).strip("/")
+    wrong = re.search(r"[*?\[\]\\\x00-\x1f\x7f\ud800-\udfff]|::|(^|/)\.{1,2}(/|$)|//", prefix)
+    if wrong or not prefix.isprintable() or len(prefix.encode(errors="replace")) > _PREFIX_LIMIT:
+        rule = f"use at most {_PREFIX_LIMIT} bytes, without * ? [ ] \\ :: // . .. and control characters"
+        raise ValueError(f"is not a valid prefix: {rule}")
+    return prefix
+
+
+def _check_endpoint_url(value: object, endpoint: str | None) -> str:
+    url = _check_text(value)
+    if not is_endpoint(url):
+        raise ValueError(f"is not a valid endpoint: use {ENDPOINT_RULE}")
+    return url
+
+
+# What checks each setting, and returns it as it is used.
+_CHECKS: dict[str, Callable[[object, str | None], Any]] = {
+    "s3_endpoint_url": _check_endpoint_url,
+    "s3_bucket_name": _check_bucket,
+    "s3_region": _check_region,
+    "local_base_path": _make_absolute,
+    "prefer_s3": _check_bool,
+    "s3_prefix": _strip_slashes,
+    "s3_engine": _check_engine,
+    "require_s3": _check_bool,
+    "other_root": _check_text,
+}
+_NAMES_OF_A_ROOT = {"s3_bucket_name", "local_base_path", "prefer_s3"}
+
+
+def _environment(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that the environment gives. Variables may have any case; an empty one counts as unset.
+
+    SM_ROOT overrides the variables of bucket, prefix and directory, and each of these arguments overrides SM_ROOT.
+    """
+    variables = _variables()
+    fields = {field: _PREFIX + field.upper() for field in _CHECKS if field != "other_root"}
+    settings: dict[str, Any] = {field: variables[name] for field, name in fields.items() if name in variables}
+    url = _root_url(given)
+    return settings if url is None else {**settings, **_settings_of_root(url)}
+
+
+def _variables() -> dict[str, str]:
+    return {name.upper(): value for name, value in os.environ.items() if value}
+
+
+def _root_url(given: Mapping[str, Any]) -> str | None:
+    """Return SM_ROOT; None if it is not set, or if an argument names a root."""
+    return None if _NAMES_OF_A_ROOT & given.keys() else _variables().get("SM_ROOT")
+
+
+def _settings_of_root(url: str) -> dict[str, Any]:
+    try:
+        settings = arguments_of(url)
+    except StorageManagerError as error:
+        raise type(error)(f"SM_ROOT: {error}", operation="configure") from error
+    settings = {"other_root": url, "prefer_s3": False} if settings is None else settings
+    return {name: value for name, value in settings.items() if name != "require_s3"}  # SM_REQUIRE_S3 still holds
+
+
+def _explain(faults: Mapping[str, str], given: Mapping[str, Any]) -> str:
     """Return one sentence for each wrong setting, which names the argument or the variable that it came from."""
-    faults = []
-    for fault in error.errors(include_input=False, include_url=False, include_context=False):
-        field, message = str(fault["loc"][0]), fault["msg"]
-        argument = next((name for name, other in _FIELDS.items() if other == field), field)
-        source = argument if field in given else _PREFIX + field.upper()
-        own = message.removeprefix("Value error, ")  # the text of a ValueError of this module
-        why = own if own != message else f"is not valid: {message.replace('Input', 'it')}"
-        faults.append(f"{source} {why}")
-    return "; ".join(faults)
+    arguments = {field: argument for argument, field in _FIELDS.items()}
+    sources = {field: arguments.get(field, field) if field in given else _variable_of(field, given) for field in faults}
+    return "; ".join(f"{sources[field]} {why}" for field, why in faults.items())
+
+
+def _variable_of(field: str, given: Mapping[str, Any]) -> str:
+    """Return the name of the variable that a setting came from."""
+    url = _root_url(given)
+    return "SM_ROOT" if url is not None and field in _settings_of_root(url) else _PREFIX + field.upper()
 
 
 _PARAMETERS = ("password", "passwd", "token", "secret", "key", "auth")  # of a URL, after a semicolon

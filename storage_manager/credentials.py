@@ -16,7 +16,6 @@ from itertools import chain
 from json import dumps
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
-from urllib.request import getproxies
 from weakref import WeakKeyDictionary, WeakMethod, WeakSet
 
 __all__ = ["HIDDEN", "Found", "keep", "without_credentials", "without_secrets"]
@@ -144,6 +143,8 @@ def _credentials_for(url: str) -> set[str]:
     found = {secret for root_url, secrets in kept if url.startswith(root_url) for secret in secrets}
     found.update(chain.from_iterable(client.secrets_for(url) for client in clients))
     if "://" in url:
+        from urllib.request import getproxies  # with http, email and ssl, which only errors need
+
         found.update(chain.from_iterable(map(_secrets_of_url, getproxies().values())))
     return found | ({os.environ.get(name, "") for name in _VARIABLES} if url.startswith("s3://") else set())
 

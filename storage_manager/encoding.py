@@ -1,6 +1,7 @@
 """Encode the value of a component as bytes, and decode it again. A value that would not be equal again is refused.
 
 JSON is UTF-8, one line that ends in a newline, so that each file is JSON (RFC 8259) and JSON Lines (jsonlines.org).
+pydantic_core is imported by the functions that use it: a listing needs none of them.
 """
 
 import errno
@@ -12,8 +13,6 @@ import stat
 from collections.abc import Iterator, Mapping
 from types import NoneType
 from typing import Any
-
-from pydantic_core import from_json, to_json, to_jsonable_python
 
 from storage_manager.errors import InvalidDataError, refusing
 
@@ -90,6 +89,8 @@ def _plain_other(value: object, where: _KeyPath) -> Any:
     """Return a value of another type as pydantic encodes it (datetime, UUID, Path, Enum, dataclass, model)."""
     if hasattr(value, "tolist") and hasattr(value, "dtype"):  # a scalar or array of numpy, which need not be installed
         return _plain(getattr(value, "tolist")(), where)  # noqa: B009 - pyright knows only object
+    from pydantic_core import to_jsonable_python
+
     with refusing(_show(where), f"{type(value).__module__}.{type(value).__qualname__} has no JSON form"):
         return _plain(to_jsonable_python(value), where)
 
@@ -113,6 +114,8 @@ def _plain(value: object, where: _KeyPath) -> Any:
 
 def encode_json(value: object, keyword: str) -> bytes:
     """Return a mapping as JSON. InvalidDataError names the key of a value that JSON cannot hold."""
+    from pydantic_core import to_json
+
     with refusing(keyword, "it cannot be read"):
         plain = _plain(value, (keyword,))
     if not isinstance(plain, dict):
@@ -139,12 +142,16 @@ def encode_attachment(name: str, value: object) -> bytes:
         raise _refusal(where, f"it must be bytes, str, a mapping, a list or a Path, not {kind}")
     if not name.lower().endswith(".json"):
         raise _refusal(where, f"a {kind} is stored as JSON, and only under a name that ends in .json")
+    from pydantic_core import to_json
+
     with refusing(where[0], "it cannot be read"):
         return to_json(_plain(value, where)) + b"\n"
 
 
 def decode_json(data: bytes) -> dict[str, Any]:
     """Return the mapping in the bytes. ValueError if they hold no JSON object, or more values than may be stored."""
+    from pydantic_core import from_json
+
     if _has_too_many_values(data):
         raise ValueError(f"it has more than {MAX_JSON_VALUES} values")
     value = from_json(data, allow_inf_nan=False)
@@ -171,6 +178,8 @@ def _has_infinity(value: object) -> bool:
     Writing the JSON again is the quickest test: 27 ms for the worst megabyte. A search for such numbers in the text
     took up to 450 ms.
     """
+    from pydantic_core import to_json
+
     written = to_json(value)
     return b"Infinity" in written and written != to_json(value, inf_nan_mode="null")  # a text may hold the word
 

@@ -57,7 +57,7 @@ _CONCURRENCY = 8  # steps in memory at a time; each is a page with its screensho
 _STREAMS = 2  # attachments that are read at a time, some megabytes of each in memory
 
 _OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # what a process or a machine has too little of
-_Kind = Literal["missing", "changed", "unlisted", "unreadable", "leftover"]
+_Kind = Literal["missing", "changed", "unlisted", "unreadable", "leftover", "unsealed"]
 _Answer = bytes | StorageManagerError | None  # what StorageManager.read_step returns for a component
 _Steps = Iterable[tuple[str, list[Component]]]  # step ids, each with the components to read
 Out = TypeVar("Out")
@@ -236,7 +236,7 @@ def _seal(data: bytes) -> _Seal:
     return _Seal(size=len(data), sha256=sha256(data).hexdigest())
 
 
-async def verify_session(storage: StorageManager, session_id: str) -> list[Problem]:
+async def verify_session(storage: StorageManager, session_id: str, *, require_seal: bool = False) -> list[Problem]:
     """Return the problems of a session, sorted by URL; [] if it is whole. Nothing is changed.
 
     A sealed session is compared with its manifest. A component, an attachment or the metadata of the session is
@@ -250,6 +250,9 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
     that is not part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating
     systems leave are ignored. The attachments of a session that is not sealed are not read.
 
+    Parameters:
+        require_seal: True to report a session that is not sealed as `unsealed`.
+
     Raises:
         InvalidIdError: the session id is not allowed. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: the root is gone or cannot be used as it is configured, or
@@ -259,10 +262,10 @@ async def verify_session(storage: StorageManager, session_id: str) -> list[Probl
         url = storage.url_for(session_id)
     with translating("verify", url):
         async with storage.backend():
-            return await asyncio.to_thread(sorted, await _verify(storage, session_id, url))
+            return await asyncio.to_thread(sorted, await _verify(storage, session_id, url, require_seal))
 
 
-async def _verify(storage: StorageManager, session_id: str, url: str) -> list[Problem]:
+async def _verify(storage: StorageManager, session_id: str, url: str, require_seal: bool) -> list[Problem]:
     names, unlisted = set[str](), list[Problem]()
     try:
         async for file in list_files(storage, session_id):
@@ -275,6 +278,8 @@ async def _verify(storage: StorageManager, session_id: str, url: str) -> list[Pr
     problems += unlisted
     if not names:
         problems.append(Problem(url, "missing", "there is no such session"))
+    elif require_seal and MANIFEST_FILENAME not in names:
+        problems.append(Problem(url, "unsealed", "it has no seal, so nobody can tell whether it has changed"))
     problems += await _leftovers(storage, url, names)
     problems += [Problem(join(url, path), "unlisted", _foreign(path)) for path in filter(is_foreign, names)]
     seals, others = sealed or {}, _others(names)

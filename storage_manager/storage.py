@@ -92,8 +92,9 @@ class StorageManager:
     """Stores the HTML, screenshot, action and metadata of each step of a browser session; each is whole or absent.
 
     It uses S3 if a bucket is configured, else local disk. A setting comes from its argument, else from its `SM_*`
-    variable, else from its default. One manager serves any number of event loops, threads and forked children, and
-    need not be closed.
+    variable, else from its default. If no argument names a root, the variable SM_ROOT does: it is a URL as for
+    `from_url`, and comes before the other variables of bucket, prefix and directory. One manager serves any number of
+    event loops, threads and forked children, and need not be closed.
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class StorageManager:
             TypeError: storage_options is not a mapping, or a limit is not a whole number.
             ValueError: max_concurrency or max_file_bytes is below 1.
         """
-        from storage_manager.config import Config  # its model takes a third of the time of importing the package
+        from storage_manager.config import Config  # only the first manager needs it
 
         _check_options(storage_options, max_concurrency, max_file_bytes)
         config = Config.resolve(

@@ -46,7 +46,7 @@ FLOORS = (
 # What the core may import when it is imported; anything else, only inside of what needs it.
 GROUND = {"fsspec", "pydantic", "pydantic_core", "typing_extensions", "storage_manager"}
 HEAVY = {"aiohttp", "aiobotocore", "botocore", "click", "dask", "jinja2", "obstore", "pandas", "playwright", "pyarrow"}
-HEAVY |= {"browser_use", "deltalake", "duckdb", "pytest", "rich", "s3fs"}
+HEAVY |= {"browser_use", "deltalake", "duckdb", "pydantic", "pydantic_core", "pytest", "rich", "s3fs"}
 
 
 def name_of(path: Path) -> str:

@@ -27,7 +27,7 @@ from tests.support import ROOT
 Make = Callable[..., StorageManager]
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 DATA = StepData("<p>é\r\n</p>", PNG, {"type": "click", "box": [1, 2.5, None, True]}, {"url": "http://é.test/"})
-EXAMPLES = ROOT / "examples" / "sessions"
+EXAMPLES = ROOT / "storage_manager" / "sample"
 
 
 async def raw(sm: StorageManager, url: str, data: bytes) -> None:

@@ -19,7 +19,7 @@ from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore.exceptions import CredentialRetrievalError
 from botocore.handlers import add_expect_header
-from botocore.loaders import create_loader
+from botocore.loaders import Loader, create_loader
 from botocore.utils import parse_timestamp
 
 from storage_manager.errors import S3ConfigError, came_from_service
@@ -104,7 +104,22 @@ class _Telling:
 
 
 _TOKENS = ("WebIdentityToken", "accessToken", "refreshToken", "clientSecret")  # of requests for credentials (STS, SSO)
-_loader = cache(create_loader)
+
+
+class _Loader(Loader):  # type: ignore[misc, unused-ignore]
+    """A loader of botocore's service models that takes each directory for a service.
+
+    botocore looks into 400 directories for a model of each service, to find out whether there is one of S3.
+    """
+
+    def list_available_services(self, type_name: str) -> list[str]:
+        """Return the names of the directories."""
+        return [name for path in self.search_paths if os.path.isdir(path) for name in os.listdir(path)]
+
+
+@cache
+def _loader(data_path: str | None) -> Loader:
+    return _Loader(create_loader(data_path).search_paths, include_default_search_paths=False)
 
 
 def _timestamp(value: Any) -> datetime | None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from storage_manager.cli.completion import complete_sessions
 from storage_manager.cli.options import command, group, quiet_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
@@ -24,7 +25,7 @@ def catalog() -> None:
 
 @command("catalog update", "catalog update run-1 run-2", "catalog update --full --root s3://bucket", name="update")
 @root_option
-@click.argument("sessions", metavar="[SESSION]...", nargs=-1)
+@click.argument("sessions", shell_complete=complete_sessions, metavar="[SESSION]...", nargs=-1)
 @click.option("--full", is_flag=True, help="Read all sessions again, also sealed ones.")
 @quiet_option
 def _update(root: str | None, sessions: tuple[str, ...], full: bool, quiet: bool) -> None:

@@ -1,11 +1,8 @@
 """The command `check`."""
 
-from contextlib import suppress
-from pathlib import Path
-
 from storage_manager.cli.options import command, root_option
 from storage_manager.cli.process import run
-from storage_manager.cli.root import local_directory, open_root
+from storage_manager.cli.root import leaving_no_directories, open_root
 from storage_manager.cli.terminal import echo
 
 __all__ = ["check"]
@@ -19,20 +16,10 @@ def check(root: str | None) -> None:
     Lists the root, then writes, reads and deletes a test file. If one of these fails, the error says what is wrong and
     what to do about it.
     """
-    missing = _missing_directories(local_directory(root))
-    try:
+    with leaving_no_directories(root) as missing:  # also if the path has a typing error
         url = run(_check(root))
-    finally:
-        for path in missing:  # a check leaves nothing, also if the path has a typing error
-            with suppress(OSError):  # it was not created, or somebody has used it since
-                path.rmdir()
     can = "does not exist yet, and can be created" if missing else "can be listed"
     echo(f"{url} {can}, written, read and deleted")
-
-
-def _missing_directories(directory: str | None) -> list[Path]:
-    """Return those of a directory and its parents that a StorageManager would create, the deepest first."""
-    return [path for path in (Path(directory), *Path(directory).parents) if not path.exists()] if directory else []
 
 
 async def _check(root: str | None) -> str:

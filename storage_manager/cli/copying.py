@@ -1,15 +1,15 @@
 """Copy sessions from one root to another: the shared part of put, get and cp."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
-from storage_manager.cli.root import open_root, require_session
+from storage_manager.cli.root import leaving_no_directories, open_root, require_sessions
 from storage_manager.cli.terminal import echo
 from storage_manager.cli.text import count
-from storage_manager.errors import InvalidDataError, LocalStorageError, S3OperationError
+from storage_manager.errors import InvalidDataError
 from storage_manager.inventory import list_files
 from storage_manager.layout import why_foreign
 from storage_manager.storage import StorageManager
@@ -32,17 +32,33 @@ class CopyRoot(NamedTuple):
     options: dict[str, Any] = {}  # noqa: RUF012 - nothing changes it
 
 
-def copy(source: CopyRoot, target: CopyRoot, sessions: Sequence[str] | None, quiet: bool) -> int:
+class _Urls(NamedTuple):
+    """The URLs of the roots of a copy."""
+
+    source: str
+    target: str
+
+
+def copy(
+    source: CopyRoot, target: CopyRoot, sessions: Sequence[str] | None, *, quiet: bool, dry_run: bool = False
+) -> int:
     """Copy these sessions, or all if None, with progress, and print how many steps were copied, and what was not.
+
+    Parameters:
+        dry_run: True to print how many would be copied. The target is not changed, and not created.
 
     Returns:
         The exit code: 1 if files were left behind.
     """
-    with Progress("copying", "copied", quiet=quiet) as progress:
-        copied, root = run(_copy(source, target, sessions, progress))
-    same = progress.done - copied
-    echo(f"{count(copied, 'step')} copied" + (f", {same} were there already" if same else ""))
-    return _tell_left_behind(copied.left_behind, root)
+    doing, did = ("comparing", "compared") if dry_run else ("copying", "copied")
+    with Progress(doing, did, quiet=quiet) as progress, ExitStack() as stack:
+        if dry_run:
+            stack.enter_context(leaving_no_directories(target.url))
+        copied, roots = run(_copy(source, target, sessions, progress, dry_run))
+    same, steps = progress.done - copied, count(copied, "step")
+    done = f"{steps} would be copied to {roots.target}" if dry_run else f"{steps} copied"
+    echo(done + (f", {same} {'are' if dry_run else 'were'} there already" if same else ""))
+    return _tell_left_behind(copied.left_behind, roots.source)
 
 
 def _tell_left_behind(urls: Sequence[str], root: str) -> int:
@@ -57,17 +73,17 @@ def _tell_left_behind(urls: Sequence[str], root: str) -> int:
 
 
 async def _copy(
-    source: CopyRoot, target: CopyRoot, sessions: Sequence[str] | None, progress: Progress
-) -> tuple[CopyResult, str]:
-    """Copy sessions. Return what was copied, and the URL of the source's root."""
+    source: CopyRoot, target: CopyRoot, sessions: Sequence[str] | None, progress: Progress, dry_run: bool
+) -> tuple[CopyResult, _Urls]:
+    """Copy sessions. Return what was copied, and the URLs of the roots."""
     async with open_root(source.url, **source.options) as source_storage:
         await _require_sessions(source_storage, sessions)
         # not before the source was found good, because this may create a directory
         async with open_root(target.url, may_be_new=True, **target.options) as target_storage:
-            copied = await copy_sessions(source_storage, target_storage, sessions, progress=progress)
+            copied = await copy_sessions(source_storage, target_storage, sessions, progress=progress, dry_run=dry_run)
         if not (progress.done or copied.left_behind or await _has_files(source_storage, sessions)):
             raise _no_sessions(source_storage)  # there were directories, and nothing in them
-        return copied, source_storage.url_for()
+        return copied, _Urls(source_storage.url_for(), target_storage.url_for())
 
 
 async def _has_files(storage: StorageManager, sessions: Sequence[str] | None) -> bool:
@@ -77,9 +93,7 @@ async def _has_files(storage: StorageManager, sessions: Sequence[str] | None) ->
 
 
 async def _require_sessions(storage: StorageManager, sessions: Sequence[str] | None) -> None:
-    for session_id in sessions or ():
-        with suppress(S3OperationError, LocalStorageError):  # it cannot be listed: the copy reports it after the others
-            await require_session(storage, session_id)
+    await require_sessions(storage, sessions or ())
     if sessions is None and await anext(aiter(storage.iter_sessions()), None) is None:
         raise _no_sessions(storage)
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import click
 
+from storage_manager.cli.completion import complete_sessions
 from storage_manager.cli.options import command, quiet_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
-from storage_manager.cli.root import open_root
+from storage_manager.cli.root import open_root, require_sessions
 from storage_manager.cli.terminal import echo
 from storage_manager.cli.text import count
 from storage_manager.config import arguments_of
@@ -27,7 +28,7 @@ __all__ = ["export"]
 @root_option
 @click.argument("kind", metavar="parquet|webdataset", type=click.Choice(["parquet", "webdataset"]))
 @click.argument("url", metavar="URL")
-@click.argument("sessions", metavar="[SESSION]...", nargs=-1)
+@click.argument("sessions", shell_complete=complete_sessions, metavar="[SESSION]...", nargs=-1)
 @click.option(
     "--component",
     "components",
@@ -65,7 +66,8 @@ def export(
     parquet = {"components": components or ALL_COMPONENTS, "attachments": attachments}
     options = parquet if kind == "parquet" else {"complete_only": not incomplete}
     with Progress("exporting", "read", quiet=quiet, advice="nothing was changed at the target") as progress:
-        echo(run(_export(root, kind, url, list(sessions) or None, options, progress)))
+        done = run(_export(root, kind, url, list(sessions) or None, options, progress))
+    echo(done)
 
 
 async def _export(
@@ -74,6 +76,7 @@ async def _export(
     from storage_manager.export import export_parquet, export_webdataset
 
     async with open_root(root) as storage:
+        await require_sessions(storage, sessions or ())
         progress(0, await count_steps(storage, sessions, strict=False))
         options = {"storage_options": _storage_options(url), "progress": progress, **options}
         if kind == "parquet":

@@ -29,7 +29,7 @@ _LONGEST_GOAL = 80  # characters; --json has all of it
 @click.option("--limit", type=click.IntRange(min=0), metavar="NUMBER", help="Print so many sessions at most.")
 @json_option
 def find(root: str | None, condition: str | None, order_by: str | None, limit: int | None, as_json: bool) -> None:
-    """List the sessions of the catalogue for which a condition holds.
+    """List the catalogue's sessions for which a condition holds.
 
     The condition is SQL, as DuckDB has it. Columns: session_id, steps, bytes, started_at, ended_at, goal, outcome,
     reward, agent, model, owner, tags, start_url, hosts, input_tokens, output_tokens, cost_usd, sealed, last_modified,

@@ -2,8 +2,9 @@
 
 import click
 
-from storage_manager.cli.options import command, root_option
+from storage_manager.cli.options import command, quiet_option, root_option
 from storage_manager.cli.process import run
+from storage_manager.cli.progress import Progress
 from storage_manager.cli.root import open_root
 from storage_manager.cli.terminal import echo
 
@@ -24,16 +25,21 @@ _FORMATS = ("trace", "browser-use", "webvoyager", "agentlab")  # importers.forma
 @click.option("--session", metavar="ID", help="The session's id. Default: from the name of the file or directory.")
 @click.option("--format", "kind", type=click.Choice(_FORMATS), help="What it is. Default: recognized.")
 @click.option("--all-calls", is_flag=True, help="Of a trace: import calls that neither act nor check, too.")
-def import_(root: str | None, path: str, session: str | None, kind: str | None, all_calls: bool) -> None:
+@quiet_option
+def import_(root: str | None, path: str, session: str | None, kind: str | None, all_calls: bool, quiet: bool) -> None:
     """Store what another tool has recorded as a session.
 
     Each action is a step. Known are traces of Playwright, histories of browser-use, results of WebVoyager, and
     experiments of AgentLab and BrowserGym. Prints the session's id.
     """
-    echo(run(_import(root, path, session, kind, all_calls)))
+    with Progress("importing", "stored", quiet=quiet, advice="what was stored is deleted again") as progress:
+        session_id = run(_import(root, path, session, kind, all_calls, progress))
+    echo(session_id)
 
 
-async def _import(root: str | None, path: str, session: str | None, kind: str | None, all_calls: bool) -> str:
+async def _import(
+    root: str | None, path: str, session: str | None, kind: str | None, all_calls: bool, progress: Progress
+) -> str:
     from storage_manager.importers.formats import IMPORTERS, recognize
 
     kind = kind or recognize(path)
@@ -41,4 +47,4 @@ async def _import(root: str | None, path: str, session: str | None, kind: str | 
         raise click.UsageError(f"--all-calls is for traces of Playwright, and the format of this is {kind}")
     options = {"all_calls": True} if all_calls else {}
     async with open_root(root, may_be_new=True) as storage:
-        return await IMPORTERS[kind](storage, path, session, **options)
+        return await IMPORTERS[kind](storage, path, session, progress=progress, **options)

@@ -5,7 +5,16 @@ from typing import Any
 
 import click
 
-__all__ = ["Command", "command", "group", "json_option", "quiet_option", "root_option"]
+__all__ = [
+    "Command",
+    "command",
+    "common_options",
+    "dry_run_option",
+    "group",
+    "json_option",
+    "quiet_option",
+    "root_option",
+]
 
 
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -20,8 +29,20 @@ _debug_option = click.option(
     is_eager=True,
     help="Show the traceback of an error.",
 )
-root_option = click.option("--root", metavar="URL", help="Where the sessions are. Default: from the SM_* variables.")
+
+
+def _take_root(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the root that was given after the command, else the one before it."""
+    return ctx.find_root().obj.get("root") if value is None else value
+
+
+_ROOT: dict[str, Any] = {
+    "metavar": "URL",
+    "help": "Where the sessions are. Default: SM_ROOT, else the other SM_* variables.",
+}
+root_option = click.option("--root", callback=_take_root, **_ROOT)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+dry_run_option = click.option("--dry-run", "-n", is_flag=True, help="Change nothing; print what would be done.")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 
 
@@ -35,19 +56,25 @@ class Command(click.Command):
         """Parse the arguments as click does, and refuse empty ones.
 
         Raises:
-            UsageError: names the option or argument.
+            UsageError: names the option or argument; or a root was given, and the command takes none.
         """
+        ctx.find_root().obj["command"] = ctx.info_name
         rest = super().parse_args(ctx, args)
+        if ctx.resilient_parsing:  # a shell completes the words
+            return rest
+        if "root" not in ctx.params and ctx.find_root().obj.get("root") is not None:
+            raise click.UsageError(f"{ctx.info_name} takes no --root", ctx)
         for param in self.params:
             value = ctx.params.get(param.name or "")
             for text in value if isinstance(value, tuple) else (value,):
-                if isinstance(text, str) and not text.strip() and param.name not in _EXPLAIN_THEMSELVES:
+                if isinstance(text, str) and not text.strip() and param.name not in _MAY_BE_EMPTY:
                     name = param.opts[0] if isinstance(param, click.Option) else param.make_metavar(ctx)
                     raise click.UsageError(f"{name} is empty ({text!r}): give a value, or leave it out", ctx)
         return rest
 
 
-_EXPLAIN_THEMSELVES = ("root", "host")
+# The first two are refused with an explanation of their own. Every id begins with an empty prefix.
+_MAY_BE_EMPTY = ("root", "host", "prefix")
 
 
 def command(*examples: str, name: str | None = None) -> Callable[[Callable[..., Any]], click.Command]:
@@ -56,9 +83,23 @@ def command(*examples: str, name: str | None = None) -> Callable[[Callable[..., 
     return lambda function: click.command(name, cls=Command, epilog=epilog)(_debug_option(function))
 
 
+def _keep_root(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.find_root().obj["root"] = value
+
+
+_early_root_option = click.option("--root", callback=_keep_root, expose_value=False, **_ROOT)
+
+
+def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add to a group the options that may be given before the command, too."""
+    return _early_root_option(_debug_option(function))
+
+
 def group(*examples: str) -> Callable[[Callable[..., Any]], click.Group]:
     """Make a function a group of commands that shows these examples below its help."""
-    return click.group(epilog=_epilog(examples))
+    epilog = _epilog(examples)
+    return lambda function: click.group(epilog=epilog)(common_options(function))
 
 
 def _epilog(examples: Sequence[str]) -> str:

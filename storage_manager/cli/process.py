@@ -13,6 +13,8 @@ code  meaning
 """
 
 import asyncio
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -21,6 +23,7 @@ from typing import Any, TypeVar
 
 import click
 
+from storage_manager.cli.advice import in_terms_of
 from storage_manager.cli.terminal import Door, echo, echo_error, echo_exception
 from storage_manager.errors import StorageManagerError
 
@@ -28,6 +31,8 @@ __all__ = ["BROKEN_PIPE", "NAME", "Interrupted", "print_error", "run", "run_comm
 
 NAME = "storage-manager"
 USAGE, STORAGE, BROKEN_PIPE = 2, 3, 128 + signal.SIGPIPE
+
+_STARTING = 1.0  # seconds, in which a backend may still import modules; garbage is collected afterwards
 
 Out = TypeVar("Out")
 
@@ -50,9 +55,9 @@ class Interrupted(Exception):  # noqa: N818 - not an error, like KeyboardInterru
 _EXPLAINED = (click.ClickException, click.Abort, Interrupted, KeyboardInterrupt, StorageManagerError, OSError)
 
 
-def print_error(text: str) -> None:
-    """Print one line on stderr."""
-    echo(f"{NAME}: {text}", err=True)
+def print_error(error: Exception | str, command: str | None = None) -> None:
+    """Print one line on stderr. The advice of an error names options of this command."""
+    echo(f"{NAME}: {in_terms_of(command, str(error))}", err=True)
 
 
 def run(work: Coroutine[Any, Any, Out]) -> Out:
@@ -67,6 +72,7 @@ def run(work: Coroutine[Any, Any, Out]) -> Out:
 async def _run_until_signal(work: Coroutine[Any, Any, Out]) -> Out:
     task = asyncio.ensure_future(work)
     loop, received = asyncio.get_running_loop(), list[int]()
+    loop.call_later(_STARTING, gc.enable)
 
     def stop(number: int) -> None:
         received.append(number)
@@ -91,14 +97,14 @@ def run_command_line(cli: click.Command) -> int:
 
 def _run_explained(cli: click.Command) -> int:
     """Run the command. If it fails, print why, and return the exit code."""
-    settings: dict[str, bool] = {}
+    settings: dict[str, Any] = {}
     try:
         code = cli.main(prog_name=NAME, standalone_mode=False, obj=settings)
         sys.stdout.flush()
     except _EXPLAINED as error:
         if settings.get("debug"):
             echo_exception(error)
-        code = _explain(error)
+        code = _explain(error, settings.get("command"))
         _flush_stdout()
     return int(code or 0)
 
@@ -107,10 +113,11 @@ def _prepare_stdout() -> None:
     """Replace a stdout that the shell has closed, and escape characters that the terminal cannot show."""
     if sys.stdout is None:  # closed by `>&-`: the command still does its work and has an exit code
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it stays open until the process ends
+        atexit.register(sys.stdout.close)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a page's title on an ASCII terminal
 
 
-def _explain(error: BaseException) -> int:
+def _explain(error: BaseException, command: str | None) -> int:
     """Print why the command ended, and return its exit code."""
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
@@ -118,7 +125,7 @@ def _explain(error: BaseException) -> int:
         echo_error(error)
         return error.exit_code
     if isinstance(error, (StorageManagerError, OSError)):
-        print_error(str(error))
+        print_error(error, command)
         return _code(error)
     print_error(": ".join(filter(None, ("interrupted", getattr(error, "done", "")))))
     return 128 + int(getattr(error, "number", signal.SIGINT))

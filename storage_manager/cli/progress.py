@@ -3,18 +3,19 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from storage_manager.cli.process import Interrupted
-from storage_manager.cli.terminal import echo
+from storage_manager.cli.terminal import echo, showing
 from storage_manager.cli.text import count
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "waiting"]
 
 SECONDS = 5  # between two lines
 
@@ -47,17 +48,17 @@ class Progress:
         self._lines = 0
         self._quiet = quiet
         is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._shown = ExitStack()
         self._bar = _bar(doing) if is_terminal and not quiet else None
 
     def __enter__(self) -> "Self":
         if self._bar:
-            self._bar.start()
+            self._shown.enter_context(showing(self._bar))
         return self
 
     def __exit__(self, cls: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._bar:
-            self._bar.stop()
-        elif self._lines:
+        self._shown.close()
+        if self._lines:
             self._print_line()
         if isinstance(error, Interrupted):
             error.done = f"{self._done_of_total()} {self.did}; {self._advice}"
@@ -69,14 +70,6 @@ class Progress:
             self._bar.update(self._bar.task_ids[0], completed=done, total=self.total, rate=self._rate())
         elif not self._quiet and self._clock() - self._last_line_at >= SECONDS:
             self._print_line()
-
-    def echo(self, text: str) -> None:
-        """Print a line of the command's output on stdout, without damage to the bar."""
-        if self._bar:
-            self._bar.stop()
-        echo(text)
-        if self._bar:
-            self._bar.start()
 
     def _print_line(self) -> None:
         left = f", {self._seconds_left():.0f} s left" if self.total and self.done else ""
@@ -95,6 +88,26 @@ class Progress:
 
     def _seconds_left(self) -> float:
         return ((self.total or 0) - self.done) * self._seconds() / self.done
+
+
+@contextmanager
+def waiting(doing: str, *, quiet: bool = False) -> Iterator[None]:
+    """Show on a terminal that a command works, and for how long, during a block whose progress is not known."""
+    if quiet or not _is_terminal():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    spinner = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
+    spinner.add_task(doing, total=None)
+    with showing(spinner):
+        yield
+
+
+def _is_terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _bar(doing: str) -> Any:

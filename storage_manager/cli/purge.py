@@ -10,8 +10,8 @@ from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
 from storage_manager.cli.root import open_root
 from storage_manager.cli.terminal import echo
-from storage_manager.cli.text import age, count
-from storage_manager.transfer import purging
+from storage_manager.cli.text import age, count, moment, size
+from storage_manager.transfer import PurgedSession, purging
 
 __all__ = ["purge"]
 
@@ -26,25 +26,26 @@ __all__ = ["purge"]
 def purge(root: str | None, older_than: datetime | timedelta, yes: bool, quiet: bool) -> None:
     """List old sessions; with --yes, delete them.
 
-    A session is old if its last file was written before the given date, or longer ago than the given age. Each is
-    checked again just before it is deleted: if something was written to it meanwhile, it is kept.
+    Prints size, time of the last file, and id of each. A session is old if its last file was written before the given
+    date, or longer ago than the given age. Each is checked again just before it is deleted: if something was written to
+    it meanwhile, it is kept.
     """
-    purged: list[str] = []
+    purged: list[PurgedSession] = []
     with Progress("checking", "checked", unit="session", quiet=quiet) as progress:
         try:
             run(_purge(root, older_than, yes, purged, progress))
         finally:
             progress.did = f"checked, {len(purged)} {'deleted' if yes else 'of them old'}"
-    sessions = count(len(purged), "session")
+    sessions = f"{count(len(purged), 'session')} ({size(sum(session.size for session in purged))})"
     echo(f"{sessions} deleted" if yes else f"{sessions} would be deleted; give --yes to delete")
 
 
 async def _purge(
-    root: str | None, older_than: datetime | timedelta, yes: bool, purged: list[str], progress: Progress
+    root: str | None, older_than: datetime | timedelta, yes: bool, purged: list[PurgedSession], progress: Progress
 ) -> None:
     async with open_root(root) as storage:
         old = purging(storage, older_than, dry_run=not yes, progress=progress)
         async with aclosing(old) as sessions:
             async for session_id in sessions:
                 purged.append(session_id)
-                progress.echo(session_id)
+                echo(f"{size(session_id.size):>9}  {moment(session_id.modified)}  {session_id}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from storage_manager.cli.copying import CopyRoot, copy
-from storage_manager.cli.options import command, quiet_option, root_option
+from storage_manager.cli.options import command, dry_run_option, quiet_option, root_option
 from storage_manager.layout import (
     ATTACHMENTS_DIRECTORY,
     COMPONENTS,
@@ -26,8 +26,9 @@ __all__ = ["put"]
 @command("put recordings/", "put recordings/run-1 --root s3://bucket/prefix")
 @root_option
 @click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False))
+@dry_run_option
 @quiet_option
-def put(root: str | None, directory: str, quiet: bool) -> int:
+def put(root: str | None, directory: str, dry_run: bool, quiet: bool) -> int:
     """Copy a directory of sessions, or one session, to the root.
 
     DIR contains sessions (DIR/SESSION/STEP/observation.html ...) or is one session (DIR/STEP/observation.html ...),
@@ -35,7 +36,7 @@ def put(root: str | None, directory: str, quiet: bool) -> int:
     of a session are left behind and named; then the exit code is 1.
     """
     source, sessions = _source_and_sessions(Path(os.path.abspath(directory)))
-    return copy(CopyRoot(str(source)), CopyRoot(root), sessions, quiet)
+    return copy(CopyRoot(str(source)), CopyRoot(root), sessions, quiet=quiet, dry_run=dry_run)
 
 
 def _source_and_sessions(directory: Path) -> tuple[Path, list[str] | None]:

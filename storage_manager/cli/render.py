@@ -2,8 +2,10 @@
 
 import click
 
-from storage_manager.cli.options import command, root_option
+from storage_manager.cli.completion import complete_sessions
+from storage_manager.cli.options import command, quiet_option, root_option
 from storage_manager.cli.process import run
+from storage_manager.cli.progress import waiting
 from storage_manager.cli.root import open_root, require_session
 from storage_manager.cli.terminal import echo
 
@@ -12,14 +14,17 @@ __all__ = ["render"]
 
 @command("render run-1", "render run-1 -o /tmp/login.html")
 @root_option
-@click.argument("session")
+@click.argument("session", shell_complete=complete_sessions)
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="The file. Default: ./SESSION.html")
-def render(root: str | None, session: str, output: str | None) -> None:
+@quiet_option
+def render(root: str | None, session: str, output: str | None, quiet: bool) -> None:
     """Write one HTML file that replays a session offline.
 
     Prints the path of the file.
     """
-    echo(run(_render(root, session, output or f"{session}.html")))
+    with waiting("rendering", quiet=quiet):
+        path = run(_render(root, session, output or f"{session}.html"))
+    echo(path)
 
 
 async def _render(root: str | None, session: str, output: str) -> str:

@@ -4,8 +4,10 @@ import sys
 
 import click
 
-from storage_manager.cli.options import command, root_option
+from storage_manager.cli.completion import complete_sessions, complete_steps
+from storage_manager.cli.options import command, dry_run_option, quiet_option, root_option
 from storage_manager.cli.process import run
+from storage_manager.cli.progress import waiting
 from storage_manager.cli.root import open_root, require_session, require_step
 from storage_manager.cli.terminal import confirm, echo
 from storage_manager.cli.text import count, size
@@ -16,22 +18,28 @@ from storage_manager.storage import StorageManager
 __all__ = ["rm"]
 
 
-@command("rm run-1", "rm run-1 step_000002 --yes")
+@command("rm run-1", "rm run-1 --dry-run", "rm run-1 step_000002 --yes")
 @root_option
-@click.argument("session")
-@click.argument("step", required=False)
+@click.argument("session", shell_complete=complete_sessions)
+@click.argument("step", shell_complete=complete_steps, required=False)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-def rm(root: str | None, session: str, step: str | None, yes: bool) -> None:
+@dry_run_option
+@quiet_option
+def rm(root: str | None, session: str, step: str | None, yes: bool, dry_run: bool, quiet: bool) -> None:
     """Delete a session, or one of its steps.
 
     Asks first; if there is no terminal to ask on, --yes is required. Checks afterwards that nothing is left. If the
     last step of a session is deleted, the session is deleted, too, unless it has attachments or metadata.
     """
     what = run(_describe(root, session, step))
+    if dry_run:
+        echo(f"would delete {what}")
+        return
     if not yes and not (sys.stdin and sys.stdin.isatty()):  # sys.stdin is None if the shell has closed it
         raise click.UsageError(f"cannot ask whether to delete {what}, because there is no terminal: give --yes")
     if yes or confirm(f"Delete {what}?"):
-        run(_delete(root, session, step))
+        with waiting("deleting", quiet=quiet):
+            run(_delete(root, session, step))
         echo(f"deleted {what}")
 
 

@@ -1,22 +1,38 @@
 """Open the root that a command works on, and require the session or step that it names."""
 
 import os
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import click
 
 from storage_manager.backends import FileInfo
 from storage_manager.config import Config, arguments_of
-from storage_manager.errors import InvalidDataError, LocalStorageError
+from storage_manager.errors import InvalidDataError, LocalStorageError, S3OperationError, StorageManagerError
 from storage_manager.inventory import list_files
 from storage_manager.layout import MANIFEST_FILENAME
 from storage_manager.storage import StorageManager
 
-__all__ = ["local_directory", "open_root", "require_session", "require_step"]
+__all__ = [
+    "did_you_mean",
+    "leaving_no_directories",
+    "local_directory",
+    "missing_session",
+    "open_root",
+    "require_session",
+    "require_sessions",
+    "require_step",
+    "session_ids",
+    "settings_of",
+]
+
+_MOST_NAMES = 5000  # that are compared with a mistyped one, in half a second
 
 
-def local_directory(root: str | None) -> str | None:
-    """Return the directory of a root on local disk, without creating it; None for every other root.
+def settings_of(root: str | None) -> Config | None:
+    """Return the settings of a root, without creating anything; None if the URL is neither of S3 nor of the local disk.
 
     Parameters:
         root: the URL that the user gave; None for the root that the SM_* variables name.
@@ -29,10 +45,18 @@ def local_directory(root: str | None) -> str | None:
     if root is not None and not root.strip():
         raise click.UsageError(f"the URL of the root is empty ({root!r}): give a URL, or leave --root out")
     arguments = arguments_of(root) if root else {}
-    if arguments is None:
-        return None
-    config = Config.resolve(**arguments)
-    return None if config.uses_s3 else config.root
+    return None if arguments is None else Config.resolve(**arguments)
+
+
+def local_directory(root: str | None) -> str | None:
+    """Return the directory of a root on local disk, without creating it; None for every other root.
+
+    Raises:
+        UsageError, StorageManagerError: as settings_of.
+    """
+    config = settings_of(root)
+    is_local = config is not None and not config.uses_s3 and config.other_root is None
+    return config.root if config and is_local else None
 
 
 def open_root(root: str | None, *, may_be_new: bool = False, **options: Any) -> StorageManager:
@@ -49,9 +73,37 @@ def open_root(root: str | None, *, may_be_new: bool = False, **options: Any) -> 
     """
     directory = local_directory(root)
     if not may_be_new and directory is not None and not os.path.isdir(directory):
-        why = f"there is no directory {directory}: name the root with --root, SM_LOCAL_BASE_PATH or SM_S3_BUCKET_NAME"
+        why = f"there is no directory {directory}: name the root with --root or SM_ROOT"
         raise LocalStorageError(why, operation="open", url=directory)
     return StorageManager.from_url(root, **options) if root else StorageManager(**options)
+
+
+@contextmanager
+def leaving_no_directories(root: str | None) -> Iterator[bool]:
+    """Delete the directories that a StorageManager of this root creates in a block. Yield True if it has to."""
+    directory = local_directory(root)
+    paths = [Path(directory), *Path(directory).parents] if directory else []
+    missing = [path for path in paths if not path.exists()]
+    try:
+        yield bool(missing)
+    finally:
+        for path in missing:  # the deepest first
+            with suppress(OSError):  # it was not created, or somebody has used it since
+                path.rmdir()
+
+
+async def session_ids(storage: StorageManager, prefix: str) -> AsyncGenerator[str, None]:
+    """Yield the ids of sessions with this prefix, and end after the last one: they are listed in order.
+
+    Raises:
+        StorageManagerError: the root cannot be listed.
+    """
+    async with aclosing(storage.iter_sessions()) as names:
+        async for name in names:
+            if name.startswith(prefix):
+                yield name
+            elif name > prefix:
+                return
 
 
 async def require_session(storage: StorageManager, session_id: str) -> list[str]:
@@ -62,19 +114,58 @@ async def require_session(storage: StorageManager, session_id: str) -> list[str]
     """
     steps = await storage.list_steps_for_session(session_id)
     if not steps and not [file async for file in list_files(storage, session_id) if file.name != MANIFEST_FILENAME]:
-        url = storage.url_for(session_id)
-        raise InvalidDataError(f"there is no session {url}", operation="list", url=url)
+        raise await missing_session(storage, session_id)
     return steps
+
+
+async def require_sessions(storage: StorageManager, session_ids: Iterable[str]) -> None:
+    """Require each of these sessions, unless it cannot be listed: the caller reports that after the others.
+
+    Raises:
+        InvalidDataError: there is no such session.
+    """
+    for session_id in session_ids:
+        with suppress(S3OperationError, LocalStorageError):
+            await require_session(storage, session_id)
 
 
 async def require_step(storage: StorageManager, session_id: str, step_id: str) -> dict[str, FileInfo]:
     """Return the files of a step, by name.
 
     Raises:
-        InvalidDataError: there is no such step.
+        InvalidDataError: there is no such step, or no such session.
     """
     files = {file.name: file async for file in list_files(storage, session_id, step_id)}
     if not files:
-        url = storage.url_for(session_id, step_id)
-        raise InvalidDataError(f"there is no step {url}", operation="list", url=url)
+        steps = await require_session(storage, session_id)
+        raise _missing("step", storage.url_for(session_id, step_id), steps[:_MOST_NAMES], step_id)
     return files
+
+
+async def missing_session(storage: StorageManager, session_id: str) -> InvalidDataError:
+    """Return the error for a session that does not exist. It names one that has a similar id."""
+    return _missing("session", storage.url_for(session_id), await _first(storage.iter_sessions()), session_id)
+
+
+async def _first(names: AsyncGenerator[str, None]) -> list[str]:
+    """Return the first names, in which a similar one is looked for. None is better than another error."""
+    found: list[str] = []
+    with suppress(StorageManagerError):
+        async with aclosing(names):
+            async for name in names:
+                found.append(name)
+                if len(found) == _MOST_NAMES:
+                    break
+    return found
+
+
+def _missing(what: str, url: str, names: Sequence[str], name: str) -> InvalidDataError:
+    return InvalidDataError(f"there is no {what} {url}{did_you_mean(name, names)}", operation="list", url=url)
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """Return `: did you mean run-1?` if one of the names is similar, else an empty text."""
+    from difflib import get_close_matches  # only mistakes need it
+
+    similar = get_close_matches(name, names, n=1)
+    return f": did you mean {similar[0]}?" if similar else ""

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import click
 
+from storage_manager.cli.completion import complete_sessions, complete_steps
 from storage_manager.cli.options import command, json_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.root import open_root, require_step
@@ -16,8 +17,8 @@ __all__ = ["share"]
 
 @command("share run-1 step_000001", "share run-1 step_000001 --expires 7d --json")
 @root_option
-@click.argument("session")
-@click.argument("step")
+@click.argument("session", shell_complete=complete_sessions)
+@click.argument("step", shell_complete=complete_steps)
 @click.option(
     "--expires",
     callback=duration,

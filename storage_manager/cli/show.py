@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import click
 
 from storage_manager.backends import FileInfo
+from storage_manager.cli.completion import complete_sessions, complete_steps
 from storage_manager.cli.options import command, json_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.root import open_root, require_step
+from storage_manager.cli.session_view import SessionView, load_session
 from storage_manager.cli.terminal import echo_bytes, echo_lines
 from storage_manager.cli.text import columns, json_line, moment, one_line, size
 from storage_manager.errors import InvalidDataError
@@ -41,31 +43,50 @@ class _StepView(NamedTuple):
 
 
 @command(
+    "show run-1",
     "show run-1 step_000001",
     "show run-1 step_000001 --json",
     "show run-1 step_000001 --component html | less",
     "show run-1 step_000001 --component screenshot -o step.png",
 )
 @root_option
-@click.argument("session")
-@click.argument("step")
+@click.argument("session", shell_complete=complete_sessions)
+@click.argument("step", shell_complete=complete_steps, required=False)
 @click.option("--component", type=click.Choice(ALL_COMPONENTS), help="Write the stored bytes of this component.")
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write the component to this file.")
 @json_option
 def show(
-    root: str | None, session: str, step: str, component: Component | None, output: str | None, as_json: bool
+    root: str | None, session: str, step: str | None, component: Component | None, output: str | None, as_json: bool
 ) -> int:
-    """Print a step, or write one of its components.
+    """Print a session or a step, or write one component of a step.
 
-    Prints the URL and title of the page, the time, the action and the metadata, and the size and URL of each
+    Of a session, prints the number of steps, the size, the metadata, and how many steps have each component. Of a
+    step, prints the URL and title of the page, the time, the action and the metadata, and the size and URL of each
     component. A component is written as it is stored; on a terminal, its control characters are escaped. The exit code
     is 1 if the action or the metadata exists but cannot be read.
     """
-    if component:
+    if component and step is None:
+        raise click.UsageError("--component needs a STEP")
+    if component and step:
         _write(root, session, step, component, output)
         return 0
     if output:
         raise click.UsageError("--output needs --component")
+    return _show_session(root, session, as_json) if step is None else _show_step(root, session, step, as_json)
+
+
+def _show_session(root: str | None, session: str, as_json: bool) -> int:
+    view = run(_load_session(root, session))
+    echo_lines([view.json()] if as_json else view.lines())
+    return int(not view.is_readable)
+
+
+async def _load_session(root: str | None, session: str) -> SessionView:
+    async with open_root(root) as storage:
+        return await load_session(storage, session)
+
+
+def _show_step(root: str | None, session: str, step: str, as_json: bool) -> int:
     view = run(_load(root, session, step))
     echo_lines([json_line(_facts(session, step, view))] if as_json else _lines(view))
     values = {"action": view.action, "metadata": view.metadata}

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from storage_manager.cli.completion import complete_sessions
 from storage_manager.cli.options import command, json_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.root import open_root
@@ -16,7 +17,7 @@ __all__ = ["tail"]
 
 @command("tail run-1", "tail run-1 --json --root s3://bucket | jq .action.type")
 @root_option
-@click.argument("session")
+@click.argument("session", shell_complete=complete_sessions)
 @click.option(
     "--interval", type=click.FloatRange(0.1), default=1.0, show_default=True, help="Seconds between listings."
 )

@@ -10,11 +10,15 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from typing import Protocol
 
 import click
 
+from storage_manager.cli.advice import in_terms_of
+
 __all__ = [
+    "Bar",
     "Door",
     "confirm",
     "echo",
@@ -23,6 +27,7 @@ __all__ = [
     "echo_exception",
     "echo_lines",
     "escape",
+    "showing",
     "take_hooks",
 ]
 
@@ -38,9 +43,37 @@ def escape(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+class Bar(Protocol):
+    """Something that draws on the terminal until it is stopped."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+_bars: list[Bar] = []  # those that are shown
+
+
+@contextmanager
+def showing(bar: Bar) -> Iterator[None]:
+    """Show a bar during a block. Each line that is printed meanwhile replaces it, and is followed by it."""
+    bar.start()
+    _bars.append(bar)
+    try:
+        yield
+    finally:
+        _bars.remove(bar)
+        bar.stop()
+
+
 def echo(text: str, *, err: bool = False) -> None:
     """Print one line on stdout, or on stderr."""
+    bars = list(_bars)
+    for bar in bars:
+        bar.stop()
     click.echo(escape(text), err=err)
+    for bar in bars:
+        bar.start()
 
 
 def echo_lines(lines: Iterable[str], *, err: bool = False) -> None:
@@ -134,7 +167,7 @@ class _Records(logging.Handler):
 def _message(record: logging.LogRecord) -> str:
     """Return the text of a record, or its format if the arguments do not fit: that is no reason to end a command."""
     try:
-        return record.getMessage().removesuffix("\n")
+        return in_terms_of(None, record.getMessage()).removesuffix("\n")
     except (TypeError, ValueError, LookupError):
         return str(record.msg)
 

@@ -1,5 +1,6 @@
 """The command `verify`."""
 
+import re
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,10 +8,12 @@ from typing import NamedTuple
 import click
 
 from storage_manager.aio import map_ahead
+from storage_manager.cli.advice import in_terms_of
+from storage_manager.cli.completion import complete_sessions
 from storage_manager.cli.options import command, json_option, quiet_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
-from storage_manager.cli.root import open_root
+from storage_manager.cli.root import missing_session, open_root
 from storage_manager.cli.terminal import echo
 from storage_manager.cli.text import count, json_line
 from storage_manager.errors import StorageManagerError
@@ -20,6 +23,8 @@ from storage_manager.layout import MANIFEST_FILENAME, only_ids
 from storage_manager.storage import StorageManager
 
 __all__ = ["verify"]
+
+_SHA256 = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
 class _Verified(NamedTuple):
@@ -31,6 +36,11 @@ class _Verified(NamedTuple):
     is_sealed: bool
     problems: list[Problem]
 
+    @property
+    def is_missing(self) -> bool:
+        """True if there is no such session."""
+        return any(problem[:2] == (self.url, "missing") for problem in self.problems)
+
     def json(self) -> str:
         """Return the session and its problems as one line of JSON."""
         problems = [{"url": url, "kind": kind, "detail": detail} for url, kind, detail in self.problems]
@@ -38,8 +48,9 @@ class _Verified(NamedTuple):
         return json_line({**ids, "steps": self.steps, "sealed": self.is_sealed, "problems": problems})
 
     def lines(self) -> list[str]:
-        """Return one line of text per problem."""
-        return [f"{kind:<10} {url}  {detail}" for url, kind, detail in self.problems]
+        """Return one line of text per problem. Only the first digits of a SHA-256 are shown."""
+        texts = [_SHA256.sub(r"\1...", in_terms_of("verify", problem.detail)) for problem in self.problems]
+        return [f"{kind:<10} {url}  {text}" for (url, kind, _), text in zip(self.problems, texts, strict=True)]
 
 
 @dataclass
@@ -65,12 +76,13 @@ class _Totals:
         return f"{count(self.sessions, 'session')}{unsealed}, {count(self.steps, 'step')}, {problems}"
 
 
-@command("verify", "verify run-1", "verify --json --root s3://bucket")
+@command("verify", "verify run-1 --require-seal", "verify --json --root s3://bucket")
 @root_option
-@click.argument("session", required=False)
+@click.argument("session", shell_complete=complete_sessions, required=False)
+@click.option("--require-seal", is_flag=True, help="A session that is not sealed is a problem.")
 @json_option
 @quiet_option
-def verify(root: str | None, session: str | None, as_json: bool, quiet: bool) -> int:
+def verify(root: str | None, session: str | None, require_seal: bool, as_json: bool, quiet: bool) -> int:
     """Read one session, or all, and print every problem.
 
     Prints one line per problem: kind, URL, detail. With --json, prints one object per session. A sealed session is
@@ -78,30 +90,37 @@ def verify(root: str | None, session: str | None, as_json: bool, quiet: bool) ->
     """
     totals, advice = _Totals(), "the other sessions were not read"
     with Progress("verifying", "verified", unit="session", quiet=quiet, advice=advice) as progress:
-        run(_verify(root, session, as_json, totals, progress))
+        run(_verify(root, session, require_seal, as_json, totals, progress))
     if not as_json:
         echo(totals.text())
     return int(totals.problems > 0)
 
 
-async def _verify(root: str | None, session: str | None, as_json: bool, totals: _Totals, progress: Progress) -> None:
+async def _verify(
+    root: str | None, session: str | None, require_seal: bool, as_json: bool, totals: _Totals, progress: Progress
+) -> None:
+    async def verified_session(session_id: str) -> _Verified:
+        return await _verify_session(storage, session_id, require_seal)
+
     async with open_root(root) as storage:
         total = 1 if session is not None else sum([1 async for _ in storage.iter_sessions()])
         session_ids = storage.iter_sessions() if session is None else [session]
         progress(0, total)
-        async with aclosing(map_ahead(lambda name: _verify_session(storage, name), session_ids, 2)) as sessions:
+        async with aclosing(map_ahead(verified_session, session_ids, 2)) as sessions:
             async for verified in sessions:
+                if session is not None and verified.is_missing:
+                    raise await missing_session(storage, session)
                 totals.add(verified)
                 for text in [verified.json()] if as_json else verified.lines():
-                    progress.echo(text)
+                    echo(text)
                 progress(totals.sessions, total)
 
 
-async def _verify_session(storage: StorageManager, session_id: str) -> _Verified:
+async def _verify_session(storage: StorageManager, session_id: str, require_seal: bool) -> _Verified:
     names = set[str]()
     with suppress(StorageManagerError):  # verify_session reports it
         async for file in list_files(storage, session_id):
             names.add(file.name)
     steps = only_ids(list({name.partition("/")[0] for name in names if "/" in name}))
-    problems = await verify_session(storage, session_id)
+    problems = await verify_session(storage, session_id, require_seal=require_seal)
     return _Verified(storage.url_for(session_id), session_id, len(steps), MANIFEST_FILENAME in names, problems)

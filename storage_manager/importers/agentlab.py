@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from storage_manager.aio import Progress
 from storage_manager.encoding import encode_attachment
 from storage_manager.importers.archive import MAX_FILE, refuse
 from storage_manager.importers.dom_snapshot import html_of
@@ -58,7 +59,13 @@ class _Experiment(NamedTuple):
     load: Callable[[int], Record]
 
 
-async def import_agentlab(storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None) -> str:
+async def import_agentlab(
+    storage: StorageManager,
+    path: str | os.PathLike[str],
+    session_id: str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> str:
     """Import an experiment of AgentLab or BrowserGym as a session with one step per observation. Return the session id.
 
     The steps are step_000001 and so on; the first is the `step_0` of the experiment. Each has what the page showed when
@@ -69,6 +76,7 @@ async def import_agentlab(storage: StorageManager, path: str | os.PathLike[str],
         storage: the storage that receives the session.
         path: the directory of one experiment, which has step_0.pkl.gz.
         session_id: the id of the new session. None takes it from the directory's name.
+        progress: called on the event loop with the number of steps that were stored so far, and of all steps.
 
     Raises:
         InvalidIdError: the id is not allowed, or the directory's name gives no id; this is checked before any I/O.
@@ -78,7 +86,7 @@ async def import_agentlab(storage: StorageManager, path: str | os.PathLike[str],
         TypeError: path is not a path.
         S3OperationError, S3ConfigError, LocalStorageError: storing failed. What was stored is deleted again.
     """
-    return await import_session(storage, path, session_id, _read)
+    return await import_session(storage, path, session_id, _read, progress)
 
 
 def _read(path: str, budget: Budget) -> Source:

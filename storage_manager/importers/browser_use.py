@@ -9,6 +9,7 @@ from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from storage_manager.aio import Progress
 from storage_manager.importers.archive import MAX_FILE, refuse
 from storage_manager.importers.fields import Fields
 from storage_manager.importers.folder import Folder, check_image, read_file
@@ -29,7 +30,11 @@ _NO_SCREENSHOT = "the history has no screenshot of this step"
 
 
 async def import_browser_use(
-    storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None
+    storage: StorageManager,
+    path: str | os.PathLike[str],
+    session_id: str | None = None,
+    *,
+    progress: Progress | None = None,
 ) -> str:
     """Import a history of browser-use as a session with one step per item. Return the session id.
 
@@ -41,6 +46,7 @@ async def import_browser_use(
         path: the JSON file that `agent.history.save_to_file(path)` wrote. Screenshots are read from its directory, and
             from nowhere else.
         session_id: the id of the new session. None takes it from the file's name.
+        progress: called on the event loop with the number of steps that were stored so far, and of all steps.
 
     Raises:
         InvalidIdError: the id is not allowed, or the file's name gives no id; this is checked before any I/O.
@@ -50,7 +56,7 @@ async def import_browser_use(
         TypeError: path is not a path.
         S3OperationError, S3ConfigError, LocalStorageError: storing failed. What was stored is deleted again.
     """
-    return await import_session(storage, path, session_id, _read)
+    return await import_session(storage, path, session_id, _read, progress)
 
 
 def _read(path: str, budget: Budget) -> Source:

@@ -4,6 +4,7 @@ import os
 from contextlib import ExitStack
 from functools import partial
 
+from storage_manager.aio import Progress
 from storage_manager.importers.archive import Archive
 from storage_manager.importers.storing import Budget, Read, Source, import_session
 from storage_manager.importers.style_sheets import StyleSheets
@@ -21,6 +22,7 @@ async def import_playwright_trace(
     session_id: str | None = None,
     *,
     all_calls: bool = False,
+    progress: Progress | None = None,
 ) -> str:
     """Import a Playwright trace as a session with one step per action. Return the session id.
 
@@ -34,6 +36,7 @@ async def import_playwright_trace(
         session_id: the id of the new session. None takes it from the name of the file or directory.
         all_calls: False leaves out calls that neither act on a page nor check it: those that read (`title`,
             `screenshot`), wait or set up the browser (`addCookies`).
+        progress: called on the event loop with the number of steps that were stored so far, and of all steps.
 
     Raises:
         InvalidIdError: the id is not allowed, or the name gives no id; this is checked before anything is read.
@@ -44,7 +47,7 @@ async def import_playwright_trace(
         S3OperationError, S3ConfigError, LocalStorageError: storing failed. The steps that were stored are deleted
             again.
     """
-    return await import_session(storage, path, session_id, partial(_read, all_calls))
+    return await import_session(storage, path, session_id, partial(_read, all_calls), progress)
 
 
 def _read(all_calls: bool, path: str, budget: Budget) -> Source:

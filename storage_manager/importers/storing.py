@@ -18,7 +18,8 @@ from datetime import datetime, timezone
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeVar
 
-from storage_manager.aio import map_ahead, run_to_end
+from storage_manager.aio import Progress, map_ahead, run_to_end
+from storage_manager.arguments import check_callable
 from storage_manager.encoding import count_values
 from storage_manager.errors import InvalidDataError, InvalidIdError, LocalStorageError, StorageManagerError, translating
 from storage_manager.importers.archive import refuse
@@ -93,17 +94,20 @@ async def import_session(
     path: str | os.PathLike[str],
     session_id: str | None,
     read: Callable[[str, Budget], Source],
+    progress: Progress | None = None,
 ) -> str:
     """Read a file or directory in a thread, and store it as a session. Return the session id.
 
     Parameters:
         session_id: None takes it from the name of the file or directory.
         read: gets the path.
+        progress: as for import_browser_use.
 
     Raises:
         As import_browser_use.
     """
     name = _checked(path)
+    check_callable(progress, "progress", "two numbers")
     with translating("import", name):
         session_id = _session_id(name) if session_id is None else check_id(session_id, "session_id")
     await _refuse_existing(storage, session_id, name)
@@ -118,7 +122,8 @@ async def import_session(
         source = _without_users(await in_thread(lambda: read(name, budget)))
         try:
             await in_thread(lambda: _check(source, budget))
-            await _store(storage, session_id, source, lambda number: in_thread(lambda: source.step(number)))
+            tell = progress or (lambda done, total: None)
+            await _store(storage, session_id, source, lambda number: in_thread(lambda: source.step(number)), tell)
         finally:
             source.close()
     return session_id
@@ -223,13 +228,18 @@ def _translating(path: str, redact: Redactor | None) -> Iterator[None]:
 
 
 async def _store(
-    storage: StorageManager, session_id: str, source: Source, step: Callable[[int], Awaitable[Read]]
+    storage: StorageManager,
+    session_id: str,
+    source: Source,
+    step: Callable[[int], Awaitable[Read]],
+    tell: Progress,
 ) -> None:
     """Store a session. If that fails, or the caller is cancelled, delete what was begun, and nothing of others."""
     begun: list[str] = []
 
     async def steps() -> AsyncIterator[Step]:
         for number in range(source.total):
+            tell(max(0, number - _CONCURRENCY), source.total)  # the others may be under way
             begun.append(f"step_{number + 1:06d}")
             yield Step(session_id, begun[-1], *(await step(number)))
 
@@ -238,6 +248,7 @@ async def _store(
             await storage.store_session_metadata(session_id, source.metadata)
         await storage.store_steps(steps(), concurrency=_CONCURRENCY)
         await storage.store_attachments(session_id, source.attachments)
+        tell(source.total, source.total)
     except StorageManagerError as error:
         outcome = "what had been stored was deleted again"
         try:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from storage_manager.aio import Progress
 from storage_manager.importers.archive import MAX_FILE, refuse
 from storage_manager.importers.fields import Fields
 from storage_manager.importers.folder import Folder, check_image
@@ -48,7 +49,11 @@ class _Turn(NamedTuple):
 
 
 async def import_webvoyager(
-    storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None
+    storage: StorageManager,
+    path: str | os.PathLike[str],
+    session_id: str | None = None,
+    *,
+    progress: Progress | None = None,
 ) -> str:
     """Import the results of a task of WebVoyager as a session with one step per answer of the model.
 
@@ -59,6 +64,7 @@ async def import_webvoyager(
         storage: the storage that receives the session.
         path: the directory of one task, which has interact_messages.json and screenshot1.png; or the first file.
         session_id: the id of the new session. None takes it from the directory's name.
+        progress: called on the event loop with the number of steps that were stored so far, and of all steps.
 
     Raises:
         InvalidIdError: the id is not allowed, or the directory's name gives no id; this is checked before any I/O.
@@ -68,7 +74,7 @@ async def import_webvoyager(
         TypeError: path is not a path.
         S3OperationError, S3ConfigError, LocalStorageError: storing failed. What was stored is deleted again.
     """
-    return await import_session(storage, _directory(path), session_id, _read)
+    return await import_session(storage, _directory(path), session_id, _read, progress)
 
 
 def _directory(path: str | os.PathLike[str]) -> str | os.PathLike[str]:

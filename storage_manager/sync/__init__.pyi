@@ -648,6 +648,7 @@ def copy_sessions(
     *,
     concurrency: int = 16,
     progress: Progress | None = None,
+    dry_run: bool = False,
 ) -> CopyResult:
     """Copy sessions with all their files between any two roots, byte for byte. A second run sends nothing twice.
 
@@ -668,6 +669,8 @@ def copy_sessions(
         concurrency: how many steps are read, compared and written at a time.
         progress: called in your thread with the number of steps done and the number of all steps. If it is given,
             the steps are counted beforehand.
+        dry_run: True to write nothing, and return how many steps would be copied. A file is then read only if its size
+            is that of the target's file.
 
     Returns:
         The number of steps with at least one file that was written, as an int with the attribute `left_behind`.
@@ -798,7 +801,13 @@ def follow_session(storage: StorageManager, session_id: str, *, interval: float 
     """
     ...
 
-def import_agentlab(storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None) -> str:
+def import_agentlab(
+    storage: StorageManager,
+    path: str | os.PathLike[str],
+    session_id: str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> str:
     """Import an experiment of AgentLab or BrowserGym as a session with one step per observation. Return the session id.
 
     The steps are step_000001 and so on; the first is the `step_0` of the experiment. Each has what the page showed when
@@ -809,6 +818,7 @@ def import_agentlab(storage: StorageManager, path: str | os.PathLike[str], sessi
         storage: the storage that receives the session.
         path: the directory of one experiment, which has step_0.pkl.gz.
         session_id: the id of the new session. None takes it from the directory's name.
+        progress: called in your thread with the number of steps that were stored so far, and of all steps.
 
     Raises:
         InvalidIdError: the id is not allowed, or the directory's name gives no id; this is checked before any I/O.
@@ -820,7 +830,13 @@ def import_agentlab(storage: StorageManager, path: str | os.PathLike[str], sessi
     """
     ...
 
-def import_browser_use(storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None) -> str:
+def import_browser_use(
+    storage: StorageManager,
+    path: str | os.PathLike[str],
+    session_id: str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> str:
     """Import a history of browser-use as a session with one step per item. Return the session id.
 
     The steps are step_000001 and so on. Each has what the page showed when the model chose the action. Everything is
@@ -831,6 +847,7 @@ def import_browser_use(storage: StorageManager, path: str | os.PathLike[str], se
         path: the JSON file that `agent.history.save_to_file(path)` wrote. Screenshots are read from its directory, and
             from nowhere else.
         session_id: the id of the new session. None takes it from the file's name.
+        progress: called in your thread with the number of steps that were stored so far, and of all steps.
 
     Raises:
         InvalidIdError: the id is not allowed, or the file's name gives no id; this is checked before any I/O.
@@ -843,7 +860,12 @@ def import_browser_use(storage: StorageManager, path: str | os.PathLike[str], se
     ...
 
 def import_playwright_trace(
-    storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None, *, all_calls: bool = False
+    storage: StorageManager,
+    path: str | os.PathLike[str],
+    session_id: str | None = None,
+    *,
+    all_calls: bool = False,
+    progress: Progress | None = None,
 ) -> str:
     """Import a Playwright trace as a session with one step per action. Return the session id.
 
@@ -857,6 +879,7 @@ def import_playwright_trace(
         session_id: the id of the new session. None takes it from the name of the file or directory.
         all_calls: False leaves out calls that neither act on a page nor check it: those that read (`title`,
             `screenshot`), wait or set up the browser (`addCookies`).
+        progress: called in your thread with the number of steps that were stored so far, and of all steps.
 
     Raises:
         InvalidIdError: the id is not allowed, or the name gives no id; this is checked before anything is read.
@@ -869,7 +892,13 @@ def import_playwright_trace(
     """
     ...
 
-def import_webvoyager(storage: StorageManager, path: str | os.PathLike[str], session_id: str | None = None) -> str:
+def import_webvoyager(
+    storage: StorageManager,
+    path: str | os.PathLike[str],
+    session_id: str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> str:
     """Import the results of a task of WebVoyager as a session with one step per answer of the model.
 
     Return the session id. The steps are step_000001 and so on. Each has the screenshot on which the model chose the
@@ -879,6 +908,7 @@ def import_webvoyager(storage: StorageManager, path: str | os.PathLike[str], ses
         storage: the storage that receives the session.
         path: the directory of one task, which has interact_messages.json and screenshot1.png; or the first file.
         session_id: the id of the new session. None takes it from the directory's name.
+        progress: called in your thread with the number of steps that were stored so far, and of all steps.
 
     Raises:
         InvalidIdError: the id is not allowed, or the directory's name gives no id; this is checked before any I/O.
@@ -937,7 +967,7 @@ def purge_sessions(storage: StorageManager, older_than: datetime | timedelta, *,
         dry_run: False to delete.
 
     Returns:
-        The ids of the sessions that were deleted, or, with dry_run, that would be.
+        The ids of the sessions that were deleted, or, with dry_run, that would be. Each is a PurgedSession.
 
     Raises:
         InvalidDataError: the datetime has no time zone, or the age is negative. Raised before any I/O.
@@ -1040,7 +1070,7 @@ def update_catalog(
     """
     ...
 
-def verify_session(storage: StorageManager, session_id: str) -> list[Problem]:
+def verify_session(storage: StorageManager, session_id: str, *, require_seal: bool = False) -> list[Problem]:
     """Return the problems of a session, sorted by URL; [] if it is whole. Nothing is changed.
 
     A sealed session is compared with its manifest. A component, an attachment or the metadata of the session is
@@ -1053,6 +1083,9 @@ def verify_session(storage: StorageManager, session_id: str) -> list[Problem]:
     A staged file of this library, and an upload to S3 that was begun and not completed, is a `leftover`. Any other file
     that is not part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating
     systems leave are ignored. The attachments of a session that is not sealed are not read.
+
+    Parameters:
+        require_seal: True to report a session that is not sealed as `unsealed`.
 
     Raises:
         InvalidIdError: the session id is not allowed. Raised before any I/O.

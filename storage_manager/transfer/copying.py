@@ -69,6 +69,7 @@ async def copy_sessions(
     *,
     concurrency: int = 16,
     progress: Progress | None = None,
+    dry_run: bool = False,
 ) -> CopyResult:
     """Copy sessions with all their files between any two roots, byte for byte. A second run sends nothing twice.
 
@@ -89,6 +90,8 @@ async def copy_sessions(
         concurrency: how many steps are read, compared and written at a time.
         progress: called on the event loop with the number of steps done and the number of all steps. If it is given,
             the steps are counted beforehand.
+        dry_run: True to write nothing, and return how many steps would be copied. A file is then read only if its size
+            is that of the target's file.
 
     Returns:
         The number of steps with at least one file that was written, as an int with the attribute `left_behind`.
@@ -111,7 +114,7 @@ async def copy_sessions(
         _refuse_overlap(source, target)
         async with _kept_open(source, target):
             total = await count_steps(source, named, strict=False) if progress else None
-            return await _run(_Copying(source, target, named), concurrency, progress, total)
+            return await _run(_Copying(source, target, named, dry_run), concurrency, progress, total)
 
 
 @asynccontextmanager
@@ -180,8 +183,8 @@ class _Task(NamedTuple):
 class _Copying:
     """The state of one copy: how many steps are done, which failed, and which files are left behind."""
 
-    def __init__(self, source: StorageManager, target: StorageManager, named: list[str] | None) -> None:
-        self.source, self.target, self.named = source, target, named
+    def __init__(self, source: StorageManager, target: StorageManager, named: list[str] | None, dry_run: bool) -> None:
+        self.source, self.target, self.named, self.dry_run = source, target, named, dry_run
         self.done = self.copied = 0
         self.failed: list[StorageManagerError] = []
         self.unlisted = 0  # sessions that could not be listed; they are in `failed` too
@@ -284,12 +287,15 @@ class _Copying:
             return error
 
     async def _copy(self, task: _Task, source_url: str, target_url: str) -> bool:
-        contents = await self._read(task, self._names(task), source_url)
+        names = self._names(task)
+        if self.dry_run and not self.target.redact and any(_differs(task, name) for name in names):
+            return True
+        contents = await self._read(task, names, source_url)
         if self.target.redact:
             contents = await self._redacted(self.target.redact, contents, source_url)
         same = [await self._has(join(target_url, name), contents[name], task.target.get(name)) for name in contents]
         differing = [name for name, is_same in zip(contents, same, strict=True) if not is_same]
-        if differing:
+        if differing and not self.dry_run:
             files = [_file(target_url, task.path(name), contents[name]) for name in differing]
             with translating("copy", target_url):
                 async with self.target.backend() as backend:
@@ -389,6 +395,12 @@ class _Copying:
         behind = f"; {left} file{'s' * (left != 1)} left behind, which are not part of a session" if left else ""
         summary = f"not copied: {what} ({urls}{more}){behind}"
         return type(first)(f"{summary}. Run it again to continue. {first}", operation="copy", url=first.url)
+
+
+def _differs(task: _Task, name: str) -> bool:
+    """Return True if the listings alone tell that the target lacks a file, or has other bytes."""
+    there = task.target.get(name)
+    return there is None or there.size != task.source[name].size
 
 
 def _readable(url: str, answer: bytes | StorageManagerError | None) -> bytes:

@@ -11,13 +11,32 @@ from storage_manager.errors import InvalidDataError, StorageManagerError, transl
 from storage_manager.inventory import is_our_file, list_files
 from storage_manager.storage import StorageManager
 
-__all__ = ["purge_sessions", "purging"]
+__all__ = ["PurgedSession", "purge_sessions", "purging"]
 
 _FIRST = datetime.min.replace(tzinfo=timezone.utc)
 _SHOWN = 5  # the most failed sessions that an error names
 
-# Of a session: True if it is old or was deleted, the cancellation that came while it was deleted, or why it failed.
-_Outcome = bool | asyncio.CancelledError | StorageManagerError
+
+class PurgedSession(str):
+    """The id of a session that was deleted or, with dry_run, would be.
+
+    Attributes:
+        size: the bytes of all its files.
+        modified: when the last of them was written (UTC).
+    """
+
+    size: int
+    modified: datetime
+
+    def __new__(cls, session_id: str, size: int, modified: datetime) -> "PurgedSession":
+        """Return the id with these attributes."""
+        self = super().__new__(cls, session_id)
+        self.size, self.modified = size, modified
+        return self
+
+
+# A session that is old or was deleted, None if it stays, the cancellation that came meanwhile, or why it failed.
+_Outcome = PurgedSession | asyncio.CancelledError | StorageManagerError | None
 
 
 async def purge_sessions(
@@ -37,7 +56,7 @@ async def purge_sessions(
         dry_run: False to delete.
 
     Returns:
-        The ids of the sessions that were deleted, or, with dry_run, that would be.
+        The ids of the sessions that were deleted, or, with dry_run, that would be. Each is a PurgedSession.
 
     Raises:
         InvalidDataError: the datetime has no time zone, or the age is negative. Raised before any I/O.
@@ -54,7 +73,7 @@ async def purging(
     *,
     dry_run: bool = True,
     progress: Progress | None = None,
-) -> AsyncGenerator[str, None]:
+) -> AsyncGenerator[PurgedSession, None]:
     """Do the same as purge_sessions, and yield each id when the session is deleted or, with dry_run, found.
 
     Parameters:
@@ -63,19 +82,19 @@ async def purging(
     check_callable(progress, "progress", "two numbers")
     limit, checked, failed = _moment(older_than), 0, list[StorageManagerError]()
 
-    async def is_old(session_id: str) -> tuple[str, _Outcome]:
-        return session_id, await _tried(_is_older(storage, session_id, limit))
+    async def find_old(session_id: str) -> _Outcome:
+        return await _tried(_find_older(storage, session_id, limit))
 
     with translating("purge", storage.url_for()):
-        async with aclosing(map_ahead(is_old, storage.iter_sessions(), 16)) as sessions:
-            async for session_id, is_candidate in sessions:
-                outcome: _Outcome = is_candidate
-                if is_candidate is True and not dry_run:
-                    outcome = await _tried(_delete_if_older(storage, session_id, limit))
+        async with aclosing(map_ahead(find_old, storage.iter_sessions(), 16)) as sessions:
+            async for found in sessions:
+                outcome = found
+                if isinstance(found, PurgedSession) and not dry_run:
+                    outcome = await _tried(_delete_if_older(storage, found, limit))
                 if isinstance(outcome, StorageManagerError):
                     failed.append(outcome)
-                elif outcome:
-                    yield session_id
+                elif outcome and isinstance(found, PurgedSession):
+                    yield found
                 if isinstance(outcome, asyncio.CancelledError):
                     raise outcome
                 checked += 1
@@ -85,7 +104,7 @@ async def purging(
             raise _failure(failed, checked) from failed[0]
 
 
-async def _tried(work: Awaitable[bool | asyncio.CancelledError]) -> _Outcome:
+async def _tried(work: Awaitable[PurgedSession | asyncio.CancelledError | None]) -> _Outcome:
     """Return the result of an operation, or its error."""
     try:
         return await work
@@ -100,16 +119,21 @@ def _failure(failed: Sequence[StorageManagerError], checked: int) -> StorageMana
     return type(first)(f"{summary}. The others are done. {first}", operation="purge", url=first.url)
 
 
-async def _delete_if_older(storage: StorageManager, session_id: str, limit: datetime) -> bool | asyncio.CancelledError:
-    """Delete a session if it is still old. Return True if it was deleted, or the cancellation that came meanwhile."""
-    return await _is_older(storage, session_id, limit) and (await _delete(storage, session_id) or True)
+async def _delete_if_older(
+    storage: StorageManager, session_id: str, limit: datetime
+) -> PurgedSession | asyncio.CancelledError | None:
+    """Delete a session if it is still old. Return it if it was deleted, or the cancellation that came meanwhile."""
+    found = await _find_older(storage, session_id, limit)
+    return found and (await _delete(storage, session_id) or found)
 
 
-async def _is_older(storage: StorageManager, session_id: str, limit: datetime) -> bool:
-    """Return True if a directory is a session, and all its files were last written before the limit."""
+async def _find_older(storage: StorageManager, session_id: str, limit: datetime) -> PurgedSession | None:
+    """Return a session whose files were all last written before the limit; None if it has others, or is no session."""
     files = [found async for found in list_files(storage, session_id)]
     is_session = any(is_our_file(found.name) for found in files)
-    return is_session and all(found.modified and found.modified < limit for found in files)
+    times = [found.modified for found in files if found.modified and found.modified < limit]
+    is_old = is_session and len(times) == len(files)
+    return PurgedSession(session_id, sum(found.size for found in files), max(times)) if is_old else None
 
 
 async def _delete(storage: StorageManager, session_id: str) -> asyncio.CancelledError | None:

@@ -9,10 +9,9 @@ import click
 import pytest
 
 from storage_manager import InvalidDataError, StorageManager
-from storage_manager.cli.commands import cli
 from storage_manager.cli.options import Command
 from storage_manager.viewer import render_session, serve
-from tests.support.shell import SAMPLE, sm
+from tests.support.shell import SAMPLE, commands, sm
 
 EMPTY = ["", " ", "\t\n"]
 
@@ -59,9 +58,10 @@ def test_an_empty_word_is_refused(words: tuple[str, ...]) -> None:
 
 def test_every_option_is_looked_at() -> None:
     """Also one that is added."""
-    groups = [found for found in cli.commands.values() if isinstance(found, click.Group)]
-    commands = [*cli.commands.values(), *(inner for found in groups for inner in found.commands.values())]
-    assert all(isinstance(found, Command) for found in commands if found not in groups)
+    all_commands = commands().values()
+    groups = [found for found in all_commands if isinstance(found, click.Group)]
+    every = [*all_commands, *(inner for found in groups for inner in found.commands.values())]
+    assert all(isinstance(found, Command) for found in every if found not in groups)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])

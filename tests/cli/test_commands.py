@@ -56,17 +56,24 @@ async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     assert sm("ls", *at) == (0, "harbour-books\n", "")
     code, out, err = sm("ls", "--long", *at)
     assert (code, err) == (0, "")
-    assert re.fullmatch(r" +4 steps +285\.3 kB  20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ  harbour-books\n", out)
+    header, row, total = out.splitlines()
+    assert header == "     STEPS       SIZE  MODIFIED              SESSION"
+    assert re.fullmatch(r"         4   285\.3 kB  20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ  harbour-books", row)
+    assert total == "1 session, 4 steps, 285.3 kB"
     assert sm("ls", "harbour-books", *at).out.split() == [f"step_00000{number}" for number in (1, 2, 3, 4)]
-    assert lines(sm("ls", "harbour-books", "-l", *at).out)[0] == (
-        "step_000001 html 8.8 kB screenshot 83.7 kB action 120 B metadata 148 B"
-    )
+    header, *steps, total = lines(sm("ls", "harbour-books", "-l", *at).out)
+    assert header == "STEP HTML SCREENSHOT ACTION METADATA"
+    assert (len(steps), steps[0]) == (4, "step_000001 8.8 kB 83.7 kB 120 B 148 B")
+    assert total == "4 steps, 285.3 kB"
     shown = lines(sm("show", "harbour-books", "step_000001", *at).out)
     assert shown[:3] == ["url http://harbour-books.test/", "title Harbour Books", "time 2026-11-24T08:30:56.904Z"]
     assert f"screenshot 83.7 kB {step}/screenshot.png" in shown
     assert '"title": "Harbour Books",' in shown
+    code, out, err = sm("verify", "-q", "--require-seal", *at)
+    assert (code, err, out.count("\n")) == (1, "", 2)
+    assert out.startswith(f"unsealed   {root}/harbour-books  it has no seal")
     assert sm("seal", "-q", "harbour-books", *at) == (0, f"{root}/harbour-books/_manifest.json\n", "")
-    assert sm("verify", "-q", *at) == (0, "1 session, 4 steps, no problems\n", "")
+    assert sm("verify", "-q", "--require-seal", *at) == (0, "1 session, 4 steps, no problems\n", "")
     assert sm("get", "-q", "harbour-books", tmp_path / "copies", *at) == (0, "4 steps copied\n", "")
     assert (tmp_path / "copies/harbour-books/_manifest.json").exists()
 
@@ -75,7 +82,10 @@ async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     await overwrite(root, "harbour-books/step_000001/observation.html", page)
     code, out, err = sm("verify", "-q", *at)
     assert (code, err) == (1, "")
-    assert re.fullmatch(rf"changed    {step}/observation\.html  \d+ bytes, .*\n1 session, 4 steps, 1 problem\n", out)
+    digest = r"SHA-256 [0-9a-f]{12}\.\.\."
+    assert re.fullmatch(
+        rf"changed    {step}/observation\.html  \d+ bytes, {digest}; .*{digest}\n1 session, 4 steps, 1 problem\n", out
+    )
     await overwrite(root, "harbour-books/step_000002/metadata.json", b"no JSON")
     code, out, err = sm("show", "harbour-books", "step_000002", *at)
     assert code == 1
@@ -132,6 +142,24 @@ def test_components_as_they_are_stored(root: str, tmp_path: Path) -> None:
     assert lines(sm("share", *at).out)[1].startswith("screenshot ")
 
 
+def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+    new, one = tmp_path / "new/root", SAMPLE / "harbour-books"
+    told = (0, f"4 steps would be copied to {new}\n", "")
+    assert sm("put", "-q", "--dry-run", SAMPLE, "--root", new) == told
+    assert sm("cp", "-q", "--dry-run", SAMPLE, new) == told
+    assert sm("get", "-q", "-n", "harbour-books", new, "--root", SAMPLE) == told
+    assert list(tmp_path.iterdir()) == []
+    assert sm("put", "-q", SAMPLE, "--root", new).code == 0
+    (new / "harbour-books/step_000002/action.json").unlink()
+    told = (0, f"1 step would be copied to {new}, 3 are there already\n", "")
+    assert sm("put", "-q", "--dry-run", one, "--root", new) == told
+    assert sm("rm", "harbour-books", "-n", "--root", new).out == (
+        f"would delete {new}/harbour-books (4 steps, 285.1 kB)\n"
+    )
+    assert sm("rm", "harbour-books", "step_9", "-n", "--root", new).code == 3
+    assert len(list(new.glob("*/*/*"))) == 15
+
+
 @pytest.mark.thorough
 async def test_what_goes(root: str) -> None:
     at = ("--root", root)
@@ -142,19 +170,17 @@ async def test_what_goes(root: str) -> None:
     assert f"{told}: give --yes" in err
     code, out, err = sm("rm", "harbour-books", "step_000004", "--yes", *at)
     assert (code, out, err) == (0, f"deleted {root}/harbour-books/step_000004 (56.2 kB)\n", "")
-    assert sm("purge", "-q", "--older-than", "1w", *at) == (
-        0,
-        "0 sessions would be deleted; give --yes to delete\n",
-        "",
-    )
-    old = "0s"
-    assert sm("purge", "-q", "--older-than", old, *at) == (
-        0,
-        "harbour-books\n1 session would be deleted; give --yes to delete\n",
-        "",
-    )
+    none = "0 sessions (0 B) would be deleted; give --yes to delete\n"
+    assert sm("purge", "-q", "--older-than", "1w", *at) == (0, none, "")
+    old = ("purge", "-q", "--older-than", "0s", *at)
+    row = r" 229\.1 kB  20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ  harbour-books\n"
+    code, out, err = sm(*old)
+    assert (code, err) == (0, "")
+    assert re.fullmatch(row + r"1 session \(229\.1 kB\) would be deleted; give --yes to delete\n", out)
     assert sm("ls", *at).out == "harbour-books\n"
-    assert sm("purge", "-q", "--older-than", old, "--yes", *at) == (0, "harbour-books\n1 session deleted\n", "")
+    code, out, err = sm(*old, "--yes")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(row + r"1 session \(229\.1 kB\) deleted\n", out)
     assert sm("ls", *at) == (0, "", "")
     sm("put", "-q", SAMPLE, *at)
     assert sm("rm", "harbour-books", "--yes", *at).code == 0

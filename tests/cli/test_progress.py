@@ -13,11 +13,11 @@ import pytest
 
 from storage_manager.cli import main, text
 from storage_manager.cli.commands import cli
-from storage_manager.cli.process import Interrupted
+from storage_manager.cli.process import Interrupted, print_error
 from storage_manager.cli.progress import Progress
-from storage_manager.cli.terminal import escape
+from storage_manager.cli.terminal import echo, escape, showing
 from tests.support import ROOT
-from tests.support.shell import SAMPLE, has_colour, on_terminal, sm
+from tests.support.shell import SAMPLE, commands, has_colour, on_terminal, sm
 
 
 def test_a_bar_on_a_terminal(tmp_path: Any) -> None:
@@ -31,8 +31,37 @@ def test_a_bar_on_a_terminal(tmp_path: Any) -> None:
     assert not has_colour(plain.err)
     assert on_terminal(*command, tmp_path / "c", "--quiet") == (0, "4 steps copied\n", "")
     done = on_terminal("purge", "--older-than", "0s", "--yes", "--root", tmp_path / "c")
-    assert (done.code, done.out) == (0, "harbour-books\n1 session deleted\n")
+    assert (done.code, done.out.endswith("  harbour-books\n1 session (285.3 kB) deleted\n")) == (0, True)
     assert "checking" in done.err
+
+
+@pytest.mark.thorough
+def test_a_command_without_numbers_shows_that_it_works(tmp_path: Any) -> None:
+    at = ("--root", tmp_path / "root")
+    assert sm("put", SAMPLE, *at).code == 0
+    done = on_terminal("render", "harbour-books", "-o", tmp_path / "a.html", *at)
+    assert (done.code, done.out, "rendering" in done.err) == (0, f"{tmp_path}/a.html\n", True)
+    assert on_terminal("render", "harbour-books", "-q", "-o", tmp_path / "a.html", *at).err == ""
+    done = on_terminal("rm", "harbour-books", "--yes", *at)
+    assert (done.code, "deleting" in done.err) == (0, True)
+
+
+class Drawn:
+    """A bar that writes down when it is drawn, on the same stream as the output."""
+
+    def start(self) -> None:
+        print("[", end="")
+
+    def stop(self) -> None:
+        print("]", end="")
+
+
+def test_no_line_is_glued_to_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    with showing(Drawn()):
+        echo("a result")
+        print_error("a warning")
+    echo("the end")
+    assert capsys.readouterr() == ("[]a result\n[][]the end\n", "storage-manager: a warning\n")
 
 
 class Clock:
@@ -108,9 +137,9 @@ def test_what_is_no_text_is_escaped() -> None:
     assert escape("ä\n\x1b[2J\u202e\x9b") == "ä\\n\\x1b[2J\\u202e\\x9b"
 
 
-@pytest.mark.parametrize("name", list(cli.commands))
+@pytest.mark.parametrize("name", list(commands()))
 def test_every_command_has_help_with_examples(name: str) -> None:
-    command = cli.commands[name]
+    command = commands()[name]
     help_text = command.get_help(click.Context(command, parent=click.Context(cli, info_name="storage-manager")))
     assert f"  storage-manager {name}" in help_text
     assert all(isinstance(option, click.Argument) or option.help for option in command.params)  # type: ignore[attr-defined]
@@ -119,7 +148,7 @@ def test_every_command_has_help_with_examples(name: str) -> None:
 def test_help_and_completion() -> None:
     code, out, err = sm("--help")
     assert (code, err) == (0, "")
-    assert [line.split()[0] for line in out.partition("Commands:\n")[2].splitlines()] == list(cli.commands)
+    assert [line.split()[0] for line in out.partition("Commands:\n")[2].splitlines()] == list(commands())
     assert "..." not in out.partition("Commands:\n")[2]
     code, out, _ = sm("purge", "--help")
     assert (code, "storage-manager purge --older-than 30d" in out) == (0, True)
@@ -130,7 +159,7 @@ def test_help_and_completion() -> None:
 def test_the_documents_have_every_command() -> None:
     docs = ROOT / "docs"
     text = (docs / "cli.rst").read_text()
-    assert all(f"    storage-manager {name} " in text for name in cli.commands)
+    assert all(f"    storage-manager {name} " in text for name in commands())
     spec = spec_from_file_location("record_round", docs / "record_round.py")
     assert spec
     assert spec.loader

@@ -103,12 +103,13 @@ def _line(stream: IO[str] | None) -> str:
 
 
 def test_the_viewer_serves_until_it_is_interrupted(viewer: subprocess.Popen[str], tmp_path: Path) -> None:
-    url = _line(viewer.stdout).removesuffix("  (press Ctrl-C to stop)\n")
+    url = _line(viewer.stdout).removesuffix("\n")
+    assert _line(viewer.stderr) == "Press Ctrl+C to stop\n"
     assert url.endswith("/sessions/harbour-books")
     with urlopen(url) as answer:
         assert b"harbour-books" in answer.read()
     viewer.send_signal(signal.SIGINT)
-    assert viewer.communicate(timeout=LIMIT) == ("stopped\n", "")
+    assert viewer.communicate(timeout=LIMIT) == ("", "stopped\n")
     assert viewer.returncode == 0
     assert (tmp_path / "opened").read_text() == f"{url}\n"
 
@@ -117,11 +118,11 @@ def test_the_viewer_of_all_sessions_ends_when_it_is_told_to() -> None:
     pytest.importorskip("storage_manager.viewer")
     command = [*SM, "view", "--no-open", "--port", "0", "--root", str(SAMPLE)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        url = _line(process.stdout).removesuffix("  (press Ctrl-C to stop)\n")
+        url = _line(process.stdout).removesuffix("\n")
         with urlopen(url) as answer:
             assert b"harbour-books" in answer.read()
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=LIMIT) == ("stopped\n", "")
+        assert process.communicate(timeout=LIMIT) == ("", "Press Ctrl+C to stop\nstopped\n")
     assert process.returncode == 0
 
 
@@ -130,4 +131,20 @@ def test_a_port_that_is_taken(moto_url: str) -> None:
     port = moto_url.rpartition(":")[2]
     code, out, err = sm("view", "--no-open", "--port", port, "--root", SAMPLE)
     assert (code, out, err.count("\n")) == (3, "", 1)
-    assert "address already in use" in err
+    assert err == f"storage-manager: port {port} of 127.0.0.1 is in use: give --port 0 for any free port\n"
+
+
+def test_the_demo_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("storage_manager.viewer")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    command = [*SM, "demo", "--no-open"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with urlopen(_line(process.stdout).removesuffix("\n")) as answer:
+            assert b"harbour-books" in answer.read()
+        [root] = tmp_path.iterdir()
+        assert sm("ls", "--root", root) == (0, "harbour-books\n", "")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=LIMIT)
+    assert (process.returncode, out) == (0, "")
+    assert f"try: storage-manager ls harbour-books --root {root}\n" in err
+    assert list(tmp_path.iterdir()) == []

@@ -1,9 +1,10 @@
 """Commands that go on after a session that cannot be listed. They run in this process, because root may list any."""
 
 import asyncio
+import gc
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ Run = Callable[..., Done]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
     """Run a command on three sessions, of which b may not be listed."""
     base = tmp_path / "base"
     asyncio.run(StorageManager(local_base_path=base).store_steps(Step(session, "t", DATA) for session in "abc"))
@@ -40,13 +41,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 
     monkeypatch.setenv("SM_LOCAL_BASE_PATH", str(base))
     monkeypatch.setenv("SM_PREFER_S3", "false")
-    return run
+    yield run
+    gc.unfreeze()  # a process of its own would have ended
+    gc.enable()
 
 
 def test_ls(run: Run) -> None:
     done = run("ls", "--long")
-    assert [line.split()[-1] for line in done.out.splitlines()] == ["a", "b", "c"]
-    assert done.out.splitlines()[1].split() == ["unreadable", "-", "-", "b"]
+    _, *rows, total = done.out.splitlines()
+    assert [row.split()[-1] for row in rows] == ["a", "b", "c"]
+    assert rows[1].split() == ["unreadable", "-", "-", "b"]
+    assert total.startswith("3 sessions, 2 steps, ")
     assert done.code == 1
     assert "not yours" in done.err.splitlines()[0]
     assert done.err.endswith("storage-manager: 1 session could not be listed\n")
@@ -54,6 +59,8 @@ def test_ls(run: Run) -> None:
     assert [fact.get("steps") for fact in facts] == [1, None, 1]
     assert "not yours" in facts[1]["error"]
     assert run("ls") == (0, "a\nb\nc\n", "")
+    done = run("ls", "--sort", "size")
+    assert (done.code, done.out) == (1, "a\nc\nb\n")
 
 
 def test_verify(run: Run) -> None:
@@ -74,7 +81,7 @@ def test_cp(run: Run, named: list[str], tmp_path: Path) -> None:
 
 def test_purge(run: Run, tmp_path: Path) -> None:
     done = run("purge", "--older-than", "0s", "--yes")
-    assert (done.code, done.out) == (3, "a\nc\n")
+    assert (done.code, [line.split()[-1] for line in done.out.splitlines()]) == (3, ["a", "c"])
     assert "not purged: 1 of 3 sessions" in done.err
     assert run("ls").out == "b\n"
 

@@ -35,6 +35,17 @@ async def test_every_backend(sm: StorageManager, tmp_path: Path) -> None:
     assert await sm.list_sessions() == ["history", "other"]
 
 
+async def test_progress(history: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int | None]] = []
+    sm = StorageManager(local_base_path=tmp_path / "base")
+    await import_browser_use(sm, history, progress=lambda done, total: told.append((done, total)))
+    assert told == sorted(told)
+    assert {total for _, total in told} == {20}
+    assert (told[0], told[-1]) == ((0, 20), (20, 20))
+    with pytest.raises(TypeError, match="progress"):
+        await import_browser_use(sm, history, "other", progress=7)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("importer", [import_browser_use, import_webvoyager, import_agentlab])
 async def test_paths(tmp_path: Path, importer: Any) -> None:
     sm = StorageManager(local_base_path=tmp_path / "base")

@@ -47,6 +47,14 @@ async def test_a_whole_session_has_no_problem_sealed_or_not(stored: StorageManag
     assert await verify_session(stored, "run-1") == []
 
 
+async def test_a_seal_may_be_required(stored: StorageManager) -> None:
+    [problem] = await verify_session(stored, "run-1", require_seal=True)
+    assert problem[:2] == (stored.url_for("run-1"), "unsealed")
+    await seal_session(stored, "run-1")
+    assert await verify_session(stored, "run-1", require_seal=True) == []
+    assert [found.kind for found in await verify_session(stored, "none", require_seal=True)] == ["missing"]
+
+
 async def test_a_flipped_byte_is_named(stored: StorageManager) -> None:
     await seal_session(stored, "run-1")
     url = await put(stored, "step_1/screenshot.png", PNG[:-1] + b"\x0b")

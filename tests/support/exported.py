@@ -11,7 +11,7 @@ from storage_manager import Step, StepData, StorageManager
 from storage_manager.layout import ALL_COMPONENTS
 from tests.support import ROOT
 
-EXAMPLES = ROOT / "examples" / "sessions"
+EXAMPLES = ROOT / "storage_manager" / "sample"
 DEEP: dict[str, Any] = {"deep": "x" * 4000}
 for _ in range(150):
     DEEP = {"a": DEEP}

@@ -8,12 +8,22 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import click
+
+from storage_manager.cli.commands import cli
 from tests.support import ROOT
 from tests.support.forked import forks
 
 SM = [sys.executable, "-W", "error", "-m", "storage_manager"]
-SAMPLE = ROOT / "examples/sessions"
+SAMPLE = ROOT / "storage_manager/sample"
 LIMIT = 50  # seconds, for what should take one
+
+
+def commands() -> dict[str, click.Command]:
+    """Every command by its name, in the order of `--help`."""
+    context = click.Context(cli, info_name="storage-manager")
+    found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    return {name: command for name, command in found.items() if command}
 
 
 class Done(NamedTuple):

@@ -15,7 +15,7 @@ HALF = [Step("half", "t1", StepData(action={"type": "wait"})), Step("half", "t2"
 
 def recorded() -> list[Step]:
     """The session that the page is about."""
-    folders = sorted((ROOT / "examples" / "sessions" / "harbour-books").iterdir())
+    folders = sorted((ROOT / "storage_manager" / "sample" / "harbour-books").iterdir())
     values = [[row.decode((folder / row.filename).read_bytes()) for row in COMPONENTS] for folder in folders]
     return [Step("harbour-books", folder.name, StepData(*data)) for folder, data in zip(folders, values, strict=True)]
 

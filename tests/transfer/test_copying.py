@@ -63,6 +63,21 @@ async def contents(sm: StorageManager) -> Mapping[str, bytes]:
     return files
 
 
+@pytest.mark.parametrize(("source", "target"), [("local", "memory"), ("memory", "local"), ("local", "obstore")])
+async def test_a_dry_run_counts_and_writes_nothing(source: str, target: str, place: Any) -> None:
+    here, there = place(source), place(target)
+    await fill(here)
+    assert await copy_sessions(here, there, dry_run=True) == 4
+    assert await contents(there) == {}
+    await copy_sessions(here, there)
+    assert await copy_sessions(here, there, dry_run=True) == 0
+    before = await contents(there)
+    await here.store_step_data("run-1", "step_1", "<p>\u00d6</p>")  # other bytes, as many as before
+    await here.store_step_data("run-2", "step_2", "<p>")
+    assert await copy_sessions(here, there, dry_run=True) == 2
+    assert await contents(there) == before
+
+
 @pytest.mark.parametrize("source_kind", PLACES)
 @pytest.mark.parametrize("target_kind", PLACES)
 async def test_every_byte_is_copied_once(place: Any, source_kind: str, target_kind: str) -> None:

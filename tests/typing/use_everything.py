@@ -39,7 +39,7 @@ from storage_manager.protocol import SessionFileSystem
 from storage_manager.recorder import Recorder, record
 from storage_manager.redaction import Redactor, redact_secrets
 from storage_manager.testing import StorageManagerTests
-from storage_manager.transfer import CopyResult, copy_sessions, purge_sessions, purging
+from storage_manager.transfer import CopyResult, PurgedSession, copy_sessions, purge_sessions, purging
 from storage_manager.viewer import create_app, render_session, serve
 
 if TYPE_CHECKING:
@@ -144,10 +144,10 @@ def redaction() -> None:
 
 async def integrity(storage: StorageManager) -> None:
     assert_type(await seal_session(storage, "s"), str)
-    problems = await verify_session(storage, "s")
+    problems = await verify_session(storage, "s", require_seal=True)
     assert_type(problems, list[Problem])
     assert_type(problems[0].url, str)
-    assert_type(problems[0].kind, Literal["missing", "changed", "unlisted", "unreadable", "leftover"])
+    assert_type(problems[0].kind, Literal["missing", "changed", "unlisted", "unreadable", "leftover", "unsealed"])
     assert_type(problems[0].detail, str)
     assert_type(await sweep(storage, older_than=timedelta(minutes=5)), int)
     assert_type(await summarize(storage, "s"), Summary)
@@ -180,12 +180,12 @@ async def whole_sessions(storage: StorageManager) -> None:
 
 
 async def transfer(source: StorageManager, target: StorageManager) -> None:
-    copied = await copy_sessions(source, target, ["s"], concurrency=4, progress=told)
+    copied = await copy_sessions(source, target, ["s"], concurrency=4, progress=told, dry_run=True)
     assert_type(copied, CopyResult)
     assert_type(copied.left_behind, tuple[str, ...])
     assert_type(await purge_sessions(source, timedelta(days=90)), list[str])
     assert_type(await purge_sessions(source, datetime.now(timezone.utc), dry_run=False), list[str])
-    assert_type([session_id async for session_id in purging(source, timedelta(days=90))], list[str])
+    assert_type([session_id async for session_id in purging(source, timedelta(days=90))], list[PurgedSession])
 
 
 async def recording(storage: StorageManager, page: Any) -> None:

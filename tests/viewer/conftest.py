@@ -12,7 +12,7 @@ from tests.support import ROOT
 from tests.support.browsers import ARGUMENTS, launched
 from tests.support.viewed import store_small
 
-EXAMPLE = ROOT / "examples" / "sessions" / "harbour-books"
+EXAMPLE = ROOT / "storage_manager" / "sample" / "harbour-books"
 
 
 @pytest.fixture
