@@ -3,8 +3,8 @@
     python docs/screenshots.py               all but the run of browser-use
     python docs/screenshots.py HISTORY.json  with it: a history of browser-use, beside its directory `screenshots`
 
-The sessions are recorded in a real browser, or are the sample of the package. Each is shown in light and dark. The pictures
-are reduced to 128 colors.
+The sessions are recorded in a real browser, or are the sample of the package. Each is shown in light and dark. The
+pictures are reduced to 128 colors.
 """
 
 import asyncio
