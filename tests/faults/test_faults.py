@@ -31,7 +31,7 @@ OLD = StepData("<p>old</p>" * 2000, b"\x89PNG old" * 2000, {"old": 1}, {"old": 2
 NEW = StepData("<p>new</p>" * 3000, b"\x89PNG new" * 3000, {"new": 1}, {"new": 2})
 REFUSALS = {"403", "ExpiredToken", "NoSuchBucket", "301 wrong region"}  # answers, which no attempt would change
 STALLS = {"stall", "stalled body"}
-READ_TIMEOUT, BACKOFF, SLACK = 1, 3, 4  # seconds; a busy machine needs some
+READ_TIMEOUT, BACKOFF, SLACK = 2, 3, 8  # seconds; a busy machine needs some
 KEYS = {"key": "PLANTEDKEYID", "secret": "planted-secret-key", "token": "planted-session-token"}
 
 
