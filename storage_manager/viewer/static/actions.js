@@ -192,21 +192,33 @@ function targetOf(text) {
 
 /** The CSS selectors in the fields of an action. @param {Record<string, any>} from */
 function selectorsIn(from) {
-  const found = [from.selector, from.css_selector, from.target].filter(isText);
+  const found = [from.selector, from.css_selector, from.target].filter(isText).map((text) => text.trim());
   if (isText(from.bid) && /^[\w-]{1,40}$/.test(from.bid)) found.push(`[bid="${from.bid}"]`);
   const path = from.xpath ?? from.x_path;
-  if (isText(path) && /^\/*(html\/)?[a-z][\w-]*(\[\d{1,4}\])?(\/[a-z][\w-]*(\[\d{1,4}\])?)*$/i.test(path)) found.push(cssOf(path));
+  if (isText(path) && path.length <= MAX_SELECTOR && /^\/*(html\/)?[a-z][\w-]*(\[\d{1,4}\])?(\/[a-z][\w-]*(\[\d{1,4}\])?)*$/i.test(path)) found.push(cssOf(path));
   return found.filter(isQuick);
 }
 
 /** The selector of a path such as html/body/div[2]/a. @param {string} path */
 const cssOf = (path) => path.replace(/^\/+/, "").split("/").map((part) => part.replace(/\[(\d+)\]/, ":nth-of-type($1)")).join(" > ");
 
+/* What a selector may consist of. Everything else can be slow in some page, and has many spellings: `:\68 as(a)` is
+   `:has(a)`. So can :nth-of-type without the name of an element before it. */
+const NAME = String.raw`(?:[\w-]|[^\0-\x7f]|\\[^\n\r\f])+`;
+const TEXT = String.raw`"(?:[^"\\\n]|\\[^\n])*"|'(?:[^'\\\n]|\\[^\n])*'`;
+const PART = new RegExp([
+  String.raw`\*`, `${NAME}(?:[.#]${NAME})*(?::nth-of-type\\(\\d{1,5}\\))?`, `[.#]${NAME}`,
+  String.raw`\[\s*${NAME}\s*(?:[~|^$*]?=\s*(?:${TEXT}|${NAME})\s*(?:[is]\s*)?)?\]`,
+  String.raw`:(?:root|empty|first-child|last-child|nth-child\(\d{1,5}\)|checked|disabled|enabled)`, String.raw`\s*[>+,]\s*`, String.raw`\s+`,
+].join("|"), "gy");
+const MAX_SELECTOR = 1000;
+
 /** Whether a selector is matched quickly, whatever the page. @param {string} selector */
 function isQuick(selector) {
-  const bare = selector.replace(/"[^"]*"|'[^']*'/g, "").trim().replace(/\s*>\s*/g, ">");
-  const isPlain = selector.length <= 1000 && !/:(has|is|not|where|nth-last|host)|\|\||^(text|xpath|internal:|role|\/)/i.test(bare);
-  return isPlain && (bare.match(/[\s~+,]+/g) ?? []).length <= 4;  // a child is found at once, a descendant is searched for
+  if (selector.length > MAX_SELECTOR) return false;
+  const parts = selector.match(PART) ?? [];
+  const searches = parts.filter((part) => /^\s*[+,]?\s*$/.test(part));  // a child is found at once, a descendant is searched for
+  return parts.join("") === selector && searches.length <= 4;
 }
 
 /** The size of the window in pixels of CSS, from a step's metadata; null if it is not known. @param {Record<string, any>} metadata */
