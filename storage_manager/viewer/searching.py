@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -67,18 +67,22 @@ def _result(results: Mapping[str, str | StorageManagerError]) -> dict[str, Any]:
 
 
 async def _search_step(storage: StorageManager, session_id: str, step_id: str, query: str) -> str:
-    """Return the words around the first place of a text in a step. At most four million bytes are in memory."""
-    for name in _COMPONENTS:
+    """Return the words around the first place of a text in a step; "" if it is not there."""
+
+    async def read(name: Component) -> bytes:
         data = await read_at_most(storage, storage.url_for(session_id, step_id, name), MAX_BYTES)
-        words = await asyncio.to_thread(_find, name, data[:MAX_BYTES], query) if data else ""
-        if words:
+        return (data or b"")[:MAX_BYTES]
+
+    found = [data async for data in map_ahead(read, _COMPONENTS, len(_COMPONENTS))]
+    return await asyncio.to_thread(_find, found, query)
+
+
+def _find(found: Iterable[bytes], query: str) -> str:
+    for name, data in zip(_COMPONENTS, found, strict=True):
+        text = data.decode(errors="replace")
+        if words := around(text_of(text) if name == "html" else text, query):
             return words
     return ""
-
-
-def _find(name: Component, data: bytes, query: str) -> str:
-    text = data.decode(errors="replace")
-    return around(text_of(text) if name == "html" else text, query)
 
 
 def around(text: str, query: str) -> str:

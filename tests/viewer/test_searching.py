@@ -80,6 +80,14 @@ async def test_outlines(sm: StorageManager) -> None:
         await read_outline(sm, "s", [".."])
 
 
+async def test_an_answer_holds_only_some_outlines(local: StorageManager) -> None:
+    for number in range(6):
+        await local.store_step_data("s", str(number), None, None, {"long": "x" * (MAX_BYTES - 20)}, {"a": 1})
+    ids = [str(number) for number in range(6)]
+    assert list(await read_outline(local, "s", ids)) == ids[:4]
+    assert list(await read_outline(local, "s", ids[4:])) == ids[4:]
+
+
 async def test_an_outline_of_what_cannot_be_read(local: StorageManager, tmp_path: Path) -> None:
     (tmp_path / "base" / "s" / "1" / "action.json").mkdir(parents=True)
     found = await read_outline(local, "s", ["1"])
