@@ -1,12 +1,14 @@
 """Pages and actions that are made to be slow: the viewer shows what it can of them in a few seconds."""
 
+import json
 import time
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from storage_manager import StorageManager
 from storage_manager.viewer import serve
+from storage_manager.viewer.guard import OWN_POLICY
 from tests.support.viewed import PNG
 
 pytestmark = pytest.mark.thorough
@@ -55,8 +57,70 @@ async def test_many_frames(local: StorageManager, browser: Browser) -> None:
             started = time.monotonic()
             await page.goto(f"{url}sessions/s/{step}?view=page")
             await page.wait_for_selector("#stage[data-state=shown] iframe")
-            await expect(page.frame_locator("iframe.page").frame_locator("iframe").first.locator("body")).to_have_text(
-                "x"
-            )
+            first = page.frame_locator("iframe.page").frame_locator("iframe").first
+            await expect(first.locator("body")).to_have_text("x")
             assert time.monotonic() - started < SECONDS, step
             assert 2 < len(page.frames) <= 2 + 50, step
+
+
+async def test_ten_thousand_steps_of_which_everything_is_known(local: StorageManager, browser: Browser) -> None:
+    """The next error is found at the other end, and then each key is answered at once."""
+    steps = [f"step_{number:05}" for number in range(10_000)]
+    page = await browser.new_page()
+
+    async def outline(route: Route) -> None:
+        asked.append(route.request.url)
+        ids = route.request.url.partition("=")[2].split(",")
+        times = {step: f"2026-11-30T{int(step[5:]) // 3600:02}:{int(step[5:]) // 60 % 60:02}:00Z" for step in ids}
+        told = {
+            step: {"action": "{}", "metadata": json.dumps({"timestamp": at}), "lacks": []} for step, at in times.items()
+        }
+        if steps[-1] in told:
+            told[steps[-1]]["action"] = '{"error": "at last"}'
+        await route.fulfill(json=told)
+
+    asked: list[str] = []
+    await local.store_step_data("s", steps[0], None, PNG, {"type": "click"})
+    await page.route("**/api/sessions/s/outline?*", outline)
+    await page.route("**/api/sessions/s/events", lambda route: route.fulfill(status=404))
+    async with serve(local) as url:
+        html = (await (await page.request.get(f"{url}sessions/s")).text()).replace(f'["{steps[0]}"]', json.dumps(steps))
+        headers = {"Content-Security-Policy": OWN_POLICY}
+        await page.route(f"{url}sessions/s", lambda r: r.fulfill(body=html, content_type="text/html", headers=headers))
+        await page.goto(f"{url}sessions/s")
+        await page.wait_for_selector("#stage[data-state=shown]")
+        await page.keyboard.press("e")
+        await page.wait_for_selector(f"body[data-step={steps[-1]}]", timeout=15_000)
+        assert len(asked) < 220
+        started = time.monotonic()
+        for _ in range(10):
+            await page.keyboard.press("ArrowLeft")
+        await page.wait_for_selector(f"body[data-step={steps[-11]}]")
+        assert time.monotonic() - started < 4, "1 s as a rule; 10 s if it is in proportion to the square"
+
+
+async def test_large_actions_are_told_in_several_answers(local: StorageManager, browser: Browser) -> None:
+    for number in range(7):
+        await local.store_step_data("s", str(number), None, PNG, {"type": "click", "long": "x" * 900_000})
+    page, answers = await browser.new_page(), list[str]()
+    page.on("response", lambda answer: answers.append(answer.url) if "/outline" in answer.url else None)
+    async with serve(local) as url:
+        await page.goto(f"{url}sessions/s")
+        await expect(page.locator("#film a[data-told=click]")).to_have_count(7)
+    assert len(answers) >= 2
+
+
+async def test_steps_that_could_not_be_read_are_asked_for_again(local: StorageManager, browser: Browser) -> None:
+    """A server that was down for a moment leaves no mark of failure."""
+    for number in (1, 2):
+        await local.store_step_data("s", str(number), None, PNG, {"type": "click"})
+    page = await browser.new_page()
+    async with serve(local) as url:
+        await page.route("**/outline?*", lambda route: route.abort())
+        await page.goto(f"{url}sessions/s")
+        rows = page.locator("#film a")
+        await expect(rows.nth(1).locator(".more")).to_contain_text("The server does not answer")
+        await page.unroute("**/outline?*")
+        await page.keyboard.press("ArrowRight")
+        await expect(rows.nth(1).locator(".words")).to_have_text("Click")
+        await expect(page.locator("#film a[data-failed], #story .banner")).to_have_count(0)
