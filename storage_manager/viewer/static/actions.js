@@ -51,6 +51,9 @@ function typeOf(action) {
   return { type, params: asRecord(params) };
 }
 
+/** A type without the object that Playwright's trace names before it: "page.goto" becomes "goto". @param {string} type */
+const shortType = (type) => type.replace(/^(locator|page|frame|elementHandle|browserContext|mouse|keyboard)\./i, "");
+
 /** Make a selector of Playwright's easier to read. @param {string} text */
 const readable = (text) => text.replace(/internal:(role|text|label|attr|testid|has-text)=/g, "$1 ").replace(/(["\]])[is](?=\]|$)/g, "$1");
 
@@ -61,7 +64,7 @@ function wordsOf(action) {
     for (const name of names) for (const from of [action, params]) if (isText(from[name])) return from[name];
     return "";
   };
-  const short = type.replace(/^(locator|page|frame|elementHandle|browserContext|mouse|keyboard)\./i, "");
+  const short = shortType(type);
   const element = asRecord(action.interacted_element);
   let detail = first("selector", "url", "element", "target", "key", "keys", "label", "query") || (isText(element.ax_name) ? element.ax_name : "");
   if (!detail && Number.isFinite(params.index)) detail = `[${params.index}]`;
@@ -78,7 +81,7 @@ function brief(text) {
 
 /** @param {Record<string, any>} action */
 function kindOf(action) {
-  const { type } = typeOf(action);
+  const type = shortType(typeOf(action).type);
   return KINDS.find(([, words]) => words.test(type))?.[0] ?? "other";
 }
 

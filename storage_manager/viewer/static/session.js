@@ -111,7 +111,8 @@ function startSteps(run, about) {
   }
 
   /** Show the other side of the action, if it is known which side is shown. */
-  async function turn() {
+  function turn() {
+    if (view !== "screenshot" && view !== "page") return;
     const observed = run.known.get(current)?.observed ?? run.observed;
     if (observed) look(view, (side ?? observed) === "after" ? "before" : "after");
   }

@@ -133,7 +133,7 @@ function stepList(run, choose) {
     if (!cell || !told) return;
     const took = tookOf(run, n), line = found.get(n) ?? [told.host, took === null ? "" : lasting(took)].filter(Boolean).join(" · ");
     cell.words.textContent = capital(told.words) || run.steps[n];
-    cell.more.textContent = line || run.steps[n];
+    cell.more.textContent = line || (told.words ? run.steps[n] : "no known action");
     cell.mark.replaceChildren(icon(told.kind));
     cell.link.dataset.told = told.kind;
     cell.link.title = [run.steps[n], told.words, told.error].filter(Boolean).join("\n").slice(0, 1000);
