@@ -190,6 +190,8 @@ async def _search(request: web.Request) -> web.Response:
 
     session_id, query = check_id(request.match_info["session"], "session_id"), request.query.get("q", "").strip()
     async with request.app[_SEARCHING]:
+        if not is_wanted():  # it has gone while others searched
+            return web.Response(status=499)
         return web.json_response(await search_session(request.app[_STORAGE], session_id, query, is_wanted))
 
 

@@ -36,9 +36,9 @@ class Following:
                 yield event
         finally:
             if followed.leave(queue):
-                await followed.close()
                 if self._followed.get(session_id) is followed:
-                    del self._followed[session_id]
+                    del self._followed[session_id]  # before the wait: who joins now would only see the end
+                await followed.close()
 
     async def close(self) -> None:
         """Stop, and end the events of every reader."""
@@ -74,10 +74,12 @@ class _Followed:
         return not self._queues
 
     async def close(self) -> None:
-        """Stop listing, and tell the readers that this is the end."""
+        """Stop listing, and tell the readers that this is the end. Raise what ended it unexpectedly."""
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        [end] = await asyncio.gather(self._task, return_exceptions=True)
         self._tell(None)
+        if isinstance(end, Exception):
+            raise end
 
     async def _run(self) -> None:
         try:
@@ -88,7 +90,8 @@ class _Followed:
             self._tell(_event("sealed", None))
         except StorageManagerError as error:
             self._tell(_event("failed", str(error)))
-        self._tell(None)
+        finally:
+            self._tell(None)
 
     def _tell(self, event: bytes | None) -> None:
         for queue in self._queues:

@@ -1,6 +1,7 @@
 """Read the actions and metadata of several steps, from which the front end makes the list of actions."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from storage_manager.aio import map_ahead
@@ -12,6 +13,7 @@ __all__ = ["MAX_STEPS", "read_outline"]
 
 MAX_STEPS = 100  # in one answer
 MAX_BYTES = 1_000_000  # of a component; the front end parses no larger JSON
+MAX_TOTAL = 4_000_000  # of an answer; the front end asks again for the steps that are not in it
 CONCURRENCY = 16  # steps that are read at a time
 _COMPONENTS: tuple[Component, ...] = ("action", "metadata")
 
@@ -19,8 +21,9 @@ _COMPONENTS: tuple[Component, ...] = ("action", "metadata")
 async def read_outline(storage: StorageManager, session_id: str, step_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the texts of action and metadata by step id, as they are stored.
 
-    A text of more than a million bytes is left out. `lacks` has the names of components that the step does not have,
-    and `error` the reason if one cannot be read.
+    A text of more than a million bytes is left out. The answer ends before it has more than four million bytes, but it
+    has at least one step. `lacks` has the names of components that the step does not have, and `error` the reason if
+    one cannot be read.
 
     Raises:
         InvalidIdError: refused before any I/O.
@@ -30,9 +33,15 @@ async def read_outline(storage: StorageManager, session_id: str, step_ids: Seque
     async def read(step_id: str) -> dict[str, Any]:
         return _texts(await storage.read_step(session_id, step_id, components=_COMPONENTS))
 
-    wanted = list(step_ids)[:MAX_STEPS]
-    answers = [answer async for answer in map_ahead(read, wanted, CONCURRENCY)]
-    return dict(zip(wanted, answers, strict=True))
+    wanted = list(dict.fromkeys(step_ids))[:MAX_STEPS]
+    found, size = dict[str, dict[str, Any]](), 0
+    async with aclosing(map_ahead(read, wanted, CONCURRENCY)) as answers:
+        async for answer in answers:
+            size += sum(len(answer.get(name, "")) for name in _COMPONENTS)
+            if found and size > MAX_TOTAL:
+                break
+            found[wanted[len(found)]] = answer
+    return found
 
 
 def _texts(answers: Mapping[Component, bytes | StorageManagerError | None]) -> dict[str, Any]:

@@ -1,21 +1,25 @@
 """Search the pages, actions and metadata of a session for a text."""
 
 import asyncio
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from storage_manager.layout import Step
+from storage_manager.aio import map_ahead
+from storage_manager.errors import StorageManagerError
+from storage_manager.layout import Component
 from storage_manager.storage import StorageManager
+from storage_manager.viewer.files import read_at_most
 
 __all__ = ["around", "search_session", "text_of"]
 
 MAX_STEPS = 1000  # steps that one search reads
+MAX_BYTES = 4_000_000  # of a component; what comes after them is not searched
 SECONDS = 10.0  # then the steps found so far are returned
 CONCURRENCY = 8  # steps that are read at a time
 _BEFORE, _AFTER = 10, 60  # characters around what was found
+_COMPONENTS: tuple[Component, ...] = ("action", "metadata", "html")
 _HIDDEN = ("script", "style")
 
 
@@ -32,33 +36,53 @@ async def search_session(
         total: how many there are.
 
     Raises:
-        S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed or read.
+        S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed, or none of its steps be read.
     """
+
+    async def search(step_id: str) -> tuple[str, str | StorageManagerError]:
+        try:
+            return step_id, await _search_step(storage, session_id, step_id, query)
+        except StorageManagerError as error:
+            return step_id, error
+
     ids = await storage.list_steps_for_session(session_id)
-    pairs = [(session_id, step_id) for step_id in ids[:MAX_STEPS]] if query else []
-    matches, searched, until = list[dict[str, str]](), 0, time.monotonic() + SECONDS
-    reading = storage.read_steps(pairs, components=("html", "action", "metadata"), concurrency=CONCURRENCY)
-    async with aclosing(reading) as steps:
-        async for step in steps:
-            words = await asyncio.to_thread(_find, step, query)
-            searched += 1
-            if words:
-                matches.append({"step": step.step_id, "text": words})
+    wanted = ids[:MAX_STEPS] if query else []
+    results, until = dict[str, str | StorageManagerError](), time.monotonic() + SECONDS
+    async with storage.backend(), aclosing(map_ahead(search, wanted, CONCURRENCY)) as steps:
+        async for step_id, result in steps:
+            results[step_id] = result
             if time.monotonic() > until or not is_wanted():
                 break
-    return {"matches": matches, "searched": searched, "total": len(ids)}
+    return {**_result(results), "total": len(ids)}
 
 
-def _find(step: Step, query: str) -> str:
-    return next(filter(None, (around(text, query) for text in _texts(step))), "")
+def _result(results: Mapping[str, str | StorageManagerError]) -> dict[str, Any]:
+    """Return the matches, and how many steps were read. Raise if none can be read, because then the storage fails."""
+    failed = [result for result in results.values() if isinstance(result, StorageManagerError)]
+    if failed and len(failed) == len(results):
+        raise failed[0]
+    found = {step_id: words for step_id, words in results.items() if isinstance(words, str) and words}
+    matches = [{"step": step_id, "text": words} for step_id, words in found.items()]
+    return {"matches": matches, "searched": len(results) - len(failed)}
 
 
-def _texts(step: Step) -> Iterator[str]:
-    for value in (step.data.action, step.data.metadata):
-        if value is not None:
-            yield json.dumps(value, ensure_ascii=False)
-    if step.data.html is not None:
-        yield text_of(step.data.html)
+async def _search_step(storage: StorageManager, session_id: str, step_id: str, query: str) -> str:
+    """Return the words around the first place of a text in a step; "" if it is not there."""
+
+    async def read(name: Component) -> bytes:
+        data = await read_at_most(storage, storage.url_for(session_id, step_id, name), MAX_BYTES)
+        return (data or b"")[:MAX_BYTES]
+
+    found = [data async for data in map_ahead(read, _COMPONENTS, len(_COMPONENTS))]
+    return await asyncio.to_thread(_find, found, query)
+
+
+def _find(found: Iterable[bytes], query: str) -> str:
+    for name, data in zip(_COMPONENTS, found, strict=True):
+        text = data.decode(errors="replace")
+        if words := around(text_of(text) if name == "html" else text, query):
+            return words
+    return ""
 
 
 def around(text: str, query: str) -> str:

@@ -154,3 +154,45 @@ async def test_a_new_step_is_on_screen(
         await expect(page.locator("#sealed")).to_have_text("sealed")
         await expect(page.locator("#live")).to_be_hidden()
     assert sorted(seconds)[1] < limit + 0.5, seconds
+
+
+async def test_a_reader_who_comes_while_the_last_one_leaves(
+    local: StorageManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing, may_close = asyncio.Event(), asyncio.Event()
+
+    async def slow_to_close(*args: Any, **kwargs: Any) -> AsyncGenerator[list[str], None]:
+        try:
+            while True:
+                yield ["1"]
+                await asyncio.sleep(0)
+        finally:
+            closing.set()
+            await may_close.wait()
+
+    monkeypatch.setattr(following, "follow_ids", slow_to_close)
+    followed = following.Following(local)
+    first = followed.events("s")
+    await anext(first)
+    leaving = asyncio.ensure_future(first.aclose())
+    await closing.wait()
+    async with aclosing(followed.events("s")) as second:
+        await anext(second)
+        may_close.set()
+        await leaving
+        for _ in range(3):
+            assert (await anext(second)).startswith(b"event: steps")
+
+
+async def test_readers_do_not_wait_for_a_task_that_has_died(
+    local: StorageManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dying(*args: Any, **kwargs: Any) -> AsyncGenerator[list[str], None]:
+        yield ["1"]
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(following, "follow_ids", dying)
+    events = following.Following(local).events("s")
+    await anext(events)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        await asyncio.wait_for(anext(events), 10)

@@ -143,6 +143,10 @@ async def test_before_and_after(browser: Browser, tmp_path: Path, where: str, ob
         await expect(heading).to_have_text(f"Page {neighbour}")
         await page.keyboard.press("b")
         await expect(heading).to_have_text("Page 2")
+        await page.keyboard.press("3")
+        await page.keyboard.press("b")  # the changes have no sides
+        assert "at=" not in page.url.replace(f"at={own}", "")
+        await page.keyboard.press("2")
         await page.click(f"button[data-side={other}]")
         await page.keyboard.press("Home" if observed == "after" else "End")
         await expect(page.locator("#stage[data-state=missing]")).to_contain_text(f"The page {other} this action")
@@ -179,6 +183,19 @@ async def test_the_list_of_actions(shop: StorageManager, browser: Browser, tmp_p
         assert ticks
         await page.mouse.click(ticks["x"] + ticks["width"] * 0.22, ticks["y"] + 4)
         await expect(page.locator("body")).to_have_attribute("data-step", "step_2")
+
+
+async def test_kinds_of_actions(tmp_path: Path, browser: Browser) -> None:
+    """The object that Playwright's trace names before a method does not count."""
+    sm = StorageManager.from_url(f"{tmp_path}/base")
+    kinds = {"page.goto": "go", "frame.click": "click", "keyboard.type": "type", "page.evaluate": "code"}
+    for number, kind in enumerate([*kinds, "browserContext.newPage"]):
+        await sm.store_step_data("shop", f"step_{number}", None, picture(8, 6), {"type": kind}, told(number))
+    async with opened(sm, browser, "live", tmp_path) as (page, at):
+        await page.goto(f"{at}step_0")
+        rows = page.locator("#film a[data-told]")
+        await expect(rows).to_have_count(5)
+        assert await rows.evaluate_all("rows => rows.map((row) => row.dataset.told)") == [*kinds.values(), "tab"]
 
 
 @WHERE

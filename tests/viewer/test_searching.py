@@ -1,12 +1,17 @@
 """Search a session on the server, and read the outlines of its steps."""
 
+import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
+from yarl import URL
 
-from storage_manager import InvalidIdError, StorageManager
-from storage_manager.viewer import searching
+from storage_manager import InvalidIdError, LocalStorageError, StorageManager
+from storage_manager.viewer import app, searching, serve
 from storage_manager.viewer.outline import MAX_BYTES, read_outline
 from storage_manager.viewer.searching import around, search_session, text_of
 
@@ -75,7 +80,64 @@ async def test_outlines(sm: StorageManager) -> None:
         await read_outline(sm, "s", [".."])
 
 
+async def test_an_answer_holds_only_some_outlines(local: StorageManager) -> None:
+    for number in range(6):
+        await local.store_step_data("s", str(number), None, None, {"long": "x" * (MAX_BYTES - 20)}, {"a": 1})
+    ids = [str(number) for number in range(6)]
+    assert list(await read_outline(local, "s", ids)) == ids[:4]
+    assert list(await read_outline(local, "s", ids[4:])) == ids[4:]
+
+
 async def test_an_outline_of_what_cannot_be_read(local: StorageManager, tmp_path: Path) -> None:
     (tmp_path / "base" / "s" / "1" / "action.json").mkdir(parents=True)
     found = await read_outline(local, "s", ["1"])
     assert "cannot retrieve" in found["1"]["error"]
+
+
+async def test_a_search_reads_only_the_beginning_of_what_is_large(
+    local: StorageManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "MAX_BYTES", 100)
+    await local.store_step_data("s", "1", "<p>lamp" + " " * 200 + "table")
+    assert (await search_session(local, "s", "lamp", lambda: True))["matches"] == [{"step": "1", "text": "lamp"}]
+    assert (await search_session(local, "s", "table", lambda: True))["matches"] == []
+
+
+async def test_steps_that_cannot_be_read_are_not_searched(local: StorageManager, tmp_path: Path) -> None:
+    await local.store_step_data("s", "2", "lamp")
+    (tmp_path / "base" / "s" / "1" / "action.json").mkdir(parents=True)
+    (tmp_path / "base" / "s" / "1" / "other.txt").write_text("x")
+    found = await search_session(local, "s", "lamp", lambda: True)
+    assert (found["matches"], found["searched"], found["total"]) == ([{"step": "2", "text": "lamp"}], 1, 2)
+    (tmp_path / "base" / "s" / "2" / "observation.html").unlink()
+    (tmp_path / "base" / "s" / "2" / "observation.html").mkdir()
+    with pytest.raises(LocalStorageError, match="cannot retrieve"):
+        await search_session(local, "s", "lamp", lambda: True)
+
+
+async def test_nothing_is_searched_for_readers_who_have_gone(
+    local: StorageManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, begun, may_end = list[str](), asyncio.Event(), asyncio.Event()
+
+    async def search(storage: StorageManager, session_id: str, query: str, is_wanted: Callable[[], bool]) -> Any:
+        asked.append(query)
+        begun.set()
+        await may_end.wait()
+        return {}
+
+    monkeypatch.setattr(app, "search_session", search)
+    async with serve(local) as url, aiohttp.ClientSession(url) as client:
+        first = asyncio.ensure_future(client.get("/api/sessions/s/search?q=first"))
+        await begun.wait()
+        _, writer = await asyncio.open_connection("127.0.0.1", URL(url).port)
+        writer.write(b"GET /api/sessions/s/search?q=gone HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        third = asyncio.ensure_future(client.get("/api/sessions/s/search?q=third"))
+        async with client.get("/api/sessions/s/metadata"):  # by now the server knows of all three
+            may_end.set()
+        for answer in await asyncio.gather(first, third):
+            assert await answer.json() == {}
+    assert asked == ["first", "third"]

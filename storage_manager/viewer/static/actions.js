@@ -51,6 +51,9 @@ function typeOf(action) {
   return { type, params: asRecord(params) };
 }
 
+/** A type without the object that Playwright's trace names before it: "page.goto" becomes "goto". @param {string} type */
+const shortType = (type) => type.replace(/^(locator|page|frame|elementHandle|browserContext|mouse|keyboard)\./i, "");
+
 /** Make a selector of Playwright's easier to read. @param {string} text */
 const readable = (text) => text.replace(/internal:(role|text|label|attr|testid|has-text)=/g, "$1 ").replace(/(["\]])[is](?=\]|$)/g, "$1");
 
@@ -61,7 +64,7 @@ function wordsOf(action) {
     for (const name of names) for (const from of [action, params]) if (isText(from[name])) return from[name];
     return "";
   };
-  const short = type.replace(/^(locator|page|frame|elementHandle|browserContext|mouse|keyboard)\./i, "");
+  const short = shortType(type);
   const spaced = /^[a-z]+([A-Z][a-z]+)+$/.test(short) ? short.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`) : short;
   const element = asRecord(action.interacted_element);
   let detail = first("selector", "url", "element", "target", "key", "keys", "label", "query") || (isText(element.ax_name) ? element.ax_name : "");
@@ -79,7 +82,7 @@ function brief(text) {
 
 /** @param {Record<string, any>} action */
 function kindOf(action) {
-  const { type } = typeOf(action);
+  const type = shortType(typeOf(action).type);
   return KINDS.find(([, words]) => words.test(type))?.[0] ?? "other";
 }
 
@@ -193,21 +196,33 @@ function targetOf(text) {
 
 /** The CSS selectors in the fields of an action. @param {Record<string, any>} from */
 function selectorsIn(from) {
-  const found = [from.selector, from.css_selector, from.target].filter(isText);
+  const found = [from.selector, from.css_selector, from.target].filter(isText).map((text) => text.trim());
   if (isText(from.bid) && /^[\w-]{1,40}$/.test(from.bid)) found.push(`[bid="${from.bid}"]`);
   const path = from.xpath ?? from.x_path;
-  if (isText(path) && /^\/*(html\/)?[a-z][\w-]*(\[\d{1,4}\])?(\/[a-z][\w-]*(\[\d{1,4}\])?)*$/i.test(path)) found.push(cssOf(path));
+  if (isText(path) && path.length <= MAX_SELECTOR && /^\/*(html\/)?[a-z][\w-]*(\[\d{1,4}\])?(\/[a-z][\w-]*(\[\d{1,4}\])?)*$/i.test(path)) found.push(cssOf(path));
   return found.filter(isQuick);
 }
 
 /** The selector of a path such as html/body/div[2]/a. @param {string} path */
 const cssOf = (path) => path.replace(/^\/+/, "").split("/").map((part) => part.replace(/\[(\d+)\]/, ":nth-of-type($1)")).join(" > ");
 
+/* What a selector may consist of. Everything else can be slow in some page, and has many spellings: `:\68 as(a)` is
+   `:has(a)`. So can :nth-of-type without the name of an element before it. */
+const NAME = String.raw`(?:[\w-]|[^\0-\x7f]|\\[^\n\r\f])+`;
+const TEXT = String.raw`"(?:[^"\\\n]|\\[^\n])*"|'(?:[^'\\\n]|\\[^\n])*'`;
+const PART = new RegExp([
+  String.raw`\*`, `${NAME}(?:[.#]${NAME})*(?::nth-of-type\\(\\d{1,5}\\))?`, `[.#]${NAME}`,
+  String.raw`\[\s*${NAME}\s*(?:[~|^$*]?=\s*(?:${TEXT}|${NAME})\s*(?:[is]\s*)?)?\]`,
+  String.raw`:(?:root|empty|first-child|last-child|nth-child\(\d{1,5}\)|checked|disabled|enabled)`, String.raw`\s*[>+,]\s*`, String.raw`\s+`,
+].join("|"), "gy");
+const MAX_SELECTOR = 1000;
+
 /** Whether a selector is matched quickly, whatever the page. @param {string} selector */
 function isQuick(selector) {
-  const bare = selector.replace(/"[^"]*"|'[^']*'/g, "").trim().replace(/\s*>\s*/g, ">");
-  const isPlain = selector.length <= 1000 && !/:(has|is|not|where|nth-last|host)|\|\||^(text|xpath|internal:|role|\/)/i.test(bare);
-  return isPlain && (bare.match(/[\s~+,]+/g) ?? []).length <= 4;  // a child is found at once, a descendant is searched for
+  if (selector.length > MAX_SELECTOR) return false;
+  const parts = selector.match(PART) ?? [];
+  const searches = parts.filter((part) => /^\s*[+,]?\s*$/.test(part));  // a child is found at once, a descendant is searched for
+  return parts.join("") === selector && searches.length <= 4;
 }
 
 /** The size of the window in pixels of CSS, from a step's metadata; null if it is not known. @param {Record<string, any>} metadata */

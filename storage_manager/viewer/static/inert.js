@@ -9,6 +9,7 @@ const LINKS = new Set(["href", "xlink:href"]), MAX_ATTRIBUTES = 1000;
 const NOWHERE = "about:srcdoc#-";
 const OF_FRAMES = new Set(["srcdoc", "sandbox", "width", "height", "style", "class", "id", "title"]);
 const MAX_FRAMES = 50, MAX_DEPTH = 5;  // frames of a page with those in them, and how deep they may lie
+const FRAMES_PARSING = 1000, OUTLINING = 300;  // milliseconds for all frames of a page, and for all selectors but one
 
 /* A form's fields, and a document's forms and images, hide its own methods and properties: with <input name="remove">
    form.remove is the field. So everything of a stored page is called and read through the prototypes. */
@@ -37,8 +38,10 @@ const removeAttribute = method(Element, "removeAttribute"), contentOf = getter(H
  * What is known of a page while it is made inert.
  * @typedef {object} Care
  * @property {string[]} selectors of the elements to outline
- * @property {Set<string>} frames the pages of frames that are inert already
- * @property {number} left how many frames may still be shown
+ * @property {Map<string, number>} frames the pages of frames that are inert already; each with its number of frames and 1
+ * @property {number} left how many frames may still be made inert
+ * @property {number} shown how many frames the page has, with those in them
+ * @property {{ left: number }} pot the time that is left for frames, in milliseconds
  * @property {number} depth
  */
 
@@ -72,7 +75,9 @@ function namesOf(node) {
 
 /** Keep a frame only with a page that is inert, and in a sandbox. @param {Element} node @param {Care} care */
 function cleanFrame(node, care) {
-  if (!care.frames.has(getAttribute(node, "srcdoc"))) { remove(node); return true; }
+  const size = care.frames.get(getAttribute(node, "srcdoc")) ?? Infinity;
+  if (care.shown + size > MAX_FRAMES - care.depth) { remove(node); return true; }
+  care.shown += size;
   let found = false;
   for (const name of namesOf(node)) if (!OF_FRAMES.has(name)) { removeAttribute(node, name); found = true; }
   if (getAttribute(node, "sandbox") === "") return found;
@@ -102,12 +107,12 @@ function cleanLink(node, name, value, isData) {
 async function cleanFrames(page, care) {
   for (const node of all(page, "iframe[srcdoc]")) {
     const html = getAttribute(node, "srcdoc");
-    if (care.frames.has(html) || care.depth >= MAX_DEPTH || care.left <= 0) continue;
+    if (care.frames.has(html) || care.depth >= MAX_DEPTH || care.left <= 0 || care.pot.left <= 0) continue;
     care.left -= 1;
     const inner = { ...care, selectors: [], depth: care.depth + 1 };
     try { setAttribute(node, "srcdoc", await inertWith(html, inner)); } catch { continue; }  // such a frame is removed
     care.left = inner.left;
-    care.frames.add(getAttribute(node, "srcdoc"));
+    care.frames.set(getAttribute(node, "srcdoc"), 1 + inner.shown);
   }
 }
 
@@ -117,21 +122,23 @@ const PIECE = 4096, PAUSE = 50, MAX_PARSING = 4000;  // characters; milliseconds
  * Parse HTML into a document that runs and loads nothing. A page of 1 MB whose elements are never closed would take
  * minutes. So parse it in pieces, let other work run between them, and give up what takes too long.
  * @param {string} html
+ * @param {{ left: number }} pot the time that is left for it, in milliseconds
  */
-async function read(html) {
+async function read(html, pot) {
   const page = document.implementation.createHTMLDocument("");
-  let spent = 0, since = performance.now();
+  let since = performance.now();
   openDocument(page);
   for (let at = 0; at < html.length; at += PIECE) {
     write(page, html.slice(at, at + PIECE));
     const passed = performance.now() - since;
     if (passed < PAUSE) continue;
-    spent += passed;
-    if (spent > MAX_PARSING + html.length / 1000) throw new Error("This page cannot be shown: reading its HTML takes too long.");
+    pot.left -= passed;
+    if (pot.left < 0) throw new Error("This page cannot be shown: reading its HTML takes too long.");
     await new Promise((done) => setTimeout(done));
     since = performance.now();
   }
   closeDocument(page);
+  pot.left -= performance.now() - since;
   return page;
 }
 
@@ -140,7 +147,7 @@ async function read(html) {
  * @param {string} html
  * @param {string[]} [selectors]
  */
-const inert = (html, selectors = []) => inertWith(html, { selectors, frames: new Set(), left: MAX_FRAMES, depth: 0 });
+const inert = (html, selectors = []) => inertWith(html, { selectors, frames: new Map(), left: MAX_FRAMES, shown: 0, pot: { left: FRAMES_PARSING }, depth: 0 });
 
 /**
  * Serialized HTML can be parsed into another tree (mutation XSS). So parse and clean it again, until there is nothing
@@ -151,20 +158,27 @@ const inert = (html, selectors = []) => inertWith(html, { selectors, frames: new
  */
 async function inertWith(html, care) {
   for (let round = 0; round < 5; round += 1) {
-    const page = await read(html);
+    const page = await read(html, care.depth ? care.pot : { left: MAX_PARSING + html.length / 1000 });
     await cleanFrames(page, care);
+    care.shown = 0;
     const doctype = modeOf(page) === "CSS1Compat" ? "<!DOCTYPE html>" : "";
     if (!clean(page, care) && round) {
       const first = `<head><meta http-equiv="Content-Security-Policy" content="${PAGE_POLICY}"><meta http-equiv="x-dns-prefetch-control" content="off">`;
       return doctype + first + html.slice(doctype.length);
     }
-    if (!round) care.selectors.forEach((selector) => outline(page, selector));
+    if (!round) outlineAll(page, care.selectors);
     html = doctype + htmlOf(rootOf(page));
   }
   throw new Error("This page cannot be shown safely here. Open its raw HTML: it has its own sandbox.");
 }
 
 const OUTLINE = "outline: 3px solid #d6336c !important; outline-offset: 2px !important; box-shadow: 0 0 0 8px rgb(214 51 108 / .25) !important";
+
+/** Outline the target. One selector is matched quickly, but ten in a large page are not. @param {Document} page @param {string[]} selectors */
+function outlineAll(page, selectors) {
+  const until = performance.now() + OUTLINING;
+  for (const selector of new Set(selectors)) if (performance.now() < until) outline(page, selector);
+}
 
 /** Outline the first element that matches a selector, if it is a selector. @param {Document} page @param {string} selector */
 function outline(page, selector) {

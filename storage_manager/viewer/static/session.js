@@ -5,7 +5,7 @@
 const VIEWS = { screenshot: "screenshot", page: "html", changes: "changes", compare: "screenshot" };
 const HELD = 150;  // milliseconds between two steps, if a key is held down
 const SPEEDS = [1, 2, 4], PAUSES = [250, 2000];  // of playback: the shortest and the longest pause in milliseconds
-const ERRORS_AT_ONCE = 8;  // steps that are read at a time to find the next error
+const ERRORS_AT_ONCE = [8, 64];  // steps that are read at a time to find the next error: at first, and at most
 
 /** @param {{ session: string, steps: string[], live: boolean, sealed?: boolean, metadata?: any, attachments?: number }} data */
 function startSession({ session, steps, live, sealed, ...rest }) {
@@ -100,7 +100,7 @@ function startSteps(run, about) {
 
   /** Change the view, or the side of the action. @param {string | null} name @param {string | null} [at] */
   function look(name, at = side) {
-    if (name !== null && name in VIEWS) view = /** @type {View} */ (name);
+    if (name !== null && Object.hasOwn(VIEWS, name)) view = /** @type {View} */ (name);
     side = observedOf(at);
     for (const each of every("button[data-view]")) each.setAttribute("aria-pressed", String(each.dataset.view === view));
     if (current < 0) return;
@@ -110,7 +110,8 @@ function startSteps(run, about) {
   }
 
   /** Show the other side of the action, if it is known which side is shown. */
-  async function turn() {
+  function turn() {
+    if (view !== "screenshot" && view !== "page") return;
     const observed = run.known.get(current)?.observed ?? run.observed;
     if (observed) look(view, (side ?? observed) === "after" ? "before" : "after");
   }
@@ -120,8 +121,9 @@ function startSteps(run, about) {
   /** Go to the next step that failed. @param {1 | -1} direction */
   async function nextError(direction) {
     const from = current;
-    for (let at = from + direction; at >= 0 && at < steps.length; at += direction * ERRORS_AT_ONCE) {
-      const numbers = Array.from({ length: ERRORS_AT_ONCE }, (_, i) => at + i * direction).filter((n) => n >= 0 && n < steps.length);
+    let [many, most] = ERRORS_AT_ONCE;
+    for (let at = from + direction; at >= 0 && at < steps.length; at += direction * many, many = Math.min(2 * many, most)) {
+      const numbers = Array.from({ length: many }, (_, i) => at + i * direction).filter((n) => n >= 0 && n < steps.length);
       const told = await Promise.all(numbers.map((n) => run.told(n).catch(() => NOTHING)));
       if (current !== from) return;
       const failed = numbers.find((_, i) => told[i].error);

@@ -60,9 +60,13 @@ function liveSource(session, steps) {
       return { url: URL.createObjectURL(blob), size: blob.size };
     },
     async outline(numbers) {
-      const ids = numbers.map((n) => steps[n]);
-      const found = await (await ask(`/api${base}/outline?steps=${ids.map(encodeURIComponent).join(",")}`)).json();
-      return ids.map((id) => found[id] ?? {});
+      const ids = numbers.map((n) => steps[n]), found = new Map();
+      for (let left = ids; left.length; left = ids.filter((id) => !found.has(id))) {  // an answer has as many as it can hold
+        const more = Object.entries(await (await ask(`/api${base}/outline?steps=${left.map(encodeURIComponent).join(",")}`)).json());
+        if (!more.length) break;
+        for (const [id, outline] of more) found.set(id, outline);
+      }
+      return ids.map((id) => found.get(id) ?? {});
     },
     about: async () => (await ask(`/api${base}/metadata`)).text(),
     attachments: async (n) => (await ask(`/api${directory(n)}`)).json(),

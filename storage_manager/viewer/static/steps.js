@@ -112,19 +112,28 @@ function stepList(run, choose) {
 
   /** Ask for a step; those that are asked for at the same time are one request. @param {number} n */
   async function ask(n) {
-    await run.told(n).catch((error) => run.known.set(n, { ...NOTHING, error: messageOf(error) }));
-    write(n);
+    let told;
+    try { told = await run.told(n); } catch (error) { return refuse(n, messageOf(error)); }
+    write(n, told);
     for (const other of [n - 1, n + 1]) if (run.known.has(other)) write(other);  // their durations
     film.dispatchEvent(new Event("told"));
   }
 
-  /** Write into a row what is known of its step. @param {number} n */
-  function write(n) {
-    const cell = cells.get(n), told = run.known.get(n);
+  /** Write into a row why nothing is known of its step. The step is asked for again later. @param {number} n @param {string} why */
+  function refuse(n, why) {
+    const cell = cells.get(n);
+    if (!cell) return;
+    cell.more.textContent = why;
+    cell.link.title = `${run.steps[n]}\n${why}`;
+  }
+
+  /** Write into a row what is known of its step. @param {number} n @param {Told} [told] */
+  function write(n, told = run.known.get(n)) {
+    const cell = cells.get(n);
     if (!cell || !told) return;
     const took = tookOf(run, n), line = found.get(n) ?? [told.host, took === null ? "" : lasting(took)].filter(Boolean).join(" · ");
     cell.words.textContent = capital(told.words) || run.steps[n];
-    cell.more.textContent = line || run.steps[n];
+    cell.more.textContent = line || (told.words ? run.steps[n] : "no known action");
     cell.mark.replaceChildren(icon(told.kind));
     cell.link.dataset.told = told.kind;
     cell.link.title = [run.steps[n], told.words, told.error].filter(Boolean).join("\n").slice(0, 1000);

@@ -15,10 +15,11 @@ function placesOf(moments) {
   const last = Math.max(1, moments.length - 1), [first, end] = [known[0], known[known.length - 1]];
   if (known.length < 2 || end[1] === first[1]) return { places: moments.map((_, n) => n / last), span: 0 };
   const pace = (end[1] - first[1]) / (end[0] - first[0]);
+  let next = 0;
   const times = moments.map((_, n) => {
-    const next = known.findIndex(([at]) => at >= n);
+    while (next < known.length && known[next][0] < n) next += 1;
     if (next === 0) return first[1] - (first[0] - n) * pace;
-    if (next < 0) return end[1] + (n - end[0]) * pace;
+    if (next === known.length) return end[1] + (n - end[0]) * pace;
     const [[from, start], [to, stop]] = [known[next - 1], known[next]];
     return start + (stop - start) * (n - from) / (to - from);
   });
@@ -58,7 +59,12 @@ function timeline(run, choose) {
     places = now;
     end.textContent = span ? lasting(span) : "";
     const each = Math.ceil(run.steps.length / MAX_TICKS);
-    ticks.replaceChildren(...run.steps.flatMap((_, n) => (n % each && n !== current && !run.known.get(n)?.error ? [] : [tick(n)])));
+    let failed = -1;  // the place of the last tick of a step that failed
+    ticks.replaceChildren(...run.steps.flatMap((_, n) => {
+      const isFailed = run.known.get(n)?.error && places[n] - failed > 1 / MAX_TICKS / 2;
+      if (isFailed) failed = places[n];
+      return isFailed || n % each === 0 || n === current ? [tick(n)] : [];
+    }));
     drawThumbs();
   }
 
