@@ -124,8 +124,7 @@ async def test_the_target_in_a_screenshot_of_the_whole_page(tmp_path: Path, brow
         assert await point.evaluate("node => parseFloat(node.style.top)") == pytest.approx(100 * 520 / 1500, abs=0.1)
 
 
-@WHERE
-@pytest.mark.parametrize("observed", ["after", "before"])
+@pytest.mark.parametrize(("where", "observed"), [("live", "after"), ("file", "before")])
 async def test_before_and_after(browser: Browser, tmp_path: Path, where: str, observed: str) -> None:
     sm = StorageManager.from_url(f"{tmp_path}/base")
     await lay(sm, observed=observed)
@@ -198,7 +197,7 @@ async def test_kinds_of_actions(tmp_path: Path, browser: Browser) -> None:
         assert await rows.evaluate_all("rows => rows.map((row) => row.dataset.told)") == [*kinds.values(), "tab"]
 
 
-@WHERE
+@pytest.mark.parametrize("where", ["live"])
 async def test_why_and_what_failed(shop: StorageManager, browser: Browser, tmp_path: Path, where: str) -> None:
     async with opened(shop, browser, where, tmp_path) as (page, at):
         await page.goto(f"{at}step_4")
@@ -213,7 +212,7 @@ async def test_why_and_what_failed(shop: StorageManager, browser: Browser, tmp_p
         await expect(page.locator("#action .json")).to_be_visible()
 
 
-@WHERE
+@pytest.mark.parametrize("where", ["live"])
 async def test_the_session(shop: StorageManager, browser: Browser, tmp_path: Path, where: str) -> None:
     await seal_session(shop, "shop")
     async with opened(shop, browser, where, tmp_path) as (page, at):
@@ -282,7 +281,7 @@ async def test_search(shop: StorageManager, browser: Browser, tmp_path: Path, wh
         await expect(page.locator("#film a")).to_have_count(6)
 
 
-@WHERE
+@pytest.mark.parametrize("where", ["live"])
 async def test_playback_zoom_and_addresses(shop: StorageManager, browser: Browser, tmp_path: Path, where: str) -> None:
     async with opened(shop, browser, where, tmp_path) as (page, at):
         await page.goto(f"{at}step_4")
