@@ -26,7 +26,7 @@ async def follow_session(
 
     Parameters:
         interval: seconds from one listing of the session to the next; more than 0. A listing is one LIST for each
-            thousand files.
+            thousand files. If it takes more than half of the interval, the interval is twice that time.
 
     Raises:
         InvalidIdError, InvalidDataError: refused before any I/O.
@@ -54,10 +54,11 @@ async def follow_ids(
     while not is_sealed:
         begun = time.monotonic()
         files = await files_by_step(storage, session_id)
+        spent = time.monotonic() - begun
         is_sealed = MANIFEST_FILENAME in files.get("", {})
         yield watch.ready(files, is_sealed)
         if not is_sealed:
-            await asyncio.sleep(max(0.0, begun + interval - time.monotonic()))
+            await asyncio.sleep(max(0.0, begun + max(interval, 2 * spent) - time.monotonic()))
 
 
 def _check_interval(interval: object) -> None:

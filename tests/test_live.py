@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from storage_manager import InvalidDataError, InvalidIdError, Step, StorageManager
+from storage_manager import InvalidDataError, InvalidIdError, Step, StorageManager, live
 from storage_manager.integrity import seal_session
 from storage_manager.inventory import files_by_step
 from storage_manager.live import follow_session
@@ -116,6 +118,29 @@ async def test_what_is_not_a_step_is_left_out(sm: StorageManager) -> None:
     await sm.store_attachments("s", {"tree.json": {}}, "only-attachments")
     await seal_session(sm, "s")
     assert await ids(follow_session(sm, "s")) == ["only-attachments"]
+
+
+async def test_a_slow_listing_takes_half_of_the_time_at_most(
+    local: StorageManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10,000 steps take a second on local disk."""
+    now, pauses = 0.0, list[float]()
+
+    async def slowly(*args: Any) -> dict[str, Any]:
+        nonlocal now
+        now += 5
+        return {}
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(live, "files_by_step", slowly)
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(live, "asyncio", SimpleNamespace(sleep=pause))
+    for interval in (1.0, 8.0, 20.0):
+        async with aclosing(live.follow_ids(local, "s", interval=interval)) as following:
+            assert [await anext(following), await anext(following)] == [[], []]
+    assert pauses == [5, 5, 15]
 
 
 @pytest.mark.parametrize("interval", [0, -1, float("nan"), float("inf"), "1", None, True])

@@ -366,6 +366,7 @@ DRAWN = {
     "mark-infinite": '{"x": 1e999, "y": -1e999, "box": [0, 0, 1e999, 1e999], "bounds": [0, 0, -1, 0]}',
     "mark-many": '{"actions": [' + ",".join(['{"x": 1, "y": 1, "box": [1, 1, 1, 1]}'] * 20000) + "]}",
     "selector-breakout": '{"selector": "p\\"] { } </style><img src=TRAP>", "type": "<img src=TRAP onerror=RUN>"}',
+    "selector-spelling": '{"selector": ":\\\\68 as(* *)", "css_selector": "[a=\\\\\\"] :has(b) [c=\\\\\\"]", "target": "p /**/ :is(a)"}',
     "selector-slow": '{"selector": "' + "* " * 400 + '"}',
     "selector-has": '{"selector": ":has(* * * * * *) ~ * ~ * ~ *", "xpath": "//*[//*[//*[//*]]]"}',
     "selector-long": '{"selector": "' + "p" * 500000 + '"}',

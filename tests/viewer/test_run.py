@@ -212,6 +212,22 @@ async def test_why_and_what_failed(shop: StorageManager, browser: Browser, tmp_p
         await expect(page.locator("#action .json")).to_be_visible()
 
 
+async def test_errors_that_are_objects(tmp_path: Path, browser: Browser) -> None:
+    """Their message is shown, else their short fields, but nothing that is deep."""
+    sm = StorageManager.from_url(f"{tmp_path}/base")
+    errors = {
+        "no button": {"message": "no button", "deep": [1]},
+        '{"code":7}': {"code": 7, "deep": {"a": [[1]]}},
+        "The action failed.": {"deep": {"a": 1}},
+    }
+    for number, error in enumerate(errors.values()):
+        await sm.store_step_data("shop", f"step_{number}", None, picture(8, 6), {"type": "click", "error": error}, {})
+    async with opened(sm, browser, "live", tmp_path) as (page, at):
+        for number, shown in enumerate(errors):
+            await page.goto(f"{at}step_{number}")
+            await expect(page.locator("#story .banner p")).to_have_text(shown)
+
+
 @pytest.mark.parametrize("where", ["live"])
 async def test_the_session(shop: StorageManager, browser: Browser, tmp_path: Path, where: str) -> None:
     await seal_session(shop, "shop")

@@ -74,9 +74,9 @@ function wordsOf(action) {
     .filter(Boolean).map((word) => word.slice(0, MAX_WORDS)).join(" ");
 }
 
-/** Describe an action in a few words; "" if it has no known field. @param {string} text */
-function brief(text) {
-  const actions = actionsIn(parsed(text)), words = actions.map(wordsOf).filter(Boolean);
+/** Describe an action in a few words; "" if it has no known field. @param {Record<string, any>} action */
+function brief(action) {
+  const words = actionsIn(action).map(wordsOf).filter(Boolean);
   return words.length > 1 ? `${words[0]}, and ${count(words.length - 1, "more action")}` : words[0] ?? "";
 }
 
@@ -92,7 +92,10 @@ function errorText(value) {
   if (isText(value)) return value.slice(0, 4000);
   const found = asRecord(value), inner = asRecord(found.error);
   const message = [found.message, found.value, inner.message, found.name].find(isText);
-  return (message ?? (Object.keys(found).length ? JSON.stringify(found) : "")).slice(0, 4000);
+  if (message !== undefined) return message.slice(0, 4000);
+  const flat = Object.entries(found).slice(0, 20).filter(([, each]) => typeof each !== "object");  // what is deep takes seconds
+  if (flat.length) return JSON.stringify(Object.fromEntries(flat)).slice(0, 4000);
+  return Object.keys(found).length ? "The action failed." : "";
 }
 
 /** What failed; "" if nothing did. @param {Record<string, any>} action @param {Record<string, any>} metadata */
@@ -148,7 +151,7 @@ function tell(actionText, metadataText) {
   const action = parsed(actionText), metadata = parsed(metadataText);
   return {
     kind: kindOf(actionsIn(action)[0]),
-    words: brief(actionText),
+    words: brief(action),
     host: hostOf(metadata.url),
     error: errorOf(action, metadata),
     thoughts: thoughtsOf(action, metadata),
