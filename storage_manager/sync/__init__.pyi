@@ -793,7 +793,7 @@ def follow_session(storage: StorageManager, session_id: str, *, interval: float 
 
     Parameters:
         interval: seconds from one listing of the session to the next; more than 0. A listing is one LIST for each
-            thousand files.
+            thousand files. If it takes more than half of the interval, the interval is twice that time.
 
     Raises:
         InvalidIdError, InvalidDataError: refused before any I/O.
