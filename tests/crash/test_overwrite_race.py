@@ -19,7 +19,7 @@ pytestmark = pytest.mark.thorough
 
 PROCESSES = 8
 ROUNDS = 200
-ROUNDS_ON_S3 = int(os.environ.get("SM_TEST_ROUNDS", "25"))  # 200 take minutes
+ROUNDS_ON_S3 = int(os.environ.get("SM_TEST_ROUNDS", "12"))  # 200 take minutes
 
 
 class OneAtATime(Proxy):

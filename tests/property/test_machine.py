@@ -264,7 +264,7 @@ class Machine(RuleBasedStateMachine):
 @pytest.mark.parametrize(
     ("backends", "more"),
     [
-        (["local_at"], 8),  # a disk is that much quicker
+        (["local_at"], 4),  # a disk is that much quicker
         (["s3fs_at"], 1),
         (["obstore_at"], 1),
         (["local_at", "s3fs_at"], 1),

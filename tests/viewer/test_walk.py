@@ -89,6 +89,7 @@ async def walks(page: Page) -> None:
     assert "view=changes" in page.url
 
 
+@pytest.mark.parametrize("make", ["local", ("moto", "obstore")], indirect=True, ids=["local", "moto"])
 async def test_live(sm: StorageManager, browser: Browser) -> None:
     await sm.store_steps(walked(ALL))
     page = await browser.new_page()
