@@ -51,7 +51,7 @@ _ACLS = ("system.posix_acl_default", "system.nfs4_acl")
 
 
 class _Decision(NamedTuple):
-    """Whether the hidden names of a session are in it, and the state of its directory for which that was decided."""
+    """A decision whether a session contains hidden names, and the state of its directory at that time."""
 
     state: tuple[int, ...]
     is_inside: bool

@@ -6,7 +6,7 @@ __all__ = ["in_terms_of"]
 
 
 class _Terms(NamedTuple):
-    """How a command calls the root and the endpoint that it uses."""
+    """The names that a command has for its root and its endpoint."""
 
     root: str
     endpoint: str

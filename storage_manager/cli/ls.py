@@ -27,7 +27,7 @@ _SORTS = ("name", "size", "steps", "modified")
 
 
 class _Selection(NamedTuple):
-    """Which sessions or steps are listed, and in which order."""
+    """The sessions or steps to list, and their order."""
 
     prefix: str
     sort: str

@@ -70,7 +70,7 @@ class Source(NamedTuple):
 
 
 class Budget:
-    """How much an import may still do. Any thread may set `is_cancelled`."""
+    """The work that an import may still do. Any thread may set `is_cancelled`."""
 
     def __init__(self) -> None:
         self.is_cancelled = threading.Event()

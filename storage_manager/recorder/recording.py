@@ -122,7 +122,7 @@ def _checked_metadata(storage: StorageManager, metadata: Mapping[str, Any]) -> d
 
 
 class _Settings(NamedTuple):
-    """How a session is recorded, as in `record`."""
+    """The options of a recording, as in `record`."""
 
     observed: str
     picture: Picture = Picture()

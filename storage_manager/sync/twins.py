@@ -126,7 +126,7 @@ def _described(
 
 
 class _Arguments:
-    """How the arguments of a twin become those of its function, by the annotations of the parameters."""
+    """Converts the arguments of a twin to those of its function, by the annotations of the parameters."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         parameters = inspect.signature(function).parameters

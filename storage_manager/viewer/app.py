@@ -190,7 +190,7 @@ async def _search(request: web.Request) -> web.Response:
 
     session_id, query = check_id(request.match_info["session"], "session_id"), request.query.get("q", "").strip()
     async with request.app[_SEARCHING]:
-        if not is_wanted():  # it has gone while others searched
+        if not is_wanted():  # the client left while others searched
             return web.Response(status=499)
         return web.json_response(await search_session(request.app[_STORAGE], session_id, query, is_wanted))
 
@@ -204,7 +204,7 @@ async def _events(request: web.Request) -> web.StreamResponse:
             async for event in events:
                 await asyncio.wait_for(response.write(event), SEND_SECONDS)
         except (ConnectionError, asyncio.TimeoutError):
-            pass  # the reader has gone
+            pass  # the reader left
     return response
 
 

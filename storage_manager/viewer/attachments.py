@@ -1,4 +1,4 @@
-"""What the viewer knows of a session as a whole: its attachments, those of its steps, and its metadata."""
+"""Read the parts of a session that belong to no component: its metadata, and the attachments of it and of its steps."""
 
 from contextlib import aclosing
 from typing import Any

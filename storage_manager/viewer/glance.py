@@ -26,7 +26,7 @@ _IN_THREAD = 65_536  # bytes of metadata that take a millisecond
 
 
 class About(NamedTuple):
-    """What the metadata of a session says. Its texts are as long as they were stored.
+    """The metadata of a session that the list shows. Its texts are as long as they were stored.
 
     Attributes:
         hosts: those that are known: of every step from the catalogue, else of the first URL.
@@ -90,7 +90,7 @@ async def read_about(storage: StorageManager, session_id: str) -> About | None:
 
 
 class Glance(NamedTuple):
-    """What the listing of a session says.
+    """The facts that the listing of a session gives.
 
     Attributes:
         screenshot: the last step that has a screenshot for a thumbnail.

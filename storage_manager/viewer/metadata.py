@@ -21,7 +21,7 @@ MAX_LISTED = 50  # tags that a filter compares
 
 
 class AboutText(NamedTuple):
-    """What a search and the filters look at."""
+    """The metadata of a session that a search and the filters compare."""
 
     text: str = ""
     outcome: str = ""
@@ -40,7 +40,7 @@ class AboutText(NamedTuple):
 
 
 class Abouts:
-    """What the metadata of sessions says, kept for a short time."""
+    """The metadata of sessions, kept for a short time."""
 
     def __init__(self, storage: StorageManager) -> None:
         self._storage = storage

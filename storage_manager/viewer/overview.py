@@ -1,4 +1,4 @@
-"""What the page of the list shows: sessions from the catalogue, newest first, or else sessions by id."""
+"""The list of sessions: from the catalogue, newest first, or by id if there is no catalogue."""
 
 import asyncio
 from collections.abc import Mapping

@@ -12,7 +12,7 @@ from storage_manager.layout import Component
 from storage_manager.storage import StorageManager
 from storage_manager.viewer.files import read_at_most
 
-__all__ = ["around", "search_session", "text_of"]
+__all__ = ["around", "search_session", "visible_text"]
 
 MAX_STEPS = 1000  # steps that one search reads
 MAX_BYTES = 4_000_000  # of a component; what comes after them is not searched
@@ -80,7 +80,7 @@ async def _search_step(storage: StorageManager, session_id: str, step_id: str, q
 def _find(found: Iterable[bytes], query: str) -> str:
     for name, data in zip(_COMPONENTS, found, strict=True):
         text = data.decode(errors="replace")
-        if words := around(text_of(text) if name == "html" else text, query):
+        if words := around(visible_text(text) if name == "html" else text, query):
             return words
     return ""
 
@@ -95,7 +95,7 @@ def around(text: str, query: str) -> str:
     return f"…{words}" if start else words
 
 
-def text_of(html: str) -> str:
+def visible_text(html: str) -> str:
     """Return the text of a page, roughly: without its tags, scripts and styles.
 
     This takes time in proportion to the size of the page.

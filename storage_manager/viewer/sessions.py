@@ -114,7 +114,7 @@ class Listing:
 
 
 class _Matching(NamedTuple):
-    """Which sessions match: those whose metadata does, and without a filter, those whose ids do."""
+    """The sessions that match: by their metadata, and also by their ids if there is no filter."""
 
     wanted: Wanted
     found: Collection[str] = ()

@@ -1,4 +1,4 @@
-"""What a person asks the list of sessions for: the search, the filters, the order and the page, from and to a URL."""
+"""Read and write the parameters of the list of sessions as a URL: the search, the filters, the order and the page."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ SORTS = {"session_id": False, "outcome": False, "steps": True, "bytes": True, "s
 
 
 class Wanted(NamedTuple):
-    """What is asked for.
+    """The parameters of one page of the list.
 
     Attributes:
         query: words to search for; "" for all sessions.

@@ -13,7 +13,7 @@ from yarl import URL
 from storage_manager import InvalidIdError, LocalStorageError, StorageManager
 from storage_manager.viewer import app, searching, serve
 from storage_manager.viewer.outline import MAX_BYTES, read_outline
-from storage_manager.viewer.searching import around, search_session, text_of
+from storage_manager.viewer.searching import around, search_session, visible_text
 
 
 @pytest.mark.parametrize(
@@ -30,13 +30,13 @@ from storage_manager.viewer.searching import around, search_session, text_of
     ],
 )
 def test_the_text_of_a_page(html: str, text: str) -> None:
-    assert " ".join(text_of(html).split()) == text
+    assert " ".join(visible_text(html).split()) == text
 
 
 @pytest.mark.parametrize("piece", ["<script>", "<", "<p", "<!--", "<style", "</script"])
 def test_it_takes_time_in_proportion(piece: str) -> None:
     started = time.thread_time()
-    text_of(piece * (2**21 // len(piece)))
+    visible_text(piece * (2**21 // len(piece)))
     assert time.thread_time() - started < 4, "0.1 s as a rule"
 
 
