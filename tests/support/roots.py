@@ -6,6 +6,7 @@ SM_TEST_S3_ENDPOINT, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, adds a re
 
 import _thread
 import os
+import threading
 import uuid
 from collections.abc import Callable
 from functools import cache
@@ -40,21 +41,35 @@ class Request(NamedTuple):
     keys: int = 0  # that a DeleteObjects names
 
 
+def read_body(environ: dict[str, Any]) -> bytes:
+    """Read the body of a request, and leave it there for the app."""
+    body: bytes = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+    environ["wsgi.input"] = BytesIO(body)
+    return body
+
+
 class Recorder:
-    """The fake S3 server, writing down every request that reaches it."""
+    """The fake S3 server, writing down every request that reaches it.
+
+    Conditional writes run one after the other: moto compares the ETag and stores the object in two steps, without a
+    lock (moto/s3/responses.py, `put_object`), so of several writers at once more than one could succeed.
+    """
 
     def __init__(self) -> None:
         self.app = create_backend_app("s3")
         self.requests: list[Request] = []
+        self.writing = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         names = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "CONTENT_TYPE")
         request = Request(*(environ.get(name, "") for name in names))
         if request.method == "POST" and "delete" in request.query:
-            body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
-            environ["wsgi.input"] = BytesIO(body)
-            request = request._replace(keys=body.count(b"<Key>"))
+            request = request._replace(keys=read_body(environ).count(b"<Key>"))
         self.requests.append(request)
+        if request.method in ("PUT", "POST") and {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"} & environ.keys():
+            read_body(environ)  # a slow client must not make the others wait
+            with self.writing:
+                return self.app(environ, start_response)
         return self.app(environ, start_response)
 
 
