@@ -57,6 +57,7 @@ LISTINGS: dict[str, Callable[[StorageManager], Any]] = {
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("listing", LISTINGS)
+@pytest.mark.parametrize("engine", ["obstore"], indirect=True)  # the engines list with the same code
 async def test_a_listing_ends(endless: StorageManager, listing: str) -> None:
     with pytest.raises(OSError, match=r"truncated, without a token|does not end"):
         await asyncio.wait_for(LISTINGS[listing](endless), SECONDS)

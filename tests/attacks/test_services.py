@@ -147,6 +147,7 @@ async def unfinished(sm: StorageManager) -> list[str]:
     ],
     ids=["list_sessions", "list_steps", "verify", "sweep", "uploads", "share"],
 )
+@pytest.mark.parametrize("engine", ["obstore"], indirect=True)  # the engines list with the same code
 async def test_a_listing_ends(endless: StorageManager, operation: Callable[[StorageManager], object]) -> None:
     with pytest.raises((S3OperationError, OSError), match=r"truncated, without a token|does not end|below the dir"):
         await asyncio.wait_for(operation(endless), SECONDS)  # type: ignore[arg-type]

@@ -75,11 +75,3 @@ class TestWithQuirks(StorageManagerTests):
 
     def _clear(self, storage: StorageManager) -> None:
         self.service.server.buckets[BUCKET].clear()
-
-
-class TestWithoutQuirks(StorageManagerTests):
-    """The server is then a service like Amazon's, also for s3fs."""
-
-    @pytest.fixture
-    async def storage(self, serve: Serve) -> StorageManager:
-        return serve().sm

@@ -68,6 +68,7 @@ async def test_processes_on_one_disk(base: Path) -> None:
     assert await sm.list_sessions() == sorted(name for name in os.listdir(base))
 
 
+@pytest.mark.parametrize("engine", ["obstore"], indirect=True)
 async def test_processes_on_one_bucket(moto: Make, moto_url: str) -> None:
     """Nothing that is read is torn; a step that was deleted while it was stored may lack parts.
 

@@ -265,12 +265,10 @@ class Machine(RuleBasedStateMachine):
     ("backends", "more"),
     [
         (["local_at"], 4),  # a disk is that much quicker
-        (["s3fs_at"], 1),
-        (["obstore_at"], 1),
         (["local_at", "s3fs_at"], 1),
         (["s3fs_at", "obstore_at"], 1),
     ],
-    ids=["disk", "s3fs", "obstore", "disk and s3fs", "s3fs and obstore"],
+    ids=["disk", "disk and s3fs", "s3fs and obstore"],
 )
 def test_storage_holds_what_a_dict_would_hold(
     backends: list[str], more: int, request: pytest.FixtureRequest, loop: asyncio.AbstractEventLoop
