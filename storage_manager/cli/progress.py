@@ -3,8 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from storage_manager.cli.text import count
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Progress", "waiting"]
+__all__ = ["Progress"]
 
 SECONDS = 5  # between two lines
 
@@ -88,26 +88,6 @@ class Progress:
 
     def _seconds_left(self) -> float:
         return ((self.total or 0) - self.done) * self._seconds() / self.done
-
-
-@contextmanager
-def waiting(doing: str, *, quiet: bool = False) -> Iterator[None]:
-    """Show on a terminal that a command works, and for how long, during a block whose progress is not known."""
-    if quiet or not _is_terminal():
-        yield
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    spinner = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
-    spinner.add_task(doing, total=None)
-    with showing(spinner):
-        yield
-
-
-def _is_terminal() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _bar(doing: str) -> Any:
