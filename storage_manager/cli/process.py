@@ -1,15 +1,15 @@
 """Run a command: its coroutine, signals, the one line on stderr if it fails, and its exit code.
 
-====  ==================================================================================
+====  ======================================================================================
 code  meaning
-====  ==================================================================================
+====  ======================================================================================
 0     done
 1     done, and problems were found
 2     wrong usage: nothing was done
 3     a storage error, or a session or step that does not exist; the line says what to do
-130   interrupted by Ctrl-C; 143 by SIGTERM
+130   interrupted by Ctrl-C; 143 by SIGTERM; 129 by SIGHUP, because the terminal was closed
 141   the program that reads the output has closed it (`| head`)
-====  ==================================================================================
+====  ======================================================================================
 """
 
 import asyncio
@@ -32,6 +32,7 @@ __all__ = ["BROKEN_PIPE", "NAME", "Interrupted", "print_error", "run", "run_comm
 NAME = "storage-manager"
 USAGE, STORAGE, BROKEN_PIPE = 2, 3, 128 + signal.SIGPIPE
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STARTING = 1.0  # seconds, in which a backend may still import modules; garbage is collected afterwards
 
 Out = TypeVar("Out")
@@ -64,7 +65,7 @@ def run(work: Coroutine[Any, Any, Out]) -> Out:
     """Run a coroutine and return its result. Ctrl-C cancels it and waits until it has ended; a second Ctrl-C kills.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM arrived.
+        Interrupted: SIGINT, SIGTERM or SIGHUP arrived. SIGHUP stays ignored if `nohup` has ignored it.
     """
     return asyncio.run(_run_until_signal(work))
 
@@ -77,11 +78,13 @@ async def _run_until_signal(work: Coroutine[Any, Any, Out]) -> Out:
     def stop(number: int) -> None:
         received.append(number)
         loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_DFL)
+        # if a terminal is closed, both the shell and the kernel send SIGHUP
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
         task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, number)
+    for number in _SIGNALS:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            loop.add_signal_handler(number, stop, number)
     try:
         return await task
     except asyncio.CancelledError:
