@@ -26,7 +26,7 @@ class Progress:
     If the block is interrupted, `Interrupted.done` is set to what was done.
 
     Parameters:
-        doing, did: what happens to the items, and what has happened to them: "copying" and "copied".
+        doing, did: the verb for items that are being handled and for those that are done: "copying" and "copied".
         unit: the name of one item.
         advice: what a user who has interrupted the command can do.
     """
@@ -48,8 +48,8 @@ class Progress:
         self._lines = 0
         self._quiet = quiet
         is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self._shown = ExitStack()
         self._bar = _bar(doing) if is_terminal and not quiet else None
+        self._shown = ExitStack()
 
     def __enter__(self) -> "Self":
         if self._bar:

@@ -83,7 +83,7 @@ def open_root(
 
 @contextmanager
 def leaving_no_directories(root: str | None) -> Iterator[bool]:
-    """Delete the directories that a StorageManager of this root creates in a block. Yield True if it has to."""
+    """Delete the directories that a StorageManager of this root creates in a block. Yield True if some are missing."""
     directory = local_directory(root)
     paths = [Path(directory), *Path(directory).parents] if directory else []
     missing = [path for path in paths if not path.exists()]
@@ -151,7 +151,7 @@ async def missing_session(storage: StorageManager, session_id: str) -> InvalidDa
 
 
 async def _first(names: AsyncGenerator[str, None]) -> list[str]:
-    """Return the first names, in which a similar one is looked for. None is better than another error."""
+    """Return the first names, to find a similar one. If they cannot be listed, return those before the error."""
     found: list[str] = []
     with suppress(StorageManagerError):
         async with aclosing(names):
