@@ -62,18 +62,17 @@ def rows(amounts: Amounts) -> list[Row]:
     both = [*_in_flight("local", amounts.local_steps, amounts), *_in_flight("s3", amounts.s3_steps, amounts)]
     latency = [_store_row("s3", amounts.s3_steps, 8, 20), _retrieve_row("s3", amounts, amounts.s3_steps, 8, 20)]
     tls = [_store_row("s3-tls", amounts.s3_steps, 8), _retrieve_row("s3-tls", amounts, amounts.s3_steps, 8)]
-    rest = [row for storage in ("local", "s3") for row in (*_lists(storage, amounts), *_deletions(storage, amounts))]
-    new = [*_attachments("local", amounts.attachments), *_attachments("s3", amounts.attachments)]
-    every = [
-        *both,
-        *latency,
-        *tls,
-        *rest,
-        *_iterations(amounts),
-        *new,
-        _export(amounts.exported),
-        _copy(amounts.copied),
+    rest = [
+        row
+        for storage in ("local", "s3")
+        for row in (
+            *_lists(storage, amounts),
+            *_deletions(storage, amounts),
+            *_attachments(storage, amounts.attachments),
+        )
     ]
+    last = [_export(amounts.exported), _copy(amounts.copied)]
+    every = [*both, *latency, *tls, *rest, *_iterations(amounts), *last]
     return sorted(every, key=lambda row: row.storage)
 
 
@@ -114,26 +113,14 @@ def _full(storage: str, amounts: Amounts) -> dict[str, Any]:
 
 
 def _lists(storage: str, amounts: Amounts) -> Iterator[Row]:
-    count = amounts.local_sessions if storage == "local" else amounts.s3_sessions
-    setup = ("fill", count, 1)
-    expected = {"LIST": math.ceil(count / PAGE)}
-    title = f"list {count:,} sessions"
-    yield Row(f"{storage}-list-sessions", title, storage, "list_sessions", (), count, "sessions", setup, "", expected)
-    count = amounts.listed_steps
-    setup = ("fill", 1, count)
-    expected = {"LIST": math.ceil(count / PAGE)}
-    yield Row(
-        f"{storage}-list-steps",
-        f"list {count:,} steps",
-        storage,
-        "list_steps",
-        ("s000000",),
-        count,
-        "steps",
-        setup,
-        "",
-        expected,
-    )
+    sessions, steps = amounts.local_sessions if storage == "local" else amounts.s3_sessions, amounts.listed_steps
+    for what, count, arguments, setup in (
+        ("sessions", sessions, (), ("fill", sessions, 1)),
+        ("steps", steps, ("s000000",), ("fill", 1, steps)),
+    ):
+        data: dict[str, Any] = {"shared": what, "setup": setup, "requests": {"LIST": math.ceil(count / PAGE)}}
+        name, title = f"{storage}-list-{what}", f"list {count:,} {what}"
+        yield Row(name, title, storage, f"list_{what}", arguments, count, **data)
 
 
 def _deletions(storage: str, amounts: Amounts) -> Iterator[Row]:
