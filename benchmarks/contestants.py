@@ -35,6 +35,7 @@ class Contestant(ABC):
     """One library, used well. `root` is a directory, or a prefix in the bucket."""
 
     name: ClassVar[str]
+    has_all_rows: ClassVar[bool] = True  # False: it is only in the rows that name it
     stall = 0.0  # seconds that the loop stalled in the last call that was watched
 
     def __init__(self, location: Location, root: str) -> None:
@@ -72,12 +73,40 @@ class Contestant(ABC):
     def iterate(self, session: str) -> int:
         """Retrieve a session's steps in order, with only READ_AHEAD in memory. Return how many were retrieved."""
 
+    # Some rows have few contestants. Only these need the following methods.
+
+    def attach(self, session: str, files: Sequence[str]) -> int:
+        """Store attachments of a session, one after the other. Return how many were stored."""
+        raise NotImplementedError
+
+    def retrieve_attached(self, session: str, files: Sequence[str]) -> int:
+        """Retrieve attachments of a session, one after the other. Return how many bytes they have."""
+        raise NotImplementedError
+
+    def export_parquet(self) -> int:
+        """Export all steps to Parquet, into a local directory. Return how many were exported."""
+        raise NotImplementedError
+
+    def copy(self, source: str) -> int:
+        """Copy a directory of sessions, which is in the working directory, to the root. Return 0."""
+        raise NotImplementedError
+
+    # Only the limit needs the following methods.
+
     def count(self, session: str) -> int:
-        """Return how many steps a session has; 0 if it does not exist. Only the limit needs this."""
+        """Return how many steps a session has; 0 if it does not exist."""
         raise NotImplementedError
 
     def fill(self, sessions: int, steps: int) -> int:
-        """Store only metadata: `sessions` sessions of `steps` steps each. Return 0. Only the limit needs this."""
+        """Store only metadata: `sessions` sessions of `steps` steps each. Return 0."""
+        raise NotImplementedError
+
+    def fill_with_pages(self, steps: int) -> int:
+        """Store steps whose pages and screenshots differ, as the compression of an export needs them. Return 0."""
+        raise NotImplementedError
+
+    def make_source(self, source: str, steps: int) -> int:
+        """Write a directory with one session for `copy`, unless it is there already. Return 0."""
         raise NotImplementedError
 
 

@@ -83,17 +83,23 @@ def _step_directories(root: str) -> list[Path]:
 
 
 async def plain_pyarrow(storage: StorageManager, url: str) -> None:
-    """Read the same files with `open`, and write them with pyarrow alone, in row groups of 64 MiB, in one thread."""
+    """Write the same steps with pyarrow alone."""
+    export_by_pyarrow(storage.url_for(), url)
+
+
+def export_by_pyarrow(root: str, url: str) -> int:
+    """Read steps with `open`, write them by pyarrow in row groups of 64 MiB, in one thread, and return their number."""
     import pyarrow as pa  # noqa: PLC0415 (its memory must not count for the others)
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     types = {row.name: pa.binary() if row.name == "screenshot" else pa.string() for row in COMPONENTS}
     columns = pa.schema([("session_id", pa.string()), ("step_id", pa.string()), *types.items()])
-    os.makedirs(url)
+    os.makedirs(url, exist_ok=True)
+    steps = _step_directories(root)
     with pq.ParquetWriter(f"{url}/steps.parquet", columns, compression="zstd", use_dictionary=["session_id"]) as writer:
         rows: list[dict[str, Any]] = []
         size = 0
-        for step in _step_directories(storage.url_for()):
+        for step in steps:
             data: dict[str, Any] = {row.name: (step / row.filename).read_bytes() for row in COMPONENTS}
             rows.append({"session_id": step.parent.name, "step_id": step.name, **data})
             size += sum(map(len, data.values()))
@@ -101,6 +107,7 @@ async def plain_pyarrow(storage: StorageManager, url: str) -> None:
                 writer.write_table(pa.Table.from_pylist(rows, columns))
                 rows, size = [], 0
         writer.write_table(pa.Table.from_pylist(rows, columns))
+    return len(steps)
 
 
 async def plain_tarfile(storage: StorageManager, url: str) -> None:

@@ -1,13 +1,13 @@
 """The contestants on local disk.
 
 Plain synchronous Python is the limit, to which the others are compared. They are two file systems of fsspec, aiofiles,
-and this library.
+and this library with its two faces. The limit of exports to Parquet is pyarrow.
 """
 
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import aiofiles
@@ -16,7 +16,7 @@ from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.local import LocalFileSystem
 
 from benchmarks.contestants import READ_AHEAD, Asynchronous, Location, Synchronous
-from benchmarks.steps import FILENAMES, METADATA, StepData, decode, encode, folders
+from benchmarks.steps import ATTACHMENT, FILENAMES, METADATA, StepData, decode, encode, folders, in_flight
 
 __all__ = ["LOCAL"]
 
@@ -56,6 +56,37 @@ class Plain(Synchronous):
             os.makedirs(f"{self.root}/{folder}")
             _write_file(f"{self.root}/{folder}/{FILENAMES[3]}", METADATA)
         return 0
+
+    def fill_with_pages(self, steps: int) -> int:
+        from benchmarks import export  # noqa: PLC0415 - its memory must not count
+
+        for step in export.steps(export.Work("", steps, html=120_000, screenshot=250_000)):
+            self.put(step.session_id, step.step_id, StepData(*step.data))  # type: ignore[arg-type]
+        return 0
+
+    def attach(self, session: str, files: Sequence[str]) -> int:
+        os.makedirs(f"{self.root}/{session}/_files", exist_ok=True)
+        for file in files:
+            _write_file(f"{self.root}/{session}/_files/{file}", ATTACHMENT)
+        return len(files)
+
+    def retrieve_attached(self, session: str, files: Sequence[str]) -> int:
+        return sum(len(_read_file(f"{self.root}/{session}/_files/{file}")) for file in files)
+
+
+class Pyarrow(Plain):
+    """pyarrow, which reads the files as plain Python does, and writes Parquet."""
+
+    name = "plain pyarrow"
+    has_all_rows = False
+
+    def open(self) -> None:
+        from benchmarks import export  # noqa: PLC0415 - a worker loads only its own library
+
+        self.by_pyarrow = export.export_by_pyarrow
+
+    def export_parquet(self) -> int:
+        return self.by_pyarrow(self.root, f"{self.location.directory}/by-pyarrow")
 
 
 def _write_file(path: str, content: bytes) -> None:
@@ -174,6 +205,17 @@ def _directories(infos: list[dict[str, Any]]) -> list[str]:
     return sorted(info["name"].rpartition("/")[2] for info in infos if info["type"] == "directory")
 
 
+def whole(html: Any, screenshot: Any, action: Any, metadata: Any) -> StepData:
+    """Return the components as a step.
+
+    Raises:
+        ValueError: one of them is missing.
+    """
+    if html is None or screenshot is None or action is None or metadata is None:
+        raise ValueError("a component is missing")
+    return StepData(html, screenshot, action, metadata)
+
+
 class Ours(Asynchronous):
     """This library, through its public class."""
 
@@ -184,18 +226,15 @@ class Ours(Asynchronous):
         return {"local_base_path": self.root, "prefer_s3": False}
 
     async def connect(self) -> None:
-        from storage_manager import StorageManager  # noqa: PLC0415 - its memory must not count for the others
+        from storage_manager import StorageManager, export  # noqa: PLC0415 - their memory must not count for the others
 
-        self.storage = StorageManager(**self.options())
+        self.storage, self.exports = StorageManager(**self.options()), export
 
     async def put(self, session: str, step: str, data: StepData) -> None:
         await self.storage.store_step_data(session, step, *data)
 
     async def get(self, session: str, step: str) -> StepData:
-        html, screenshot, action, metadata = await self.storage.retrieve_step_data(session, step)
-        if html is None or screenshot is None or action is None or metadata is None:
-            raise ValueError(f"a component of {session}/{step} is missing")
-        return StepData(html, screenshot, action, metadata)
+        return whole(*await self.storage.retrieve_step_data(session, step))
 
     async def names(self, *session: str) -> list[str]:
         return await (self.storage.list_steps_for_session(*session) if session else self.storage.list_sessions())
@@ -216,5 +255,57 @@ class Ours(Asynchronous):
         """Do the same, and block until it is done."""
         return self.run(self.metadata(session))
 
+    def attach(self, session: str, files: Sequence[str]) -> int:
+        self.run(in_flight(lambda file: self.storage.store_attachments(session, {file: ATTACHMENT}), files, 1))
+        return len(files)
 
-LOCAL = (Plain, Fsspec, Wrapped, Aiofiles, Ours)
+    def retrieve_attached(self, session: str, files: Sequence[str]) -> int:
+        return self.run(self._retrieve_attached(session, files))
+
+    async def _retrieve_attached(self, session: str, files: Sequence[str]) -> int:
+        return sum([len(await self.storage.retrieve_attachment(session, file) or b"") for file in files])
+
+    def export_parquet(self) -> int:
+        return self.run(self.exports.export_parquet(self.storage, f"{self.location.directory}/by-us"))
+
+
+class OursSync(Synchronous):
+    """This library, through the class of its module `sync`."""
+
+    name = "ours, sync"
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments for StorageManager."""
+        return {"local_base_path": self.root, "prefer_s3": False}
+
+    def open(self) -> None:
+        from storage_manager.sync import StorageManager  # noqa: PLC0415 - its memory must not count for the others
+
+        self.storage = StorageManager(**self.options())
+
+    def put(self, session: str, step: str, data: StepData) -> None:
+        self.storage.store_step_data(session, step, *data)
+
+    def fetch(self, session: str, step: str) -> StepData:
+        return whole(*self.storage.retrieve_step_data(session, step))
+
+    def names(self, *session: str) -> list[str]:
+        return self.storage.list_steps_for_session(*session) if session else self.storage.list_sessions()
+
+    def delete(self, session: str) -> int:
+        self.storage.delete_session(session)
+        return 0
+
+    def iterate(self, session: str) -> int:
+        return len([None for _ in self.storage.iter_steps([session], concurrency=READ_AHEAD)])
+
+    def attach(self, session: str, files: Sequence[str]) -> int:
+        for file in files:
+            self.storage.store_attachments(session, {file: ATTACHMENT})
+        return len(files)
+
+    def retrieve_attached(self, session: str, files: Sequence[str]) -> int:
+        return sum(len(self.storage.retrieve_attachment(session, file) or b"") for file in files)
+
+
+LOCAL = (Plain, Fsspec, Wrapped, Aiofiles, Pyarrow, Ours, OursSync)

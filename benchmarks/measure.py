@@ -117,6 +117,7 @@ class Crew:
         self.base = location.directory if location.endpoint is None else "run-" + os.path.basename(location.directory)
         # Local contestants share one CPU, because a hop to a thread on another CPU can take longer than the work.
         cpu = max(os.sched_getaffinity(0)) if location.endpoint is None and hasattr(os, "sched_getaffinity") else None
+        self.in_all_rows = [one.name for one in classes if one.has_all_rows]
         self.prepared: set[str] = set()
         with ExitStack() as opened:
             chosen = [one.name for one in classes if one.name not in leave_out]
@@ -148,7 +149,7 @@ class Crew:
 
     def measure(self, row: Row, rounds: int) -> list[Result]:
         """Measure every contestant. They work one after the other, and each round begins with a different one."""
-        names = [name for name in self.workers if name in (row.only or self.workers)]
+        names = [name for name in self.workers if name in (row.only or self.in_all_rows)]
         self.server.control(f"latency?ms={row.latency}")
         self._prepare_once(row)
         watched: dict[str, list[Reading]] = {name: [] for name in names}
@@ -194,14 +195,16 @@ class Crew:
         if reading.value != row.returns:
             raise BenchmarkError(f"{name}: {row.title}: the result is {reading.value} instead of {row.returns}")
         if row.method == "delete":
-            self._prove_deleted(root, name, *row.arguments)
+            self._prove_steps(root, name, row.arguments[0], 0)
+        if row.method == "copy":
+            self._prove_steps(root, name, row.delete_after, row.setup[-1])
         if row.delete_after:
             self.limit.call(root, "delete", row.delete_after)
         return reading, requests if self.server.controlled and row.storage != "local" else None
 
-    def _prove_deleted(self, root: str, name: str, session: str) -> None:
-        if left := self.limit.call(root, "count", session).value:
-            raise BenchmarkError(f"{name}: {left} steps are left after deletion")
+    def _prove_steps(self, root: str, name: str, session: str, steps: int) -> None:
+        if (found := self.limit.call(root, "count", session).value) != steps:
+            raise BenchmarkError(f"{name}: the session has {found} steps afterwards, not {steps}")
 
     def close(self) -> None:
         """End all processes, and delete all data from an endpoint that is not ours, because it may cost money."""

@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -17,13 +19,24 @@ from benchmarks.measure import MALLOC, Result
 
 __all__ = ["conditions", "to_json", "to_rst"]
 
-_PACKAGES = ("agent-storage-manager", "fsspec", "aiofiles", "obstore", "s3fs", "aiobotocore", "boto3", "cloudpathlib")
+_PACKAGES = (
+    "agent-storage-manager",
+    "fsspec",
+    "aiofiles",
+    "obstore",
+    "s3fs",
+    "aiobotocore",
+    "boto3",
+    "cloudpathlib",
+    "pyarrow",
+)
 _HOW = """\
-All values are medians of the rounds. "CPU" is the user and system time of the whole process (getrusage). The first
-contestant of a group is the limit. "x limit" is the ratio to it: the median of the ratios of all rounds. "peak" is the
-highest resident memory during the work, minus the memory before it. "stall" is the longest time that the event loop was
-blocked, minus that of an idle loop. Both come from separate rounds. Requests are counted at the endpoint. Each
-contestant has its own process. The processes work one at a time, in turns; those of local contestants share one CPU.
+All values are medians of the rounds. "CPU" is the user and system time of the whole process (getrusage). If it runs a
+program, that of the program is included. The first contestant of a group is the limit. "x limit" is the ratio to it:
+the median of the ratios of all rounds. "peak" is the highest resident memory during the work, minus the memory before
+it. "stall" is the longest time that the event loop was blocked, minus that of an idle loop. Both come from separate
+rounds. Requests are counted at the endpoint. Each contestant has its own process. The processes work one at a time, in
+turns; those of local contestants share one CPU.
 """
 
 
@@ -33,7 +46,7 @@ def conditions(directory: str, endpoint: str) -> dict[str, str]:
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{os.cpu_count()} x {_processor()}, {platform.system()} {platform.release()}",
         "Python": sys.version.split()[0],
-        "packages": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
+        "packages": ", ".join([*(f"{name} {_version(name)}" for name in _PACKAGES), *_version_of_rclone()]),
         "local": f"{_file_system(directory)}; pinned to one CPU; {' '.join(f'{k}={v}' for k, v in MALLOC.items())}",
         "S3": endpoint,
         "load before": f"{os.getloadavg()[0]:.1f}",
@@ -53,6 +66,13 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "from a checkout"
+
+
+def _version_of_rclone() -> list[str]:
+    """Return the first line of `rclone version`, such as `rclone v1.60.1`, or nothing if it is not on PATH."""
+    if shutil.which("rclone") is None:
+        return []
+    return subprocess.run(["rclone", "version"], capture_output=True, text=True, check=True).stdout.splitlines()[:1]
 
 
 def _file_system(directory: str) -> str:

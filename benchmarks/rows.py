@@ -4,13 +4,17 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from benchmarks.steps import names
+from benchmarks.steps import ATTACHMENT, names
 
 __all__ = ["Amounts", "Row", "rows"]
 
 PAGE = 1000  # names in a LIST, keys in a DeleteObjects
 COMPONENTS = 4
-OURS = ("ours on s3fs", "ours on obstore")
+# The contestants of attachments, by the storage
+ATTACHING = {
+    "local": ("plain Python", "ours", "ours, sync"),
+    "s3": ("obstore", "ours on s3fs", "ours on obstore", "ours on obstore, sync"),
+}
 
 
 class Amounts(NamedTuple):
@@ -24,12 +28,15 @@ class Amounts(NamedTuple):
     deleted: tuple[int, ...] = (250, 1_000)  # steps of a session; on S3 only the first number
     local_iterated: int = 2_000
     s3_iterated: tuple[int, int] = (250, 2_000)  # by all contestants; by the limit and ours on obstore
+    attachments: int = 100  # of 1 MB, in each round
+    exported: int = 500  # steps of one Parquet export
+    copied: int = 500  # steps of one copy from local disk to S3
     rounds: int = 5
 
     @classmethod
     def small(cls) -> "Amounts":
         """Return just enough for every request that an operation can need. 250 steps fill exactly one page of keys."""
-        return cls(3, 3, 1_200, 1_200, 1_200, (250, 20), 20, (4, 20), 1)
+        return cls(3, 3, 1_200, 1_200, 1_200, (250, 20), 20, (4, 20), 2, 10, 20, 1)
 
 
 class Row(NamedTuple):
@@ -47,7 +54,7 @@ class Row(NamedTuple):
     requests: Mapping[str, int] = {}  # the requests that ours may send to S3
     latency: int = 0  # ms
     only: tuple[str, ...] = ()  # the contestants of this row; () for all
-    watched: int = 1  # additional rounds that only measure memory and stalls of the loop
+    watched: int = 1  # additional rounds that only measure memory and stalls of the loop; 0 if programs do the work
 
 
 def rows(amounts: Amounts) -> list[Row]:
@@ -55,8 +62,17 @@ def rows(amounts: Amounts) -> list[Row]:
     both = [*_in_flight("local", amounts.local_steps, amounts), *_in_flight("s3", amounts.s3_steps, amounts)]
     latency = [_store_row("s3", amounts.s3_steps, 8, 20), _retrieve_row("s3", amounts, amounts.s3_steps, 8, 20)]
     tls = [_store_row("s3-tls", amounts.s3_steps, 8), _retrieve_row("s3-tls", amounts, amounts.s3_steps, 8)]
-    rest = [row for storage in ("local", "s3") for row in (*_lists(storage, amounts), *_deletions(storage, amounts))]
-    every = both + latency + tls + rest + list(_iterations(amounts))
+    rest = [
+        row
+        for storage in ("local", "s3")
+        for row in (
+            *_lists(storage, amounts),
+            *_deletions(storage, amounts),
+            *_attachments(storage, amounts.attachments),
+        )
+    ]
+    last = [_export(amounts.exported), _copy(amounts.copied)]
+    every = [*both, *latency, *tls, *rest, *_iterations(amounts), *last]
     return sorted(every, key=lambda row: row.storage)
 
 
@@ -97,26 +113,14 @@ def _full(storage: str, amounts: Amounts) -> dict[str, Any]:
 
 
 def _lists(storage: str, amounts: Amounts) -> Iterator[Row]:
-    count = amounts.local_sessions if storage == "local" else amounts.s3_sessions
-    setup = ("fill", count, 1)
-    expected = {"LIST": math.ceil(count / PAGE)}
-    title = f"list {count:,} sessions"
-    yield Row(f"{storage}-list-sessions", title, storage, "list_sessions", (), count, "sessions", setup, "", expected)
-    count = amounts.listed_steps
-    setup = ("fill", 1, count)
-    expected = {"LIST": math.ceil(count / PAGE)}
-    yield Row(
-        f"{storage}-list-steps",
-        f"list {count:,} steps",
-        storage,
-        "list_steps",
-        ("s000000",),
-        count,
-        "steps",
-        setup,
-        "",
-        expected,
-    )
+    sessions, steps = amounts.local_sessions if storage == "local" else amounts.s3_sessions, amounts.listed_steps
+    for what, count, arguments, setup in (
+        ("sessions", sessions, (), ("fill", sessions, 1)),
+        ("steps", steps, ("s000000",), ("fill", 1, steps)),
+    ):
+        data: dict[str, Any] = {"shared": what, "setup": setup, "requests": {"LIST": math.ceil(count / PAGE)}}
+        name, title = f"{storage}-list-{what}", f"list {count:,} {what}"
+        yield Row(name, title, storage, f"list_{what}", arguments, count, **data)
 
 
 def _deletions(storage: str, amounts: Amounts) -> Iterator[Row]:
@@ -144,3 +148,31 @@ def _iterations(amounts: Amounts) -> Iterator[Row]:
         expected = {"GET": COMPONENTS * count, "LIST": math.ceil(count / PAGE)}
         name, title = f"{storage}-iterate-{count}", f"iterate {count:,} steps"
         yield Row(name, title, storage, "iterate", ("s",), count, **fixed, requests=expected)
+
+
+def _attachments(storage: str, count: int) -> Iterator[Row]:
+    files = [f"{name}.bin" for name in names("f", count)]
+    what = f"{count:,} attachments of 1 MB"
+    only: dict[str, Any] = {"only": ATTACHING[storage]}
+    storing: dict[str, Any] = {"delete_after": "attached", "requests": {"PUT": count}}
+    yield Row(f"{storage}-attach", f"store {what}", storage, "attach", ("attached", files), count, **storing, **only)
+    size = count * len(ATTACHMENT)
+    reading: dict[str, Any] = {"shared": "attached", "setup": ("attach", "s", files), "requests": {"GET": count}}
+    name = f"{storage}-retrieve-attached"
+    yield Row(name, f"retrieve {what}", storage, "retrieve_attached", ("s", files), size, **reading, **only)
+
+
+def _export(steps: int) -> Row:
+    """Return the row of an export. The directory that it is written to is the same in every round."""
+    fixed: dict[str, Any] = {"shared": "pages", "setup": ("fill_with_pages", steps), "only": ("plain pyarrow", "ours")}
+    return Row("local-parquet", f"export {steps:,} steps to Parquet", "local", "export_parquet", (), steps, **fixed)
+
+
+def _copy(steps: int) -> Row:
+    """Return the row of a copy from local disk to S3, by programs."""
+    source = f"source-{steps}"
+    fixed: dict[str, Any] = {"setup": ("make_source", source, steps), "delete_after": "s", "watched": 0}
+    only = ("rclone", "ours on s3fs", "ours on obstore")
+    title = f"copy {steps:,} steps from local disk"
+    requests = {"PUT": COMPONENTS * steps, "LIST": 1}
+    return Row("s3-copy", title, "s3", "copy", (source,), 0, only=only, requests=requests, **fixed)

@@ -1,23 +1,37 @@
 """The contestants on S3.
 
 Bare obstore is the limit, to which the others are compared. They are s3fs, boto3, cloudpathlib, and this library with
-its two engines. Each has its default settings, except for the endpoint, its certificate and the region. The credentials
-come from the environment.
+its two engines and its two faces. The limit of copies is the program rclone. Each has its default settings, except for
+the endpoint, its certificate and the region. The credentials come from the environment.
 """
 
 import asyncio
 import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from benchmarks import local
 from benchmarks.contestants import Asynchronous, Location
-from benchmarks.steps import CONTENT_TYPES, FILENAMES, METADATA, StepData, decode, encode, folders, in_flight
+from benchmarks.steps import (
+    ATTACHMENT,
+    CONTENT_TYPES,
+    FILENAMES,
+    METADATA,
+    STEP,
+    StepData,
+    decode,
+    encode,
+    folders,
+    in_flight,
+    names,
+)
 
-__all__ = ["S3", "TLS"]
+__all__ = ["S3", "TLS", "Rclone"]
 
 THREADS = 32
 REGION = "us-east-1"
@@ -80,6 +94,52 @@ class Obstore(Asynchronous):
         keys = (f"{self.root}/{folder}/{FILENAMES[3]}" for folder in folders(sessions, steps))
         self.run(in_flight(lambda key: self._put(key, METADATA, CONTENT_TYPES[3]), keys, THREADS))
         return 0
+
+    def attach(self, session: str, files: Sequence[str]) -> int:
+        keys = [f"{self.root}/{session}/_files/{file}" for file in files]
+        self.run(in_flight(lambda key: self._put(key, ATTACHMENT, "application/octet-stream"), keys, 1))
+        return len(files)
+
+    def retrieve_attached(self, session: str, files: Sequence[str]) -> int:
+        return self.run(self._retrieve_attached([f"{self.root}/{session}/_files/{file}" for file in files]))
+
+    async def _retrieve_attached(self, keys: Iterable[str]) -> int:
+        return sum([len(await self._get(key)) for key in keys])
+
+    def make_source(self, source: str, steps: int) -> int:
+        directory = local.Plain(self.location, f"{self.location.directory}/{source}")
+        if not directory.count("s"):
+            for step in names("t", steps):
+                directory.put("s", step, STEP)
+        return 0
+
+
+class Rclone(Obstore):
+    """The program rclone, which copies. Everything around the copy is done by obstore."""
+
+    name = "rclone"
+    has_all_rows = False
+
+    def copy(self, source: str) -> int:
+        where = {"provider": "Other", "endpoint": str(self.location.endpoint), "region": REGION, "env_auth": "true"}
+        settings = {f"RCLONE_S3_{name.upper()}": value for name, value in where.items()}
+        environment = {**os.environ, **settings}
+        if authorities := environment.pop("AWS_CA_BUNDLE", None):  # rclone fails if this variable is set
+            environment["RCLONE_CA_CERT"] = authorities
+        command = ["rclone", "copy", "--config=", f"{self.location.directory}/{source}"]
+        return _run([*command, f":s3:{self.location.bucket}/{self.root}"], environment)
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a program, and return 0.
+
+    Raises:
+        OSError: it failed. The error has what it wrote.
+    """
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(f"{command[0]} failed: {done.stdout}{done.stderr}")
+    return 0
 
 
 class StockS3fs(Asynchronous):
@@ -216,20 +276,27 @@ class Cloudpathlib(_Threaded):
         self._path(prefix).rmtree()
 
 
+def _options(location: Location, root: str, engine: str) -> dict[str, Any]:
+    """Return the arguments for StorageManager."""
+    settings = {"s3_bucket_name": location.bucket, "s3_prefix": root, "s3_endpoint_url": location.endpoint}
+    verified = {"storage_options": {"client_kwargs": _verified(location)}} if location.authority else {}
+    return {**settings, "s3_region_name": REGION, "s3_engine": engine, **verified}
+
+
 class OursOnS3fs(local.Ours):
-    """This library with its engine "s3fs"."""
+    """This library with its engine "s3fs". A copy is made by its command line."""
 
     name = "ours on s3fs"
     engine = "s3fs"
 
     def options(self) -> dict[str, Any]:
-        settings = {
-            "s3_bucket_name": self.location.bucket,
-            "s3_prefix": self.root,
-            "s3_endpoint_url": self.location.endpoint,
-        }
-        verified = {"storage_options": {"client_kwargs": _verified(self.location)}} if self.location.authority else {}
-        return {**settings, "s3_region_name": REGION, "s3_engine": self.engine, **verified}
+        return _options(self.location, self.root, self.engine)
+
+    def copy(self, source: str) -> int:
+        settings = {"SM_S3_ENDPOINT_URL": str(self.location.endpoint), "SM_S3_REGION": REGION}
+        command = [sys.executable, "-m", "storage_manager", "cp", "--quiet", f"{self.location.directory}/{source}"]
+        target = f"s3://{self.location.bucket}/{self.root}"
+        return _run([*command, target], {**os.environ, **settings, "SM_S3_ENGINE": self.engine})
 
 
 class OursOnObstore(OursOnS3fs):
@@ -239,5 +306,14 @@ class OursOnObstore(OursOnS3fs):
     engine = "obstore"
 
 
-S3 = (Obstore, StockS3fs, Boto3, Cloudpathlib, OursOnS3fs, OursOnObstore)
+class OursSyncOnObstore(local.OursSync):
+    """The class of the module `sync` with the engine "obstore"."""
+
+    name = "ours on obstore, sync"
+
+    def options(self) -> dict[str, Any]:
+        return _options(self.location, self.root, "obstore")
+
+
+S3 = (Obstore, StockS3fs, Boto3, Cloudpathlib, Rclone, OursOnS3fs, OursOnObstore, OursSyncOnObstore)
 TLS = (Obstore, StockS3fs, OursOnS3fs, OursOnObstore)

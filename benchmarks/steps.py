@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from typing import Any, NamedTuple, TypeVar
 
 __all__ = [
+    "ATTACHMENT",
     "CONTENT_TYPES",
     "FILENAMES",
     "METADATA",
@@ -57,6 +58,7 @@ def decode(files: Sequence[bytes]) -> StepData:
 
 
 METADATA = encode(STEP)[3]
+ATTACHMENT = random.Random(1).randbytes(10**6)
 STEP_BYTES = sum(map(len, encode(STEP)))
 
 

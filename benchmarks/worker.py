@@ -24,7 +24,7 @@ class Reading(NamedTuple):
     """The cost of one call. A value is None if this system does not report it, or if it was not watched."""
 
     wall: float  # seconds
-    cpu: float  # seconds of the whole process, user and system (getrusage)
+    cpu: float  # seconds of the whole process and of the programs that it ran, user and system (getrusage)
     peak: float | None  # MB of resident memory, more than before the call
     stall: float | None  # seconds that the event loop was blocked, more than an idle loop
     value: Any  # the return value of the call
@@ -75,8 +75,8 @@ def _measured(contestant: Contestant, watching: str, method: str, arguments: tup
 
 
 def _cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def _reset_peak() -> float | None:

@@ -18,6 +18,7 @@ __all__ = ["active_client", "visit_on_cluster"]
 
 _PART = 200  # sessions that a worker reads together
 _PARTS_AHEAD = 2  # for each thread of the cluster
+_THREADS = 8  # assumed of a cluster with an asynchronous client, which answers only to `await`
 
 
 class _Visited(Protocol):
@@ -58,7 +59,7 @@ async def visit_on_cluster(
         visited: list[Visited] = await (future if client.asynchronous else asyncio.to_thread(future.result))
         return visited
 
-    threads = sum(client.nthreads().values()) if not client.asynchronous else 8
+    threads = sum(client.nthreads().values()) if not client.asynchronous else _THREADS
     async with aclosing(map_ahead(send, _parts(tasks), max(1, _PARTS_AHEAD * threads))) as parts:
         async for part in parts:
             for visited in part:

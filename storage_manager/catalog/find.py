@@ -141,7 +141,7 @@ def _rows(answer: bytes) -> list[dict[str, Any]]:
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row whose times have the zone of datetime itself."""
+    """Return a row with times in `datetime.timezone.utc`: pyarrow gives another zone object."""
     return {
         name: value.astimezone(timezone.utc) if isinstance(value, datetime) else value for name, value in row.items()
     }

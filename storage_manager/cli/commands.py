@@ -19,7 +19,6 @@ _COMMANDS = (
     *("demo", "info", "check", "put", "ls", "show", "tail", "view", "get", "cp", "seal", "verify", "find", "catalog"),
     *("export", "import", "render", "share", "purge", "rm", "completion"),
 )
-_IMPORT = "import_"  # the one name that is a word of Python
 
 
 class _Commands(click.Group):
@@ -33,7 +32,7 @@ class _Commands(click.Group):
         """Import a command; return None if there is none of this name."""
         if cmd_name not in _COMMANDS:
             return None
-        name = _IMPORT if cmd_name == "import" else cmd_name
+        name = "import_" if cmd_name == "import" else cmd_name  # `import` is a word of Python
         command: click.Command = getattr(import_module(f"storage_manager.cli.{name}"), name)
         return command
 

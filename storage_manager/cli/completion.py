@@ -1,7 +1,7 @@
 """Complete the words of a command line with Tab: the command `completion`, and the ids of sessions and steps.
 
 The shell runs `storage-manager` again for each Tab, with a variable that click reads (click's documentation, "Shell
-Completion"). It is not told about errors: then there is nothing to complete.
+Completion"). After an error there is nothing to complete, and no message.
 """
 
 import asyncio

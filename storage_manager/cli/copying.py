@@ -58,10 +58,10 @@ def copy(
     same, steps = progress.done - copied, count(copied, "step")
     done = f"{steps} would be copied to {roots.target}" if dry_run else f"{steps} copied"
     echo(done + (f", {same} {'are' if dry_run else 'were'} there already" if same else ""))
-    return _tell_left_behind(copied.left_behind, roots.source)
+    return _print_left_behind(copied.left_behind, roots.source)
 
 
-def _tell_left_behind(urls: Sequence[str], root: str) -> int:
+def _print_left_behind(urls: Sequence[str], root: str) -> int:
     """Print which files are not part of a session and were not copied, and the likely mistake. Return the exit code."""
     if not urls:
         return 0

@@ -29,8 +29,8 @@ _FORMATS = ("trace", "browser-use", "webvoyager", "agentlab")  # importers.forma
 def import_(root: str | None, path: str, session: str | None, kind: str | None, all_calls: bool, quiet: bool) -> None:
     """Store what another tool has recorded as a session.
 
-    Each action is a step. Known are traces of Playwright, histories of browser-use, results of WebVoyager, and
-    experiments of AgentLab and BrowserGym. Prints the session's id.
+    Takes traces of Playwright, histories of browser-use, results of WebVoyager, and experiments of AgentLab and
+    BrowserGym. Each action is a step. Prints the session's id.
     """
     with Progress("importing", "stored", quiet=quiet, advice="what was stored is deleted again") as progress:
         session_id = run(_import(root, path, session, kind, all_calls, progress))

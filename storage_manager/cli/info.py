@@ -53,7 +53,7 @@ def _s3_facts(root: str | None, storage: StorageManager) -> dict[str, Any]:
 
 
 def _sources_of_credentials() -> Iterator[str]:
-    """Yield where botocore finds credentials, the first that it uses first. No program is run, and no request sent.
+    """Yield the sources of credentials that botocore finds. It uses the first. No program is run, and no request sent.
 
     The order is that of `botocore.credentials.create_credential_resolver`.
     """
@@ -65,7 +65,7 @@ def _sources_of_credentials() -> Iterator[str]:
         yield "the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     if os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE") and "role_arn" not in settings:
         yield "the role in AWS_ROLE_ARN, with the token in AWS_WEB_IDENTITY_TOKEN_FILE"
-    for name, what in _OF_PROFILES.items():
+    for name, what in _PROFILE_SETTINGS.items():
         if name in settings:
             yield f"the profile {profile}: {what}"
     if any(map(os.environ.get, ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"))):
@@ -73,7 +73,7 @@ def _sources_of_credentials() -> Iterator[str]:
 
 
 # The settings of a profile that lead to credentials (AWS SDKs and Tools Reference Guide, "Settings reference").
-_OF_PROFILES = {
+_PROFILE_SETTINGS = {
     "role_arn": "a role (role_arn)",
     "sso_session": "IAM Identity Center (sso_session)",
     "sso_start_url": "IAM Identity Center (sso_start_url)",

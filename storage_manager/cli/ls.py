@@ -68,7 +68,7 @@ class _Row(NamedTuple):
 
 @dataclass
 class _Totals:
-    """The numbers of what was listed."""
+    """The totals of the sessions that were listed. `unlisted` is the number of those that could not be listed."""
 
     sessions: int = 0
     steps: int = 0

@@ -1,15 +1,15 @@
 """Run a command: its coroutine, signals, the one line on stderr if it fails, and its exit code.
 
-====  ==================================================================================
+====  ======================================================================================
 code  meaning
-====  ==================================================================================
+====  ======================================================================================
 0     done
 1     done, and problems were found
 2     wrong usage: nothing was done
 3     a storage error, or a session or step that does not exist; the line says what to do
-130   interrupted by Ctrl-C; 143 by SIGTERM
+130   interrupted by Ctrl-C; 143 by SIGTERM; 129 by SIGHUP, because the terminal was closed
 141   the program that reads the output has closed it (`| head`)
-====  ==================================================================================
+====  ======================================================================================
 """
 
 import asyncio
@@ -18,13 +18,13 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import click
 
 from storage_manager.cli.advice import in_terms_of
-from storage_manager.cli.terminal import Door, echo, echo_error, echo_exception
+from storage_manager.cli.terminal import EscapedOutput, echo, echo_error, echo_exception
 from storage_manager.errors import StorageManagerError
 
 __all__ = ["BROKEN_PIPE", "NAME", "Interrupted", "print_error", "run", "run_command_line"]
@@ -32,6 +32,7 @@ __all__ = ["BROKEN_PIPE", "NAME", "Interrupted", "print_error", "run", "run_comm
 NAME = "storage-manager"
 USAGE, STORAGE, BROKEN_PIPE = 2, 3, 128 + signal.SIGPIPE
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STARTING = 1.0  # seconds, in which a backend may still import modules; garbage is collected afterwards
 
 Out = TypeVar("Out")
@@ -64,34 +65,47 @@ def run(work: Coroutine[Any, Any, Out]) -> Out:
     """Run a coroutine and return its result. Ctrl-C cancels it and waits until it has ended; a second Ctrl-C kills.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM arrived.
+        Interrupted: SIGINT, SIGTERM or SIGHUP arrived. SIGHUP stays ignored if `nohup` has ignored it.
     """
     return asyncio.run(_run_until_signal(work))
 
 
 async def _run_until_signal(work: Coroutine[Any, Any, Out]) -> Out:
-    task = asyncio.ensure_future(work)
-    loop, received = asyncio.get_running_loop(), list[int]()
-    loop.call_later(_STARTING, gc.enable)
+    task, received = asyncio.ensure_future(work), list[int]()
+    asyncio.get_running_loop().call_later(_STARTING, gc.enable)
 
     def stop(number: int) -> None:
         received.append(number)
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_DFL)
         task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, number)
+    for number in _SIGNALS:
+        _handle_once(number, stop)
     try:
         return await task
     except asyncio.CancelledError:
         raise Interrupted(received[0]) from None
 
 
+def _handle_once(number: int, stop: Callable[[int], None]) -> None:
+    """Call a function when the signal arrives, unless it is a SIGHUP that is ignored. A second signal kills.
+
+    A second SIGHUP is ignored: if a terminal is closed, both the shell and the kernel send one.
+    """
+    loop = asyncio.get_running_loop()
+
+    def handle() -> None:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+        stop(number)
+
+    if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+        loop.add_signal_handler(number, handle)
+
+
 def run_command_line(cli: click.Command) -> int:
     """Run the command that `sys.argv` names, and return its exit code."""
     _prepare_stdout()
-    with Door():
+    with EscapedOutput():
         return _run_explained(cli)
 
 

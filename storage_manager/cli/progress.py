@@ -3,8 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from storage_manager.cli.text import count
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Progress", "waiting"]
+__all__ = ["Progress"]
 
 SECONDS = 5  # between two lines
 
@@ -26,7 +26,7 @@ class Progress:
     If the block is interrupted, `Interrupted.done` is set to what was done.
 
     Parameters:
-        doing, did: what happens to the items, and what has happened to them: "copying" and "copied".
+        doing, did: the verb for items that are being handled and for those that are done: "copying" and "copied".
         unit: the name of one item.
         advice: what a user who has interrupted the command can do.
     """
@@ -48,8 +48,8 @@ class Progress:
         self._lines = 0
         self._quiet = quiet
         is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self._shown = ExitStack()
         self._bar = _bar(doing) if is_terminal and not quiet else None
+        self._shown = ExitStack()
 
     def __enter__(self) -> "Self":
         if self._bar:
@@ -88,26 +88,6 @@ class Progress:
 
     def _seconds_left(self) -> float:
         return ((self.total or 0) - self.done) * self._seconds() / self.done
-
-
-@contextmanager
-def waiting(doing: str, *, quiet: bool = False) -> Iterator[None]:
-    """Show on a terminal that a command works, and for how long, during a block whose progress is not known."""
-    if quiet or not _is_terminal():
-        yield
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    spinner = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
-    spinner.add_task(doing, total=None)
-    with showing(spinner):
-        yield
-
-
-def _is_terminal() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _bar(doing: str) -> Any:

@@ -59,13 +59,16 @@ def local_directory(root: str | None) -> str | None:
     return config.root if config and is_local else None
 
 
-def open_root(root: str | None, *, may_be_new: bool = False, **options: Any) -> StorageManager:
+def open_root(
+    root: str | None, *, may_be_new: bool = False, kind: type[StorageManager] = StorageManager, **options: Any
+) -> StorageManager:
     """Return a StorageManager of the root.
 
     Parameters:
         root: its URL; None for the root that the SM_* variables name.
         may_be_new: True to accept a local directory that does not exist. StorageManager creates it; without this, a
             typing error in the URL would create a directory.
+        kind: the class of the manager.
         options: further arguments of StorageManager.
 
     Raises:
@@ -75,12 +78,12 @@ def open_root(root: str | None, *, may_be_new: bool = False, **options: Any) -> 
     if not may_be_new and directory is not None and not os.path.isdir(directory):
         why = f"there is no directory {directory}: name the root with --root or SM_ROOT"
         raise LocalStorageError(why, operation="open", url=directory)
-    return StorageManager.from_url(root, **options) if root else StorageManager(**options)
+    return kind.from_url(root, **options) if root else kind(**options)
 
 
 @contextmanager
 def leaving_no_directories(root: str | None) -> Iterator[bool]:
-    """Delete the directories that a StorageManager of this root creates in a block. Yield True if it has to."""
+    """Delete the directories that a StorageManager of this root creates in a block. Yield True if some are missing."""
     directory = local_directory(root)
     paths = [Path(directory), *Path(directory).parents] if directory else []
     missing = [path for path in paths if not path.exists()]
@@ -148,7 +151,7 @@ async def missing_session(storage: StorageManager, session_id: str) -> InvalidDa
 
 
 async def _first(names: AsyncGenerator[str, None]) -> list[str]:
-    """Return the first names, in which a similar one is looked for. None is better than another error."""
+    """Return the first names, to find a similar one. If they cannot be listed, return those before the error."""
     found: list[str] = []
     with suppress(StorageManagerError):
         async with aclosing(names):

@@ -1,6 +1,5 @@
 """The summary of a session that `show SESSION` prints."""
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -8,7 +7,7 @@ from typing import Any, NamedTuple
 from storage_manager.backends import FileInfo
 from storage_manager.cli.process import print_error
 from storage_manager.cli.root import require_session
-from storage_manager.cli.text import columns, count, json_line, moment, one_line, size
+from storage_manager.cli.text import columns, count, indented, json_line, moment, one_line, paragraphs, size
 from storage_manager.errors import StorageManagerError
 from storage_manager.inventory import files_by_step
 from storage_manager.layout import (
@@ -59,7 +58,7 @@ class SessionView(NamedTuple):
 
     @property
     def modified(self) -> datetime | None:
-        """When the last file was written."""
+        """The time at which the last file was written; None if it is not known."""
         times = (file.modified for files in self.files.values() for file in files.values())
         return max(filter(None, times), default=None)
 
@@ -100,9 +99,7 @@ class SessionView(NamedTuple):
         rows += [(name, one_line(metadata[name])) for name in _FIRST if metadata.get(name) is not None]
         kinds = [(name, f"{size(kind.size):>9}  {count(kind.files, 'step')}") for name, kind in self.kinds().items()]
         kinds += [(name, f"{size(number):>9}  of the session") for name, number in self.attachments().items()]
-        pretty = json.dumps(metadata, indent=2, ensure_ascii=False).split("\n") if metadata else []
-        parts = [part for part in (columns(rows), columns(kinds), [f"metadata  {line}" for line in pretty[:1]]) if part]
-        return [line for number, part in enumerate(parts) for line in ["", *part][number == 0 :]] + pretty[1:]
+        return paragraphs(columns(rows), columns(kinds), indented("metadata", metadata))
 
 
 async def load_session(storage: StorageManager, session_id: str) -> SessionView:

@@ -14,19 +14,18 @@ from storage_manager.cli.process import run
 from storage_manager.cli.root import open_root, require_step
 from storage_manager.cli.session_view import SessionView, load_session
 from storage_manager.cli.terminal import echo_bytes, echo_lines
-from storage_manager.cli.text import columns, json_line, moment, one_line, size
+from storage_manager.cli.text import columns, indented, json_line, moment, one_line, paragraphs, size
 from storage_manager.errors import InvalidDataError
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, Component, formats, is_attachment_name
 
 __all__ = ["show"]
 
-
 # The fields that are printed first, and their keys in the metadata that the recorder and the importers write.
 _FIRST = {"url": "url", "title": "title", "time": "timestamp"}
 
 
-class _StoredComponent(NamedTuple):
-    """A component that exists: its entry in the listing, and its URL."""
+class _StoredFile(NamedTuple):
+    """A component or attachment that exists: its entry in the listing, and its URL."""
 
     file: FileInfo
     url: str
@@ -36,10 +35,10 @@ class _StepView(NamedTuple):
     """A step as `show` prints it. The action and the metadata are None if they are missing or cannot be read."""
 
     url: str
-    components: dict[Component, _StoredComponent]
+    components: dict[Component, _StoredFile]
     action: dict[str, Any] | None
     metadata: dict[str, Any] | None
-    attachments: dict[str, _StoredComponent]
+    attachments: dict[str, _StoredFile]
 
 
 @command(
@@ -117,15 +116,15 @@ async def _read(root: str | None, session: str, step: str, component: Component)
 async def _load(root: str | None, session: str, step: str) -> _StepView:
     async with open_root(root) as storage:
         files = await require_step(storage, session, step)
-        components: dict[Component, _StoredComponent] = {
-            row.name: _StoredComponent(files[row.filename], storage.url_for(session, step, row.name))
+        components: dict[Component, _StoredFile] = {
+            row.name: _StoredFile(files[row.filename], storage.url_for(session, step, row.name))
             for row in COMPONENTS
             if row.filename in files
         }
         wanted: list[Component] = [row.name for row in formats(["action", "metadata"]) if row.name in components]
         data = await storage.retrieve_step_data(session, step, components=wanted)  # logs a warning if one is unreadable
         attachments = {
-            name: _StoredComponent(file, storage.url_for(session, step, attachment=name))
+            name: _StoredFile(file, storage.url_for(session, step, attachment=name))
             for name, file in files.items()
             if is_attachment_name(name)
         }
@@ -153,7 +152,4 @@ def _lines(view: _StepView) -> list[str]:
         (name, f"{size(file.size):>9}  {url}")
         for name, (file, url) in [*view.components.items(), *view.attachments.items()]
     ]
-    pretty = json.dumps(metadata, indent=2, ensure_ascii=False).split("\n") if metadata else []  # JSON escapes others
-    pretty = [f"metadata  {pretty[0]}", *pretty[1:]] if pretty else []
-    parts = [part for part in (columns(rows), columns(components), pretty) if part]
-    return [line for number, part in enumerate(parts) for line in ["", *part][number == 0 :]]
+    return paragraphs(columns(rows), columns(components), indented("metadata", metadata))

@@ -1,8 +1,8 @@
-"""The one door to the terminal: everything that a command prints goes through `echo`, which escapes it.
+"""Print on the terminal. Everything that a command prints goes through `echo`, which escapes it.
 
-What is printed contains text of strangers: a page's title, a service's message, the name of a file. A terminal obeys
+The output contains text that others wrote: a page's title, a service's message, the name of a file. A terminal obeys
 control sequences in it, and a line break in it would look like a line of ours. So commands call no `click.echo` and no
-`print`, and log records, warnings and tracebacks come here too. A test compares this rule with the code.
+`print`, and log records, warnings and tracebacks are printed here too. A test compares this rule with the code.
 """
 
 import logging
@@ -19,7 +19,7 @@ from storage_manager.cli.advice import in_terms_of
 
 __all__ = [
     "Bar",
-    "Door",
+    "EscapedOutput",
     "confirm",
     "echo",
     "echo_bytes",
@@ -165,15 +165,15 @@ class _Records(logging.Handler):
 
 
 def _message(record: logging.LogRecord) -> str:
-    """Return the text of a record, or its format if the arguments do not fit: that is no reason to end a command."""
+    """Return the text of a record, or its format if the arguments do not fit: a record must not end a command."""
     try:
         return in_terms_of(None, record.getMessage()).removesuffix("\n")
     except (TypeError, ValueError, LookupError):
         return str(record.msg)
 
 
-class Door:
-    """Print log records, warnings, and the traceback of an error that nobody expected, through `echo`, in a block.
+class EscapedOutput:
+    """In a `with` block, print log records, warnings, and the traceback of an unexpected error through `echo`.
 
     Raises:
         SystemExit: the block raised an error, which is a bug of ours: its traceback was printed. Or it raised a

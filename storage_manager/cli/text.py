@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import click
 
-__all__ = ["age", "columns", "count", "duration", "json_line", "moment", "one_line", "size"]
+__all__ = ["age", "columns", "count", "duration", "indented", "json_line", "moment", "one_line", "paragraphs", "size"]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"(\d{1,5})([smhdw])")  # 99,999 weeks ago is still after year 1
@@ -48,6 +48,20 @@ def columns(rows: Sequence[tuple[str, object]]) -> list[str]:
     """Return lines with names and values as two aligned columns."""
     width = max((len(name) for name, _ in rows), default=0)
     return [f"{name:<{width}}  {value}".rstrip() for name, value in rows]
+
+
+def indented(name: str, value: Mapping[str, Any] | None) -> list[str]:
+    """Return a name and a mapping as indented JSON, in lines; no line if there is nothing in it."""
+    # JSON escapes a line break in a text, so each "\n" here is one of ours
+    return f"{name}  {json.dumps(value, indent=2, ensure_ascii=False)}".split("\n") if value else []
+
+
+def paragraphs(*parts: Sequence[str]) -> list[str]:
+    """Return the lines of all parts, with an empty line between two parts. Empty parts are left out."""
+    lines: list[str] = []
+    for part in filter(None, parts):
+        lines += ["", *part] if lines else part
+    return lines
 
 
 def _parse_duration(text: str) -> timedelta | None:

@@ -77,7 +77,7 @@ async def export_parquet(
     with translating("export", storage.url_for()):
         directory = target_url(storage, url)
         check_options("row_group_bytes", row_group_bytes, MAX_ROW_GROUP_BYTES, progress)
-        schema(components, attachments)
+        schema(components, attachments)  # refuses names that cannot be used, before any I/O
         names = check_attachment_names(attachments)
     with translating("export", directory):
         target = Target(directory, storage_options)
@@ -92,9 +92,15 @@ async def export_parquet(
 
 
 class _Tables:
-    """The files of one export."""
+    """The files of one export.
 
-    names = re.compile(r"data/steps-\d{5,}\.parquet|index/index\.parquet|sessions/sessions\.parquet|README\.md")
+    Parameters:
+        target: creates the files.
+        root: the URL of the storage root.
+        sessions: gets the sessions whose rows are to be written, while the steps are read.
+    """
+
+    name_pattern = re.compile(r"data/steps-\d{5,}\.parquet|index/index\.parquet|sessions/sessions\.parquet|README\.md")
 
     def __init__(
         self,
@@ -105,19 +111,15 @@ class _Tables:
         row_group_bytes: int,
         sessions: "deque[Session]",
     ) -> None:
-        self._target = target
-        self._root = root
-        self._found = sessions
-        self._card = Card(components, attachments)
-        self._sessions = _ParquetFile(target, "sessions/sessions.parquet", sessions_schema(), INDEX_ROW_GROUP_BYTES)
+        self._target, self._root, self._found = target, root, sessions
         self._components, self._attachments = components, attachments
         self._row_group_bytes = row_group_bytes
-        self._index = _ParquetFile(
-            target, "index/index.parquet", _index_schema(components, attachments), INDEX_ROW_GROUP_BYTES
-        )
+        self.rows = self._unreadable = 0
         self._steps = [self._new_steps(0)]
-        self.rows = 0
-        self._unreadable = 0
+        index = _index_schema(components, attachments)
+        self._index = _ParquetFile(target, "index/index.parquet", index, INDEX_ROW_GROUP_BYTES)
+        self._sessions = _ParquetFile(target, "sessions/sessions.parquet", sessions_schema(), INDEX_ROW_GROUP_BYTES)
+        self._card = Card(components, attachments)
 
     def _new_steps(self, number: int) -> "_ParquetFile":
         name = f"data/steps-{number:05}.parquet"

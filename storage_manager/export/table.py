@@ -9,7 +9,7 @@ html                string          null if the step has no HTML, or if it canno
 screenshot          binary          null if the step has no screenshot, or if it cannot be read
 action, metadata    string          JSON (RFC 8259) in one line; null if missing or unreadable
 html_url, ...       string          one column per component; null if the step has no such component
-axtree.json, ...    binary          one column per attachment that was asked for; null if the step has none
+axtree.json, ...    binary          one column per attachment that is exported; null if the step has none
 observed            string          "before" or "after": when the page was observed, as the step's metadata says, or
                                     else its session's; null if neither says it
 unreadable          string          the files that exist but cannot be read, "html,action"; else ""

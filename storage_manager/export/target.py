@@ -95,18 +95,18 @@ class Target:
             self._fs.makedirs(self._staging, exist_ok=True)
             return self._fs.open(path, "wb")  # type: ignore[no-any-return]
 
-    def publish(self, names: Sequence[str], ours: "re.Pattern[str]") -> None:
+    def publish(self, names: Sequence[str], name_pattern: "re.Pattern[str]") -> None:
         """Give these files their final names, in this order. Then remove the other files of an earlier export.
 
         Parameters:
             names: the names of files that were created and closed.
-            ours: the final names that a file of an export can have.
+            name_pattern: the final names that a file of an export can have.
 
         Raises:
             IsADirectoryError: a directory has one of these names. Nothing is moved.
         """
         directories = {name.rpartition("/")[0] for name in names} | {""}
-        earlier = {name: kind for name, kind in self._names(*directories).items() if ours.fullmatch(name)}
+        earlier = {name: kind for name, kind in self._names(*directories).items() if name_pattern.fullmatch(name)}
         for name, kind in earlier.items():
             if kind == "directory":
                 raise IsADirectoryError(errno.EISDIR, "a directory is in the way of a file", f"{self.url}/{name}")

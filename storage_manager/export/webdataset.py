@@ -74,7 +74,7 @@ async def export_webdataset(
 class _Shards:
     """The tar files of one export. One sample at a time is in memory."""
 
-    names = re.compile(r"shard-\d{6,}\.tar")
+    name_pattern = re.compile(r"shard-\d{6,}\.tar")
 
     def __init__(self, target: Target, shard_bytes: int, complete_only: bool) -> None:
         self._target = target

@@ -37,7 +37,7 @@ def check_options(name: str, value: int, most: int | None = None, progress: Prog
 class Sink(Protocol):
     """Writes the files of one export. All its methods are called in the same thread."""
 
-    names: "re.Pattern[str]"  # the names that its files can have
+    name_pattern: "re.Pattern[str]"  # of the final names of its files
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write steps."""
@@ -123,7 +123,7 @@ def _add(sink: Sink, batch: list[Row]) -> int:
 
 def _publish(sink: Sink, target: Target) -> Sequence[str]:
     names = sink.finish()
-    target.publish(names, sink.names)
+    target.publish(names, sink.name_pattern)
     return names
 
 

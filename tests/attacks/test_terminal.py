@@ -24,7 +24,7 @@ import pytest
 import storage_manager.cli
 from storage_manager import InvalidDataError, StorageManagerError
 from storage_manager.cli.process import run_command_line
-from storage_manager.cli.terminal import Door, echo, escape
+from storage_manager.cli.terminal import EscapedOutput, echo, escape
 from storage_manager.cli.text import json_line
 from tests.attacks.printed import FORGED, HOSTILE, is_harmless
 from tests.support.answers import Answering, http
@@ -130,7 +130,7 @@ def test_a_record_whose_arguments_do_not_fit_ends_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # that of pytest raises
-    with Door():
+    with EscapedOutput():
         logging.getLogger("some.library").warning("%d steps" + FORGED, "many")
         logging.getLogger("some.library").warning("%(name)s", "x")
     assert capsys.readouterr().err.splitlines() == [escape("%d steps" + FORGED), "%(name)s"]
@@ -172,7 +172,7 @@ LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 @pytest.mark.parametrize("text", [text for text in [*HOSTILE, FORGED] if not LONE_SURROGATE.search(text)], ids=ascii)
 def test_log_records_and_warnings(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("storage_manager.integrity")
-    with Door():
+    with EscapedOutput():
         logger.warning("cannot be listed: %s", text)
         logger.info("not shown: %s", text)
         try:
@@ -194,7 +194,7 @@ def test_log_records_and_warnings(text: str, capsys: pytest.CaptureFixture[str])
 
 def test_the_door_is_closed_behind() -> None:
     before = logging.getLogger().handlers[:]
-    with Door():
+    with EscapedOutput():
         assert len(logging.getLogger().handlers) == len(before) + 1
     assert logging.getLogger().handlers == before
 

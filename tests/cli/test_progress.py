@@ -1,7 +1,9 @@
 """Progress: a bar on a terminal, lines elsewhere, nothing with --quiet; and values as they are shown."""
 
+import asyncio
 import io
 import re
+import shutil
 import sys
 from datetime import datetime, timedelta, timezone
 from importlib import import_module
@@ -16,8 +18,10 @@ from storage_manager.cli.commands import cli
 from storage_manager.cli.process import Interrupted, print_error
 from storage_manager.cli.progress import Progress
 from storage_manager.cli.terminal import echo, escape, showing
+from storage_manager.errors import LocalStorageError
+from storage_manager.storage import StorageManager
 from tests.support import ROOT
-from tests.support.shell import SAMPLE, commands, has_colour, on_terminal, sm
+from tests.support.shell import LIMIT, SAMPLE, commands, has_colour, on_terminal, sm
 
 
 def test_a_bar_on_a_terminal(tmp_path: Any) -> None:
@@ -36,14 +40,43 @@ def test_a_bar_on_a_terminal(tmp_path: Any) -> None:
 
 
 @pytest.mark.thorough
-def test_a_command_without_numbers_shows_that_it_works(tmp_path: Any) -> None:
+def test_render_and_rm_show_how_many_of_how_many(tmp_path: Any) -> None:
     at = ("--root", tmp_path / "root")
     assert sm("put", SAMPLE, *at).code == 0
     done = on_terminal("render", "harbour-books", "-o", tmp_path / "a.html", *at)
-    assert (done.code, done.out, "rendering" in done.err) == (0, f"{tmp_path}/a.html\n", True)
+    assert (done.code, done.out) == (0, f"{tmp_path}/a.html\n")
+    assert re.search("rendering.*4/4", done.err)
     assert on_terminal("render", "harbour-books", "-q", "-o", tmp_path / "a.html", *at).err == ""
     done = on_terminal("rm", "harbour-books", "--yes", *at)
-    assert (done.code, "deleting" in done.err) == (0, True)
+    assert (done.code, done.out) == (0, f"deleted {tmp_path}/root/harbour-books (4 steps, 285.3 kB)\n")
+    assert re.search("deleting.*16/16", done.err)
+
+
+async def test_rm_lists_what_is_left_to_count_what_is_deleted(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    five_are_shown = asyncio.Event()
+
+    class Watched(Progress):
+        def __call__(self, done: int, total: int | None) -> None:
+            super().__call__(done, total)
+            if done == 5:
+                five_are_shown.set()
+
+    class Slow(StorageManager):
+        async def delete_session(self, session_id: str) -> None:
+            for name in target.files[:5]:
+                (tmp_path / session_id / name).unlink()
+            await asyncio.wait_for(five_are_shown.wait(), LIMIT)
+            raise LocalStorageError("the disk fails")
+
+    module = import_module("storage_manager.cli.rm")
+    monkeypatch.setattr(module, "_SECONDS", 0)
+    monkeypatch.setattr(module, "open_root", Slow.from_url)
+    shutil.copytree(SAMPLE, tmp_path, dirs_exist_ok=True)
+    target = await module._find(str(tmp_path), "harbour-books", None)
+    progress = Watched("deleting", "deleted", unit="file", quiet=True)
+    with pytest.raises(LocalStorageError, match="the disk fails"):
+        await module._delete(str(tmp_path), "harbour-books", None, target.files, progress)
+    assert (progress.done, progress.total) == (5, 16)
 
 
 class Drawn:

@@ -1,5 +1,7 @@
 """A command that is interrupted, or whose reader leaves, ends soon, says how far it was, and leaves nothing behind."""
 
+import asyncio
+import os
 import re
 import signal
 import subprocess
@@ -12,6 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from storage_manager.cli.process import run
 from tests.support.roots import MOTO_KEYS, Recorder, Request, make_bucket
 from tests.support.shell import LIMIT, SAMPLE, SM, sm
 
@@ -143,8 +146,21 @@ def test_the_demo_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             assert b"harbour-books" in answer.read()
         [root] = tmp_path.iterdir()
         assert sm("ls", "--root", root) == (0, "harbour-books\n", "")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGHUP)  # the terminal is closed
         out, err = process.communicate(timeout=LIMIT)
     assert (process.returncode, out) == (0, "")
     assert f"try: storage-manager ls harbour-books --root {root}\n" in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_that_nohup_ignores_stays_ignored() -> None:
+    async def hang_up() -> str:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0)
+        return "done"
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run(hang_up()) == "done"
+    finally:
+        signal.signal(signal.SIGHUP, before)
