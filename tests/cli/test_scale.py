@@ -56,7 +56,7 @@ def listed(root: object, requests: list[Request]) -> Usage:
     return Usage(first, asked, lines, memory)
 
 
-@pytest.fixture(params=["local", "s3fs", "obstore"])
+@pytest.fixture(params=["local", "obstore"])
 def roots(request: pytest.FixtureRequest, base: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
     """A place of one session, and one of many."""
     if request.param == "local":
