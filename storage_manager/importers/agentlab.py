@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 from storage_manager.aio import Progress
 from storage_manager.encoding import encode_attachment
-from storage_manager.importers.archive import MAX_FILE, refuse
+from storage_manager.importers.archive import MAX_FILE
+from storage_manager.importers.budget import Budget, refuse
 from storage_manager.importers.dom_snapshot import html_of
 from storage_manager.importers.fields import Fields
 from storage_manager.importers.folder import Folder, check_image, gunzip
 from storage_manager.importers.parsing import MAX_QUICK, parse_line
 from storage_manager.importers.png import png_of
-from storage_manager.importers.storing import Budget, Read, Source, import_session, present, time_of
+from storage_manager.importers.storing import Read, Source, import_session, present, time_of
 from storage_manager.importers.unpickling import Array, Plain, Record, unpickle
 from storage_manager.layout import StepData
 from storage_manager.storage import StorageManager

@@ -4,14 +4,14 @@ import os
 import posixpath
 import re
 import struct
-import threading
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from typing import IO, BinaryIO, NoReturn
+from typing import IO, BinaryIO
 
 from storage_manager.encoding import count_values
+from storage_manager.importers.budget import Budget, refuse
 from storage_manager.importers.parsing import MAX_QUICK, parse_line
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "ZipArchive",
     "check_name",
     "is_foreign",
-    "refuse",
 ]
 
 # A recording of a whole day has about ten thousand screencast frames. More than 65,535 members need zip64, which is
@@ -49,11 +48,6 @@ _MAX_NAME = 1024  # characters; Playwright's names have about 60
 _END = struct.Struct("<4s4H2LH")  # the end of central directory record (APPNOTE.TXT, 4.3.16)
 _CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)|^[/\\]|^[A-Za-z]:|\x00")
 _SNAPSHOT = "frame-snapshot"  # the type of the one event that may have very many values
-
-
-def refuse(reason: str) -> NoReturn:
-    """Raise a ValueError that says what is wrong with the trace. The caller adds the name of the file."""
-    raise ValueError(reason)
 
 
 def _check_directory(file: BinaryIO) -> None:
@@ -98,9 +92,10 @@ def _check_member(info: zipfile.ZipInfo) -> None:
 
 
 class Archive(ABC):
-    """The members of a trace. Only one thread may use it, but any thread may set `is_cancelled`.
+    """The members of a trace. Only one thread may use it.
 
-    Once `is_cancelled` is set, reading ends before the next event or the next slice of a page.
+    Parameters:
+        budget: if the import is cancelled, reading ends before the next event.
 
     Raises (here and in each method):
         ValueError, zipfile.BadZipFile, zlib.error, EOFError: this is not a trace, or it is hostile.
@@ -114,10 +109,10 @@ class Archive(ABC):
     traces: list[str]
     networks: list[str]
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self._size_of_events = 0
         self._folder = ""
-        self.is_cancelled = threading.Event()
 
     @abstractmethod
     def close(self) -> None:
@@ -158,19 +153,14 @@ class Archive(ABC):
                 if len(line) > MAX_LINE:
                     refuse(f"{location}: the line has more than {MAX_LINE} bytes")
                 if line.strip():
-                    yield location, _parse(line, location, self.check_cancelled)
+                    yield location, _parse(line, location, self._budget.check_cancelled)
 
     def spend(self, size: int, location: str = "") -> None:
         """Count bytes that the events take, or that are made from them. Raise if the import was cancelled."""
-        self.check_cancelled()
+        self._budget.check_cancelled()
         self._size_of_events += size
         if self._size_of_events > MAX_EVENTS:
             refuse(f"{location}the events up to here take more than {MAX_EVENTS} bytes")
-
-    def check_cancelled(self) -> None:
-        """Raise if the import was cancelled."""
-        if self.is_cancelled.is_set():
-            refuse("the import was cancelled")
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of an image or a style sheet, or None if there is none of exactly this name.
@@ -188,8 +178,8 @@ class Archive(ABC):
 class ZipArchive(Archive):
     """An open trace.zip."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__()
+    def __init__(self, path: str, budget: Budget) -> None:
+        super().__init__(budget)
         with ExitStack() as stack:
             file = stack.enter_context(open(path, "rb"))
             _check_directory(file)

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from storage_manager.aio import Progress
-from storage_manager.importers.archive import MAX_FILE, refuse
+from storage_manager.importers.archive import MAX_FILE
+from storage_manager.importers.budget import Budget, refuse
 from storage_manager.importers.fields import Fields
 from storage_manager.importers.folder import Folder, check_image, read_file
 from storage_manager.importers.parsing import parse_line
-from storage_manager.importers.storing import Budget, Read, Source, import_session, present, time_of
+from storage_manager.importers.storing import Read, Source, import_session, present, time_of
 from storage_manager.layout import StepData
 from storage_manager.storage import StorageManager
 

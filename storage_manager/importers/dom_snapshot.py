@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from storage_manager.importers.archive import refuse
+from storage_manager.importers.budget import refuse
 
 __all__ = ["MAX_HTML", "html_of"]
 

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from storage_manager.importers.archive import check_name, refuse
+from storage_manager.importers.archive import check_name
+from storage_manager.importers.budget import refuse
 
 __all__ = ["Fields"]
 

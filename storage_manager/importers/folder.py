@@ -5,7 +5,7 @@ import os
 import stat
 import zlib
 
-from storage_manager.importers.archive import refuse
+from storage_manager.importers.budget import refuse
 
 __all__ = ["MAX_NAMES", "MAX_UNPACKED", "Folder", "check_image", "gunzip", "read_file"]
 

@@ -26,7 +26,7 @@ from html import escape
 from typing import Any, NamedTuple
 from urllib.parse import urljoin
 
-from storage_manager.importers.archive import refuse
+from storage_manager.importers.budget import refuse
 
 __all__ = ["MAX_URL", "Frame", "Markup", "Reference", "Sheet", "absolute_url", "style_element", "write_markup"]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from storage_manager.encoding import without_surrogates
-from storage_manager.importers.archive import refuse
+from storage_manager.importers.budget import refuse
 
 __all__ = ["MAX_OPERATIONS", "Array", "Name", "Plain", "Record", "unpickle"]
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from storage_manager.aio import Progress
-from storage_manager.importers.archive import MAX_FILE, refuse
+from storage_manager.importers.archive import MAX_FILE
+from storage_manager.importers.budget import Budget, refuse
 from storage_manager.importers.fields import Fields
 from storage_manager.importers.folder import Folder, check_image
 from storage_manager.importers.parsing import parse_line
-from storage_manager.importers.storing import Budget, Read, Source, import_session, present
+from storage_manager.importers.storing import Read, Source, import_session, present
 from storage_manager.layout import StepData, is_attachment_name
 from storage_manager.storage import StorageManager
 
