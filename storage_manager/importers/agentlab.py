@@ -19,6 +19,7 @@ from storage_manager.importers.fields import Fields
 from storage_manager.importers.folder import Folder, check_image, gunzip
 from storage_manager.importers.parsing import MAX_QUICK, parse_line
 from storage_manager.importers.png import png_of
+from storage_manager.importers.runs import box_of, centre_of, number_of, usage_of
 from storage_manager.importers.storing import Read, Source, import_session, present, time_of
 from storage_manager.importers.unpickling import Array, Plain, Record, unpickle
 from storage_manager.layout import StepData
@@ -171,7 +172,7 @@ def _about(experiment: _Experiment, settings: Mapping[str, Any], total: int) -> 
         "error": summary.text("err_msg"),
         "agent": agent.get("agent_name"),
         "model": _model(agent),
-        "usage": _usage(summary),
+        "usage": usage_of(*(summary.number(f"stats.cum_{name}") for name in ("input_tokens", "output_tokens", "cost"))),
         "task": {name: task[name] for name in ("task_name", "task_seed") if task.get(name) is not None},
         "start_url": _text(obs, "url"),
         "started_at": _moment(first, "env_start"),
@@ -207,26 +208,15 @@ def _model(agent: Mapping[str, Any]) -> str | None:
     return next(filter(None, names), None)
 
 
-def _usage(summary: Fields) -> dict[str, Any]:
-    tokens = {name: summary.number(f"stats.cum_{name}") for name in ("input_tokens", "output_tokens")}
-    whole = {name: int(number) for name, number in tokens.items() if number is not None}
-    cost = summary.number("stats.cum_cost")
-    return whole if cost is None else {**whole, "cost_usd": cost}
-
-
 def _text(values: Mapping[str, Any], name: str) -> str | None:
     value = values.get(name)
     return value if isinstance(value, str) else None
 
 
-def _number(value: object) -> float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
 def _moment(step: Record, *names: str) -> str | None:
     """Return the first of these moments of the step that was measured; 0 means that it was not."""
     times = _mapping(step.fields, "profiling")
-    return time_of(next((number for name in names if (number := _number(times.get(name)))), None))
+    return time_of(next((number for name in names if (number := number_of(times.get(name)))), None))
 
 
 # --- the steps ------------------------------------------------------------------------------------
@@ -253,10 +243,10 @@ def _html(obs: Mapping[str, Any], budget: Budget) -> str | None:
 
 
 def _html_texts(obs: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what may be the HTML: BrowserGym makes these of the snapshot, which it then leaves out."""
-    return (
-        () if isinstance(obs.get("dom_object"), dict) else ("dom_txt",) if _text(obs, "dom_txt") else ("pruned_html",)
-    )
+    """Return the fields that may have the HTML. BrowserGym makes them of the snapshot, which it then leaves out."""
+    if isinstance(obs.get("dom_object"), dict):
+        return ()
+    return ("dom_txt",) if _text(obs, "dom_txt") else ("pruned_html",)
 
 
 def _screenshot(experiment: _Experiment, obs: Mapping[str, Any], number: int, kind: str = "screenshot") -> bytes | None:
@@ -322,17 +312,7 @@ def _called(line: str, elements: Mapping[str, Any]) -> dict[str, Any]:
     if found is None:
         return {"action": line}
     bid, place = _BID.match(found[2]), _XY.fullmatch(found[2])
-    box = _box(_mapping(elements, bid[1]).get("bbox")) if bid else None
-    point = {"x": float(place[1]), "y": float(place[2])} if place else box and _centre(box)
+    box = box_of(_mapping(elements, bid[1]).get("bbox")) if bid else None
+    point = {"x": float(place[1]), "y": float(place[2])} if place else box and centre_of(box)
     known = {"bid": bid[1] if bid and bid[1] in elements else None, "point": point, "box": box}
     return {"type": found[1], "action": line, **present(known)}
-
-
-def _box(value: object) -> dict[str, float] | None:
-    if not isinstance(value, (list, tuple)) or len(value) != 4 or not all(_number(each) is not None for each in value):
-        return None
-    return dict(zip(("x", "y", "width", "height"), value, strict=True))
-
-
-def _centre(box: Mapping[str, float]) -> dict[str, float]:
-    return {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}

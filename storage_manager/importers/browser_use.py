@@ -15,6 +15,7 @@ from storage_manager.importers.budget import Budget, refuse
 from storage_manager.importers.fields import Fields
 from storage_manager.importers.folder import Folder, check_image, read_file
 from storage_manager.importers.parsing import parse_line
+from storage_manager.importers.runs import usage_of
 from storage_manager.importers.storing import Read, Source, import_session, present, time_of
 from storage_manager.layout import StepData
 from storage_manager.storage import StorageManager
@@ -111,14 +112,9 @@ def _model(usage: Fields) -> str | None:
 
 def _usage(usage: Fields, times: Sequence[Fields]) -> dict[str, Any]:
     """Return tokens and cost. Until version 0.2, each item has its own number of tokens."""
-    cost = usage.number("total_cost")
     tokens = [number for number in (each.number("input_tokens") for each in times) if number is not None]
-    sums = {
-        "input_tokens": usage.number("total_prompt_tokens") or (sum(tokens) if tokens else None),
-        "output_tokens": usage.number("total_completion_tokens"),
-    }
-    whole = {name: int(number) for name, number in sums.items() if number is not None}
-    return whole if cost is None else {**whole, "cost_usd": cost}
+    given = usage.number("total_prompt_tokens") or (sum(tokens) if tokens else None)
+    return usage_of(given, usage.number("total_completion_tokens"), usage.number("total_cost"))
 
 
 def _step(item: Fields, folder: Folder) -> Read:

@@ -11,6 +11,7 @@ from storage_manager.importers.budget import Budget, refuse
 from storage_manager.importers.fields import Fields
 from storage_manager.importers.folder import Folder, check_image
 from storage_manager.importers.parsing import parse_line
+from storage_manager.importers.runs import box_of, centre_of
 from storage_manager.importers.storing import Read, Source, import_session, present
 from storage_manager.layout import StepData, is_attachment_name
 from storage_manager.storage import StorageManager
@@ -211,11 +212,5 @@ def _extracted(action: str) -> dict[str, str]:
 def _placed(action: dict[str, Any] | None, nodes: Mapping[str, Any]) -> dict[str, Any] | None:
     """Add the box and its centre, if the numbers are those of an accessibility tree."""
     node = nodes.get(action.get("number", "")) if action else None
-    bound = node.get("union_bound") if isinstance(node, dict) else None
-    if action is None or not isinstance(bound, list) or len(bound) != 4:
-        return action
-    if not all(isinstance(value, (int, float)) for value in bound):
-        return action
-    x, y, width, height = bound
-    point = {"x": x + width / 2, "y": y + height / 2}
-    return {**action, "point": point, "box": {"x": x, "y": y, "width": width, "height": height}}
+    box = box_of(node.get("union_bound")) if isinstance(node, dict) else None
+    return {**action, "point": centre_of(box), "box": box} if action and box else action
