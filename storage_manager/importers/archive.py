@@ -19,6 +19,7 @@ __all__ = [
     "MAX_FILE",
     "MAX_LINE",
     "MAX_MEMBERS",
+    "MAX_NAME",
     "MAX_RATIO",
     "Archive",
     "ZipArchive",
@@ -43,7 +44,7 @@ MAX_RATIO = 400
 # Deflate adds five bytes to 65,535 that it cannot shrink. Blocks of no bytes at all could go on without end.
 _MAX_GROWTH = 1024
 _MAX_DIRECTORY = MAX_MEMBERS * 256
-_MAX_NAME = 1024  # characters; Playwright's names have about 60
+MAX_NAME = 1024  # characters; Playwright's names have about 60
 
 _END = struct.Struct("<4s4H2LH")  # the end of central directory record (APPNOTE.TXT, 4.3.16)
 _CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)|^[/\\]|^[A-Za-z]:|\x00")
@@ -66,12 +67,12 @@ def _check_directory(file: BinaryIO) -> None:
 def check_name(name: str) -> None:
     """Refuse the name of a member that leads out of the trace, or that is too long for one.
 
-    Messages quote a name whole: of a part of it, nobody could see later that it is of a secret.
+    The message quotes a name whole. If it quoted a part, a secret in the name could not be found and masked later.
 
     Check a name when it is read, not each time that it is used: a trace may use one name for every action.
     """
-    if len(name) > _MAX_NAME:
-        refuse(f"a name in it has {len(name)} characters; the limit is {_MAX_NAME}")
+    if len(name) > MAX_NAME:
+        refuse(f"a name in it has {len(name)} characters; the limit is {MAX_NAME}")
     if _CLIMBS.search(name):
         refuse(f"the name {name!r} leads out of the trace")
 
