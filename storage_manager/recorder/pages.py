@@ -13,16 +13,15 @@ from storage_manager.recorder.calls import (
     Reading,
     Steps,
     accepts,
-    carry_out,
     failures,
     is_timeout,
 )
-from storage_manager.recorder.camera import Camera, Picture, Shot
-from storage_manager.recorder.capture import Capture, View, capturing
+from storage_manager.recorder.camera import Camera, Shot
+from storage_manager.recorder.capture import View
 from storage_manager.recorder.frames import Frames, has_frames
 from storage_manager.recorder.script import END, LOOK
 
-__all__ = ["PageView", "capture", "check_page"]
+__all__ = ["PageView", "check_page"]
 
 _NEEDED = ("content", "screenshot", "title", "url")
 
@@ -47,16 +46,6 @@ def check_page(page: object) -> None:
             raise InvalidDataError(f"cannot record: {why}; {advice}", operation="record")
 
 
-async def capture(page: Any, camera: Camera | None = None, *, full_page: bool = False) -> Capture:
-    """Capture what an asynchronous page shows now.
-
-    Parameters:
-        camera: takes the screenshots. A session has one camera, which remembers pages that are slow.
-        full_page: as in `record`, if there is no camera.
-    """
-    return await carry_out(capturing(PageView(page, camera or Camera(Picture(full_page)))))
-
-
 class PageView(View):
     """A page of Playwright, or an object with the same methods.
 
@@ -78,8 +67,7 @@ class PageView(View):
             plain: Reading = yield deadline.calls(self._content() | self._title() | self._about())
             return plain
         secret = secrets.token_hex(16)
-        answers: Reading = yield deadline.calls({"it": (partial(self._page.evaluate, LOOK, secret), Mapping)})
-        look = look_of(answers["it"])
+        look = look_of((yield from deadline.call(partial(self._page.evaluate, LOOK, secret), Mapping)))
         if is_timeout(look):
             about: Reading = yield deadline.calls(self._about())
             return {"html": look, "layout": look, **about}
