@@ -99,6 +99,10 @@ class Deadline:
         left = self.left
         return Calls(calls, min(left, seconds or left), min(left, in_all or seconds or left), seconds or self._seconds)
 
+    def call(self, function: Callable[[], Any], kind: type = object, seconds: float | None = None) -> Steps[Any]:
+        """Make one call, as `calls` does. Return its result, or the error that it raised."""
+        return (yield self.calls({"it": (function, kind)}, seconds))["it"]
+
 
 async def carry_out(steps: Steps[Out]) -> Out:
     """Run steps to their end. Calls that are yielded together run at the same time.

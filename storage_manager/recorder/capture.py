@@ -82,7 +82,7 @@ class Observer:
         return shown._replace(metadata=self._dialogs.explain(page, shown.metadata))
 
     def close(self) -> Steps[None]:
-        """Stop to watch the pages."""
+        """Stop watching the pages."""
         yield from self._dialogs.close()
 
 
