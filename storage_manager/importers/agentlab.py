@@ -1,6 +1,6 @@
 """Import experiments of AgentLab and BrowserGym: a directory with `step_0.pkl.gz`, as `ExpArgs.run` writes it.
 
-The pickles are read by `unpickling`, which runs nothing of them.
+`unpickling` reads the pickles. It runs no code in them.
 """
 
 import json
@@ -35,7 +35,7 @@ _MAX_CALLS = 100
 # Files of the experiment that become attachments of the session.
 _FILES = ("summary_info.json", "package_versions.txt", "experiment.log")
 _MAX_TREE = 2**20  # values of an accessibility tree; that of a large page has 200,000
-# What an observation has beside the page, and is small.
+# Small fields of an observation, which go to the metadata of the step.
 _SMALL = (
     "open_pages_urls",
     "open_pages_titles",
@@ -45,7 +45,7 @@ _SMALL = (
     "last_action",
     "last_action_error",
 )
-# What becomes an attachment, by its name.
+# Fields of an observation that become attachments, by the name of the attachment.
 _TREES = {"axtree.json": "axtree_object", "extra_element_properties.json": "extra_element_properties"}
 _TEXTS = {"axtree.txt": "axtree_txt", "dom.txt": "dom_txt", "pruned_html.txt": "pruned_html"}
 _NO_HTML = "the observation has neither dom_object nor dom_txt nor pruned_html"
@@ -235,7 +235,7 @@ def _step(experiment: _Experiment, number: int, total: int) -> Read:
 
 
 def _html(obs: Mapping[str, Any], budget: Budget) -> str | None:
-    """Return the page as HTML, of the first of these that was recorded."""
+    """Return the page as HTML: the DOM snapshot, or else the first text that may have it."""
     snapshot = obs.get("dom_object")
     if isinstance(snapshot, dict):
         return html_of(snapshot, budget.check_cancelled)
@@ -261,6 +261,7 @@ def _screenshot(experiment: _Experiment, obs: Mapping[str, Any], number: int, ki
 
 
 def _circumstances(step: Record, obs: Mapping[str, Any], experiment: _Experiment) -> dict[str, Any]:
+    """Return when and where the step was, and what the environment said of it."""
     plain = Plain(MAX_QUICK, experiment.budget.check_cancelled)
     own = ("step", "reward", "raw_reward", "terminated", "truncated", "stats", "task_info", "profiling")
     known = {name: plain.of(obs.get(name)) for name in _SMALL}
@@ -282,7 +283,7 @@ def _title(known: Mapping[str, Any]) -> str | None:
 
 
 def _attachments(experiment: _Experiment, step: Record, obs: Mapping[str, Any], number: int) -> dict[str, bytes]:
-    """Return what else the step has, as files. What is its HTML already is left out."""
+    """Return the other parts of a step, as files. The field that is its HTML already is left out."""
     plain = Plain(_MAX_TREE, experiment.budget.check_cancelled)
     values = {name: plain.of(obs.get(key)) for name, key in _TREES.items()}
     values["agent_info.json"] = plain.of(step.fields.get("agent_info"))
@@ -294,7 +295,7 @@ def _attachments(experiment: _Experiment, step: Record, obs: Mapping[str, Any], 
 
 
 def _action(step: Record, obs: Mapping[str, Any], error: str | None) -> dict[str, Any] | None:
-    """Return the action as text, as AgentLab has it, with its calls and the thought; None if there is none."""
+    """Return the action: its text, the calls in it, the thought and the error; None if there is none."""
     action = _text(step.fields, "action")
     if action is None:
         return None

@@ -296,7 +296,7 @@ def write_markup(root: object, base: str, spend: Callable[[int], None]) -> Marku
     """Write the snapshot with this outermost node. URLs of its document are relative to `base`.
 
     Parameters:
-        spend: called for each node, with the work that the node makes beside its own characters; may refuse the trace.
+        spend: called for each node, with the characters that it makes beside its own; may refuse the trace.
 
     Raises:
         ValueError: Playwright does not write such a node.

@@ -1,4 +1,4 @@
-"""Store what an importer reads as a session: check all of it first, then store it whole or not at all.
+"""Store the session that an importer reads: check all of it first, then store it whole or not at all.
 
 An importer supplies a function that reads its format. It runs in a thread, and returns a `Source`.
 """
@@ -97,8 +97,8 @@ async def import_session(
         source = _without_users(await in_thread(lambda: read(name, budget)))
         try:
             await in_thread(lambda: check_source(source, budget))
-            tell = progress or (lambda done, total: None)
-            await _store(storage, session_id, source, lambda number: in_thread(lambda: source.step(number)), tell)
+            report = progress or (lambda done, total: None)
+            await _store(storage, session_id, source, lambda number: in_thread(lambda: source.step(number)), report)
         finally:
             source.close()
     return session_id
@@ -210,14 +210,14 @@ async def _store(
     session_id: str,
     source: Source,
     step: Callable[[int], Awaitable[Read]],
-    tell: Progress,
+    report: Progress,
 ) -> None:
     """Store a session. If that fails, or the caller is cancelled, delete what was begun, and nothing of others."""
     begun: list[str] = []
 
     async def steps() -> AsyncIterator[Step]:
         for number in range(source.total):
-            tell(max(0, number - _CONCURRENCY), source.total)  # the others may be under way
+            report(max(0, number - _CONCURRENCY), source.total)  # the others may be under way
             begun.append(f"step_{number + 1:06d}")
             yield Step(session_id, begun[-1], *(await step(number)))
 
@@ -226,7 +226,7 @@ async def _store(
             await storage.store_session_metadata(session_id, source.metadata)
         await storage.store_steps(steps(), concurrency=_CONCURRENCY)
         await storage.store_attachments(session_id, source.attachments)
-        tell(source.total, source.total)
+        report(source.total, source.total)
     except StorageManagerError as error:
         outcome = "what had been stored was deleted again"
         try:

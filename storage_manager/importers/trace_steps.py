@@ -90,8 +90,10 @@ class Steps:
         return missing, None
 
     def _images(self, view: View) -> Iterator["_Image"]:
-        """Yield the best image first: a screenshot that was taken for the action, a frame after it, an attached
-        screenshot, a frame before it.
+        """Yield the images that may show the page, the best one first.
+
+        They are a screenshot that was taken for the action, a frame after it, an attached screenshot, and a frame
+        before it.
         """
         taken, frame = _taken(view), None
         if taken is None and view.page_id is not None:
@@ -148,7 +150,7 @@ def _reasons(image: _Image | None, sheets: list[str]) -> dict[str, str]:
 
 
 def _observed(view: View, image: _Image | None) -> str:
-    """Return if the step shows its page "after" or "before" the action; "after" if it shows nothing."""
+    """Return "after" or "before": when the step shows its page; "after" if it shows nothing."""
     if view.sight:
         return "after" if view.is_after else "before"
     return image.moment if image else "after"

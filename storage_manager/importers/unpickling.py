@@ -1,4 +1,4 @@
-"""Read pickles without running anything of them: objects become inert records, and arrays of numpy inert arrays.
+"""Read pickles without running any code in them: objects become inert records, and arrays of numpy inert arrays.
 
 Python's own unpickler calls what a pickle names. This one knows the opcodes that write data (Python's source,
 Lib/pickletools.py), and a short table of what it builds itself: arrays, dates, paths, dictionaries. A pickle that asks
@@ -108,7 +108,7 @@ class Array:
 
     @property
     def is_image(self) -> bool:
-        """Whether the array may be an image: bytes of height, width and 3 or 4 colours.
+        """True if the array may be an image: bytes of height, width and 3 or 4 colours.
 
         A row of pixels takes 50 bytes of memory more, so millions of narrow rows are not an image.
         """
@@ -154,7 +154,7 @@ class _Machine:
         self._left = MAX_OPERATIONS
 
     def run(self) -> object:
-        """Carry out the program, which ends with STOP, and return what it leaves."""
+        """Carry out the program, which ends with STOP, and return its result."""
         data, operations = self._data, _OPERATIONS
         while True:
             self._charge(_BATCH)
@@ -368,7 +368,7 @@ def _dict(target: object) -> dict[str, Any]:
 
 
 def _key(key: object) -> str:
-    """Return a key as JSON has it. Numbers become text: nobody can choose them so that a dictionary takes forever."""
+    """Return a key as JSON has it. Numbers become text: with hostile numbers, a dictionary takes forever."""
     if isinstance(key, str):
         return key
     if key is None or isinstance(key, (int, float)):
@@ -521,7 +521,7 @@ class Plain:
             refuse("the pickle has too many values, or refers to them too often")
 
     def of(self, value: object, depth: int = 0) -> Any:
-        """Return a value of JSON. A record is an object with its fields; what is not a finite number is None."""
+        """Return a value of JSON. A record becomes an object; a number that is not finite becomes None."""
         self._spend(1)
         if depth > _MAX_DEPTH:
             refuse(f"the pickle is nested deeper than {_MAX_DEPTH} levels, or in itself")

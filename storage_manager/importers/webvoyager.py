@@ -23,7 +23,7 @@ _LOG = "agent.log"
 _MAX_OTHERS = 256 * 2**20  # bytes of the log and of all PDF files, which are in memory until they are stored
 # The first message: "Now given a task: ...  Please interact with https://... and get the answer."
 _TASK, _SITE, _END = "Now given a task: ", "  Please interact with ", " and get the answer."
-# How `extract_information` of utils.py reads an action.
+# The patterns with which `extract_information` of utils.py reads an action.
 _ACTIONS = {
     "click": re.compile(r"Click \[?(?P<number>\d+)\]?"),
     "type": re.compile(r"Type \[?(?P<number>\d+)\]?[; ]+\[?(?P<content>.[^\]]*)\]?"),
@@ -34,7 +34,7 @@ _ACTIONS = {
     "answer": re.compile(r"ANSWER[; ]+\[?(?P<content>.[^\]]*)\]?"),
 }
 _PARTS = re.compile(r"Thought:|Action:|Observation:")
-# What run.py answers if it could not carry out an action. It then takes no new screenshot.
+# The answers of run.py if it could not carry out an action. It then takes no new screenshot.
 _FAILURES = ("Format ERROR", "The action you have chosen cannot be exected")
 _NO_HTML = "results of WebVoyager have no HTML"
 _NO_SCREENSHOT = "WebVoyager takes none if the action before could not be carried out"
@@ -42,7 +42,7 @@ _GONE = "there is no such file in the directory"
 
 
 class _Turn(NamedTuple):
-    """A message to the model, its answer, and what became of it. They are numbered from 1, as the screenshots are."""
+    """A message to the model, its answer, and the failure of its action. Numbered from 1, as the screenshots are."""
 
     number: int
     message: str

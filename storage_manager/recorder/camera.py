@@ -1,4 +1,4 @@
-"""Take screenshots of a page: through the page itself, or, if that takes too long, through Chromium's own protocol."""
+"""Take screenshots of a page with its own method, or, if that takes too long, through Chromium's own protocol."""
 
 import base64
 import importlib

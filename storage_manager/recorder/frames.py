@@ -1,8 +1,8 @@
 """Read the HTML of a page of Playwright with its open shadow roots and its frames, without changing the page.
 
-`content()` of Playwright has neither, or only the shadow roots. So a page that has frames, or something else that
-`content()` does not say, is copied by a script of ours. The script goes into frames of the same origin by itself. Each
-other frame is a part of its own, in which the script runs too.
+Playwright's `content()` leaves out frames, and in older versions shadow roots. So a script of ours copies a page that
+has something that `content()` leaves out. The script also copies frames of the same origin. Each other frame is a part
+of its own, in which the script runs too.
 """
 
 import secrets
@@ -41,10 +41,10 @@ class _Part:
 
     Attributes:
         secret: ends the watch of the script in the frame.
-        element: of the frame, if it could be found.
+        element: the element of the frame; None if it was not found.
         mark: the place of the frame in the markup of its parent.
-        html: its markup with marks, if it could be copied.
-        inner: the markup of frames that the script found by itself, by their marks; each after those in it.
+        html: the markup with marks; None if it was not copied.
+        inner: the markup of frames of the same origin, by their marks. A frame comes after the frames in it.
         placed: the marks that are in the markup.
     """
 
@@ -54,7 +54,7 @@ class _Part:
         self.set_copy({"html": None, "parts": {}, "placed": []})
 
     def set_copy(self, copy: Mapping[str, Any]) -> None:
-        """Take the markup that the script has copied."""
+        """Set the markup that the script has copied."""
         self.html, self.inner, self.placed = copy["html"], copy["parts"], copy["placed"]
 
     def frames(self) -> dict[str, str | None]:
@@ -117,7 +117,7 @@ class Frames:
                 self._name(frame, f"only {MAX_FRAMES} frames are read, and {MAX_DEPTH} frames in each other")
 
     def _copy(self, frames: list[Any], nested: int, deadline: Deadline) -> Steps[bool]:
-        """Copy the page and these frames. Return True if the script has found all frames in them that are nested."""
+        """Copy the page and these frames. Return True if the script has found all frames of the same origin in them."""
         yield from self._find([frame for frame in frames if frame not in self._parts], deadline)
         parts = {str(at): part for at, part in enumerate(self._parts.values()) if part.element or part is self._main}
         calls = {at: self._copying(part, new_mark() if nested else "") for at, part in parts.items()}

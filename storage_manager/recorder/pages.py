@@ -27,7 +27,7 @@ _NEEDED = ("content", "screenshot", "title", "url")
 
 
 def check_page(page: object) -> None:
-    """Refuse an object that does not have the attributes of a page, and what only the synchronous recorder can read.
+    """Refuse an object without the attributes of a page, and a page that only the synchronous recorder can read.
 
     Raises:
         InvalidDataError: names the first missing attribute, or what to use.
@@ -55,7 +55,7 @@ class PageView(View):
 
     def __init__(self, page: Any, camera: Camera) -> None:
         self._page, self._camera = page, camera
-        self._secret = ""  # ends the watch of the script in the page, while it watches
+        self._secret = ""  # ends the watch in the page; empty if nothing watches
         self._frames: Frames | None = None  # of the last reading
         self._handles: list[Any] = []
         self._typed = 0  # how often somebody typed during the capture; the HTML does not show it
@@ -125,7 +125,7 @@ class PageView(View):
         return {"url": (lambda: self._page.url, str), **size}
 
     def _looked(self, look: Mapping[str, Any]) -> Reading:
-        """Return a reading from what the script in the page has said. `typed` is only compared."""
+        """Return a reading from the answer of the script in the page. `typed` is only compared."""
         layout = {name: value for name, value in look.items() if name != "title"}
         return {"layout": layout, "title": look.get("title"), "typed": self._typed}
 

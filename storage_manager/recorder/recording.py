@@ -1,4 +1,4 @@
-"""`record`, and the Recorder that captures steps for the agent and stores them in the background."""
+"""Capture the steps of a session, and store them in the background: `record` and its Recorder."""
 
 import asyncio
 import logging
@@ -201,10 +201,10 @@ class Recorder:
     async def try_step(
         self, page: Any, action: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | None = None
     ) -> str | None:
-        """Do what step does, but raise no error of the library before the block ends. Use it in callbacks of agents.
+        """Record a step as `step` does, but raise no error of the library before the block ends. Use it in callbacks.
 
-        So an agent continues if the storage fails. A step that cannot be recorded is a warning in the log,
-        and None is returned. Each error is raised when the block ends, and the session is not sealed.
+        So an agent continues if the storage fails. If a step cannot be recorded, a warning is logged, and None is
+        returned. Each error is raised when the block ends, and the session is not sealed.
 
         Parameters:
             page, action, metadata: as for step.
