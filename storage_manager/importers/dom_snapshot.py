@@ -47,7 +47,7 @@ class _Writer:
         document = _at(self._documents, number)
         nodes = document.get("nodes") if isinstance(document, Mapping) else None
         if not isinstance(nodes, Mapping) or depth > _MAX_FRAMES:
-            refuse("its DOM snapshot has no nodes, or frames in each other without end")
+            refuse(f"its DOM snapshot has no nodes, or frames in each other, deeper than {_MAX_FRAMES} levels")
         return "".join(self._parts(nodes, depth))
 
     def _parts(self, nodes: Mapping[str, Any], depth: int) -> Iterator[str]:
@@ -119,7 +119,7 @@ def _column(table: Mapping[str, Any], name: str) -> list[Any]:
 
 def _at(column: list[Any], number: object) -> Any:
     if not isinstance(number, int) or not 0 <= number < len(column):
-        refuse("a position in its DOM snapshot is not one")
+        refuse("a position in its DOM snapshot is not a position of its lists")
     return column[number]
 
 

@@ -301,7 +301,7 @@ class _Machine:
     def name_of_stack(self) -> None:
         name, module = self._stack.pop(), self._stack.pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            refuse("the pickle names something by what is not text")
+            refuse("the pickle names something by a value that is not text")
         self._stack.append(_checked(Name(module, name)))
 
     def new(self, arguments: int) -> None:
@@ -309,7 +309,7 @@ class _Machine:
         values = [self._stack.pop() for _ in range(arguments)]
         kind = self._stack.pop()
         if not isinstance(kind, Name) or any(values):
-            refuse("the pickle makes an object with arguments, or of what is not a class")
+            refuse("the pickle makes an object with arguments, or of a value that is not a class")
         if kind.module in _NUMPY or (kind.module in _STANDARD and kind.module != "uuid"):
             refuse(f"the pickle makes an object of {kind}, which is not a record")
         self._stack.append(Record(kind))
@@ -332,7 +332,7 @@ class _Machine:
         elif isinstance(target, _Type) and isinstance(state, tuple) and len(state) >= 5:
             _set_order(target, state)
         else:
-            refuse("the pickle sets the state of what is not a record")
+            refuse("the pickle sets the state of a value that is not a record")
 
     def _add_fields(self, target: Record, fields: dict[str, Any]) -> None:
         self._charge(len(fields))
@@ -358,13 +358,13 @@ def _text(data: bytes) -> str:
 def _list(target: object) -> list[Any]:
     if isinstance(target, Record):
         return target.values
-    return target if isinstance(target, list) else refuse("the pickle appends to what is not a list")
+    return target if isinstance(target, list) else refuse("the pickle appends to a value that is not a list")
 
 
 def _dict(target: object) -> dict[str, Any]:
     if isinstance(target, Record):
         return target.items
-    return target if isinstance(target, dict) else refuse("the pickle sets an item of what is not a dictionary")
+    return target if isinstance(target, dict) else refuse("the pickle sets an item of a value that is not a dictionary")
 
 
 def _key(key: object) -> str:
@@ -397,7 +397,7 @@ def _scalar(kind: object = None, data: object = None, *_: object) -> Any:
 
 def _type(code: object = None, *_: object) -> _Type:
     if not isinstance(code, str) or code not in _NUMBERS:
-        refuse("the pickle has an array of objects, or of what is not numbers")
+        refuse("the pickle has an array of values that are not numbers")
     return _Type(code)
 
 
@@ -415,7 +415,7 @@ def _dictionary(*arguments: object) -> dict[str, Any]:
 
 def _several(values: object = (), *_: object) -> list[Any]:
     """Return the list itself: a copy would be made again each time that the pickle asks for it."""
-    return values if isinstance(values, list) else refuse("the pickle has a set of what is not a list")
+    return values if isinstance(values, list) else refuse("the pickle has a set of a value that is not a list")
 
 
 def _bytes(data: object = b"", *_: object) -> bytes:
@@ -425,7 +425,7 @@ def _bytes(data: object = b"", *_: object) -> bytes:
 def _path(*parts: object) -> str:
     texts = [part for part in parts if isinstance(part, str)]
     if len(texts) < len(parts) or sum(map(len, texts)) > _MAX_PATH:
-        refuse("the pickle has a path that is not one")
+        refuse("the pickle has a path that is not text, or is too long")
     return "/".join(texts).replace("//", "/", 1)
 
 
