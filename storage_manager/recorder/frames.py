@@ -114,7 +114,7 @@ class Frames:
             if at < MAX_FRAMES and _depth(frame) <= MAX_DEPTH:
                 yield frame
             else:
-                self._name(frame, f"only {MAX_FRAMES} frames are read, and {MAX_DEPTH} frames in each other")
+                self._note_problem(frame, f"only {MAX_FRAMES} frames are read, and {MAX_DEPTH} frames in each other")
 
     def _copy(self, frames: list[Any], nested: int, deadline: Deadline) -> Steps[bool]:
         """Copy the page and these frames. Return True if the script has found all frames of the same origin in them."""
@@ -126,7 +126,7 @@ class Frames:
         for at, copy in values(answers).items():
             parts[at].set_copy(copy)
         for at, error in failures(answers).items():
-            self._name(parts[at].frame, _reason(error))
+            self._note_problem(parts[at].frame, _reason(error))
         return sum(len(part.inner) for part in parts.values()) == nested
 
     def _find(self, frames: list[Any], deadline: Deadline) -> Steps[None]:
@@ -138,7 +138,7 @@ class Frames:
             is_found = not isinstance(element, BaseException)
             self._parts[frame] = _Part(frame, element if is_found else None)
             if not is_found:
-                self._name(frame, _reason(element))
+                self._note_problem(frame, _reason(element))
 
     def _copying(self, part: _Part, prefix: str) -> Call:
         children = [self._parts[frame] for frame in part.frame.child_frames if frame in self._parts]
@@ -153,10 +153,10 @@ class Frames:
         left = MAX_CHARACTERS
         for part in list(self._parts.values())[1:]:
             if part.html is not None and part.mark not in placed:
-                self._name(part.frame, "its element is not an iframe, or is in a closed shadow root")
+                self._note_problem(part.frame, "its element is not an iframe, or is in a closed shadow root")
             left -= part.size
             if left < 0:
-                self._name(part.frame, f"only {MAX_CHARACTERS} characters of frames are stored")
+                self._note_problem(part.frame, f"only {MAX_CHARACTERS} characters of frames are stored")
                 part.html = None
 
     def _assembled(self) -> str:
@@ -165,7 +165,7 @@ class Frames:
             frames |= part.frames()
         return assembled(self._main.html or "", frames | self._main.inner)
 
-    def _name(self, frame: Any, why: str) -> None:
+    def _note_problem(self, frame: Any, why: str) -> None:
         problem = f"{frame.url or 'a frame'}: {why}"
         if len(self._problems) < MAX_NAMED and problem not in self._problems:
             self._problems.append(problem)
