@@ -16,7 +16,7 @@ from storage_manager.importers.budget import Budget, refuse
 from storage_manager.importers.fields import Fields
 from storage_manager.importers.folder import Folder, check_image, read_file
 from storage_manager.importers.parsing import parse_line
-from storage_manager.importers.runs import usage_of
+from storage_manager.importers.runs import number_of, usage_of
 from storage_manager.importers.storing import Read, Source, import_session, present, time_of
 from storage_manager.layout import StepData
 from storage_manager.storage import StorageManager
@@ -224,7 +224,7 @@ def _point(metadata: object) -> dict[str, float] | None:
 
 def _numbers(**values: object) -> dict[str, float] | None:
     """Return the values if all of them are numbers."""
-    found: dict[str, float] = {name: value for name, value in values.items() if isinstance(value, (int, float))}
+    found = {name: number for name, value in values.items() if (number := number_of(value)) is not None}
     return found if len(found) == len(values) else None
 
 

@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from datetime import datetime, timezone
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeVar
@@ -52,9 +52,11 @@ class Read(NamedTuple):
 class Source(NamedTuple):
     """A session that an importer has read, before it is stored.
 
-    `total` is the number of steps. `step` builds one of them; they are counted from 0. It is called in the thread of
-    the import, twice for each step: the first time everything is only checked.
-    `close` is called at the end, whatever happens.
+    Attributes:
+        total: the number of steps.
+        step: builds a step by its number, counted from 0. It is called in the thread of the import, twice per step: the
+            first time, the step is only checked.
+        close: called at the end, also after an error.
     """
 
     metadata: Mapping[str, Any]
@@ -123,8 +125,9 @@ def _session_id(path: str) -> str:
 
 
 async def _refuse_existing(storage: StorageManager, session_id: str, name: str) -> None:
-    files = [file.name async for file in list_files(storage, session_id)]  # it may have metadata alone
-    if files or await storage.list_steps_for_session(session_id):
+    async with aclosing(list_files(storage, session_id)) as files:
+        has_files = await anext(files, None) is not None  # it may have metadata alone
+    if has_files or await storage.list_steps_for_session(session_id):
         reason = f"the session {session_id} exists already: give another session_id, or delete the session first"
         raise InvalidDataError(f"cannot import {name}: {reason}", operation="import", url=name)
 

@@ -72,13 +72,14 @@ class _Run:
 
     async def about(self) -> dict[str, Any]:
         """Return the metadata of the session that is known at the end of the run."""
+        about = {"observed": "before", "agent": "browser-use"}
         if self._agent is None:
-            return {"observed": "before", "agent": "browser-use"}
+            return about
         calls = {name: (partial(ask, self._agent), object) for name, ask in _ABOUT.items()}
         answers = await call_all(calls, SECONDS)
         known = {name: value for name, value in values(answers).items() if value not in (None, [], {})}
         reasons = {name: reason_of(error) for name, error in failures(answers).items()}
-        return {"observed": "before", **_storable(known), **({"not_captured": reasons} if reasons else {})}
+        return {**about, **_storable(known), **({"not_captured": reasons} if reasons else {})}
 
 
 def _calling_agent() -> Any:
@@ -214,7 +215,6 @@ def _errors(agent: Any) -> list[dict[str, Any]]:
 
 _ABOUT: dict[str, Callable[[Any], Any]] = {
     "goal": lambda agent: agent.task,
-    "agent": lambda agent: "browser-use",
     "agent_version": lambda agent: agent.version,
     "model": lambda agent: agent.llm.model,
     "usage": _usage,
