@@ -1,6 +1,6 @@
 """Import experiments of AgentLab and BrowserGym: a directory with `step_0.pkl.gz`, as `ExpArgs.run` writes it.
 
-The pickles are read by `unpickling`, which runs nothing of them.
+`unpickling` reads the pickles. It runs no code in them.
 """
 
 import json
@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 
 from storage_manager.aio import Progress
 from storage_manager.encoding import encode_attachment
-from storage_manager.importers.archive import MAX_FILE, refuse
+from storage_manager.importers.archive import MAX_FILE
+from storage_manager.importers.budget import Budget, refuse
 from storage_manager.importers.dom_snapshot import html_of
 from storage_manager.importers.fields import Fields
 from storage_manager.importers.folder import Folder, check_image, gunzip
 from storage_manager.importers.parsing import MAX_QUICK, parse_line
 from storage_manager.importers.png import png_of
-from storage_manager.importers.storing import Budget, Read, Source, import_session, present, time_of
+from storage_manager.importers.runs import box_of, centre_of, number_of, usage_of
+from storage_manager.importers.storing import Read, Source, import_session, present, time_of
 from storage_manager.importers.unpickling import Array, Plain, Record, unpickle
 from storage_manager.layout import StepData
 from storage_manager.storage import StorageManager
@@ -33,7 +35,7 @@ _MAX_CALLS = 100
 # Files of the experiment that become attachments of the session.
 _FILES = ("summary_info.json", "package_versions.txt", "experiment.log")
 _MAX_TREE = 2**20  # values of an accessibility tree; that of a large page has 200,000
-# What an observation has beside the page, and is small.
+# Small fields of an observation, which go to the metadata of the step.
 _SMALL = (
     "open_pages_urls",
     "open_pages_titles",
@@ -43,7 +45,7 @@ _SMALL = (
     "last_action",
     "last_action_error",
 )
-# What becomes an attachment, by its name.
+# Fields of an observation that become attachments, by the name of the attachment.
 _TREES = {"axtree.json": "axtree_object", "extra_element_properties.json": "extra_element_properties"}
 _TEXTS = {"axtree.txt": "axtree_txt", "dom.txt": "dom_txt", "pruned_html.txt": "pruned_html"}
 _NO_HTML = "the observation has neither dom_object nor dom_txt nor pruned_html"
@@ -170,7 +172,7 @@ def _about(experiment: _Experiment, settings: Mapping[str, Any], total: int) -> 
         "error": summary.text("err_msg"),
         "agent": agent.get("agent_name"),
         "model": _model(agent),
-        "usage": _usage(summary),
+        "usage": usage_of(*(summary.number(f"stats.cum_{name}") for name in ("input_tokens", "output_tokens", "cost"))),
         "task": {name: task[name] for name in ("task_name", "task_seed") if task.get(name) is not None},
         "start_url": _text(obs, "url"),
         "started_at": _moment(first, "env_start"),
@@ -206,26 +208,15 @@ def _model(agent: Mapping[str, Any]) -> str | None:
     return next(filter(None, names), None)
 
 
-def _usage(summary: Fields) -> dict[str, Any]:
-    tokens = {name: summary.number(f"stats.cum_{name}") for name in ("input_tokens", "output_tokens")}
-    whole = {name: int(number) for name, number in tokens.items() if number is not None}
-    cost = summary.number("stats.cum_cost")
-    return whole if cost is None else {**whole, "cost_usd": cost}
-
-
 def _text(values: Mapping[str, Any], name: str) -> str | None:
     value = values.get(name)
     return value if isinstance(value, str) else None
 
 
-def _number(value: object) -> float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
 def _moment(step: Record, *names: str) -> str | None:
     """Return the first of these moments of the step that was measured; 0 means that it was not."""
     times = _mapping(step.fields, "profiling")
-    return time_of(next((number for name in names if (number := _number(times.get(name)))), None))
+    return time_of(next((number for name in names if (number := number_of(times.get(name)))), None))
 
 
 # --- the steps ------------------------------------------------------------------------------------
@@ -244,7 +235,7 @@ def _step(experiment: _Experiment, number: int, total: int) -> Read:
 
 
 def _html(obs: Mapping[str, Any], budget: Budget) -> str | None:
-    """Return the page as HTML, of the first of these that was recorded."""
+    """Return the page as HTML: the DOM snapshot, or else the first text that may have it."""
     snapshot = obs.get("dom_object")
     if isinstance(snapshot, dict):
         return html_of(snapshot, budget.check_cancelled)
@@ -252,10 +243,10 @@ def _html(obs: Mapping[str, Any], budget: Budget) -> str | None:
 
 
 def _html_texts(obs: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what may be the HTML: BrowserGym makes these of the snapshot, which it then leaves out."""
-    return (
-        () if isinstance(obs.get("dom_object"), dict) else ("dom_txt",) if _text(obs, "dom_txt") else ("pruned_html",)
-    )
+    """Return the fields that may have the HTML. BrowserGym makes them of the snapshot, which it then leaves out."""
+    if isinstance(obs.get("dom_object"), dict):
+        return ()
+    return ("dom_txt",) if _text(obs, "dom_txt") else ("pruned_html",)
 
 
 def _screenshot(experiment: _Experiment, obs: Mapping[str, Any], number: int, kind: str = "screenshot") -> bytes | None:
@@ -270,6 +261,7 @@ def _screenshot(experiment: _Experiment, obs: Mapping[str, Any], number: int, ki
 
 
 def _circumstances(step: Record, obs: Mapping[str, Any], experiment: _Experiment) -> dict[str, Any]:
+    """Return when and where the step was, and what the environment said of it."""
     plain = Plain(MAX_QUICK, experiment.budget.check_cancelled)
     own = ("step", "reward", "raw_reward", "terminated", "truncated", "stats", "task_info", "profiling")
     known = {name: plain.of(obs.get(name)) for name in _SMALL}
@@ -291,7 +283,7 @@ def _title(known: Mapping[str, Any]) -> str | None:
 
 
 def _attachments(experiment: _Experiment, step: Record, obs: Mapping[str, Any], number: int) -> dict[str, bytes]:
-    """Return what else the step has, as files. What is its HTML already is left out."""
+    """Return the other parts of a step, as files. The field that is its HTML already is left out."""
     plain = Plain(_MAX_TREE, experiment.budget.check_cancelled)
     values = {name: plain.of(obs.get(key)) for name, key in _TREES.items()}
     values["agent_info.json"] = plain.of(step.fields.get("agent_info"))
@@ -303,7 +295,7 @@ def _attachments(experiment: _Experiment, step: Record, obs: Mapping[str, Any], 
 
 
 def _action(step: Record, obs: Mapping[str, Any], error: str | None) -> dict[str, Any] | None:
-    """Return the action as text, as AgentLab has it, with its calls and the thought; None if there is none."""
+    """Return the action: its text, the calls in it, the thought and the error; None if there is none."""
     action = _text(step.fields, "action")
     if action is None:
         return None
@@ -321,17 +313,7 @@ def _called(line: str, elements: Mapping[str, Any]) -> dict[str, Any]:
     if found is None:
         return {"action": line}
     bid, place = _BID.match(found[2]), _XY.fullmatch(found[2])
-    box = _box(_mapping(elements, bid[1]).get("bbox")) if bid else None
-    point = {"x": float(place[1]), "y": float(place[2])} if place else box and _centre(box)
+    box = box_of(_mapping(elements, bid[1]).get("bbox")) if bid else None
+    point = {"x": float(place[1]), "y": float(place[2])} if place else box and centre_of(box)
     known = {"bid": bid[1] if bid and bid[1] in elements else None, "point": point, "box": box}
     return {"type": found[1], "action": line, **present(known)}
-
-
-def _box(value: object) -> dict[str, float] | None:
-    if not isinstance(value, (list, tuple)) or len(value) != 4 or not all(_number(each) is not None for each in value):
-        return None
-    return dict(zip(("x", "y", "width", "height"), value, strict=True))
-
-
-def _centre(box: Mapping[str, float]) -> dict[str, float]:
-    return {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}

@@ -4,14 +4,14 @@ import os
 import posixpath
 import re
 import struct
-import threading
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from typing import IO, BinaryIO, NoReturn
+from typing import IO, BinaryIO
 
 from storage_manager.encoding import count_values
+from storage_manager.importers.budget import Budget, refuse
 from storage_manager.importers.parsing import MAX_QUICK, parse_line
 
 __all__ = [
@@ -19,12 +19,12 @@ __all__ = [
     "MAX_FILE",
     "MAX_LINE",
     "MAX_MEMBERS",
+    "MAX_NAME",
     "MAX_RATIO",
     "Archive",
     "ZipArchive",
     "check_name",
     "is_foreign",
-    "refuse",
 ]
 
 # A recording of a whole day has about ten thousand screencast frames. More than 65,535 members need zip64, which is
@@ -44,16 +44,11 @@ MAX_RATIO = 400
 # Deflate adds five bytes to 65,535 that it cannot shrink. Blocks of no bytes at all could go on without end.
 _MAX_GROWTH = 1024
 _MAX_DIRECTORY = MAX_MEMBERS * 256
-_MAX_NAME = 1024  # characters; Playwright's names have about 60
+MAX_NAME = 1024  # characters; Playwright's names have about 60
 
 _END = struct.Struct("<4s4H2LH")  # the end of central directory record (APPNOTE.TXT, 4.3.16)
 _CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)|^[/\\]|^[A-Za-z]:|\x00")
 _SNAPSHOT = "frame-snapshot"  # the type of the one event that may have very many values
-
-
-def refuse(reason: str) -> NoReturn:
-    """Raise a ValueError that says what is wrong with the trace. The caller adds the name of the file."""
-    raise ValueError(reason)
 
 
 def _check_directory(file: BinaryIO) -> None:
@@ -72,12 +67,12 @@ def _check_directory(file: BinaryIO) -> None:
 def check_name(name: str) -> None:
     """Refuse the name of a member that leads out of the trace, or that is too long for one.
 
-    Messages quote a name whole: of a part of it, nobody could see later that it is of a secret.
+    The message quotes a name whole. If it quoted a part, a secret in the name could not be found and masked later.
 
     Check a name when it is read, not each time that it is used: a trace may use one name for every action.
     """
-    if len(name) > _MAX_NAME:
-        refuse(f"a name in it has {len(name)} characters; the limit is {_MAX_NAME}")
+    if len(name) > MAX_NAME:
+        refuse(f"a name in it has {len(name)} characters; the limit is {MAX_NAME}")
     if _CLIMBS.search(name):
         refuse(f"the name {name!r} leads out of the trace")
 
@@ -98,9 +93,10 @@ def _check_member(info: zipfile.ZipInfo) -> None:
 
 
 class Archive(ABC):
-    """The members of a trace. Only one thread may use it, but any thread may set `is_cancelled`.
+    """The members of a trace. Only one thread may use it.
 
-    Once `is_cancelled` is set, reading ends before the next event or the next slice of a page.
+    Parameters:
+        budget: if the import is cancelled, reading ends before the next event.
 
     Raises (here and in each method):
         ValueError, zipfile.BadZipFile, zlib.error, EOFError: this is not a trace, or it is hostile.
@@ -114,10 +110,10 @@ class Archive(ABC):
     traces: list[str]
     networks: list[str]
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self._size_of_events = 0
         self._folder = ""
-        self.is_cancelled = threading.Event()
 
     @abstractmethod
     def close(self) -> None:
@@ -158,19 +154,14 @@ class Archive(ABC):
                 if len(line) > MAX_LINE:
                     refuse(f"{location}: the line has more than {MAX_LINE} bytes")
                 if line.strip():
-                    yield location, _parse(line, location, self.check_cancelled)
+                    yield location, _parse(line, location, self._budget.check_cancelled)
 
     def spend(self, size: int, location: str = "") -> None:
         """Count bytes that the events take, or that are made from them. Raise if the import was cancelled."""
-        self.check_cancelled()
+        self._budget.check_cancelled()
         self._size_of_events += size
         if self._size_of_events > MAX_EVENTS:
             refuse(f"{location}the events up to here take more than {MAX_EVENTS} bytes")
-
-    def check_cancelled(self) -> None:
-        """Raise if the import was cancelled."""
-        if self.is_cancelled.is_set():
-            refuse("the import was cancelled")
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of an image or a style sheet, or None if there is none of exactly this name.
@@ -188,8 +179,8 @@ class Archive(ABC):
 class ZipArchive(Archive):
     """An open trace.zip."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__()
+    def __init__(self, path: str, budget: Budget) -> None:
+        super().__init__(budget)
         with ExitStack() as stack:
             file = stack.enter_context(open(path, "rb"))
             _check_directory(file)

@@ -1,6 +1,7 @@
 """Import histories of browser-use, as `agent.history.save_to_file("history.json")` writes them.
 
-Read are the files of versions 0.1 to 0.13: until 0.3 a screenshot is base64 in the history, since then it is a file.
+The files of versions 0.1 to 0.13 can be read. Since version 0.3, a screenshot is a file; before, it is base64 in the
+history.
 """
 
 import binascii
@@ -10,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from storage_manager.aio import Progress
-from storage_manager.importers.archive import MAX_FILE, refuse
+from storage_manager.importers.archive import MAX_FILE
+from storage_manager.importers.budget import Budget, refuse
 from storage_manager.importers.fields import Fields
 from storage_manager.importers.folder import Folder, check_image, read_file
 from storage_manager.importers.parsing import parse_line
-from storage_manager.importers.storing import Budget, Read, Source, import_session, present, time_of
+from storage_manager.importers.runs import number_of, usage_of
+from storage_manager.importers.storing import Read, Source, import_session, present, time_of
 from storage_manager.layout import StepData
 from storage_manager.storage import StorageManager
 
@@ -110,14 +113,9 @@ def _model(usage: Fields) -> str | None:
 
 def _usage(usage: Fields, times: Sequence[Fields]) -> dict[str, Any]:
     """Return tokens and cost. Until version 0.2, each item has its own number of tokens."""
-    cost = usage.number("total_cost")
     tokens = [number for number in (each.number("input_tokens") for each in times) if number is not None]
-    sums = {
-        "input_tokens": usage.number("total_prompt_tokens") or (sum(tokens) if tokens else None),
-        "output_tokens": usage.number("total_completion_tokens"),
-    }
-    whole = {name: int(number) for name, number in sums.items() if number is not None}
-    return whole if cost is None else {**whole, "cost_usd": cost}
+    given = usage.number("total_prompt_tokens") or (sum(tokens) if tokens else None)
+    return usage_of(given, usage.number("total_completion_tokens"), usage.number("total_cost"))
 
 
 def _step(item: Fields, folder: Folder) -> Read:
@@ -195,14 +193,14 @@ def _at(values: Sequence[Any], number: int) -> Any:
 
 
 def _thought(output: Fields) -> dict[str, Any]:
-    """Return what the model thought, as it is called in the history, and the most telling of it as `thought`."""
+    """Return the thoughts of the model by their names in the history, and the most telling one as `thought`."""
     brain = output.fields("current_state").values or output.values  # until version 0.2
     thoughts = {name: brain.get(name) for name in _THOUGHTS}
     return {"thought": thoughts["thinking"] or thoughts["next_goal"] or thoughts["memory"], **thoughts}
 
 
 def _one(action: Mapping[str, Any], result: Fields | None, element: object, at_top: bool) -> dict[str, Any]:
-    """Return one action as it is in the history: `{"click": {"index": 3}}`. What is known of it is added beside it."""
+    """Return one action as it is in the history: `{"click": {"index": 3}}`, with fields that are known of it."""
     done = result.values if result else {}
     found = element if isinstance(element, dict) else {}
     point = _point(done.get("metadata"))
@@ -226,15 +224,15 @@ def _point(metadata: object) -> dict[str, float] | None:
 
 def _numbers(**values: object) -> dict[str, float] | None:
     """Return the values if all of them are numbers."""
-    found: dict[str, float] = {name: value for name, value in values.items() if isinstance(value, (int, float))}
+    found = {name: number for name, value in values.items() if (number := number_of(value)) is not None}
     return found if len(found) == len(values) else None
 
 
 def _box(element: Mapping[str, Any], point: Mapping[str, float] | None, at_top: bool) -> dict[str, float] | None:
     """Return the box of an element in the viewport.
 
-    `bounds` are those in the document. They are the same in the viewport if the page was not scrolled: then the page
-    says so, or the click was within them. Until version 0.2, an element has its coordinates in the viewport.
+    `bounds` are relative to the document. They are the same in the viewport if the page was not scrolled: the message
+    says so, or the click was inside the box. Until version 0.2, an element has its coordinates in the viewport.
     """
     box = _as_box(element.get("bounds"))
     if box is None:

@@ -1,4 +1,4 @@
-"""Tell the calls of Playwright that act on a page or check it, and leave out the private parts of a call.
+"""Tell apart the calls of Playwright that act on a page or check it from all others, and leave out private parts.
 
 The names are those of `protocolMetainfo.ts`. Playwright's viewer hides the groups "getter", "configuration" and "route"
 too, until it is asked for them.

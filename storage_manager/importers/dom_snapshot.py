@@ -4,12 +4,12 @@ BrowserGym records the answer of `DOMSnapshot.captureSnapshot` (Chrome DevTools 
 per node, in document order. A number in a column is the position of a text in `strings`; -1 means that there is none.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from storage_manager.importers.archive import refuse
+from storage_manager.importers.budget import refuse
+from storage_manager.importers.markup import ATTRIBUTE_NAME, TAG_NAME
 
 __all__ = ["MAX_HTML", "html_of"]
 
@@ -17,8 +17,6 @@ MAX_HTML = 64 * 2**20  # characters
 _MAX_FRAMES = 10  # levels of frames, each of which escapes the documents inside it once more
 _NODE = 16  # each node counts as this many characters more
 _ELEMENT, _TEXT, _COMMENT, _DOCTYPE = 1, 3, 8, 10
-_NAME = re.compile(r"[A-Za-z][^\s\x00-\x20\x7f\"'/<>=&]*")
-_ATTRIBUTE = re.compile(r"[^\s\x00-\x20\x7f\"'/<>=&]+")
 _MARKS = ("browsergym_visibility_ratio", "browsergym_set_of_marks")
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 _RAW = {"script", "style", "xmp", "iframe", "noembed", "noframes", "plaintext", "noscript"}  # HTML standard, 13.3
@@ -49,7 +47,7 @@ class _Writer:
         document = _at(self._documents, number)
         nodes = document.get("nodes") if isinstance(document, Mapping) else None
         if not isinstance(nodes, Mapping) or depth > _MAX_FRAMES:
-            refuse("its DOM snapshot has no nodes, or frames in each other without end")
+            refuse(f"its DOM snapshot has no nodes, or frames in each other, deeper than {_MAX_FRAMES} levels")
         return "".join(self._parts(nodes, depth))
 
     def _parts(self, nodes: Mapping[str, Any], depth: int) -> Iterator[str]:
@@ -75,11 +73,11 @@ class _Writer:
     def _node(self, nodes: Mapping[str, Any], number: int, inside: str) -> tuple[str, str, str]:
         """Return what begins a node, its name, and what ends it."""
         kind, name = _at(_column(nodes, "nodeType"), number), self._string(nodes, "nodeName", number)
-        if kind == _ELEMENT and _NAME.fullmatch(name):
+        if kind == _ELEMENT and TAG_NAME.fullmatch(name):
             name = name.lower() if name.isupper() else name
             start = f"<{name}{self._attributes(nodes, number)}>"
             return start, name, "" if name in _VOID else f"</{name}>"
-        if kind == _DOCTYPE and _NAME.fullmatch(name):
+        if kind == _DOCTYPE and TAG_NAME.fullmatch(name):
             return f"<!DOCTYPE {name}>", "", ""
         value = self._string(nodes, "nodeValue", number)
         if kind == _TEXT:
@@ -95,7 +93,7 @@ class _Writer:
         for at in range(0, len(pairs) - 1 if isinstance(pairs, list) else 0, 2):
             name, value = self._text(pairs[at]), self._text(pairs[at + 1])
             self._spent(value)  # the same text may be the value of every attribute
-            if _ATTRIBUTE.fullmatch(name) and name not in (*_MARKS, *leave_out):
+            if ATTRIBUTE_NAME.fullmatch(name) and name not in (*_MARKS, *leave_out):
                 parts.append(f' {name}="{escape(value)}"')
         return "".join(parts)
 
@@ -121,7 +119,7 @@ def _column(table: Mapping[str, Any], name: str) -> list[Any]:
 
 def _at(column: list[Any], number: object) -> Any:
     if not isinstance(number, int) or not 0 <= number < len(column):
-        refuse("a position in its DOM snapshot is not one")
+        refuse("a position in its DOM snapshot is not a position of its lists")
     return column[number]
 
 

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from storage_manager.importers.archive import check_name, refuse
+from storage_manager.importers.archive import check_name
+from storage_manager.importers.budget import refuse
 
 __all__ = ["Fields"]
 
@@ -39,14 +40,14 @@ class Fields:
         return value if value is not None else refuse(f"{self.location}: {name!r} is missing")
 
     def number(self, name: str) -> float | None:
-        """Return a finite number; most of them are times in milliseconds."""
+        """Return a number within ±10**13; most of them are times in milliseconds."""
         value = self.values.get(name)
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             refuse(f"{self.location}: {name!r} must be a number, not {type(value).__name__}")
         if not -_MAX_NUMBER < value < _MAX_NUMBER or math.isnan(value):
-            refuse(f"{self.location}: {name!r} is not a valid time")
+            refuse(f"{self.location}: {name!r} is out of range: the limit is {_MAX_NUMBER}")
         return value
 
     def required_number(self, name: str) -> float:
@@ -55,7 +56,7 @@ class Fields:
         return value if value is not None else refuse(f"{self.location}: {name!r} is missing")
 
     def flag(self, name: str) -> bool:
-        """Return a boolean, or False if it is absent."""
+        """Return a boolean; False if it is absent."""
         return bool(self._typed(name, bool))
 
     def mapping(self, name: str) -> Mapping[str, Any] | None:
@@ -74,8 +75,7 @@ class Fields:
         """Return the name of the member that the event refers to.
 
         Since version 9 of the format it is in `file`. Earlier versions give the name below `resources/` in `sha1`. In
-        the network log, an underscore is before both.
-        A name that leads out of the trace is refused.
+        the network log, an underscore is before both. A name that leads out of the trace is refused.
         """
         sha1 = self.text("sha1") or self.text("_sha1")
         name = f"resources/{sha1}" if sha1 else self.text("file") or self.text("_file")

@@ -5,15 +5,17 @@ import os
 import stat
 import zlib
 
-from storage_manager.importers.archive import refuse
+from storage_manager.importers.archive import MAX_NAME
+from storage_manager.importers.budget import refuse
 
-__all__ = ["MAX_NAMES", "MAX_UNPACKED", "Folder", "check_image", "gunzip", "read_file"]
+__all__ = ["FLAGS", "MAX_NAMES", "MAX_UNPACKED", "Folder", "check_image", "checked_size", "gunzip", "read_file"]
+
+FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # opening a pipe would wait for its other end
 
 # A run of an agent has a few files per step, and at most some hundred steps.
 MAX_NAMES = 50_000
 # A step of AgentLab with both trees of a large page has 20 MB.
 MAX_UNPACKED = 128 * 2**20
-_MAX_PATH = 1024  # characters, as in archive.py
 _NOT_THERE = {errno.ENOENT, errno.ENOTDIR}
 _NOT_A_PATH = {errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO}
 _IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
@@ -23,7 +25,7 @@ class Folder:
     """A directory. A path in it that leads out of it, also through a link, is refused.
 
     Parameters:
-        advice: what to do about such a path, for the message.
+        advice: ends the message about such a path.
 
     Raises (here and in each method):
         ValueError: it is not a directory, or a path or a file in it is refused.
@@ -36,7 +38,7 @@ class Folder:
             refuse("it is not a directory")
 
     def names(self) -> set[str]:
-        """Return the names of what is in the directory."""
+        """Return the names of all files and directories in it."""
         found = set[str]()
         with os.scandir(self.path) as entries:
             for entry in entries:
@@ -48,10 +50,10 @@ class Folder:
     def inside(self, name: str) -> str:
         """Return the real path of a file of the directory, which need not exist.
 
-        Messages quote a path whole: of a part of it, nobody could see later that it is of a secret.
+        The message quotes a path whole. If it quoted a part, a secret in the path could not be found and masked later.
         """
-        if len(name) > _MAX_PATH:
-            refuse(f"the path of a file has {len(name)} characters; the limit is {_MAX_PATH}")
+        if len(name) > MAX_NAME:
+            refuse(f"the path of a file has {len(name)} characters; the limit is {MAX_NAME}")
         path = os.path.realpath(os.path.join(self.path, name))
         if os.path.commonpath((self.path, path)) != self.path:
             refuse(f"the path {name!r} leads out of the folder {self.path}{self._advice}")
@@ -80,22 +82,31 @@ def read_file(path: str, limit: int, name: str = "it") -> bytes:
         ValueError: it is not a regular file, or it is too large.
         OSError: it cannot be read.
     """
-    # opening a pipe would wait for its other end
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(path, FLAGS)
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            refuse(f"{name} is not a regular file")
-        if found.st_size > limit:
-            refuse(f"{name} has {found.st_size} bytes; the limit is {limit}")
+        size = checked_size(descriptor, limit, name)
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(found.st_size)  # what is written to it meanwhile is not read
+            return file.read(size)  # bytes that are written to it meanwhile are not read
     finally:
         os.close(descriptor)
 
 
+def checked_size(descriptor: int, limit: int, name: str) -> int:
+    """Return the number of bytes of an open file.
+
+    Raises:
+        ValueError: it is not a regular file, or it is too large.
+    """
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        refuse(f"{name} is not a regular file")
+    if found.st_size > limit:
+        refuse(f"{name} has {found.st_size} bytes; the limit is {limit}")
+    return found.st_size
+
+
 def gunzip(data: bytes, name: str) -> bytes:
-    """Return what a gzip file contains, and never more than MAX_UNPACKED bytes.
+    """Return the content of a gzip file, and never more than MAX_UNPACKED bytes.
 
     Raises:
         ValueError, zlib.error: it is not a whole gzip file, or it grows too much.

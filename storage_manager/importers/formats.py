@@ -1,4 +1,4 @@
-"""Recognize which tool has written a file or directory, and import it with the importer for its format."""
+"""Recognize which tool has written a file or directory, and name the importer for its format."""
 
 import os
 import stat
@@ -22,7 +22,7 @@ IMPORTERS: dict[str, Importer] = {
     "agentlab": import_agentlab,
 }
 _FILES = {"step_0.pkl.gz": "agentlab", "exp_args.pkl": "agentlab", MESSAGES: "webvoyager"}
-_WHAT_THEY_ARE = (
+_KNOWN = (
     "a Playwright trace (trace.zip, or a directory with a .trace file), a history of browser-use (history.json), "
     f"results of WebVoyager (a directory with {MESSAGES}), or an experiment of AgentLab or BrowserGym (a directory "
     "with step_0.pkl.gz)"
@@ -41,7 +41,7 @@ def recognize(path: str) -> str:
     except OSError as error:
         raise LocalStorageError(f"cannot import {path}: {error.strerror}", operation="import", url=path) from error
     if found is None:
-        why = f"its format is not known; known are {_WHAT_THEY_ARE}; --format says which it is"
+        why = f"its format is not known; known are {_KNOWN}; --format says which it is"
         raise InvalidDataError(f"cannot import {path}: {why}", operation="import", url=path)
     return found
 

@@ -26,9 +26,20 @@ from html import escape
 from typing import Any, NamedTuple
 from urllib.parse import urljoin
 
-from storage_manager.importers.archive import refuse
+from storage_manager.importers.budget import refuse
 
-__all__ = ["MAX_URL", "Frame", "Markup", "Reference", "Sheet", "absolute_url", "style_element", "write_markup"]
+__all__ = [
+    "ATTRIBUTE_NAME",
+    "MAX_URL",
+    "TAG_NAME",
+    "Frame",
+    "Markup",
+    "Reference",
+    "Sheet",
+    "absolute_url",
+    "style_element",
+    "write_markup",
+]
 
 _VOID = {"AREA", "BASE", "BR", "COL", "COMMAND", "EMBED", "HR", "IMG", "INPUT", "KEYGEN", "LINK", "META", "PARAM"}
 _VOID |= {"SOURCE", "TRACK", "WBR"}
@@ -43,8 +54,8 @@ _OWN_VALUE = {"checkbox", "radio", "file", "hidden", "submit", "reset", "button"
 _STATES = {"__playwright_checked_": "checked", "__playwright_selected_": "selected"}
 _SHEET = "__playwright_style_sheet_"
 
-_NAME = re.compile(r"[A-Za-z][^\s\x00-\x20\x7f\"'/<>=&]*")
-_ATTRIBUTE = re.compile(r"[^\s\x00-\x20\x7f\"'/<>=&]+")
+TAG_NAME = re.compile(r"[A-Za-z][^\s\x00-\x20\x7f\"'/<>=&]*")
+ATTRIBUTE_NAME = re.compile(r"[^\s\x00-\x20\x7f\"'/<>=&]+")
 _SCRIPT_SCHEMES = ("javascript:", "vbscript:")
 _CONTROLS = "".join(map(chr, range(0x21)))  # browsers skip them before a URL
 _TAG_STARTS = string.ascii_letters + "/!?"  # a tag, or a comment, is a < before one of them
@@ -180,7 +191,7 @@ def _is_safe(tag: str, name: str, value: str) -> bool:
     return not (
         lower.startswith("on")
         or (tag, lower) in _DROPPED
-        or _ATTRIBUTE.fullmatch(name) is None
+        or ATTRIBUTE_NAME.fullmatch(name) is None
         or _runs_script(value, anywhere=tag in _ANIMATES)
     )
 
@@ -240,7 +251,7 @@ class _Writer:
         start, attributes, tag = self.size, _attributes(node), node[0].upper()
         if self._replace(tag, node[0], attributes):
             return start, "", self._mute()
-        name: str = _RENAMED.get(tag) or node[0] if _NAME.fullmatch(node[0]) else "x-unnamed"
+        name: str = _RENAMED.get(tag) or node[0] if TAG_NAME.fullmatch(node[0]) else "x-unnamed"
         self.write(_start_tag(tag, name, _with_state(tag, attributes)))
         source = attributes.get("src", "")
         if tag == "IFRAME" and source.startswith("/snapshot/"):
@@ -285,7 +296,7 @@ def write_markup(root: object, base: str, spend: Callable[[int], None]) -> Marku
     """Write the snapshot with this outermost node. URLs of its document are relative to `base`.
 
     Parameters:
-        spend: called for each node, with the work that the node makes beside its own characters; may refuse the trace.
+        spend: called for each node, with the characters that it makes beside its own; may refuse the trace.
 
     Raises:
         ValueError: Playwright does not write such a node.

@@ -6,7 +6,8 @@ from functools import partial
 
 from storage_manager.aio import Progress
 from storage_manager.importers.archive import Archive
-from storage_manager.importers.storing import Budget, Read, Source, import_session
+from storage_manager.importers.budget import Budget
+from storage_manager.importers.storing import Read, Source, import_session
 from storage_manager.importers.style_sheets import StyleSheets
 from storage_manager.importers.trace import Context, actions_of
 from storage_manager.importers.trace_steps import Steps
@@ -52,20 +53,17 @@ async def import_playwright_trace(
 
 def _read(all_calls: bool, path: str, budget: Budget) -> Source:
     with ExitStack() as stack:
-        archive = open_archive(path)
+        archive = open_archive(path, budget)
         stack.callback(archive.close)
-        archive.is_cancelled = budget.is_cancelled
-        steps = _read_steps(archive, all_calls)
+        steps = _read_steps(archive, budget, all_calls)
         close = stack.pop_all().close
-    return Source({}, len(steps), lambda number: Read(steps.data(number)), close=close, is_checked=True)
+    return Source({}, len(steps), lambda number: Read(steps.data(number)), close=close)
 
 
-def _read_steps(archive: Archive, all_calls: bool = False) -> Steps:
-    """Return the steps of the trace, after building each of them once to check it."""
+def _read_steps(archive: Archive, budget: Budget, all_calls: bool) -> Steps:
+    """Return the steps of the trace. None of them is built yet."""
     contexts = [Context(archive.spend).read(archive.events(name)) for name in archive.traces]
     sheets = StyleSheets(archive)
     for name in archive.networks:
         sheets.read(archive.events(name))
-    steps = Steps(archive, actions_of(contexts), sheets, all_calls=all_calls)
-    steps.check()
-    return steps
+    return Steps(archive, actions_of(contexts), sheets, budget, all_calls=all_calls)

@@ -26,7 +26,7 @@ class Sight(NamedTuple):
 class View(NamedTuple):
     """An action, its page, and the snapshot that shows what it left, or else what was there before it.
 
-    `is_after` tells which; it is False if there is no snapshot.
+    `is_after` is True for a snapshot from after the action, and False if there is no snapshot.
     """
 
     action: Action

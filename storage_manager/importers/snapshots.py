@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from html import escape
 from typing import NamedTuple
 
-from storage_manager.importers.archive import refuse
+from storage_manager.importers.budget import refuse
 from storage_manager.importers.fields import Fields
 from storage_manager.importers.markup import Frame, Markup, Reference, Sheet, style_element, write_markup
 from storage_manager.importers.style_sheets import Wanted

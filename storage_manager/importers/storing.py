@@ -1,4 +1,4 @@
-"""Store what an importer reads as a session: check all of it first, then store it whole or not at all.
+"""Store the session that an importer reads: check all of it first, then store it whole or not at all.
 
 An importer supplies a function that reads its format. It runs in a thread, and returns a `Source`.
 """
@@ -8,12 +8,11 @@ import errno
 import os
 import re
 import struct
-import threading
 import zipfile
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from datetime import datetime, timezone
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeVar
@@ -22,7 +21,7 @@ from storage_manager.aio import Progress, map_ahead, run_to_end
 from storage_manager.arguments import check_callable
 from storage_manager.encoding import count_values
 from storage_manager.errors import InvalidDataError, InvalidIdError, LocalStorageError, StorageManagerError, translating
-from storage_manager.importers.archive import refuse
+from storage_manager.importers.budget import Budget, refuse
 from storage_manager.importers.parsing import MAX_QUICK
 from storage_manager.inventory import list_files
 from storage_manager.layout import COMPONENTS, SESSION_METADATA_FILENAME, Step, StepData, check_id, is_id
@@ -30,13 +29,10 @@ from storage_manager.recorder.markup import without_user
 from storage_manager.redaction import Redactor, refusal
 from storage_manager.storage import StorageManager
 
-__all__ = ["MAX_SESSION", "MAX_STEPS", "Budget", "Read", "Source", "import_session", "present", "time_of"]
+__all__ = ["MAX_STEPS", "Read", "Source", "check_source", "import_session", "present", "time_of"]
 
 T = TypeVar("T")
 
-# Bytes of a session. A trace of 100 MB becomes some GB of steps, because each step has its whole page. Without this
-# limit, a hostile trace could fill the disk, or take forever with pages of many empty slices.
-MAX_SESSION = 8 * 2**30
 MAX_STEPS = 100_000
 _CONCURRENCY = 8  # steps in memory at a time
 _DAMAGED = (
@@ -56,9 +52,11 @@ class Read(NamedTuple):
 class Source(NamedTuple):
     """A session that an importer has read, before it is stored.
 
-    `total` is the number of steps. `step` builds one of them; they are counted from 0. It is called in the thread of
-    the import, twice for each step: the first time everything is only checked. If `is_checked`, that has been done.
-    `close` is called at the end, whatever happens.
+    Attributes:
+        total: the number of steps.
+        step: builds a step by its number, counted from 0. It is called in the thread of the import, twice per step: the
+            first time, the step is only checked.
+        close: called at the end, also after an error.
     """
 
     metadata: Mapping[str, Any]
@@ -66,27 +64,6 @@ class Source(NamedTuple):
     step: Callable[[int], Read]
     attachments: Mapping[str, bytes] = {}
     close: Callable[[], None] = lambda: None
-    is_checked: bool = False
-
-
-class Budget:
-    """The work that an import may still do. Any thread may set `is_cancelled`."""
-
-    def __init__(self) -> None:
-        self.is_cancelled = threading.Event()
-        self._spent = 0
-
-    def check_cancelled(self) -> None:
-        """Raise ValueError if the import was cancelled."""
-        if self.is_cancelled.is_set():
-            refuse("the import was cancelled")
-
-    def spend(self, size: int) -> None:
-        """Count the bytes of a session. Raise ValueError if they are too many, or the import was cancelled."""
-        self.check_cancelled()
-        self._spent += size
-        if self._spent > MAX_SESSION:
-            refuse(f"its session would have more than {MAX_SESSION} bytes")
 
 
 async def import_session(
@@ -121,9 +98,9 @@ async def import_session(
 
         source = _without_users(await in_thread(lambda: read(name, budget)))
         try:
-            await in_thread(lambda: _check(source, budget))
-            tell = progress or (lambda done, total: None)
-            await _store(storage, session_id, source, lambda number: in_thread(lambda: source.step(number)), tell)
+            await in_thread(lambda: check_source(source, budget))
+            report = progress or (lambda done, total: None)
+            await _store(storage, session_id, source, lambda number: in_thread(lambda: source.step(number)), report)
         finally:
             source.close()
     return session_id
@@ -148,8 +125,9 @@ def _session_id(path: str) -> str:
 
 
 async def _refuse_existing(storage: StorageManager, session_id: str, name: str) -> None:
-    files = [file.name async for file in list_files(storage, session_id)]  # it may have metadata alone
-    if files or await storage.list_steps_for_session(session_id):
+    async with aclosing(list_files(storage, session_id)) as files:
+        has_files = await anext(files, None) is not None  # it may have metadata alone
+    if has_files or await storage.list_steps_for_session(session_id):
         reason = f"the session {session_id} exists already: give another session_id, or delete the session first"
         raise InvalidDataError(f"cannot import {name}: {reason}", operation="import", url=name)
 
@@ -183,16 +161,19 @@ def _without_user(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {**metadata, **{name: without_user(url) for name, url in urls.items()}}
 
 
-def _check(source: Source, budget: Budget) -> None:
-    """Build each step once, so that what cannot be stored is refused before anything is stored."""
-    if source.is_checked:
-        return
+def check_source(source: Source, budget: Budget) -> None:
+    """Build each step once, so that what cannot be stored is refused before anything is stored.
+
+    Raises:
+        ValueError: a step cannot be stored, or there is too much.
+    """
     if not 0 < source.total <= MAX_STEPS:
         refuse("it has no steps" if not source.total else f"it has more than {MAX_STEPS} steps")
     _check_json([COMPONENTS[3].encode(source.metadata, "metadata")])
     budget.spend(sum(map(len, source.attachments.values())))
     for number in range(source.total):
         _check_step(source.step(number), budget)
+    budget.restart()
 
 
 def _check_step(step: Read, budget: Budget) -> None:
@@ -232,14 +213,14 @@ async def _store(
     session_id: str,
     source: Source,
     step: Callable[[int], Awaitable[Read]],
-    tell: Progress,
+    report: Progress,
 ) -> None:
     """Store a session. If that fails, or the caller is cancelled, delete what was begun, and nothing of others."""
     begun: list[str] = []
 
     async def steps() -> AsyncIterator[Step]:
         for number in range(source.total):
-            tell(max(0, number - _CONCURRENCY), source.total)  # the others may be under way
+            report(max(0, number - _CONCURRENCY), source.total)  # the others may be under way
             begun.append(f"step_{number + 1:06d}")
             yield Step(session_id, begun[-1], *(await step(number)))
 
@@ -248,7 +229,7 @@ async def _store(
             await storage.store_session_metadata(session_id, source.metadata)
         await storage.store_steps(steps(), concurrency=_CONCURRENCY)
         await storage.store_attachments(session_id, source.attachments)
-        tell(source.total, source.total)
+        report(source.total, source.total)
     except StorageManagerError as error:
         outcome = "what had been stored was deleted again"
         try:

@@ -1,7 +1,7 @@
 """Find the style sheets that pages link in the network log of a trace, and make them part of a page.
 
-The log is in the form of HAR. Of it, only the URLs of style sheets are kept, when they came, and which members have
-them: no headers and no cookies.
+The log is in the form of HAR. Only the URLs of style sheets are kept, the times at which they came, and the names of
+the members with their texts: no headers and no cookies.
 """
 
 import re
@@ -30,7 +30,12 @@ Charge = Callable[[int], None]
 
 
 class Wanted(NamedTuple):
-    """A style sheet that a page links, the member with its text as scripts had changed it, if any, and when."""
+    """A style sheet that a page links.
+
+    Attributes:
+        override: the member with the text as scripts had changed it; None if they had not.
+        time: when the page was seen.
+    """
 
     url: str
     override: str | None
@@ -102,7 +107,7 @@ class StyleSheets:
         return None if data is None else data.decode("utf-8-sig", errors="replace")
 
     def _with_imports(self, css: str, wanted: Wanted, charge: Charge, depth: int) -> str:
-        """Put imported sheets in the place of their @import rules. Rules for sheets that are not there stay first."""
+        """Replace @import rules by the sheets that they import. The rule of a sheet that is not in the trace stays."""
         imports, rest = _split(css)
         kept, texts = [], []
         for url, condition in imports:
@@ -161,7 +166,7 @@ def _skip(css: str, at: int) -> int:
 
 
 def _import(css: str, at: int) -> tuple[str, str, int] | None:
-    """Return the URL and the condition of the @import rule that is here, and where it ends."""
+    """Return the URL and the condition of the @import rule at this position, and where it ends."""
     if css[at : at + 7].lower() != "@import":
         return None
     at = _skip(css, at + 7)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
-from storage_manager.importers.archive import refuse
+from storage_manager.importers.budget import refuse
 from storage_manager.importers.fields import Fields
 from storage_manager.importers.snapshots import Snapshots, viewport_of
 

@@ -8,13 +8,14 @@ from datetime import datetime, timedelta, timezone
 from html import unescape
 from typing import Any, NamedTuple
 
-from storage_manager.importers.archive import Archive, refuse
+from storage_manager.importers.archive import Archive
+from storage_manager.importers.budget import Budget, refuse
 from storage_manager.importers.calls import acts, is_private, is_step, public
 from storage_manager.importers.sights import Sight, View, views
-from storage_manager.importers.storing import MAX_SESSION, present
+from storage_manager.importers.storing import present
 from storage_manager.importers.style_sheets import StyleSheets
 from storage_manager.importers.trace import Action
-from storage_manager.layout import COMPONENTS, StepData
+from storage_manager.layout import StepData
 
 __all__ = ["Steps"]
 
@@ -31,18 +32,20 @@ class Steps:
     """The steps of a trace. Each is built when it is asked for. They are not thread-safe.
 
     Parameters:
+        budget: pays for the pages.
         all_calls: False leaves out calls that neither act on a page nor check it.
 
     Raises (here and in each method):
         ValueError, zipfile.BadZipFile, zlib.error, EOFError: the trace is damaged or hostile.
     """
 
-    def __init__(self, archive: Archive, actions: list[Action], sheets: StyleSheets, *, all_calls: bool) -> None:
-        self._archive = archive
+    def __init__(
+        self, archive: Archive, actions: list[Action], sheets: StyleSheets, budget: Budget, *, all_calls: bool
+    ) -> None:
+        self._archive, self._budget = archive, budget
         self._views = views(actions, lambda action: all_calls or is_step(*action.name))
         if not self._views:
             refuse("none of its calls acts on a page or checks one; all_calls=True imports the other calls")
-        self._spent = 0
         self._sheets = sheets
         self._starts: dict[str | None, list[float]] = defaultdict(list)
         for view in self._views:
@@ -51,19 +54,6 @@ class Steps:
 
     def __len__(self) -> int:
         return len(self._views)
-
-    def check(self) -> None:
-        """Build every step once, so that data that cannot be stored is refused before anything is stored."""
-        for number in range(len(self)):
-            for row, value in zip(COMPONENTS, self.data(number), strict=True):
-                self._spend(0 if value is None else len(row.encode(value, row.keyword)))
-        self._spent = 0
-
-    def _spend(self, count: int) -> None:
-        self._archive.check_cancelled()
-        self._spent += count
-        if self._spent > MAX_SESSION:
-            refuse(f"its session would have more than {MAX_SESSION} bytes")
 
     def data(self, number: int) -> StepData:
         """Return the components of a step. Steps are counted from 0. A component is None if the trace lacks it."""
@@ -87,7 +77,7 @@ class Steps:
         if sight is None:
             return None
         snapshots, moment = sight.action.context.snapshots, sight.action.moments[sight.phase]
-        return snapshots.html(moment, sight.shot.frame_id, self._sheets.css, self._spend)
+        return snapshots.html(moment, sight.shot.frame_id, self._sheets.css, self._budget.spend)
 
     def _read(self, images: Iterable["_Image"]) -> tuple["_Image | None", bytes | None]:
         """Return the first image that the trace has, or else the first one that it should have."""
@@ -100,8 +90,10 @@ class Steps:
         return missing, None
 
     def _images(self, view: View) -> Iterator["_Image"]:
-        """Yield the best image first: a screenshot that was taken for the action, a frame after it, an attached
-        screenshot, a frame before it.
+        """Yield the images that may show the page, the best one first.
+
+        They are a screenshot that was taken for the action, a frame after it, an attached screenshot, and a frame
+        before it.
         """
         taken, frame = _taken(view), None
         if taken is None and view.page_id is not None:
@@ -158,7 +150,7 @@ def _reasons(image: _Image | None, sheets: list[str]) -> dict[str, str]:
 
 
 def _observed(view: View, image: _Image | None) -> str:
-    """Return if the step shows its page "after" or "before" the action; "after" if it shows nothing."""
+    """Return "after" or "before": when the step shows its page; "after" if it shows nothing."""
     if view.sight:
         return "after" if view.is_after else "before"
     return image.moment if image else "after"

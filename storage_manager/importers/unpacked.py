@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import IO
 
-from storage_manager.importers.archive import MAX_MEMBERS, Archive, ZipArchive, check_name, is_foreign, refuse
+from storage_manager.importers.archive import MAX_MEMBERS, Archive, ZipArchive, check_name, is_foreign
+from storage_manager.importers.budget import Budget, refuse
+from storage_manager.importers.folder import FLAGS, checked_size
 
 __all__ = ["FolderArchive", "open_archive"]
 
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # opening a pipe would wait for its other end
 _MAX_DEPTH = 16  # folders in each other; the directory of a trace has one level
 _NOT_A_PATH = {errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENXIO}
 _CHUNK = re.compile(r"-chunk\d{1,9}$")
 
 
-def open_archive(path: str) -> Archive:
+def open_archive(path: str, budget: Budget) -> Archive:
     """Open a trace.zip, a directory of a trace, or a .trace file in such a directory.
 
     Raises:
@@ -26,12 +27,13 @@ def open_archive(path: str) -> Archive:
     """
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
-        return FolderArchive(path)
+        return FolderArchive(path, budget)
     if not stat.S_ISREG(mode):
         refuse("it is neither a regular file nor a directory")
     if path.endswith(".trace"):
-        return FolderArchive(*os.path.split(os.path.realpath(path)))
-    return ZipArchive(path)
+        path = os.path.realpath(path)
+        return FolderArchive(os.path.dirname(path), budget, os.path.basename(path))
+    return ZipArchive(path, budget)
 
 
 class FolderArchive(Archive):
@@ -41,8 +43,8 @@ class FolderArchive(Archive):
         name: the only `.trace` file that is read. Its directory may have others, which are not looked at.
     """
 
-    def __init__(self, path: str, name: str | None = None) -> None:
-        super().__init__()
+    def __init__(self, path: str, budget: Budget, name: str | None = None) -> None:
+        super().__init__(budget)
         self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         with ExitStack() as stack:
             stack.callback(os.close, self._root)
@@ -72,7 +74,7 @@ class FolderArchive(Archive):
             raise
         with ExitStack() as stack:
             stack.callback(os.close, descriptor)
-            _check_file(os.fstat(descriptor), name, limit)
+            checked_size(descriptor, limit, repr(name))
             stack.pop_all()
         return open(descriptor, "rb")
 
@@ -82,16 +84,9 @@ class FolderArchive(Archive):
         with ExitStack() as stack:
             at = self._root
             for folder in folders:
-                at = os.open(folder, _FLAGS | os.O_DIRECTORY, dir_fd=at)
+                at = os.open(folder, FLAGS | os.O_DIRECTORY, dir_fd=at)
                 stack.callback(os.close, at)
-            return os.open(last, _FLAGS, dir_fd=at)
-
-
-def _check_file(found: os.stat_result, name: str, limit: int) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        refuse(f"{name!r} is not a regular file")
-    if found.st_size > limit:
-        refuse(f"{name!r} has {found.st_size} bytes; the limit is {limit}")
+            return os.open(last, FLAGS, dir_fd=at)
 
 
 def _files(root: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Read pickles without running anything of them: objects become inert records, and arrays of numpy inert arrays.
+"""Read pickles without running any code in them: objects become inert records, and arrays of numpy inert arrays.
 
 Python's own unpickler calls what a pickle names. This one knows the opcodes that write data (Python's source,
 Lib/pickletools.py), and a short table of what it builds itself: arrays, dates, paths, dictionaries. A pickle that asks
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from storage_manager.encoding import without_surrogates
-from storage_manager.importers.archive import refuse
+from storage_manager.importers.budget import refuse
 
 __all__ = ["MAX_OPERATIONS", "Array", "Name", "Plain", "Record", "unpickle"]
 
@@ -108,7 +108,7 @@ class Array:
 
     @property
     def is_image(self) -> bool:
-        """Whether the array may be an image: bytes of height, width and 3 or 4 colours.
+        """True if the array may be an image: bytes of height, width and 3 or 4 colours.
 
         A row of pixels takes 50 bytes of memory more, so millions of narrow rows are not an image.
         """
@@ -154,7 +154,7 @@ class _Machine:
         self._left = MAX_OPERATIONS
 
     def run(self) -> object:
-        """Carry out the program, which ends with STOP, and return what it leaves."""
+        """Carry out the program, which ends with STOP, and return its result."""
         data, operations = self._data, _OPERATIONS
         while True:
             self._charge(_BATCH)
@@ -301,7 +301,7 @@ class _Machine:
     def name_of_stack(self) -> None:
         name, module = self._stack.pop(), self._stack.pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            refuse("the pickle names something by what is not text")
+            refuse("the pickle names something by a value that is not text")
         self._stack.append(_checked(Name(module, name)))
 
     def new(self, arguments: int) -> None:
@@ -309,7 +309,7 @@ class _Machine:
         values = [self._stack.pop() for _ in range(arguments)]
         kind = self._stack.pop()
         if not isinstance(kind, Name) or any(values):
-            refuse("the pickle makes an object with arguments, or of what is not a class")
+            refuse("the pickle makes an object with arguments, or of a value that is not a class")
         if kind.module in _NUMPY or (kind.module in _STANDARD and kind.module != "uuid"):
             refuse(f"the pickle makes an object of {kind}, which is not a record")
         self._stack.append(Record(kind))
@@ -332,7 +332,7 @@ class _Machine:
         elif isinstance(target, _Type) and isinstance(state, tuple) and len(state) >= 5:
             _set_order(target, state)
         else:
-            refuse("the pickle sets the state of what is not a record")
+            refuse("the pickle sets the state of a value that is not a record")
 
     def _add_fields(self, target: Record, fields: dict[str, Any]) -> None:
         self._charge(len(fields))
@@ -358,17 +358,17 @@ def _text(data: bytes) -> str:
 def _list(target: object) -> list[Any]:
     if isinstance(target, Record):
         return target.values
-    return target if isinstance(target, list) else refuse("the pickle appends to what is not a list")
+    return target if isinstance(target, list) else refuse("the pickle appends to a value that is not a list")
 
 
 def _dict(target: object) -> dict[str, Any]:
     if isinstance(target, Record):
         return target.items
-    return target if isinstance(target, dict) else refuse("the pickle sets an item of what is not a dictionary")
+    return target if isinstance(target, dict) else refuse("the pickle sets an item of a value that is not a dictionary")
 
 
 def _key(key: object) -> str:
-    """Return a key as JSON has it. Numbers become text: nobody can choose them so that a dictionary takes forever."""
+    """Return a key as JSON has it. Numbers become text: with hostile numbers, a dictionary takes forever."""
     if isinstance(key, str):
         return key
     if key is None or isinstance(key, (int, float)):
@@ -397,7 +397,7 @@ def _scalar(kind: object = None, data: object = None, *_: object) -> Any:
 
 def _type(code: object = None, *_: object) -> _Type:
     if not isinstance(code, str) or code not in _NUMBERS:
-        refuse("the pickle has an array of objects, or of what is not numbers")
+        refuse("the pickle has an array of values that are not numbers")
     return _Type(code)
 
 
@@ -415,7 +415,7 @@ def _dictionary(*arguments: object) -> dict[str, Any]:
 
 def _several(values: object = (), *_: object) -> list[Any]:
     """Return the list itself: a copy would be made again each time that the pickle asks for it."""
-    return values if isinstance(values, list) else refuse("the pickle has a set of what is not a list")
+    return values if isinstance(values, list) else refuse("the pickle has a set of a value that is not a list")
 
 
 def _bytes(data: object = b"", *_: object) -> bytes:
@@ -425,7 +425,7 @@ def _bytes(data: object = b"", *_: object) -> bytes:
 def _path(*parts: object) -> str:
     texts = [part for part in parts if isinstance(part, str)]
     if len(texts) < len(parts) or sum(map(len, texts)) > _MAX_PATH:
-        refuse("the pickle has a path that is not one")
+        refuse("the pickle has a path that is not text, or is too long")
     return "/".join(texts).replace("//", "/", 1)
 
 
@@ -521,7 +521,7 @@ class Plain:
             refuse("the pickle has too many values, or refers to them too often")
 
     def of(self, value: object, depth: int = 0) -> Any:
-        """Return a value of JSON. A record is an object with its fields; what is not a finite number is None."""
+        """Return a value of JSON. A record becomes an object; a number that is not finite becomes None."""
         self._spend(1)
         if depth > _MAX_DEPTH:
             refuse(f"the pickle is nested deeper than {_MAX_DEPTH} levels, or in itself")

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from storage_manager.aio import Progress
-from storage_manager.importers.archive import MAX_FILE, refuse
+from storage_manager.importers.archive import MAX_FILE
+from storage_manager.importers.budget import Budget, refuse
 from storage_manager.importers.fields import Fields
 from storage_manager.importers.folder import Folder, check_image
 from storage_manager.importers.parsing import parse_line
-from storage_manager.importers.storing import Budget, Read, Source, import_session, present
+from storage_manager.importers.runs import box_of, centre_of
+from storage_manager.importers.storing import Read, Source, import_session, present
 from storage_manager.layout import StepData, is_attachment_name
 from storage_manager.storage import StorageManager
 
@@ -21,7 +23,7 @@ _LOG = "agent.log"
 _MAX_OTHERS = 256 * 2**20  # bytes of the log and of all PDF files, which are in memory until they are stored
 # The first message: "Now given a task: ...  Please interact with https://... and get the answer."
 _TASK, _SITE, _END = "Now given a task: ", "  Please interact with ", " and get the answer."
-# How `extract_information` of utils.py reads an action.
+# The patterns with which `extract_information` of utils.py reads an action.
 _ACTIONS = {
     "click": re.compile(r"Click \[?(?P<number>\d+)\]?"),
     "type": re.compile(r"Type \[?(?P<number>\d+)\]?[; ]+\[?(?P<content>.[^\]]*)\]?"),
@@ -32,7 +34,7 @@ _ACTIONS = {
     "answer": re.compile(r"ANSWER[; ]+\[?(?P<content>.[^\]]*)\]?"),
 }
 _PARTS = re.compile(r"Thought:|Action:|Observation:")
-# What run.py answers if it could not carry out an action. It then takes no new screenshot.
+# The answers of run.py if it could not carry out an action. It then takes no new screenshot.
 _FAILURES = ("Format ERROR", "The action you have chosen cannot be exected")
 _NO_HTML = "results of WebVoyager have no HTML"
 _NO_SCREENSHOT = "WebVoyager takes none if the action before could not be carried out"
@@ -40,7 +42,7 @@ _GONE = "there is no such file in the directory"
 
 
 class _Turn(NamedTuple):
-    """A message to the model, its answer, and what became of it. They are numbered from 1, as the screenshots are."""
+    """A message to the model, its answer, and the failure of its action. Numbered from 1, as the screenshots are."""
 
     number: int
     message: str
@@ -210,11 +212,5 @@ def _extracted(action: str) -> dict[str, str]:
 def _placed(action: dict[str, Any] | None, nodes: Mapping[str, Any]) -> dict[str, Any] | None:
     """Add the box and its centre, if the numbers are those of an accessibility tree."""
     node = nodes.get(action.get("number", "")) if action else None
-    bound = node.get("union_bound") if isinstance(node, dict) else None
-    if action is None or not isinstance(bound, list) or len(bound) != 4:
-        return action
-    if not all(isinstance(value, (int, float)) for value in bound):
-        return action
-    x, y, width, height = bound
-    point = {"x": x + width / 2, "y": y + height / 2}
-    return {**action, "point": point, "box": {"x": x, "y": y, "width": width, "height": height}}
+    box = box_of(node.get("union_bound")) if isinstance(node, dict) else None
+    return {**action, "point": centre_of(box), "box": box} if action and box else action

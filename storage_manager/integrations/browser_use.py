@@ -4,7 +4,7 @@
         agent = browser_use.Agent(task, llm, register_new_step_callback=step_callback(recorder))
         await agent.run()
 
-Nothing of browser-use is imported. The names that are used are those of its version 0.13.
+Nothing of browser-use is imported. Its attributes are those of version 0.13.
 """
 
 import base64
@@ -28,7 +28,7 @@ __all__ = ["step_callback"]
 MAX_ERRORS = 100  # errors of steps that the session's metadata has
 SECONDS = 5.0  # to ask the agent for its result
 _THOUGHTS = ("thinking", "evaluation_previous_goal", "memory", "next_goal")
-_OF_AGENT = {"register_new_step_callback", "task", "history"}  # attributes by which an agent is known
+_OF_AGENT = {"register_new_step_callback", "task", "history"}  # attributes by which an agent is recognized
 _CONTENT = f"() => ({COPY})({{elements: [], marks: [], prefix: '', characters: 0, secret: ''}}).html"
 _NO_AGENT = "the agent was not found: give the callback itself to browser_use.Agent, or also to run(on_step_start=...)"
 
@@ -71,14 +71,15 @@ class _Run:
         await self._recorder.try_step(_Page(state, self._agent), action, _metadata_of(state, number))
 
     async def about(self) -> dict[str, Any]:
-        """Return what is known of the run at its end."""
+        """Return the metadata of the session that is known at the end of the run."""
+        about = {"observed": "before", "agent": "browser-use"}
         if self._agent is None:
-            return {"observed": "before", "agent": "browser-use"}
+            return about
         calls = {name: (partial(ask, self._agent), object) for name, ask in _ABOUT.items()}
         answers = await call_all(calls, SECONDS)
         known = {name: value for name, value in values(answers).items() if value not in (None, [], {})}
         reasons = {name: reason_of(error) for name, error in failures(answers).items()}
-        return {"observed": "before", **_storable(known), **({"not_captured": reasons} if reasons else {})}
+        return {**about, **_storable(known), **({"not_captured": reasons} if reasons else {})}
 
 
 def _calling_agent() -> Any:
@@ -107,7 +108,7 @@ def _action_of(output: Any) -> dict[str, Any]:
 
 
 def _metadata_of(state: Any, number: int | None) -> dict[str, Any]:
-    """Return what the recorder cannot ask the page: what was so when the agent looked at it."""
+    """Return metadata of the moment at which the agent looked at the page."""
     info = getattr(state, "page_info", None)
     scroll = {"x": info.scroll_x, "y": info.scroll_y} if info else None
     about = {"observed": "before", "source": "browser-use", "agent_step": number, "scroll": scroll}
@@ -115,7 +116,7 @@ def _metadata_of(state: Any, number: int | None) -> dict[str, Any]:
 
 
 def _storable(value: Any) -> Any:
-    """Return a value without lone surrogates, which models write, and which UTF-8 cannot hold."""
+    """Return a value without lone surrogates. Models write them, and UTF-8 cannot encode them."""
     if isinstance(value, str):
         return value if value.isascii() else "".join(without_surrogates(value))
     if isinstance(value, Mapping):
@@ -188,7 +189,7 @@ class _Page:
         return send
 
     def _is_shown(self, url: str) -> bool:
-        """Return True if this is the address of the page that the agent saw, or if that is not on the web."""
+        """Return True if this is the address that the agent saw, or if that address is not one of the web."""
         return urldefrag(url)[0] == urldefrag(self.url)[0] or not self.url.startswith("http")
 
 
@@ -214,7 +215,6 @@ def _errors(agent: Any) -> list[dict[str, Any]]:
 
 _ABOUT: dict[str, Callable[[Any], Any]] = {
     "goal": lambda agent: agent.task,
-    "agent": lambda agent: "browser-use",
     "agent_version": lambda agent: agent.version,
     "model": lambda agent: agent.llm.model,
     "usage": _usage,

@@ -1,4 +1,4 @@
-"""Check what the scripts of `script` return: a page can replace the functions that they call, and so say anything."""
+"""Check the answers of the scripts in `script`: a page can replace the functions that they call."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,17 +7,17 @@ __all__ = ["copy_of", "end_of", "look_of"]
 
 
 def look_of(answer: Any) -> Any:
-    """Return what a script says of a page, or the error."""
+    """Return the answer of LOOK, or the error."""
     return _checked(answer, _is_look)
 
 
 def end_of(answer: Any) -> Any:
-    """Return what the end of a watch says, or the error."""
+    """Return the answer of END, or the error."""
     return _checked(answer, _is_end)
 
 
 def copy_of(answer: Any) -> Any:
-    """Return the copy of a document, or the error."""
+    """Return the answer of COPY, or the error."""
     return _checked(answer, _is_copy)
 
 

@@ -1,6 +1,6 @@
-"""The calls that a capture makes of a page, which may be slow, hang or fail, and how they are made.
+"""Call the methods of a page, which may be slow, hang or fail.
 
-What is captured is decided in one place, by generators (`Steps`). Each yields what it needs, and gets the answer:
+Generators (`Steps`) decide which calls are made. Each yields a request, and gets its answer:
 
     reading = yield deadline.calls({"html": (page.content, str)})
 
@@ -48,7 +48,7 @@ class Calls(NamedTuple):
     Attributes:
         seconds: that each call may take.
         in_all: seconds that all of them may take, if they are made one after another.
-        said: seconds, as the error of a call without an answer names them.
+        said: seconds that the error of a call without an answer names.
     """
 
     calls: Mapping[str, Call]
@@ -98,6 +98,10 @@ class Deadline:
         """Return calls that end by this moment, and within the given seconds each."""
         left = self.left
         return Calls(calls, min(left, seconds or left), min(left, in_all or seconds or left), seconds or self._seconds)
+
+    def call(self, function: Callable[[], Any], kind: type = object, seconds: float | None = None) -> Steps[Any]:
+        """Make one call, as `calls` does. Return its result, or the error that it raised."""
+        return (yield self.calls({"it": (function, kind)}, seconds))["it"]
 
 
 async def carry_out(steps: Steps[Out]) -> Out:

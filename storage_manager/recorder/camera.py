@@ -1,4 +1,4 @@
-"""Take screenshots of a page: through the page itself, or, if that takes too long, through Chromium's own protocol."""
+"""Take screenshots of a page with its own method, or, if that takes too long, through Chromium's own protocol."""
 
 import base64
 import importlib
@@ -7,7 +7,7 @@ import inspect
 import io
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -25,10 +25,10 @@ from storage_manager.recorder.calls import (
 )
 from storage_manager.recorder.script import COVER, UNCOVER
 
-__all__ = ["IMAGES", "Camera", "Picture", "Shot", "check_picture", "image_options", "protocol_image"]
+__all__ = ["Camera", "Picture", "Shot", "check_picture", "image_options", "protocol_image"]
 
 Shot: TypeAlias = bytes | BaseException  # a screenshot, or why there is none
-IMAGES = ("png", "jpeg", "webp")
+_IMAGES = ("png", "jpeg", "webp")
 # Seconds of the first attempt. Playwright waits for every font of the page, and a font that never loads takes all of
 # them; Chromium's own protocol does not wait. A page that is only slow is captured either way.
 FIRST_SECONDS = 2.0
@@ -42,6 +42,11 @@ class Picture(NamedTuple):
     quality: int | None = None
     mask: tuple[str, ...] = ()
 
+    @property
+    def quality_option(self) -> dict[str, int]:
+        """The keyword `quality`, if it is given."""
+        return {"quality": self.quality} if self.quality else {}
+
 
 def check_picture(full_page: bool, image: str, quality: int | None, mask: Sequence[str]) -> Picture:
     """Return the arguments as a Picture.
@@ -49,7 +54,7 @@ def check_picture(full_page: bool, image: str, quality: int | None, mask: Sequen
     Raises:
         InvalidDataError: one of them is not allowed.
     """
-    if image not in IMAGES:
+    if image not in _IMAGES:
         raise _refusal(f"image must be 'png', 'jpeg' or 'webp', not {image!r}")
     if quality is not None and image == "png":
         raise _refusal("quality is for image='jpeg' and image='webp'; a PNG has none")
@@ -105,17 +110,18 @@ class Camera:
         return image
 
     def _through_page(self, page: Any, deadline: Deadline, seconds: float | None = None) -> Steps[Shot]:
-        """Playwright gets a timeout that ends a little before ours.
+        """Take a screenshot with the page's own method, and convert it if the page cannot make such an image.
 
-        Without it, a screenshot that hangs would also block the next one.
+        Playwright gets a timeout that ends a little before ours. Without it, a screenshot that hangs would also block
+        the next one.
         """
         options = self._options(page)
         if accepts(page.screenshot, "timeout"):
             options["timeout"] = 10 * round(min(seconds or deadline.left, deadline.left) * 90)  # milliseconds
-        image = (yield deadline.calls({"it": (partial(page.screenshot, **options), bytes)}, seconds))["it"]
-        if isinstance(image, BaseException) or self._makes(page, self._picture.image):
-            return cast("Shot", image)
-        return cast("Shot", (yield Work(partial(attempt, partial(_converted, image, self._picture)))))
+        image: Shot = yield from deadline.call(partial(page.screenshot, **options), bytes, seconds)
+        if not isinstance(image, BaseException) and not self._makes(page, self._picture.image):
+            image = yield Work(partial(attempt, partial(_converted, image, self._picture)))
+        return image
 
     def _options(self, page: Any) -> dict[str, Any]:
         picture = self._picture
@@ -123,7 +129,7 @@ class Camera:
         if accepts(page.screenshot, "caret"):
             options["caret"] = "initial"  # "hide" leaves `style=""` on every input
         if picture.image != "png" and self._makes(page, picture.image):
-            options |= {"type": picture.image} | ({"quality": picture.quality} if picture.quality else {})
+            options |= {"type": picture.image, **picture.quality_option}
         if picture.mask:
             options["mask"] = [page.locator(selector) for selector in picture.mask]
         return options
@@ -139,7 +145,7 @@ class Camera:
     def _through_protocol(self, page: Any, deadline: Deadline) -> Steps[Shot]:
         """Take a screenshot through Chromium's own protocol, with the elements of the mask covered."""
         if self._picture.full_page:
-            ratio = (yield deadline.calls({"it": (partial(page.evaluate, "() => devicePixelRatio"), object)}))["it"]
+            ratio = yield from deadline.call(partial(page.evaluate, "() => devicePixelRatio"))
             if ratio != 1:
                 return NotImplementedError("the whole page")
         if not self._picture.mask:
@@ -149,7 +155,7 @@ class Camera:
             errors = list(failures(covered).values())
             return errors[0] if errors else (yield from protocol_image(page, self._picture, deadline))
         finally:
-            yield deadline.calls({"it": (partial(page.evaluate, UNCOVER), object)})
+            yield from deadline.call(partial(page.evaluate, UNCOVER))
 
     def _covers(self, page: Any) -> dict[str, Call]:
         locators = {selector: page.locator(selector) for selector in self._picture.mask}
@@ -166,32 +172,30 @@ class Camera:
 def protocol_image(page: Any, picture: Picture, deadline: Deadline) -> Steps[Shot]:
     """Take a screenshot through the Chrome DevTools Protocol.
 
-    Without a clip: Chromium would then forget the emulated pixel ratio of the page. So the image has one pixel per CSS
-    pixel. The whole page cannot be had without that loss, unless the pixel ratio is 1.
+    No `clip` is given, because with one Chromium forgets the emulated pixel ratio of the page. So the image has one
+    pixel per CSS pixel. The whole page cannot be captured in this way, unless the pixel ratio is 1.
     """
-    session = (yield deadline.calls({"it": (partial(page.context.new_cdp_session, page), object)}))["it"]
+    session = yield from deadline.call(partial(page.context.new_cdp_session, page))
     if isinstance(session, BaseException):
         return session
     options = {**image_options(picture), "captureBeyondViewport": picture.full_page}
-    call = partial(session.send, "Page.captureScreenshot", options)
     try:
-        answer = (yield deadline.calls({"it": (call, Mapping)}))["it"]
+        answer = yield from deadline.call(partial(session.send, "Page.captureScreenshot", options), Mapping)
     finally:
-        yield deadline.calls({"it": (session.detach, object)})
+        yield from deadline.call(session.detach)
     return answer if isinstance(answer, BaseException) else base64.b64decode(answer["data"])
 
 
 def image_options(picture: Picture) -> dict[str, Any]:
     """Return the options of Page.captureScreenshot for the format of an image."""
-    return {"format": picture.image} | ({"quality": picture.quality} if picture.quality else {})
+    return {"format": picture.image, **picture.quality_option}
 
 
 def _converted(image: bytes, picture: Picture) -> bytes:
     """Return a PNG as another format."""
     pillow = importlib.import_module("PIL.Image")
     buffer = io.BytesIO()
-    options: Mapping[str, Any] = {"quality": picture.quality} if picture.quality else {}
-    pillow.open(io.BytesIO(image)).convert("RGB").save(buffer, picture.image, **options)
+    pillow.open(io.BytesIO(image)).convert("RGB").save(buffer, picture.image, **picture.quality_option)
     return buffer.getvalue()
 
 

@@ -37,19 +37,19 @@ class Capture(NamedTuple):
 
 
 class View(ABC):
-    """A page, as a capture looks at it. Each kind of page has its own."""
+    """A page, as a capture reads it. Each kind of page has a view of its own."""
 
     @abstractmethod
     def read(self, deadline: Deadline) -> Steps[Reading]:
-        """Return what the page shows, and the errors of calls that failed.
+        """Return the parts of the page, and the errors of calls that failed.
 
-        The names: html, title, url, viewport, layout (a mapping with viewport, device_pixel_ratio and scroll), and
+        The names are html, title, url, viewport, layout (a mapping with viewport, device_pixel_ratio and scroll), and
         frames (why some could not be read). A view may add others, which are only compared.
         """
 
     @abstractmethod
     def read_again(self, deadline: Deadline, before: Reading) -> Steps[Reading]:
-        """Return what the page shows now. This may be quicker if it is known what has changed."""
+        """Return the parts of the page as they are now. A view that knows what has changed may be quicker."""
 
     @abstractmethod
     def shoot(self, deadline: Deadline) -> Steps[Shot]:
@@ -61,11 +61,11 @@ class View(ABC):
 
     @abstractmethod
     def is_closed(self) -> bool:
-        """Return True if the page says that it is closed. Then there is no use in another attempt."""
+        """Return True if the page says that it is closed. Another attempt is useless then."""
 
 
 class Observer:
-    """Captures the pages of one session, and knows their dialogs.
+    """Capture the pages of one session, and explain their dialogs.
 
     Parameters:
         view: returns the view of a page.
@@ -82,7 +82,7 @@ class Observer:
         return shown._replace(metadata=self._dialogs.explain(page, shown.metadata))
 
     def close(self) -> Steps[None]:
-        """Stop to watch the pages."""
+        """Stop watching the pages."""
         yield from self._dialogs.close()
 
 

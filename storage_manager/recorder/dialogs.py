@@ -1,4 +1,4 @@
-"""Know which dialog (alert, confirm, prompt) is open in a page, so that a page that gives no answer can be explained.
+"""Notice which dialog (alert, confirm, prompt) is open in a page: a reason for a page that gives no answer.
 
 A listener of Playwright's own would change the page: without one, Playwright answers every dialog itself.
 """
@@ -29,14 +29,14 @@ class Dialogs:
             return
         self._sessions[page] = None
         deadline = Deadline(SECONDS)
-        session = (yield deadline.calls({"it": (partial(page.context.new_cdp_session, page), object)}))["it"]
+        session = yield from deadline.call(partial(page.context.new_cdp_session, page))
         if isinstance(session, BaseException):
             return
         self._sessions[page] = session
         opened, owner = self._open, weakref.ref(page)
         session.on("Page.javascriptDialogOpening", lambda event: _note(opened, owner(), event))
         session.on("Page.javascriptDialogClosed", lambda event: _note(opened, owner(), None))
-        yield deadline.calls({"it": (partial(session.send, "Page.enable"), object)})
+        yield from deadline.call(partial(session.send, "Page.enable"))
 
     def explain(self, page: Any, metadata: dict[str, Any]) -> dict[str, Any]:
         """Return metadata in which each reason that the page gave no answer names the dialog that is open, if any."""
@@ -48,7 +48,7 @@ class Dialogs:
         return {**metadata, "not_captured": named}
 
     def close(self) -> Steps[None]:
-        """Stop to watch."""
+        """Stop watching the pages."""
         sessions = [session for session in self._sessions.values() if session]
         self._sessions.clear()
         yield Deadline(SECONDS).calls({str(at): (session.detach, object) for at, session in enumerate(sessions)})

@@ -1,8 +1,8 @@
 """Read the HTML of a page of Playwright with its open shadow roots and its frames, without changing the page.
 
-`content()` of Playwright has neither, or only the shadow roots. So a page that has frames, or something else that
-`content()` does not say, is copied by a script of ours. The script goes into frames of the same origin by itself. Each
-other frame is a part of its own, in which the script runs too.
+Playwright's `content()` leaves out frames, and in older versions shadow roots. So a script of ours copies a page that
+has something that `content()` leaves out. The script also copies frames of the same origin. Each other frame is a part
+of its own, in which the script runs too.
 """
 
 import secrets
@@ -41,10 +41,10 @@ class _Part:
 
     Attributes:
         secret: ends the watch of the script in the frame.
-        element: of the frame, if it could be found.
+        element: the element of the frame; None if it was not found.
         mark: the place of the frame in the markup of its parent.
-        html: its markup with marks, if it could be copied.
-        inner: the markup of frames that the script found by itself, by their marks; each after those in it.
+        html: the markup with marks; None if it was not copied.
+        inner: the markup of frames of the same origin, by their marks. A frame comes after the frames in it.
         placed: the marks that are in the markup.
     """
 
@@ -54,7 +54,7 @@ class _Part:
         self.set_copy({"html": None, "parts": {}, "placed": []})
 
     def set_copy(self, copy: Mapping[str, Any]) -> None:
-        """Take the markup that the script has copied."""
+        """Set the markup that the script has copied."""
         self.html, self.inner, self.placed = copy["html"], copy["parts"], copy["placed"]
 
     def frames(self) -> dict[str, str | None]:
@@ -114,10 +114,10 @@ class Frames:
             if at < MAX_FRAMES and _depth(frame) <= MAX_DEPTH:
                 yield frame
             else:
-                self._name(frame, f"only {MAX_FRAMES} frames are read, and {MAX_DEPTH} frames in each other")
+                self._note_problem(frame, f"only {MAX_FRAMES} frames are read, and {MAX_DEPTH} frames in each other")
 
     def _copy(self, frames: list[Any], nested: int, deadline: Deadline) -> Steps[bool]:
-        """Copy the page and these frames. Return True if the script has found all frames in them that are nested."""
+        """Copy the page and these frames. Return True if the script has found all frames of the same origin in them."""
         yield from self._find([frame for frame in frames if frame not in self._parts], deadline)
         parts = {str(at): part for at, part in enumerate(self._parts.values()) if part.element or part is self._main}
         calls = {at: self._copying(part, new_mark() if nested else "") for at, part in parts.items()}
@@ -126,7 +126,7 @@ class Frames:
         for at, copy in values(answers).items():
             parts[at].set_copy(copy)
         for at, error in failures(answers).items():
-            self._name(parts[at].frame, _reason(error))
+            self._note_problem(parts[at].frame, _reason(error))
         return sum(len(part.inner) for part in parts.values()) == nested
 
     def _find(self, frames: list[Any], deadline: Deadline) -> Steps[None]:
@@ -138,7 +138,7 @@ class Frames:
             is_found = not isinstance(element, BaseException)
             self._parts[frame] = _Part(frame, element if is_found else None)
             if not is_found:
-                self._name(frame, _reason(element))
+                self._note_problem(frame, _reason(element))
 
     def _copying(self, part: _Part, prefix: str) -> Call:
         children = [self._parts[frame] for frame in part.frame.child_frames if frame in self._parts]
@@ -153,10 +153,10 @@ class Frames:
         left = MAX_CHARACTERS
         for part in list(self._parts.values())[1:]:
             if part.html is not None and part.mark not in placed:
-                self._name(part.frame, "its element is not an iframe, or is in a closed shadow root")
+                self._note_problem(part.frame, "its element is not an iframe, or is in a closed shadow root")
             left -= part.size
             if left < 0:
-                self._name(part.frame, f"only {MAX_CHARACTERS} characters of frames are stored")
+                self._note_problem(part.frame, f"only {MAX_CHARACTERS} characters of frames are stored")
                 part.html = None
 
     def _assembled(self) -> str:
@@ -165,7 +165,7 @@ class Frames:
             frames |= part.frames()
         return assembled(self._main.html or "", frames | self._main.inner)
 
-    def _name(self, frame: Any, why: str) -> None:
+    def _note_problem(self, frame: Any, why: str) -> None:
         problem = f"{frame.url or 'a frame'}: {why}"
         if len(self._problems) < MAX_NAMED and problem not in self._problems:
             self._problems.append(problem)

@@ -13,22 +13,21 @@ from storage_manager.recorder.calls import (
     Reading,
     Steps,
     accepts,
-    carry_out,
     failures,
     is_timeout,
 )
-from storage_manager.recorder.camera import Camera, Picture, Shot
-from storage_manager.recorder.capture import Capture, View, capturing
+from storage_manager.recorder.camera import Camera, Shot
+from storage_manager.recorder.capture import View
 from storage_manager.recorder.frames import Frames, has_frames
 from storage_manager.recorder.script import END, LOOK
 
-__all__ = ["PageView", "capture", "check_page"]
+__all__ = ["PageView", "check_page"]
 
 _NEEDED = ("content", "screenshot", "title", "url")
 
 
 def check_page(page: object) -> None:
-    """Refuse an object that does not have the attributes of a page, and what only the synchronous recorder can read.
+    """Refuse an object without the attributes of a page, and a page that only the synchronous recorder can read.
 
     Raises:
         InvalidDataError: names the first missing attribute, or what to use.
@@ -47,16 +46,6 @@ def check_page(page: object) -> None:
             raise InvalidDataError(f"cannot record: {why}; {advice}", operation="record")
 
 
-async def capture(page: Any, camera: Camera | None = None, *, full_page: bool = False) -> Capture:
-    """Capture what an asynchronous page shows now.
-
-    Parameters:
-        camera: takes the screenshots. A session has one camera, which remembers pages that are slow.
-        full_page: as in `record`, if there is no camera.
-    """
-    return await carry_out(capturing(PageView(page, camera or Camera(Picture(full_page)))))
-
-
 class PageView(View):
     """A page of Playwright, or an object with the same methods.
 
@@ -66,7 +55,7 @@ class PageView(View):
 
     def __init__(self, page: Any, camera: Camera) -> None:
         self._page, self._camera = page, camera
-        self._secret = ""  # ends the watch of the script in the page, while it watches
+        self._secret = ""  # ends the watch in the page; empty if nothing watches
         self._frames: Frames | None = None  # of the last reading
         self._handles: list[Any] = []
         self._typed = 0  # how often somebody typed during the capture; the HTML does not show it
@@ -78,8 +67,7 @@ class PageView(View):
             plain: Reading = yield deadline.calls(self._content() | self._title() | self._about())
             return plain
         secret = secrets.token_hex(16)
-        answers: Reading = yield deadline.calls({"it": (partial(self._page.evaluate, LOOK, secret), Mapping)})
-        look = look_of(answers["it"])
+        look = look_of((yield from deadline.call(partial(self._page.evaluate, LOOK, secret), Mapping)))
         if is_timeout(look):
             about: Reading = yield deadline.calls(self._about())
             return {"html": look, "layout": look, **about}
@@ -137,7 +125,7 @@ class PageView(View):
         return {"url": (lambda: self._page.url, str), **size}
 
     def _looked(self, look: Mapping[str, Any]) -> Reading:
-        """Return a reading from what the script in the page has said. `typed` is only compared."""
+        """Return a reading from the answer of the script in the page. `typed` is only compared."""
         layout = {name: value for name, value in look.items() if name != "title"}
         return {"layout": layout, "title": look.get("title"), "typed": self._typed}
 

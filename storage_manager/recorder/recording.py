@@ -1,4 +1,4 @@
-"""`record`, and the Recorder that captures steps for the agent and stores them in the background."""
+"""Capture the steps of a session, and store them in the background: `record` and its Recorder."""
 
 import asyncio
 import logging
@@ -7,9 +7,10 @@ import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from storage_manager.aio import run_to_end
 from storage_manager.encoding import decode_json, encode_attachment, encode_json
@@ -32,13 +33,13 @@ from storage_manager.layout import (
 )
 from storage_manager.recorder.calls import carry_out
 from storage_manager.recorder.camera import Camera, Picture, check_picture
-from storage_manager.recorder.capture import Observer, shortened
+from storage_manager.recorder.capture import Capture, Observer, shortened
 from storage_manager.recorder.markup import storable, without_user
 from storage_manager.recorder.pages import PageView, check_page
 from storage_manager.redaction import method_for_files, refusal
 from storage_manager.storage import Attachment, StorageManager, check_readable, redacted_metadata
 
-__all__ = ["Recorder", "explained", "nothing_captured", "record"]
+__all__ = ["Recorder", "metadata_of", "record"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,13 +70,13 @@ def record(
     not sealed.
 
     No step is ever overwritten. If two recorders write one session at the same time, the one that comes second to a
-    number stores its step under the next free one, and is told once with an AlreadyExistsError. A backend without
-    conditional writes, that is, any other than S3 and local disk, cannot promise this.
+    number stores its step under the next free number, and its next call raises AlreadyExistsError once. Only S3 and
+    local disk can promise this: other backends have no conditional writes.
 
-    The metadata of the session gets `started_at`, `observed` and the given fields when the block begins. At its end it
-    gets `ended_at`, the fields of `finish`, and, unless that sets it, an `outcome`: "error" if the block raised,
-    and "cancelled" if it was cancelled. A continued session keeps its first `started_at`. Fields of an earlier run are
-    kept unless they are given anew, but `ended_at` and `outcome` are removed.
+    The metadata of the session gets `started_at`, `observed` and the given fields when the block begins. When it ends,
+    `ended_at` and the fields of `finish` are added. If these have no `outcome`, it is "error" if the block raised an
+    error, and "cancelled" if it was cancelled. A continued session keeps its first `started_at`, and the fields of an
+    earlier run that are not given again. It loses `ended_at` and `outcome`.
 
     Parameters:
         full_page: True for screenshots of the whole page; False for the viewport only.
@@ -105,8 +106,7 @@ def record(
             raise InvalidDataError(f"observed must be 'after' or 'before', not {observed!r}", operation="record")
         session_id = check_id(session_id, "session_id")
         picture = check_picture(full_page, image, quality, mask)
-        about = _checked_metadata(storage, metadata or {})
-        return Recorder(storage, session_id, _Settings(observed, picture), about)
+        return Recorder(storage, session_id, observed, picture, _checked_metadata(storage, metadata or {}))
 
 
 def _checked_metadata(storage: StorageManager, metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,13 +121,7 @@ def _checked_metadata(storage: StorageManager, metadata: Mapping[str, Any]) -> d
     return {**known, "start_url": without_user(start)} if isinstance(start, str) else known
 
 
-class _Settings(NamedTuple):
-    """The options of a recording, as in `record`."""
-
-    observed: str
-    picture: Picture = Picture()
-
-
+@dataclass(slots=True)
 class _Waiting:
     """A step that is captured and not yet stored.
 
@@ -137,9 +131,11 @@ class _Waiting:
         was_tried: True if its storing was begun.
     """
 
-    def __init__(self, returned: str, number: int, data: StepData, attachments: Mapping[str, Attachment]) -> None:
-        self.returned, self.number, self.data, self.attachments = returned, number, data, attachments
-        self.was_tried = False
+    returned: str
+    number: int
+    data: StepData
+    attachments: Mapping[str, Attachment]
+    was_tried: bool = False
 
 
 class Recorder:
@@ -147,11 +143,13 @@ class Recorder:
 
     session_id: str
 
-    def __init__(self, storage: StorageManager, session_id: str, settings: _Settings, metadata: dict[str, Any]) -> None:
+    def __init__(
+        self, storage: StorageManager, session_id: str, observed: str, picture: Picture, metadata: dict[str, Any]
+    ) -> None:
         self.session_id = session_id
         self._storage = storage
-        self._settings = settings
-        self._camera = Camera(settings.picture)
+        self._observed = observed
+        self._camera = Camera(picture)
         self._observer = Observer(lambda page: PageView(page, self._camera))
         self._begin_with, self._end_with = metadata, dict[str, Any]()
         self._last_calls: list[Callable[[], Awaitable[Mapping[str, Any]]]] = []
@@ -203,10 +201,10 @@ class Recorder:
     async def try_step(
         self, page: Any, action: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | None = None
     ) -> str | None:
-        """Do what step does, but raise no error of the library before the block ends. Use it in callbacks of agents.
+        """Record a step as `step` does, but raise no error of the library before the block ends. Use it in callbacks.
 
-        So an agent continues if the storage fails. A step that cannot be recorded is a warning in the log,
-        and None is returned. Each error is raised when the block ends, and the session is not sealed.
+        So an agent continues if the storage fails. If a step cannot be recorded, a warning is logged, and None is
+        returned. Each error is raised when the block ends, and the session is not sealed.
 
         Parameters:
             page, action, metadata: as for step.
@@ -220,14 +218,13 @@ class Recorder:
                 return await self._capture(page, *given)
         except StorageManagerError as error:
             logger.warning("a step is not recorded: %s", error)
-            self._note_refused(error)
+            name = f"the step after {self._step_id(self._number or 0)}"  # it has no id
+            count = sum(known.startswith(name) for known in self._failed)
+            self._note_failure(f"{name} ({count + 1})" if count else name, error)
             return None
 
-    def _note_refused(self, error: StorageManagerError) -> None:
-        """Note the error of a step that has no id."""
-        name = f"the step after {self._step_id(self._number or 0)}"
-        count = sum(known.startswith(name) for known in self._failed)
-        self._failed[f"{name} ({count + 1})" if count else name] = error
+    def _note_failure(self, name: str, error: StorageManagerError) -> None:
+        self._failed[name] = error
         self._all_stored = False
 
     def _given(
@@ -237,7 +234,7 @@ class Recorder:
         metadata: Mapping[str, Any] | None,
         attachments: Mapping[str, Attachment] | None,
     ) -> tuple[Any, Any, dict[str, Attachment]]:
-        """Return copies of what is given with a step. Refuse what cannot be recorded."""
+        """Return copies of what is given with a step. Refuse a value that cannot be recorded."""
         with translating("record", self._url):
             self._check_open()
             check_page(page)
@@ -248,10 +245,8 @@ class Recorder:
     async def _capture(self, page: Any, action: Any, metadata: Any, attachments: Mapping[str, Attachment]) -> str:
         shown = await carry_out(self._observer.observe(page))
         with translating("record", self._url):
-            about = explained(self._storage, shown.metadata)
-            if shown.html is None and shown.screenshot is None and action is None:
-                raise nothing_captured(about["not_captured"])
-        about |= {"observed": self._settings.observed, **(metadata or {})}
+            about = metadata_of(self._storage, shown, action)
+        about |= {"observed": self._observed, **(metadata or {})}
         return await self._put(StepData(shown.html, shown.screenshot, action, self._without_user(about)), attachments)
 
     async def add(
@@ -279,9 +274,8 @@ class Recorder:
             self._check_open()
             if all(part is None for part in (html, screenshot, action, metadata, attachments)):
                 raise self._refusal("there is nothing to store: give html, screenshot, action, metadata or attachments")
-            now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
             given, files = self._copy(_METADATA, metadata) or {}, self._copy_attachments(attachments)
-            about = {"timestamp": now, "observed": self._settings.observed, "source": "recorder", **given}
+            about = {"timestamp": _now(), "observed": self._observed, "source": "recorder", **given}
             seen, image = self._copy(_HTML, html), self._copy(_SCREENSHOT, screenshot)
             done = self._copy(_ACTION, action)
         async with self._capturing:
@@ -303,10 +297,10 @@ class Recorder:
             self._end_with |= _checked_metadata(self._storage, metadata)
 
     def before_end(self, function: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
-        """Call a function when the block ends, for metadata of the session that is not known before.
+        """Call a function when the block ends. It returns metadata of the session that is not known before.
 
         Fields that are given to `record` or `finish` take precedence over those that it returns. If it raises an error,
-        the block raises it when everything else is stored, and the session is not sealed.
+        the block raises this error when everything else is stored, and the session is not sealed.
 
         Raises:
             InvalidDataError: the redactor knows only steps.
@@ -351,12 +345,12 @@ class Recorder:
         message = f"cannot record a step of session {self.session_id}: {why}"
         return InvalidDataError(message, operation="record", url=self._url)
 
-    async def _put(self, data: StepData, attachments: Mapping[str, Attachment] | None = None) -> str:
+    async def _put(self, data: StepData, attachments: Mapping[str, Attachment]) -> str:
         """Queue a step as soon as there is room, and only then use its number."""
         await self._room.acquire()
         self._number = self._check_open() + 1  # the block may have ended in the meantime
         step_id = self._step_id(self._number)
-        self._waiting.append(_Waiting(step_id, self._number, data, attachments or {}))
+        self._waiting.append(_Waiting(step_id, self._number, data, attachments))
         self._start_storing()
         return step_id
 
@@ -375,8 +369,7 @@ class Recorder:
             try:
                 await self._store(step)
             except StorageManagerError as error:
-                self._failed[step.returned] = error
-                self._all_stored = False
+                self._note_failure(step.returned, error)
             self._waiting.popleft()  # not reached if cancelled: then the step is stored again
             self._room.release()
 
@@ -403,8 +396,7 @@ class Recorder:
             self._number += distance
 
     def _last_number(self, step_ids: Sequence[str]) -> int:
-        numbers = [found[1] for found in map(_STEP_ID.fullmatch, step_ids) if found]
-        return max((int(number) for number in numbers if len(number) == self._digits), default=0)
+        return max((int(number) for number in _numbers(step_ids) if len(number) == self._digits), default=0)
 
     async def _store_rest(self) -> None:
         """Wait until every queued step is stored.
@@ -420,13 +412,13 @@ class Recorder:
     async def _begin(self) -> None:
         """Find the number and the digits from which to continue, remove the seal, and store the first metadata."""
         step_ids = await self._storage.list_steps_for_session(self.session_id)
-        numbers = [found[1] for found in map(_STEP_ID.fullmatch, step_ids) if found]
+        numbers = _numbers(step_ids)
         if numbers and DIGITS not in map(len, numbers):
             self._digits = len(numbers[-1])
         with translating("record", self._url):
             before = await self._storage.retrieve_session_metadata(self.session_id)
             await unseal_session(self._storage, self.session_id)  # it may have attachments only
-            started = {"started_at": (before or {}).get("started_at") or _now(), "observed": self._settings.observed}
+            started = {"started_at": (before or {}).get("started_at") or _now(), "observed": self._observed}
             await self._storage.update_session_metadata(
                 self.session_id, {**started, **self._begin_with}, remove=("ended_at", "outcome")
             )
@@ -435,13 +427,13 @@ class Recorder:
     async def _end(self, outcome: Mapping[str, str]) -> None:
         self._number = None
         try:
-            await run_to_end(self._finish(outcome))
+            await run_to_end(self._store_all(outcome))
         except asyncio.CancelledError:
             # When an event loop shuts down, it cancels every task, including the one that just waited for the rest.
-            await run_to_end(self._finish(outcome))
+            await run_to_end(self._store_all(outcome))
             raise
 
-    async def _finish(self, outcome: Mapping[str, str]) -> None:
+    async def _store_all(self, outcome: Mapping[str, str]) -> None:
         """Store the steps that wait, and then the last metadata."""
         await carry_out(self._observer.close())
         await self._store_rest()
@@ -450,8 +442,7 @@ class Recorder:
         try:
             await self._storage.update_session_metadata(self.session_id, about)
         except StorageManagerError as error:
-            self._failed[SESSION_METADATA_FILENAME] = error
-            self._all_stored = False
+            self._note_failure(SESSION_METADATA_FILENAME, error)
 
     async def _known_at_end(self) -> dict[str, Any]:
         """Return what the functions of `before_end` return, without the fields that `record` was given."""
@@ -459,11 +450,10 @@ class Recorder:
         while self._last_calls:
             try:
                 with translating("record", self._url):
-                    told = explained(self._storage, await self._last_calls.pop(0)())
-                    known |= _checked_metadata(self._storage, told)
+                    found = _with_masked_reasons(self._storage, await self._last_calls.pop(0)())
+                    known |= _checked_metadata(self._storage, found)
             except StorageManagerError as error:
-                self._failed[SESSION_METADATA_FILENAME] = error
-                self._all_stored = False
+                self._note_failure(SESSION_METADATA_FILENAME, error)
         return {name: value for name, value in known.items() if name not in self._begin_with}
 
     async def _seal(self) -> None:
@@ -473,7 +463,7 @@ class Recorder:
             logger.warning("session not sealed, because some of its steps were not stored: %s", self._url)
 
     def _copy_attachments(self, attachments: Mapping[str, Attachment] | None) -> dict[str, Attachment]:
-        """Return attachments as they are now; a file that is given as a path is read later."""
+        """Return copies of attachments. A file that is given as a path is read when the step is stored."""
         return {name: self._copy_attachment(name, value) for name, value in (attachments or {}).items()}
 
     def _copy_attachment(self, name: str, value: Attachment) -> Attachment:
@@ -486,7 +476,7 @@ class Recorder:
         return value
 
     def _copy(self, spec: ComponentSpec, value: Any) -> Any:
-        """Return a value as it will be read back. Refuse one that cannot be stored, without quoting a secret."""
+        """Return a copy of a value. Refuse one that cannot be stored, without quoting a secret."""
         try:
             return None if value is None else spec.decode(spec.encode(value, spec.keyword))
         except InvalidDataError as error:
@@ -508,9 +498,9 @@ class Recorder:
             raise failure
 
     def _take_failure(self) -> StorageManagerError | None:
-        """Return one error for all steps that were not stored, or were moved, and not yet reported.
+        """Return one error for all steps that were not stored, or are stored under other ids. Each is reported once.
 
-        Its class is that of the first one that was not stored.
+        The class of the error is that of the first step that was not stored.
         """
         (failed, self._failed), (moved, self._moved) = (self._failed, {}), (self._moved, {})
         others = ", ".join(f"{returned} is stored as {stored}" for returned, stored in moved.items())
@@ -538,7 +528,27 @@ def _outcome(error: BaseException | None) -> dict[str, str]:
     return {"outcome": "cancelled" if isinstance(error, asyncio.CancelledError) else "error"}
 
 
-def explained(storage: StorageManager, metadata: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(step_ids: Sequence[str]) -> list[str]:
+    """Return the digits of the ids that a recorder gives."""
+    return [found[1] for found in map(_STEP_ID.fullmatch, step_ids) if found]
+
+
+def metadata_of(storage: StorageManager, shown: Capture, action: object) -> dict[str, Any]:
+    """Return the metadata of a capture, without secrets in its reasons.
+
+    Raises:
+        StorageManagerError: no part of the page could be captured, and there is no action.
+    """
+    about = _with_masked_reasons(storage, shown.metadata)
+    if shown.html is None and shown.screenshot is None and action is None:
+        reasons = about["not_captured"]
+        why = (reasons.get("html") or reasons["screenshot"]).partition("\n")[0]
+        advice = "record a page that is open, or give an action, which is stored without the page"
+        raise StorageManagerError(f"cannot capture anything of the page: {why.rstrip('.')} ({advice})")
+    return about
+
+
+def _with_masked_reasons(storage: StorageManager, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Mask secrets in the page's errors, which may quote an address or typed text, and only then shorten them."""
     found = metadata.get("not_captured", {})
     reasons = {name: shortened(_redacted(storage, why)) for name, why in found.items()}
@@ -550,10 +560,3 @@ def _redacted(storage: StorageManager, text: str) -> str:
         return text
     with refusing("the step", "redact failed"):
         return storage.redact(StepData(html=text)).html or ""
-
-
-def nothing_captured(reasons: Mapping[str, str]) -> StorageManagerError:
-    """Return the error for a page of which no part could be read, if there is no action either."""
-    why = (reasons.get("html") or reasons["screenshot"]).partition("\n")[0]
-    advice = "record a page that is open, or give an action, which is stored without the page"
-    return StorageManagerError(f"cannot capture anything of the page: {why.rstrip('.')} ({advice})")

@@ -5,13 +5,14 @@ __all__ = ["COPY", "COVER", "END", "LOOK", "READER", "UNCOVER"]
 COVER_NAME = "storage-manager-cover"
 
 # A function that returns the parts of the reader of a page:
-# look: what relates the pixels of the page to those of the screenshot; its title; and what `content()` does not say:
-#     open shadow roots, and elements of the top layer (modal dialogs and open popovers).
-# watch: begin to watch for changes of the document, its open shadow roots and its frames of the same origin. It ends
-#     with an event whose name is the secret, and says whether anything changed, and how often somebody typed.
-# copy: the markup of the document, copied into a document that runs nothing and loads nothing. `parts` are frames of
-#     the same origin by their marks, which are in the markup as `data-recorded-srcdoc`; `elements` are other frames
-#     with their marks.
+# look: return the sizes that relate the pixels of the page to those of the screenshot; the title; and how many things
+#     there are that `content()` leaves out: open shadow roots, elements of the top layer (modal dialogs and open
+#     popovers), and frames.
+# watch: begin to watch for changes of the document, its open shadow roots and its frames of the same origin. An event
+#     whose name is the secret ends the watch. Its detail then says if anything changed, and how often somebody typed.
+# copy: return the markup of the document, copied into a document that runs nothing and loads nothing. `parts` has
+#     frames of the same origin by their marks, which are in the markup as `data-recorded-srcdoc`. The argument
+#     `elements` has the elements of other frames, and `marks` has their marks.
 READER = """secret => {
     const states = [["modal", ":modal"], ["popover-open", ":popover-open"]]
         .filter(([, selector]) => CSS.supports(`selector(${selector})`));
@@ -141,30 +142,30 @@ COPY = f"""given => {{
     if (given.secret) reader.watch();
     return reader.copy(given);
 }}"""
-# End a watch. Null if nobody watches: the page has another document by now.
+# End a watch, and return what it saw. Null if nothing watches: the page has another document by now.
 END = """secret => {
     const detail = {end: null};
     document.dispatchEvent(new CustomEvent(secret, {detail}));
     return detail.end;
 }"""
 
-# Lay a lid over each of some elements. The lids are in the top layer, above modal dialogs; no style of the page reaches
-# them; and they follow their elements: a screenshot of the whole page has no scroll bars, which changes the layout.
-# Elements that cannot be covered are an error.
+# Cover each of some elements with a box. The boxes are in the top layer, above modal dialogs, and styles of the page do
+# not change them. They follow their elements: a screenshot of the whole page has no scroll bars, which changes the
+# layout. If an element cannot be covered, the script raises an error.
 COVER = """elements => {
     const make = () => document.createElementNS("http://www.w3.org/1999/xhtml", "COVER_NAME");
-    const host = make(), lids = [];
+    const host = make(), covered = [];
     const style = "all: initial; position: absolute; display: block; left: 0; top: 0; z-index: 2147483647";
     host.style.cssText = style.replaceAll(";", " !important;") + " !important";
     const shadow = host.attachShadow({mode: "closed"});
     for (const element of elements) {
-        const lid = make();
-        shadow.append(lid);
-        lids.push([element, lid]);
+        const cover = make();
+        shadow.append(cover);
+        covered.push([element, cover]);
     }
-    const place = () => lids.forEach(([element, lid]) => {
+    const place = () => covered.forEach(([element, cover]) => {
         const box = element.getBoundingClientRect();
-        lid.style.cssText = `position: absolute; background: #f0f; left: ${box.left + scrollX}px;
+        cover.style.cssText = `position: absolute; background: #f0f; left: ${box.left + scrollX}px;
             top: ${box.top + scrollY}px; width: ${box.width}px; height: ${box.height}px`;
     });
     const follow = () => {
@@ -180,16 +181,16 @@ COVER = """elements => {
     }
     for (const element of [document.documentElement, ...elements]) observer.observe(element);
     follow();
-    const fits = ([element, lid]) => {
-        const box = element.getBoundingClientRect(), cover = lid.getBoundingClientRect();
-        return ["left", "top", "width", "height"].every(name => Math.abs(box[name] - cover[name]) < 1);
+    const fits = ([element, cover]) => {
+        const below = element.getBoundingClientRect(), above = cover.getBoundingClientRect();
+        return ["left", "top", "width", "height"].every(name => Math.abs(below[name] - above[name]) < 1);
     };
-    if (lids.every(fits)) return true;
+    if (covered.every(fits)) return true;
     host.remove();
     throw new Error("the elements of mask cannot be covered in this page");
 }""".replace("COVER_NAME", COVER_NAME)
 
-# Remove all lids.
+# Remove all boxes.
 UNCOVER = """() => {
     for (const cover of document.querySelectorAll("COVER_NAME")) cover.remove();
 }""".replace("COVER_NAME", COVER_NAME)

@@ -608,13 +608,13 @@ def record(
     not sealed.
 
     No step is ever overwritten. If two recorders write one session at the same time, the one that comes second to a
-    number stores its step under the next free one, and is told once with an AlreadyExistsError. A backend without
-    conditional writes, that is, any other than S3 and local disk, cannot promise this.
+    number stores its step under the next free number, and its next call raises AlreadyExistsError once. Only S3 and
+    local disk can promise this: other backends have no conditional writes.
 
-    The metadata of the session gets `started_at`, `observed` and the given fields when the block begins. At its end it
-    gets `ended_at`, the fields of `finish`, and, unless that sets it, an `outcome`: "error" if the block raised,
-    and "cancelled" if it was cancelled. A continued session keeps its first `started_at`. Fields of an earlier run are
-    kept unless they are given anew, but `ended_at` and `outcome` are removed.
+    The metadata of the session gets `started_at`, `observed` and the given fields when the block begins. When it ends,
+    `ended_at` and the fields of `finish` are added. If these have no `outcome`, it is "error" if the block raised an
+    error, and "cancelled" if it was cancelled. A continued session keeps its first `started_at`, and the fields of an
+    earlier run that are not given again. It loses `ended_at` and `outcome`.
 
     Parameters:
         full_page: True for screenshots of the whole page; False for the viewport only.

@@ -73,8 +73,7 @@ class DriverView(View):
 
     def _copy(self, deadline: Deadline) -> Steps[Reading]:
         given = {"secret": "", "elements": [], "marks": [], "prefix": new_mark(), "characters": MAX_CHARACTERS}
-        answers: Reading = yield deadline.calls({"it": (partial(self._driver.execute_script, _COPY, given), Mapping)})
-        copy = copy_of(answers["it"])
+        copy = copy_of((yield from deadline.call(partial(self._driver.execute_script, _COPY, given), Mapping)))
         if isinstance(copy, BaseException):
             return {"html": copy}
         absent = [f"{url or 'a frame'}: the driver cannot read it" for url in copy["absent"]]
@@ -87,25 +86,23 @@ class DriverView(View):
             return (yield from self._image(deadline))
         cover = partial(self._driver.execute_script, _COVER, list(self._picture.mask))
         try:
-            covered = (yield deadline.calls({"it": (cover, object)}))["it"]
+            covered = yield from deadline.call(cover)
             return covered if isinstance(covered, BaseException) else (yield from self._image(deadline))
         finally:
-            yield deadline.calls({"it": (partial(self._driver.execute_script, _UNCOVER), object)})
+            yield from deadline.call(partial(self._driver.execute_script, _UNCOVER))
 
     def _image(self, deadline: Deadline) -> Steps[Shot]:
         picture, driver = self._picture, self._driver
         if not picture.full_page and picture.image == "png":
-            image: Shot = (yield deadline.calls({"it": (driver.get_screenshot_as_png, bytes)}))["it"]
+            image: Shot = yield from deadline.call(driver.get_screenshot_as_png, bytes)
             return image
         options = image_options(picture)
         if picture.full_page:
-            metrics = partial(driver.execute_cdp_cmd, "Page.getLayoutMetrics", {})
-            size = (yield deadline.calls({"it": (metrics, Mapping)}))["it"]
+            size = yield from deadline.call(partial(driver.execute_cdp_cmd, "Page.getLayoutMetrics", {}), Mapping)
             if isinstance(size, BaseException):
                 return size
             options |= {"captureBeyondViewport": True, "clip": {**size["cssContentSize"], "scale": 1}}
-        call = partial(driver.execute_cdp_cmd, "Page.captureScreenshot", options)
-        answer = (yield deadline.calls({"it": (call, Mapping)}))["it"]
+        answer = yield from deadline.call(partial(driver.execute_cdp_cmd, "Page.captureScreenshot", options), Mapping)
         return answer if isinstance(answer, BaseException) else base64.b64decode(answer["data"])
 
     def leave(self, deadline: Deadline) -> Steps[None]:

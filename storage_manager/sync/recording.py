@@ -9,7 +9,7 @@ from storage_manager import recorder
 from storage_manager.errors import translating
 from storage_manager.recorder.camera import Picture, check_picture
 from storage_manager.recorder.capture import Observer
-from storage_manager.recorder.recording import explained, nothing_captured
+from storage_manager.recorder.recording import metadata_of
 from storage_manager.storage import Attachment
 from storage_manager.sync.background import run
 from storage_manager.sync.calls import carry_out
@@ -73,9 +73,7 @@ class Recorder:
     ) -> str:
         seen = carry_out(self._observer.observe(page))
         with translating("record", self._storage.asynchronous.url_for(self.session_id)):
-            about: Any = explained(self._storage.asynchronous, seen.metadata)
-            if seen.html is None and seen.screenshot is None and action is None:
-                raise nothing_captured(about["not_captured"])
+            about: Any = metadata_of(self._storage.asynchronous, seen, action)
         about = {**about, **metadata} if isinstance(metadata, Mapping) else metadata or about
         return run(
             self.asynchronous.add,

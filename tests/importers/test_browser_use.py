@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from storage_manager import InvalidDataError, StorageManager
-from storage_manager.importers import import_browser_use, storing
+from storage_manager.importers import budget, import_browser_use, storing
 from storage_manager.transitions import iter_transitions
 from tests.support.agent_runs import JPEG, PNG, history_item, imported, write_history
 
@@ -296,18 +296,18 @@ async def test_secrets_are_masked_everywhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "most", "why"),
+    ("module", "limit", "most", "why"),
     [
-        ("MAX_QUICK", 10, "a step or the session has more than 10 values"),
-        ("MAX_SESSION", 1000, "its session would have more than 1000 bytes"),
-        ("MAX_STEPS", 1, "it has more than 1 steps"),
+        (storing, "MAX_QUICK", 10, "a step or the session has more than 10 values"),
+        (budget, "MAX_SESSION", 1000, "its session would have more than 1000 bytes"),
+        (storing, "MAX_STEPS", 1, "it has more than 1 steps"),
     ],
 )
 async def test_limits(
-    sm: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, why: str
+    sm: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, limit: str, most: int, why: str
 ) -> None:
     path = write_history(tmp_path, [history_item(1), history_item(2)])
-    monkeypatch.setattr(storing, limit, most)
+    monkeypatch.setattr(module, limit, most)
     with pytest.raises(InvalidDataError, match=why):
         await import_browser_use(sm, path)
     assert await sm.list_sessions() == []

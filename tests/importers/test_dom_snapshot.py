@@ -132,7 +132,7 @@ def test_nodes_that_are_not_in_order() -> None:
 
 def test_a_frame_in_itself() -> None:
     page = Snapshot().document(DOCUMENT, element(0, "IFRAME"), frames={1: 0})
-    with pytest.raises(ValueError, match="frames in each other without end"):
+    with pytest.raises(ValueError, match="frames in each other, deeper than 10 levels"):
         page.html()
 
 

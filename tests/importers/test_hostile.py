@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from storage_manager import InvalidDataError, LocalStorageError, StorageManager
-from storage_manager.importers import archive, snapshots, trace, trace_steps
-from storage_manager.importers.archive import Archive, ZipArchive
-from storage_manager.importers.playwright import _read_steps
+from storage_manager.importers import archive, budget, snapshots, storing, trace
+from storage_manager.importers.archive import Archive
+from storage_manager.importers.budget import Budget
+from storage_manager.importers.playwright import _read, _read_steps
+from storage_manager.importers.storing import check_source
 from storage_manager.importers.trace_steps import Steps
 from tests.support.traces import CHILD, FIRST, JPEG, action, frame, header, imported, lines, page, snapshot, write_zip
 
@@ -150,7 +152,8 @@ async def test_bombs(sm: StorageManager, tmp_path: Path, monkeypatch: pytest.Mon
         (archive, "MAX_LINE", 100, "line 1: the line has more than 100 bytes"),
         (trace, "MAX_ACTIONS", 0, "more than 0 actions"),
         (snapshots, "MAX_HTML", 100, "more than 100 characters"),
-        (trace_steps, "MAX_SESSION", 100, "more than 100 bytes"),
+        (budget, "MAX_SESSION", 100, "its session would have more than 100 bytes"),
+        (storing, "MAX_QUICK", 2, "a step or the session has more than 2 values"),
     ],
 )
 async def test_limits(
@@ -177,8 +180,8 @@ async def test_limits(
         (b'{"a":' * 100_000, "line 4"),
         (b"[" * 100_000 + b"]" * 100_000, "line 4"),
         (b'{"type": "before", "startTime": ' + b"9" * 5000 + b"}", "digits"),
-        (b'{"type": "before", "method": "m", "callId": "c", "startTime": 1e999}', "'startTime' is not a valid time"),
-        (b'{"type": "before", "method": "m", "callId": "c", "startTime": 1' + b"0" * 400 + b"}", "is not a valid time"),
+        (b'{"type": "before", "method": "m", "callId": "c", "startTime": 1e999}', "'startTime' is out of range"),
+        (b'{"type": "before", "method": "m", "callId": "c", "startTime": 1' + b"0" * 400 + b"}", "is out of range"),
         (b'{"type": "before", "method": "m", "callId": "c", "startTime": "1"}', "must be a number, not str"),
         (b'{"type": "before", "method": "m", "callId": "c", "startTime": true}', "must be a number, not bool"),
         (b'{"type": "before", "method": "m", "callId": "c"}', "'startTime' is missing"),
@@ -253,10 +256,12 @@ async def test_many_frames_of_many_actions(sm: StorageManager, tmp_path: Path) -
     frames = [snapshot("after@call@1", "", f"child@{number}") for number in range(20_000)]
     events = [header(), *frames, *(event for number in range(6000) for event in action(number, afterSnapshot=None))]
     events = [{**event, "afterSnapshot": "after@call@1"} if event["type"] == "after" else event for event in events]
-    opened = ZipArchive(str(write_zip(tmp_path / "t.zip", {"t.trace": events})))
+    path, work = write_zip(tmp_path / "t.zip", {"t.trace": events}), Budget()
     start = time.thread_time()
-    assert len(_read_steps(opened)) == 6000
-    opened.close()
+    source = _read(False, str(path), work)
+    check_source(source, work)
+    source.close()
+    assert source.total == 6000
     assert time.thread_time() - start < 25, "1 s as a rule, 7 on a machine that is busy and measures coverage"
 
 
@@ -267,11 +272,11 @@ async def test_a_cancelled_import_ends_at_the_next_event_or_slice(
     reading = threading.Event()
     ended: list[str] = []
 
-    def endless(opened: Archive, all_calls: bool) -> Steps:
-        steps = _read_steps(opened)
+    def endless(opened: Archive, work: Budget, all_calls: bool) -> Steps:
+        steps = _read_steps(opened, work, all_calls)
         reading.set()
-        assert opened.is_cancelled.wait(10)
-        for read in (steps.check, lambda: _read_steps(opened)):
+        assert work.is_cancelled.wait(10)
+        for read in (lambda: steps.data(0), lambda: _read_steps(opened, work, all_calls)):
             with pytest.raises(ValueError, match="the import was cancelled") as caught:
                 read()
             ended.append(str(caught.value))

@@ -12,6 +12,7 @@ import pytest
 
 from storage_manager import InvalidDataError, InvalidIdError, LocalStorageError, StepData, StorageManager
 from storage_manager.importers import archive, import_playwright_trace, playwright, trace_steps
+from storage_manager.importers.budget import Budget
 from tests.support.open_files import open_files
 from tests.support.traces import FIRST, FIRST_HTML, action, header, imported, write_zip
 
@@ -133,7 +134,7 @@ async def test_cancelled_while_it_reads_and_the_loop_goes_on(
 ) -> None:
     reading, ended = threading.Event(), threading.Event()
 
-    def slow(opened: archive.Archive, all_calls: bool) -> trace_steps.Steps:
+    def slow(opened: archive.Archive, work: Budget, all_calls: bool) -> trace_steps.Steps:
         reading.set()
         time.sleep(0.3)
         ended.set()

@@ -10,7 +10,8 @@ import pytest
 
 from storage_manager import InvalidDataError, InvalidIdError, LocalStorageError, StepData, StorageManager
 from storage_manager.importers import import_agentlab, import_browser_use, import_webvoyager
-from storage_manager.importers.storing import Budget, Read, Source, import_session
+from storage_manager.importers.budget import Budget
+from storage_manager.importers.storing import Read, Source, import_session
 from storage_manager.redaction import Redactor
 from tests.support.agent_runs import PNG, history_item, write_history
 

@@ -7,9 +7,15 @@ import pytest
 
 from storage_manager import InvalidDataError
 from storage_manager.recorder import capture as module
-from storage_manager.recorder.capture import shortened
-from storage_manager.recorder.pages import capture, check_page
+from storage_manager.recorder.calls import carry_out
+from storage_manager.recorder.camera import Camera, Picture
+from storage_manager.recorder.capture import Capture, capturing, shortened
+from storage_manager.recorder.pages import PageView, check_page
 from tests.support.fake_pages import Restless, Still
+
+
+async def capture(page: Any, full_page: bool = False) -> Capture:
+    return await carry_out(capturing(PageView(page, Camera(Picture(full_page)))))
 
 
 async def test_a_still_page_is_one_screenshot() -> None:

@@ -24,6 +24,7 @@ from storage_manager import (
 from storage_manager.integrity import seal_session, verify_session
 from storage_manager.recorder import Recorder, record
 from storage_manager.recorder import recording as module
+from storage_manager.recorder.camera import Picture
 from storage_manager.redaction import redact_secrets
 from tests.support.fake_pages import Still
 from tests.support.roots import Make
@@ -209,7 +210,7 @@ async def test_a_copy_is_taken_at_once(local: StorageManager) -> None:
 
 async def test_storing_runs_behind_and_the_end_waits(local: StorageManager, base: Path) -> None:
     with slow(local) as go_on:
-        recorder = Recorder(local, "s", module._Settings("after"), {})
+        recorder = Recorder(local, "s", "after", Picture(), {})
         recorder._number = 0  # its beginning lists the session, which this disk does not do either
         for number in range(1, 4):
             assert await recorder.step(Still()) == f"step_{number:06d}"
@@ -304,7 +305,7 @@ async def test_the_end_tells_which_were_not_stored_and_seals_nothing(local: Stor
                 await recorder.step(Still())
                 await stored(recorder)
             with slow(local):
-                await recorder._put(module.StepData("after"))
+                await recorder._put(module.StepData("after"), {})
     assert nothing_is_left()
     assert await local.list_steps_for_session("s") == ["step_000002"]
     assert not (base / "s/_manifest.json").exists()
@@ -364,8 +365,8 @@ async def test_cancelled_while_it_leaves_it_stores_all_the_same(local: StorageMa
                     with gone(base):
                         await recorder.step(Still())
                         await stored(recorder)
-                await recorder._put(module.StepData("second"))
-                await recorder._put(module.StepData("third"))
+                await recorder._put(module.StepData("second"), {})
+                await recorder._put(module.StepData("third"), {})
                 ready.set()
         except asyncio.CancelledError as error:
             causes.append(error.__cause__)
