@@ -41,10 +41,10 @@ class Dialogs:
     def explain(self, page: Any, metadata: dict[str, Any]) -> dict[str, Any]:
         """Return metadata in which each reason that the page gave no answer names the dialog that is open, if any."""
         dialog = self._open.get(page) if is_weak(page) else None
-        reasons: Mapping[str, str] = metadata.get("not_captured", {})
+        reasons: Mapping[str, Any] = metadata.get("not_captured", {})
         if not dialog or not reasons:
             return metadata
-        named = {name: f"{why}: {dialog}" if why.startswith(NO_ANSWER) else why for name, why in reasons.items()}
+        named = {name: f"{why}: {dialog}" if str(why).startswith(NO_ANSWER) else why for name, why in reasons.items()}
         return {**metadata, "not_captured": named}
 
     def close(self) -> Steps[None]:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from storage_manager.recorder.answers import copy_of
 from storage_manager.recorder.calls import Call, Deadline, Reading, Steps, Work, failures, values
+from storage_manager.recorder.capture import reason_of
 from storage_manager.recorder.markup import LONG, cleaned, with_frames
 from storage_manager.recorder.script import COPY
 
@@ -93,7 +94,7 @@ class Frames:
         if not is_small or not (yield from self._copy(others, len(frames) - len(others), deadline)):
             yield from self._copy(list(self._allowed(frames)), 0, deadline)
         self._look_for_absent()
-        reading: Reading = {"frames": "; ".join(sorted(self._problems))} if self._problems else {}
+        reading: Reading = {"frames": sorted(self._problems)} if self._problems else {}
         if self._main.html is not None:
             is_long = sum(part.size for part in self._parts.values()) > LONG
             reading["html"] = yield Work(self._assembled, is_long)
@@ -126,7 +127,7 @@ class Frames:
         for at, copy in values(answers).items():
             parts[at].set_copy(copy)
         for at, error in failures(answers).items():
-            self._note_problem(parts[at].frame, _reason(error))
+            self._note_problem(parts[at].frame, reason_of(error))
         return sum(len(part.inner) for part in parts.values()) == nested
 
     def _find(self, frames: list[Any], deadline: Deadline) -> Steps[None]:
@@ -138,7 +139,7 @@ class Frames:
             is_found = not isinstance(element, BaseException)
             self._parts[frame] = _Part(frame, element if is_found else None)
             if not is_found:
-                self._note_problem(frame, _reason(element))
+                self._note_problem(frame, reason_of(element))
 
     def _copying(self, part: _Part, prefix: str) -> Call:
         children = [self._parts[frame] for frame in part.frame.child_frames if frame in self._parts]
@@ -202,7 +203,3 @@ def _is_nested(frame: Any) -> bool:
     inner, outer = urlsplit(frame.url), urlsplit(frame.parent_frame.url)
     is_near = inner.scheme in ("about", "") or inner[:2] == outer[:2]
     return is_near and all(_is_nested(child) for child in frame.child_frames)
-
-
-def _reason(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -551,8 +551,15 @@ def metadata_of(storage: StorageManager, shown: Capture, action: object) -> dict
 def _with_masked_reasons(storage: StorageManager, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Mask secrets in the page's errors, which may quote an address or typed text, and only then shorten them."""
     found = metadata.get("not_captured", {})
-    reasons = {name: shortened(_redacted(storage, why)) for name, why in found.items()}
+    reasons = {name: _masked_reason(storage, why) for name, why in found.items()}
     return {**metadata, "not_captured": reasons} if reasons else dict(metadata)
+
+
+def _masked_reason(storage: StorageManager, why: str | Sequence[str]) -> str:
+    """Return a reason without secrets, shortened; of several reasons, the first line of each."""
+    if isinstance(why, str):
+        return shortened(_redacted(storage, why))
+    return "; ".join(shortened(_redacted(storage, each)).partition("\n")[0] for each in why)
 
 
 def _redacted(storage: StorageManager, text: str) -> str:

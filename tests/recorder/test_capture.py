@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
-from storage_manager import InvalidDataError
+from storage_manager import InvalidDataError, StorageManager
 from storage_manager.recorder import capture as module
 from storage_manager.recorder.calls import carry_out
 from storage_manager.recorder.camera import Camera, Picture
 from storage_manager.recorder.capture import Capture, capturing, shortened
 from storage_manager.recorder.pages import PageView, check_page
+from storage_manager.recorder.recording import metadata_of
+from storage_manager.redaction import redact_secrets
 from tests.support.fake_pages import Restless, Still
 
 
@@ -273,7 +275,7 @@ async def test_a_thousand_frames_in_each_other_are_no_error() -> None:
         page.frames.append(page.frames[-1].child_frames[0])
     shown = await capture(page)
     assert shown.html == "<p>"
-    assert "only 64 frames are read, and 5 frames in each other" in shown.metadata["not_captured"]["frames"]
+    assert "only 64 frames are read, and 5 frames in each other" in shown.metadata["not_captured"]["frames"][0]
 
 
 @pytest.mark.parametrize("wrong", [{"html": 5}, {"parts": {"a": 1}}, {"placed": [1]}, {"absent": 1}])
@@ -288,4 +290,18 @@ async def test_a_wrong_copy_is_none(wrong: Any) -> None:
     page.frames = [page.main_frame, *page.main_frame.child_frames]
     shown = await capture(page)
     assert shown.html == "<title>Still</title>"
-    assert "about:blank: the page replaces functions" in shown.metadata["not_captured"]["frames"]
+    assert "about:blank: the page replaces functions" in shown.metadata["not_captured"]["frames"][0]
+
+
+async def test_secrets_in_the_error_of_a_frame_are_masked_before_it_is_shortened() -> None:
+    class Hidden(Nested):
+        async def frame_element(self) -> Any:
+            raise RuntimeError("no frame of top\nsecret here\nand more")
+
+    page: Any = Lying(LOOK, END)
+    page.main_frame = Hidden()
+    page.main_frame.child_frames = [Hidden(page.main_frame)]
+    page.frames = [page.main_frame, *page.main_frame.child_frames]
+    storage = StorageManager(redact=redact_secrets(["top\nsecret"]))
+    about = metadata_of(storage, await capture(page), None)
+    assert about["not_captured"]["frames"] == f"about:blank: no frame of [redacted] here"
