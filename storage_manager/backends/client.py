@@ -22,7 +22,7 @@ from botocore.handlers import add_expect_header
 from botocore.loaders import Loader, create_loader
 from botocore.utils import parse_timestamp
 
-from storage_manager.errors import S3ConfigError, came_from_service
+from storage_manager.errors import came_from_service
 from storage_manager.s3_settings import check_endpoint
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "lifespan",
     "new_session",
     "prepare",
-    "resolve",
     "tell_credentials",
     "using_options",
 ]
@@ -201,45 +200,6 @@ def _link_to_the_region(builtins: dict[str, Any], context: dict[str, Any], **kwa
     if context.get("is_presign_request"):
         context["use_global_endpoint"] = False
         builtins["AWS::S3::UseGlobalEndpoint"] = False
-
-
-async def resolve(client: Any, bucket: str, refusal: str) -> tuple[str, Any]:
-    """Return the URL to which botocore sends requests for a bucket, and the signer of its client.
-
-    No request is sent. The URL depends on region, partition, addressing style and profile.
-
-    Parameters:
-        refusal: what to tell a user whose bucket is a directory bucket.
-
-    Raises:
-        S3ConfigError: it is a directory bucket, whose requests object_store would sign differently.
-    """
-    found: dict[str, Any] = {}
-
-    def answer(params: dict[str, Any], request_signer: Any, context: dict[str, Any], **kwargs: Any) -> Any:
-        schemes = context.get("endpoint_properties", {}).get("authSchemes", ())
-        found.update(url=params["url"], signer=request_signer, schemes=[scheme["name"] for scheme in schemes])
-        return _NOTHING_SENT, {}
-
-    event = "before-call.s3.ListParts"  # nothing else here uses this operation
-    client.meta.events.register_first(event, answer)
-    try:
-        with finding_credentials():
-            await client.list_parts(Bucket=bucket, Key="-", UploadId="-")
-    finally:
-        client.meta.events.unregister(event, answer)
-    if any("express" in name for name in found["schemes"]):
-        raise S3ConfigError(refusal, operation="open")
-    return found["url"].partition("?")[0].removesuffix("/-"), found["signer"]
-
-
-class _NothingSent:
-    """The answer to a request that was resolved and not sent."""
-
-    status_code = 200
-
-
-_NOTHING_SENT = _NothingSent()
 
 
 class HttpSession(AIOHTTPSession):

@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from botocore import UNSIGNED
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-from botocore.httpsession import ProxyConfiguration
-from botocore.utils import get_environ_proxies
+from botocore.exceptions import BotoCoreError, ClientError
 from obstore.store import S3Store
 
 from storage_manager.aio import run_to_end
 from storage_manager.backends.base import File, md5_in
-from storage_manager.backends.client import finding_credentials, resolve
+from storage_manager.backends.client import finding_credentials
+from storage_manager.backends.object_store import credentials_of, proxy_options, request_options, resolve
 from storage_manager.backends.obstore_errors import FAILURES, UnreadableAnswerError, translated
 from storage_manager.backends.s3 import S3Backend, bytes_changed, may_be_md5_of
 from storage_manager.backends.streams import too_large
@@ -44,17 +43,8 @@ _KEPT = timedelta(minutes=10)
 _NO_LIMIT = timedelta(days=365)  # for a request as a whole; obstore's default is 30 seconds, whatever its size
 # obstore refuses a key with `.`, `..`, an empty name or a control character, and reads `x` if asked for `/x`.
 _NO_OBSTORE_KEY = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
-# The options that s3fs sends with every request, as obstore calls them.
-_REQUEST_OPTIONS = {
-    "RequestPayer": "request_payer",
-    "ServerSideEncryption": "server_side_encryption",
-    "SSEKMSKeyId": "sse_kms_key_id",
-    "BucketKeyEnabled": "sse_bucket_key_enabled",
-}
 # obstore would take these from AWS_* variables that botocore does not have. A PUT is signed with its SHA-256.
 _NOT_FROM_ENVIRONMENT = {"unsigned_payload": False, "s3_express": False, "request_payer": False}
-# If botocore uses no proxy, none is used. Without these options, obstore would read HTTP_PROXY and ALL_PROXY itself.
-_NO_PROXY = {"proxy_url": "http://localhost", "proxy_excludes": "0.0.0.0/0,::/0,*"}
 
 
 def _wait_for_threads() -> None:
@@ -181,29 +171,20 @@ class ObstoreBackend(S3Backend):
         return _Store(_new_client(bucket, options), credentials, client.meta.endpoint_url)
 
     def _request_options(self) -> dict[str, Any]:
-        given = {**self.s3_additional_kwargs, **self.req_kw}
-        given.pop("StorageClass", None)  # an attribute of each object
-        unknown = sorted(given.keys() - _REQUEST_OPTIONS.keys())
-        if unknown:
-            why = f"the obstore engine does not support storage_options['s3_additional_kwargs'][{unknown[0]!r}]"
-            raise S3ConfigError(f"{why}: use s3_engine='s3fs'", operation="open")
-        return {_REQUEST_OPTIONS[name]: value for name, value in given.items()}
+        refusal = "the obstore engine does not support {}: use s3_engine='s3fs'"
+        return request_options({**self.s3_additional_kwargs, **self.req_kw}, refusal)
 
     def _client_options(self, client_meta: Any, url: str, timeout_factor: int) -> dict[str, Any]:
         """Return timeouts, connections, certificates and proxy as botocore's client has them."""
         config = client_meta.config
-        verify = self.client_kwargs.get("verify")
-        verify = self.session.get_config_variable("ca_bundle") if verify is None else verify
-        proxies = get_environ_proxies(client_meta.endpoint_url) if config.proxies is None else config.proxies
-        proxy = ProxyConfiguration(proxies).proxy_url_for(url)
         return {
             "allow_http": url.startswith("http://"),
             "connect_timeout": _limit(config.connect_timeout),
             "read_timeout": _limit(config.read_timeout, timeout_factor),
             "timeout": _NO_LIMIT,
             "pool_max_idle_per_host": str(config.max_pool_connections),
-            **_certificates(verify),
-            **({"proxy_url": proxy} if proxy else _NO_PROXY),
+            **_certificates(self._verify),
+            **proxy_options(client_meta, url),
         }
 
 
@@ -246,10 +227,7 @@ class _Credentials:
     async def __call__(self) -> dict[str, Any]:
         self.error = None
         try:
-            with finding_credentials():
-                keys = (await self._signer.get_auth_instance("s3", self._region, "s3v4")).credentials
-            if keys is None:
-                raise NoCredentialsError
+            keys = await credentials_of(self._signer, self._region)
         except (BotoCoreError, ClientError, OSError) as error:
             self.error = error  # obstore would keep only its text
             raise

@@ -357,10 +357,14 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         with finding_credentials():
             client = await self.set_session()
         assert self._found  # since there is a client
-        verify = self.client_kwargs.get("verify")
-        verify = self.session.get_config_variable("ca_bundle") if verify is None else verify
         request = {**self.s3_additional_kwargs, **self.req_kw}
-        return await table_options(client, self.split_path(path)[0], request, verify, self._found.listener())
+        return await table_options(client, self.split_path(path)[0], request, self._verify, self._found.listener())
+
+    @property
+    def _verify(self) -> Any:
+        """How certificates are checked, as botocore takes it. The client exists."""
+        verify = self.client_kwargs.get("verify")
+        return self.session.get_config_variable("ca_bundle") if verify is None else verify
 
     def _replaces(self, path: str) -> S3OperationError:
         """Return the error for a service that would replace files."""
