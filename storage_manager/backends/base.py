@@ -207,7 +207,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
 
     async def write_files(self, files: Sequence[File], *, overwrite: bool = True) -> None:
         if not overwrite:
-            raise _replaces(files[0].path)
+            raise _would_replace_error(files[0].path)
         await self._write_all(self._write_file, files)
 
     async def write_new_step(self, files: Sequence[File]) -> None:
@@ -332,7 +332,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
         return self._semaphore
 
 
-def _replaces(path: str) -> StorageManagerError:
+def _would_replace_error(path: str) -> StorageManagerError:
     why = "this backend has no write that never replaces a file (leave out overwrite=False)"
     return StorageManagerError(f"cannot store {path}: {why}", operation="store", url=path)
 

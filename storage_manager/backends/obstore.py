@@ -130,7 +130,7 @@ class ObstoreBackend(S3Backend):
         return data
 
     def _is_md5(self, e_tag: str, data: bytes) -> bool:
-        return self._is_proved("", {"ETag": e_tag}, md5(data, usedforsecurity=False).hexdigest())
+        return self._matches_e_tag("", {"ETag": e_tag}, md5(data, usedforsecurity=False).hexdigest())
 
     async def _store(self, bucket: str, timeout_factor: int = 1) -> "_Store":
         key = (bucket, timeout_factor)
