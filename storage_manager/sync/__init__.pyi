@@ -175,8 +175,8 @@ class StorageManager:
         With overwrite=False no file is replaced, and of several writers of one file exactly one succeeds. A new step
         on local disk is then stored whole or not at all. In a step that exists, and on S3, files of the call that did
         not exist may have been stored when it raises. A call that is repeated after an error may raise for its own
-        files. On S3, a service that ignores If-None-Match is found out with a hidden probe before the first such write
-        to a root, and refused.
+        files. On S3, this raises if the service ignores If-None-Match. A hidden probe finds that out before the first
+        such write to a root.
 
         Parameters:
             session_id, step_id: letters, digits and `_ . : = @ + , ~ -`, at most 128; or a UUID or an integer from
@@ -217,8 +217,8 @@ class StorageManager:
 
         Parameters:
             data: it has metadata.
-            may_be_stored: True if this step was given to this method before, and the call did not end: if the step that
-                exists has the same metadata, it is this one.
+            may_be_stored: True if an earlier call with the same step failed, and may have stored it. A step that exists
+                with the same metadata is then this step, and its files are written again.
 
         Raises:
             AlreadyExistsError: the step has metadata already. Nothing is written.
@@ -248,7 +248,7 @@ class StorageManager:
         """Return components of a step as they are stored: for each its bytes, None if it is missing, or the error.
 
         The errors are returned, not raised. Nothing is decoded and nothing is logged. Everything that reads a step
-        (retrieving, sealing, exporting, viewing) is built on this method.
+        (retrieving, sealing, exporting, viewing) uses this method.
 
         Parameters:
             components: the names of the components to read. The answer has them in the order of `layout.COMPONENTS`.
@@ -313,11 +313,11 @@ class StorageManager:
     ) -> str:
         """Read the metadata of a session, replace the fields that are given, and store it. Return its URL.
 
-        Two such calls at the same time may lose the fields of one of them.
+        If two such calls run at the same time, the fields of one of them may be lost.
 
         Parameters:
             metadata: the fields to replace. A field is replaced as a whole.
-            remove: fields to remove before.
+            remove: the names of fields to remove first.
 
         Raises:
             As store_step_data.
@@ -421,9 +421,9 @@ class StorageManager:
     def iter_sessions(self) -> Generator[str, None, None]:
         """Yield the ids of all sessions in order, page by page.
 
-        On S3, `run-1` is listed before `run`, because the keys of `run` continue with a slash. So a name that continues
-        another one with `+ , - .` is held back until the listing has passed the other one. A local directory is read
-        as a whole, because POSIX does not sort it.
+        S3 lists `run-1` before `run`, because the keys of `run` continue with a slash. So `run-1` is held back until
+        the listing has passed `run`; the same holds for `+ , .` in place of `-`. A local directory is read as a whole,
+        because POSIX does not sort it.
 
         Raises:
             S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed.
@@ -483,10 +483,10 @@ class StorageManager:
         ...
 
     def store_steps(self, steps: Iterable[Step] | AsyncIterable[Step], *, concurrency: int = 16) -> int:
-        """Store many steps; return how many. The next step is taken from the source when there is room for it.
+        """Store many steps; return how many. The source is read only as fast as steps are stored.
 
         Parameters:
-            steps: the steps of iter_steps, or your own.
+            steps: any iterable of steps, also an asynchronous one such as iter_steps.
             concurrency: how many steps are stored at a time.
 
         Raises:
@@ -505,8 +505,8 @@ class StorageManager:
         """Close the connections of the running loop, after all operations have ended. This is optional.
 
         It waits for every operation of other tasks with this manager, also for sealing, verifying, copying and
-        exporting. It does not wait for an iterator whose reader has not asked for the next item. It may be called
-        several times. A later operation opens new connections.
+        exporting. It does not wait for an iterator that is between two items. It may be called several times. A later
+        operation opens new connections.
         """
         ...
 

@@ -34,8 +34,8 @@ from storage_manager.layout import (
     join,
 )
 from storage_manager.overlap import lies_within
-from storage_manager.redaction import Redactor, redacted
-from storage_manager.storage import StorageManager, redacted_content, redacted_metadata
+from storage_manager.redaction import Redactor, redacted, redacted_metadata
+from storage_manager.storage import StorageManager, redacted_content
 
 __all__ = ["CopyResult", "copy_sessions"]
 
