@@ -1,8 +1,7 @@
-"""S3 through obstore, whose client is written in Rust: a small part of the CPU of s3fs (extra `obstore`).
+"""S3 through obstore, whose client is written in Rust and needs a small part of the CPU of s3fs (extra `obstore`).
 
 Only the PUT and the GET of a whole object go through obstore. Listing, deleting, signing and sweeping are inherited
-from `S3Backend`. botocore's client also says which endpoint serves a bucket, which credentials there are and when
-they end, and which certificates and proxy to use.
+from `S3Backend`. Endpoint, credentials, certificates and proxy are those of botocore's client.
 """
 
 import asyncio
@@ -38,20 +37,20 @@ MIB = 1 << 20
 Out = TypeVar("Out")
 _used_in: set[int] = set()  # the processes in which obstore has threads
 
-# object_store asks again for credentials that end in five minutes; botocore's last ten minutes or longer.
+# object_store asks again for credentials that end in five minutes. Those that botocore gives last ten or longer.
 _KEPT = timedelta(minutes=10)
 _NO_LIMIT = timedelta(days=365)  # for a request as a whole; obstore's default is 30 seconds, whatever its size
 # obstore refuses a key with `.`, `..`, an empty name or a control character, and reads `x` if asked for `/x`.
 _NO_OBSTORE_KEY = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
-# obstore would take these from AWS_* variables that botocore does not have. A PUT is signed with its SHA-256.
+# obstore would take these from AWS_* variables that botocore does not read. A PUT is signed with its SHA-256.
 _NOT_FROM_ENVIRONMENT = {"unsigned_payload": False, "s3_express": False, "request_payer": False}
 
 
 def _wait_for_threads() -> None:
-    """Wait, at the end of the process, until no thread of obstore runs Python code, which would abort the process.
+    """Wait at the end of the process, until no thread of obstore runs Python code.
 
-    A thread that has delivered a result may still be on its way out. Python ends such threads by unwinding them, which
-    Rust does not allow.
+    A thread that has delivered a result may run Python code a little longer. Python would end it by unwinding its
+    stack. Rust does not allow that, and aborts the process.
     """
     known = {thread.ident for thread in threading.enumerate()}
     until = time.monotonic() + 1
@@ -60,14 +59,15 @@ def _wait_for_threads() -> None:
 
 
 def is_forked() -> bool:
-    """Return True in a child of a process that has used obstore: its threads are missing, so every call would hang."""
+    """Return True in a fork of a process that has used obstore: obstore's threads are missing, so a call would hang."""
     return bool(_used_in) and os.getpid() not in _used_in
 
 
 class ObstoreBackend(S3Backend):
     """`S3Backend` that stores and reads whole objects through obstore. It takes the same keywords."""
 
-    _compares_e_tags = True  # when reading; not over TLS (RFC 8446, 5.2), nor if ETags are no MD5 (encrypted objects)
+    # False over TLS, which protects the bytes (RFC 8446, 5.2), and if ETags are no MD5, as those of encrypted objects
+    _compares_e_tags = True
     _can_read = True  # False if the service sends headers that obstore cannot read
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -91,7 +91,7 @@ class ObstoreBackend(S3Backend):
                 raise
             self.service.wants_content_md5 = True
             return await super()._put_whole(file, data, is_new=is_new)
-        # The service compares a signed body with its SHA-256. An ETag that is not an MD5 may come from a redirect.
+        # The service compares a signed body with its SHA-256. But the answer may be a redirect, whose ETag is no MD5.
         is_proved = may_be_md5_of(e_tag, data) if self.anon else md5_in(e_tag)
         if self._compares_e_tags and self.service.compares_e_tags and not is_proved:
             await self._compare_stored(bucket, key, data, e_tag)
@@ -189,13 +189,13 @@ class ObstoreBackend(S3Backend):
 
 
 class _Store:
-    """A client of obstore for one bucket, with its credentials and the endpoint that error messages name."""
+    """A client of obstore for one bucket, its credentials, and its endpoint for error messages."""
 
     def __init__(self, client: S3Store, credentials: "_Credentials", endpoint: str) -> None:
         self.client, self._credentials, self._endpoint = client, credentials, endpoint
 
     async def answer(self, operation: str, request: Awaitable[Out]) -> Out:
-        """Await a request; raise its failure as the errors of s3fs."""
+        """Await a request. Raise its failure as the error that s3fs would raise."""
         try:
             return await request
         except FAILURES as error:
@@ -213,7 +213,10 @@ def _new_client(bucket: str, options: Mapping[str, Any]) -> S3Store:
 
 
 class _Credentials:
-    """The credentials that botocore finds for its client and renews. `error` is its last failure to find them.
+    """The credentials that botocore finds and renews, as obstore asks for them.
+
+    Attributes:
+        error: why botocore could not find them the last time, or None.
 
     Parameters:
         use: called with key, secret and token.
@@ -261,6 +264,6 @@ def _certificates(verify: bool | str | None) -> dict[str, Any]:
         return {}
     try:
         return {"root_certificate": Path(verify).read_bytes()}
-    except OSError as error:  # a missing file would be taken for a missing component
+    except OSError as error:  # otherwise a missing file would look like a missing component
         why = f"the certificates of AWS_CA_BUNDLE or client_kwargs['verify'] cannot be read: {error.strerror}"
         raise S3ConfigError(why, operation="open") from error

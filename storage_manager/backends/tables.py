@@ -22,10 +22,10 @@ async def table_options(
     """Return endpoint, region, credentials, certificates, proxy and encryption. They hold secrets.
 
     Parameters:
-        client: botocore's.
+        client: botocore's client.
         request: the options of s3fs that are sent with every request.
         verify: how certificates are checked, as botocore takes it.
-        use: called with key, secret and token, so that messages can be without them.
+        use: called with key, secret and token, so that messages can hide them.
 
     Raises:
         S3ConfigError: Delta Lake does not support a setting.
@@ -50,7 +50,7 @@ async def table_options(
 
 
 async def _credentials(client_meta: Any, signer: Any, use: Callable[[list[str | None]], None]) -> dict[str, str]:
-    """Return the credentials of this moment. Those of a role end, so ask again before each commit."""
+    """Return the present credentials. Those of a role expire, so each commit asks for them again."""
     if client_meta.config.signature_version is UNSIGNED:
         return {"aws_skip_signature": "true"}
     keys = await credentials_of(signer, client_meta.region_name)
