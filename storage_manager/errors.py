@@ -16,7 +16,7 @@ until S3 is used.
 
 import errno
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -35,6 +35,7 @@ __all__ = [
     "already_exists",
     "attempt",
     "came_from_service",
+    "first_of",
     "how_to_install",
     "is_bulk_refused",
     "is_content_md5_missing",
@@ -314,6 +315,11 @@ def _chain(error: BaseException) -> list[BaseException]:
         others = [one.__cause__ or context, *getattr(one, "exceptions", ())]
         chain += [other for other in others if isinstance(other, BaseException) and other not in chain]
     return chain
+
+
+def first_of(names: Sequence[str], most: int = 5) -> str:
+    """Return the first of several names or URLs, for a message."""
+    return ", ".join(names[:most]) + ", ..." * (len(names) > most)
 
 
 def attempt(call: Callable[[], Out]) -> Out | Exception:

@@ -42,7 +42,7 @@ from storage_manager.backends.staging import (
     unlink_files,
 )
 from storage_manager.backends.streams import open_regular, refuse_irregular, too_large
-from storage_manager.errors import already_exists, attempt
+from storage_manager.errors import already_exists, attempt, first_of
 from storage_manager.layout import LOST_AND_FOUND, is_system_directory, is_system_file
 
 __all__ = ["DiskFileSystem", "move_new", "write_all"]
@@ -52,7 +52,6 @@ RACES = 20  # attempts of a write whose directory another process deletes meanwh
 # The errors of fsync for a directory if the file system does not support that (CIFS: EINVAL). They are ignored: the
 # files are on the disk, and no other call would do more.
 NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-SHOWN = 3  # names in an error
 # The errors of link(2) if the file system has no hard links, or not for this file.
 NO_LINK = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL)
 AT_FDCWD, RENAME_NOREPLACE = -100, 1  # of renameat2(2), Linux
@@ -588,9 +587,8 @@ def _link_or_move(source: str, target: str) -> None:
 
 
 def _in_words(left: Sequence[str]) -> str:
-    names = ", ".join(left[:SHOWN]) + ", ..." * (len(left) > SHOWN)
     number = f"{len(left)} files are" if len(left) != 1 else "1 file is"
-    return f"; {number} left: {names}" if left else ""
+    return f"; {number} left: {first_of(left, most=3)}" if left else ""
 
 
 def _remove_leftovers(session: str) -> None:

@@ -100,7 +100,7 @@ def as_redactor(redact: "Redactor | Sequence[str] | None") -> Redactor | None:
 
 
 def redacted(redact: Redactor, values: Sequence[object]) -> StepData:
-    """Return the components of a step as the redactor returns them. It gets them decoded, as a reader does.
+    """Return the components of a step as the redactor returns them. It gets them as a reader would get them.
 
     Raises:
         InvalidDataError: a value cannot be stored or read again, the redactor failed, or it returned no StepData.
@@ -184,7 +184,7 @@ def _called(name: str) -> str:
 
 
 def refusal(redact: Redactor, why: str) -> InvalidDataError:
-    """Build the error with its text redacted. Do not chain it: the cause may quote a secret.
+    """Return an error with a redacted text. Do not chain it: its cause may quote a secret.
 
     Raises:
         InvalidDataError: the redactor failed.
