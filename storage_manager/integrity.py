@@ -4,7 +4,7 @@ import asyncio
 import errno
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
@@ -266,20 +266,11 @@ async def verify_session(storage: StorageManager, session_id: str, *, require_se
 
 
 async def _verify(storage: StorageManager, session_id: str, url: str, require_seal: bool) -> list[Problem]:
-    names, unlisted = set[str](), list[Problem]()
-    try:
-        async for file in list_files(storage, session_id):
-            names.add(file.name)
-    except StorageManagerError as error:
-        unlisted = [Problem(url, "unreadable", _why_unreadable(error))]
-        if not names:
-            return unlisted
+    names, unlisted = await _names_of(storage, session_id, url)
+    if unlisted and not names:
+        return unlisted
     sealed, problems = await _read_manifest(storage, url, is_listed=MANIFEST_FILENAME in names)
-    problems += unlisted
-    if not names:
-        problems.append(Problem(url, "missing", "there is no such session"))
-    elif require_seal and MANIFEST_FILENAME not in names:
-        problems.append(Problem(url, "unsealed", "it has no seal, so nobody can tell whether it has changed"))
+    problems += unlisted + _check_session(url, names, require_seal)
     problems += await _leftovers(storage, url, names)
     problems += [Problem(join(url, path), "unlisted", _foreign(path)) for path in filter(is_foreign, names)]
     seals, others = sealed or {}, _others(names)
@@ -289,6 +280,25 @@ async def _verify(storage: StorageManager, session_id: str, url: str, require_se
     async for found in _map_steps(function, storage, session_id, _by_step(paths)):
         problems += found
     return problems + await _check_others(storage, url, others, sealed)
+
+
+async def _names_of(storage: StorageManager, session_id: str, url: str) -> tuple[set[str], list[Problem]]:
+    """Return the names of the files of a session, and the problem if they cannot all be listed."""
+    names = set[str]()
+    try:
+        async for file in list_files(storage, session_id):
+            names.add(file.name)
+    except StorageManagerError as error:
+        return names, [Problem(url, "unreadable", _why_unreadable(error))]
+    return names, []
+
+
+def _check_session(url: str, names: Collection[str], require_seal: bool) -> list[Problem]:
+    if not names:
+        return [Problem(url, "missing", "there is no such session")]
+    if require_seal and MANIFEST_FILENAME not in names:
+        return [Problem(url, "unsealed", "it has no seal, so nobody can tell whether it has changed")]
+    return []
 
 
 def _foreign(path: str) -> str:
@@ -400,12 +410,7 @@ async def _read_manifest(
     try:
         [data] = await read_stored(storage, [path], "verify")
     except StorageManagerError as error:
-        if not is_missing(error.__cause__ or error):
-            return None, [Problem(path, "unreadable", _why_unreadable(error))]
-        if not is_listed:
-            return None, []
-        why = "the seal was removed while the session was verified: verify it again, or seal it again"
-        return None, [Problem(path, "missing", why)]
+        return None, _without_manifest(path, error, is_listed)
     cancelled = threading.Event()
     try:
         return await asyncio.to_thread(_seals_in, data, cancelled), []
@@ -414,6 +419,14 @@ async def _read_manifest(
         return None, [Problem(path, "unreadable", why)]
     finally:
         cancelled.set()
+
+
+def _without_manifest(path: str, error: StorageManagerError, is_listed: bool) -> list[Problem]:
+    """Return the problem of a manifest that cannot be read. If it is missing and was not listed, there is none."""
+    if not is_missing(error.__cause__ or error):
+        return [Problem(path, "unreadable", _why_unreadable(error))]
+    why = "the seal was removed while the session was verified: verify it again, or seal it again"
+    return [Problem(path, "missing", why)] if is_listed else []
 
 
 def _seals_in(data: bytes, cancelled: threading.Event) -> Mapping[str, _Seal]:

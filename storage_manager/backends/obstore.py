@@ -110,24 +110,28 @@ class ObstoreBackend(S3Backend):
         bucket, key = request["Bucket"], request["Key"]
         if len(request) > 2 or not self._can_read or _NO_OBSTORE_KEY.search(key):  # more than two: a range or a version
             return await super()._get_whole(**request)
-        store = await self._store(bucket)
         try:
-            answer = await store.answer("GetObject", store.client.get_async(key))
-            if answer.meta["size"] > self.max_file_bytes:  # obstore would end the process without so much memory
-                raise too_large(answer.meta["size"], self.max_file_bytes)
-            data = (await store.answer("GetObject", answer.bytes_async())).to_bytes()
+            data, e_tag = await self._get_through_obstore(bucket, key)
         except UnreadableAnswerError:
             data = await super()._get_whole(**request)
             self._can_read = False
             return data
-        e_tag = answer.meta["e_tag"]
-        if e_tag is None:
-            raise OSError(errno.EPROTO, "the answer to GetObject is not from S3: it has no ETag")
         if self._compares_e_tags and self.service.compares_e_tags and not self._is_md5(e_tag, data):
             if await self._read_again(request, data) != data:
                 raise bytes_changed()
             self._compares_e_tags = False  # for example, the objects are encrypted with a key of KMS
         return data
+
+    async def _get_through_obstore(self, bucket: str, key: str) -> tuple[bytes, str]:
+        """Send one GET. Return the body and the ETag."""
+        store = await self._store(bucket)
+        answer = await store.answer("GetObject", store.client.get_async(key))
+        if answer.meta["size"] > self.max_file_bytes:  # without so much memory, obstore would end the process
+            raise too_large(answer.meta["size"], self.max_file_bytes)
+        data = (await store.answer("GetObject", answer.bytes_async())).to_bytes()
+        if answer.meta["e_tag"] is None:
+            raise OSError(errno.EPROTO, "the answer to GetObject is not from S3: it has no ETag")
+        return data, answer.meta["e_tag"]
 
     def _is_md5(self, e_tag: str, data: bytes) -> bool:
         return self._matches_e_tag("", {"ETag": e_tag}, md5(data, usedforsecurity=False).hexdigest())

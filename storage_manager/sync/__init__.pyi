@@ -6,7 +6,7 @@
         print(step.step_id, step.data.action)
 
 Every class and function has the signature and the docstring of its asynchronous twin, without `async`; iterators are
-plain generators. The work is done by the twin, on one event loop per process, in a thread in the background.
+plain generators. The asynchronous twin does the work, on one event loop per process, in a background thread.
 
 The types are in `__init__.pyi`, which `scripts/make_sync_stub.py` writes.
 """
@@ -652,25 +652,25 @@ def copy_sessions(
 ) -> CopyResult:
     """Copy sessions with all their files between any two roots, byte for byte. A second run sends nothing twice.
 
-    A file is skipped if the target has it with the same bytes. That is known from size and ETag if both roots tell
-    them, else by reading. Files that only the target has stay there. Nothing at the source changes.
+    A file is skipped if the target has it with the same bytes. Size and ETag show that if both roots have them;
+    otherwise both files are read. Files that only the target has stay there. Nothing at the source changes.
 
     Components, attachments, the metadata of a session and its manifest are copied. A file directly in the directory of
     a session, whose name an attachment may have, becomes an attachment of the session, unless the session is sealed or
     has an attachment of this name with other bytes. Every other file is left behind, and named in the result.
 
-    A step that cannot be copied does not stop the others; it is reported after them, and so is a session that cannot be
-    listed. But if the first 16 all fail, and not because of their content, the copy stops. The manifest of a sealed
-    session is copied last, if all its files were. If the target redacts, the redacted files are compared and written,
-    and the manifest is not copied: seal the session there.
+    A step that cannot be copied, or a session that cannot be listed, does not stop the others; it is reported after
+    them. But if the first 16 all fail, and not because of their content, the copy stops. The manifest of a sealed
+    session is copied last, if all its other files were copied. If the target redacts, the redacted files are compared
+    and written, and the manifest is not copied: seal the session there.
 
     Parameters:
         session_ids: the sessions to copy, in this order; None for all.
         concurrency: how many steps are read, compared and written at a time.
         progress: called in your thread with the number of steps done and the number of all steps. If it is given,
             the steps are counted beforehand.
-        dry_run: True to write nothing, and return how many steps would be copied. A file is then read only if its size
-            is that of the target's file.
+        dry_run: True to write nothing, and return how many steps would be copied. A file is then read only if the
+            target has a file of the same size.
 
     Returns:
         The number of steps with at least one file that was written, as an int with the attribute `left_behind`.
@@ -787,9 +787,10 @@ def find_sessions(
 def follow_session(storage: StorageManager, session_id: str, *, interval: float = 1.0) -> Generator[Step, None, None]:
     """Yield the steps of a session as they are stored, from the first. This ends when the session is sealed.
 
-    Each step is yielded once, in the order of the ids that a listing finds. A session that does not exist yet is waited
-    for. On S3 a step appears file by file, so the newest one is held back until a listing finds it unchanged, another
-    one follows, or the session is sealed. On local disk a new step appears with all of its files at once.
+    Each step is yielded once. Those that one listing finds are in the order of their ids. If the session does not exist
+    yet, this waits for it. On S3 a step appears file by file. So the newest step is held back until a listing finds it
+    unchanged, another one follows, or the session is sealed. On local disk a new step appears with all of its files at
+    once.
 
     Parameters:
         interval: seconds from one listing of the session to the next; more than 0. A listing is one LIST for each
@@ -930,11 +931,11 @@ def iter_transitions(
     """Yield the page before, the action and the page after, for every action of these sessions.
 
     A step holds one page. If it was observed before its action, the page after the action is that of the next step. If
-    it was observed after its action, the page before the action is that of the step before. That neighbour has to be
-    there, and has to show the right moment: it was observed the same way, or it has no action. If both steps have a
-    `page_id` in their metadata, it has to be the same. Otherwise this side is None. Two ids are neighbours if they have
-    the same prefix and consecutive numbers at their ends, such as `step_9` and `step_10`. If no id of a session ends in
-    a number, those that follow each other in the list are neighbours.
+    it was observed after its action, the page before the action is that of the previous step. This neighbour has to
+    exist, and has to show the right moment: it was observed the same way, or it has no action. If both steps have a
+    `page_id` in their metadata, both have to be the same. Otherwise this page is None. Two ids are neighbours if they
+    have the same prefix and consecutive numbers at their ends, such as `step_9` and `step_10`. If no id of a session
+    ends in a number, ids that follow each other in the list are neighbours.
 
     Transitions come in the order of these numbers. At most `concurrency` steps and two more are held in memory. As
     iter_steps does, this leaves out sessions and steps that cannot be read, with a warning.
@@ -946,8 +947,8 @@ def iter_transitions(
         concurrency: how many steps are read at a time.
 
     Raises:
-        InvalidDataError: observed is something else; or it is None, and the metadata of neither a step with an action
-            nor its session says it. A guess would pair each action with the wrong page.
+        InvalidDataError: observed is another value; or it is None, and neither the metadata of a step with an action
+            nor that of its session has it. A guess could pair each action with the wrong page.
         As iter_steps.
     """
     ...
@@ -955,10 +956,10 @@ def iter_transitions(
 def purge_sessions(storage: StorageManager, older_than: datetime | timedelta, *, dry_run: bool = True) -> list[str]:
     """Delete the sessions whose files are all older than a limit. With `dry_run`, the default, only return their ids.
 
-    Each session is checked again just before it is deleted. If someone has written to it in the meantime, it stays. A
-    directory stays that has no component, no metadata and no attachment of the session itself: files like attachments
-    of steps alone (`backups/2019/db.tar`) may be somebody else's. A session also stays if the backend does not tell
-    when each of its files was last written. Files that operating systems leave in a session do not count.
+    Each session is checked again just before it is deleted. If someone has written to it meanwhile, it stays. A
+    directory also stays if it has no component, no metadata and no attachment of the session itself: other files
+    (`backups/2019/db.tar`) may belong to somebody else. A session also stays if the backend does not know when each of
+    its files was last written. Files that operating systems leave in a session do not count.
 
     A session that cannot be listed or deleted does not stop the others; it is reported after them.
 
@@ -1015,16 +1016,16 @@ def seal_session(storage: StorageManager, session_id: str) -> str:
     ...
 
 def sweep(storage: StorageManager, older_than: timedelta = ...) -> int:
-    """Remove what killed writers left behind: staged files, probes of `check`, unfinished uploads. Return how many.
+    """Remove the leftovers of killed writers: staged files, probes of `check`, unfinished uploads. Return how many.
 
-    Sessions, steps and their files are not touched. On local disk, the first store in each event loop already sweeps
-    what is older than an hour. Call this for S3, or to remove leftovers sooner. On S3 it needs the rights
-    s3:ListBucketMultipartUploads and s3:AbortMultipartUpload. On other fsspec backends there is nothing to sweep.
+    Sessions, steps and their files are not touched. On local disk, the first store in each event loop already removes
+    leftovers that are older than an hour. Call this for S3, or to remove them sooner. On S3 it needs the rights
+    s3:ListBucketMultipartUploads and s3:AbortMultipartUpload. On other fsspec backends there are no leftovers.
 
     Parameters:
-        older_than: the minimum age of what is removed, counted from its last write. Keep it longer than any write
-            takes: a writer whose files are swept away has to start again on local disk, and fails on S3. Use zero
-            only when nobody is writing.
+        older_than: the minimum age of a leftover, counted from its last write. It has to be longer than any write
+            takes: a writer whose files are removed has to start again on local disk, and fails on S3. Use zero only if
+            nobody is writing.
 
     Raises:
         InvalidDataError: the age is negative, or not a timedelta. Raised before any I/O.
@@ -1078,8 +1079,8 @@ def verify_session(storage: StorageManager, session_id: str, *, require_seal: bo
     was sealed).
 
     In any session, a component or the metadata of the session is `unreadable` if access to it is refused, if a
-    directory is in its place, or if it is not UTF-8 or not a JSON object. The session itself is `unreadable` if it or a
-    directory in it cannot be listed, for example because access is refused. The other files are verified all the same.
+    directory has its name, or if it is not UTF-8 or not a JSON object. The session itself is `unreadable` if it or a
+    directory in it cannot be listed, for example because access is refused. The other files are still verified.
     A staged file of this library, and an upload to S3 that was begun and not completed, is a `leftover`. Any other file
     that is not part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating
     systems leave are ignored. The attachments of a session that is not sealed are not read.

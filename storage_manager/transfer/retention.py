@@ -122,7 +122,10 @@ async def _delete_if_older(
 ) -> PurgedSession | asyncio.CancelledError | None:
     """Delete a session if it is still old. Return it if it was deleted, or the cancellation that came meanwhile."""
     found = await _find_older(storage, session_id, limit)
-    return found and (await _delete(storage, session_id) or found)
+    if found is None:
+        return None
+    cancellation = await _delete(storage, session_id)
+    return cancellation or found
 
 
 async def _find_older(storage: StorageManager, session_id: str, limit: datetime) -> PurgedSession | None:
