@@ -61,7 +61,7 @@ class Config:
             storage_options: the user's keywords for the filesystem, which may include the endpoint.
 
         Raises:
-            S3ConfigError: says which arguments or variables are wrong and how to correct them, never their values.
+            S3ConfigError: a setting is wrong. The message names its argument or variable, never its value.
             LocalStorageError: `local_base_path` is not the name of a directory.
             StorageManagerError: SM_ROOT holds more than a root.
         """

@@ -202,7 +202,7 @@ def check_id(value: object, what: str) -> str:
         what: "session_id" or "step_id", for the message.
 
     Raises:
-        InvalidIdError: names the character, its position and the reason.
+        InvalidIdError: the id is not allowed. The message names the character, its position and the reason.
     """
     value = as_id(value)
     if not isinstance(value, str):
@@ -341,7 +341,7 @@ def check_attachment_name(name: object) -> str:
     systems leave (`Thumbs.db`, `desktop.ini`).
 
     Raises:
-        InvalidDataError: says which rule the name breaks.
+        InvalidDataError: the name is not allowed. The message names the rule that it breaks.
     """
     if not isinstance(name, str):
         raise InvalidDataError(f"the name of an attachment must be a str, not {type(name).__name__}")

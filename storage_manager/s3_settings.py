@@ -195,7 +195,7 @@ class S3Settings:
         """Refuse an engine that is not installed, credentials that are visibly wrong, and a wrong endpoint.
 
         Raises:
-            S3ConfigError: says what is wrong and what to do; repeats no value.
+            S3ConfigError: one of these is wrong. The message repeats no value.
         """
         if find_spec(self.engine) is None:
             why = f"s3_engine (SM_S3_ENGINE) is {self.engine}, which is not installed: {how_to_install(self.engine)}"

@@ -125,7 +125,7 @@ class StorageManager:
             require_s3: SM_REQUIRE_S3; default False. True: raise instead of falling back to local disk.
             storage_options: passed to the filesystem; they override the library's own. Credentials may be given here.
                 Without them, botocore looks for credentials as usual.
-            redact: a function that removes from each step what must not be stored, or a list of secrets for
+            redact: a function that removes secrets from each step before it is stored, or a list of secrets for
                 redact_secrets.
             fsync: local disk only: flush each step to the disk before it is published (13 to 70 times slower).
             max_concurrency: the most requests in flight per event loop.
@@ -289,7 +289,8 @@ class StorageManager:
         """Prove that the root can be used: list it, then write, read and delete one hidden probe.
 
         Raises:
-            S3OperationError, S3ConfigError, LocalStorageError: says what is wrong, and what to do about it.
+            S3OperationError, S3ConfigError, LocalStorageError: the root cannot be used. The message says why, and
+                what to do.
         """
         probe = join(self._root.url, hidden_name(), "probe")
         data = secrets.token_bytes(32)
@@ -350,7 +351,7 @@ class StorageManager:
         Raises:
             InvalidIdError, InvalidDataError: refused before any I/O.
             AlreadyExistsError: with overwrite=False, one of the files exists. It is unchanged.
-            S3OperationError, S3ConfigError, LocalStorageError: not stored; says why.
+            S3OperationError, S3ConfigError, LocalStorageError: a file could not be stored. The message says why.
             StorageManagerError: overwrite=False on another backend, which cannot promise it.
         """
         values = (html_content, screenshot_bytes, action_data, metadata)
@@ -591,7 +592,7 @@ class StorageManager:
 
         Raises:
             InvalidIdError: refused before any I/O.
-            InvalidDataError: what is stored is not a JSON object.
+            InvalidDataError: the stored metadata is not a JSON object.
             S3OperationError, S3ConfigError, LocalStorageError: it cannot be read.
         """
         path = join(self._url("retrieve", session_id), SESSION_METADATA_FILENAME)
@@ -706,7 +707,7 @@ class StorageManager:
 
         Raises:
             InvalidIdError: refused before any I/O.
-            S3OperationError, S3ConfigError, LocalStorageError: names what is left.
+            S3OperationError, S3ConfigError, LocalStorageError: a file is left. The message names it.
         """
         url = self._url("delete", session_id, step_id)
         await self._delete(url, join(self._url("delete", session_id), MANIFEST_FILENAME))
@@ -716,7 +717,7 @@ class StorageManager:
 
         Raises:
             InvalidIdError: refused before any I/O.
-            S3OperationError, S3ConfigError, LocalStorageError: names what is left.
+            S3OperationError, S3ConfigError, LocalStorageError: a file is left. The message names it.
         """
         await self._delete(self._url("delete", session_id))
 

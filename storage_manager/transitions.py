@@ -21,12 +21,12 @@ _DIGITS = "0123456789"
 
 
 class Transition(NamedTuple):
-    """One action, with what the page showed before it and after it.
+    """One action, with the page before it and the page after it.
 
     Attributes:
         step_id: the step that holds the action.
-        before: what the page showed when the action was chosen. Its `action` is None.
-        after: what the page showed afterwards. Its `action` is None.
+        before: the page when the action was chosen. Its `action` is None.
+        after: the page afterwards. Its `action` is None.
     """
 
     session_id: str

@@ -164,7 +164,7 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
         return asyncio.get_running_loop().run_in_executor(self._workers, function, *args)
 
     async def close(self) -> None:
-        while self._jobs:  # jobs that wait for a worker are done all the same
+        while self._jobs:  # jobs that still wait for a worker are done, too
             self._start_jobs()
         self._workers.shutdown(wait=False)
 

@@ -244,10 +244,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             if InvalidProxiesConfigError.fmt in str(error):
                 raise InvalidProxiesConfigError from None
             raise
-        if method in _PROOFS and not _PROOFS[method] & answer.keys():
-            if "Body" in answer:
-                answer["Body"].close()
-            raise OSError(errno.EPROTO, f"the answer to {method} is not from S3: it has no {min(_PROOFS[method])}")
+        _check_proof(method, answer)
         return answer
 
     async def write_files(self, files: Sequence[File], *, overwrite: bool = True) -> None:
@@ -839,6 +836,14 @@ def _reporting_session(found: Found, options: Mapping[str, Any]) -> Any:
     session = new_session(**options)
     report_credentials(session.get_component("event_emitter"), found.listener())
     return session
+
+
+def _check_proof(method: str, answer: Mapping[str, Any]) -> None:
+    """Raise if an answer has none of the fields that every S3 service sends."""
+    if method in _PROOFS and not _PROOFS[method] & answer.keys():
+        if "Body" in answer:
+            answer["Body"].close()
+        raise OSError(errno.EPROTO, f"the answer to {method} is not from S3: it has no {min(_PROOFS[method])}")
 
 
 class _Progress:

@@ -46,7 +46,7 @@ class Spelling:
             paths: the files in it; none to check only the directory.
 
         Raises:
-            LocalStorageError: names both spellings.
+            LocalStorageError: there is such a spelling. The message names both.
         """
         if self._ignores_case is None:
             self._ignores_case = _ignores_case(self._root)

@@ -58,7 +58,7 @@ class Base64Text:
         """Return the parts of the text in whose bytes something is found: start and end, sorted, none inside another.
 
         Parameters:
-            find: returns start and end of what it finds in bytes.
+            find: a function that returns start and end of each part of the bytes that it finds.
         """
         return _united(sorted(self._span(start, part) for start in range(4) for part in find(self._decoded(start))))
 

@@ -76,7 +76,7 @@ class StorageManager:
             require_s3: SM_REQUIRE_S3; default False. True: raise instead of falling back to local disk.
             storage_options: passed to the filesystem; they override the library's own. Credentials may be given here.
                 Without them, botocore looks for credentials as usual.
-            redact: a function that removes from each step what must not be stored, or a list of secrets for
+            redact: a function that removes secrets from each step before it is stored, or a list of secrets for
                 redact_secrets.
             fsync: local disk only: flush each step to the disk before it is published (13 to 70 times slower).
             max_concurrency: the most requests in flight per event loop.
@@ -151,7 +151,8 @@ class StorageManager:
         """Prove that the root can be used: list it, then write, read and delete one hidden probe.
 
         Raises:
-            S3OperationError, S3ConfigError, LocalStorageError: says what is wrong, and what to do about it.
+            S3OperationError, S3ConfigError, LocalStorageError: the root cannot be used. The message says why, and
+                what to do.
         """
         ...
 
@@ -197,7 +198,7 @@ class StorageManager:
         Raises:
             InvalidIdError, InvalidDataError: refused before any I/O.
             AlreadyExistsError: with overwrite=False, one of the files exists. It is unchanged.
-            S3OperationError, S3ConfigError, LocalStorageError: not stored; says why.
+            S3OperationError, S3ConfigError, LocalStorageError: a file could not be stored. The message says why.
             StorageManagerError: overwrite=False on another backend, which cannot promise it.
         """
         ...
@@ -330,7 +331,7 @@ class StorageManager:
 
         Raises:
             InvalidIdError: refused before any I/O.
-            InvalidDataError: what is stored is not a JSON object.
+            InvalidDataError: the stored metadata is not a JSON object.
             S3OperationError, S3ConfigError, LocalStorageError: it cannot be read.
         """
         ...
@@ -405,7 +406,7 @@ class StorageManager:
 
         Raises:
             InvalidIdError: refused before any I/O.
-            S3OperationError, S3ConfigError, LocalStorageError: names what is left.
+            S3OperationError, S3ConfigError, LocalStorageError: a file is left. The message names it.
         """
         ...
 
@@ -414,7 +415,7 @@ class StorageManager:
 
         Raises:
             InvalidIdError: refused before any I/O.
-            S3OperationError, S3ConfigError, LocalStorageError: names what is left.
+            S3OperationError, S3ConfigError, LocalStorageError: a file is left. The message names it.
         """
         ...
 

@@ -31,7 +31,7 @@ def check_driver(driver: Any, picture: Picture) -> None:
     """Refuse a picture that a driver cannot take. A screenshot without its mask would show too much.
 
     Raises:
-        InvalidDataError: names what the driver would need.
+        InvalidDataError: the driver lacks a method. The message names it.
     """
     needs = {
         "execute_script": ["mask"] if picture.mask else [],
