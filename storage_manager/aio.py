@@ -1,4 +1,4 @@
-"""Two asyncio helpers: run a task to its end despite cancellation; map ahead of the reader."""
+"""Two helpers for asyncio: await work to its end despite a cancellation, and map items ahead of a reader."""
 
 import asyncio
 from collections import deque
@@ -19,11 +19,11 @@ Out = TypeVar("Out")
 async def run_to_end(work: Awaitable[Out], undo: Callable[[Out], object] | None = None) -> Out:
     """Await work to its end, even if the caller is cancelled meanwhile.
 
-    A write that has been sent cannot be called back, so it must not continue behind the caller's back. The
-    cancellation is raised when the work has ended.
+    A write that was sent cannot be undone, and must not continue after the caller has gone on. So the cancellation is
+    raised when the work has ended.
 
     Parameters:
-        undo: called with the result if the caller was cancelled. Nobody else gets it, and it may be an open file.
+        undo: called with the result if the caller was cancelled, for example to close an open file.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -32,7 +32,7 @@ async def run_to_end(work: Awaitable[Out], undo: Callable[[Out], object] | None 
         while not task.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([task])
-        # `exception` also marks it as retrieved: the caller is gone, so asyncio need not report it
+        # the call of `exception` also keeps asyncio from reporting the error, which nobody awaits any more
         if not task.cancelled() and task.exception() is None and undo is not None:
             undo(task.result())
         raise

@@ -23,7 +23,7 @@ _PREFIX = "SM_"
 _AMAZON_BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ANY_BUCKET = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,255}")
 _REGION = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
-_FIELDS = {"s3_region_name": "s3_region"}  # the one argument whose field and variable have another name
+_FIELDS = {"s3_region_name": "s3_region"}  # the only argument whose field and variable have another name
 _PREFIX_LIMIT = 700  # bytes; an S3 key has at most 1024, of which two ids and a file name take up to 275
 
 
@@ -37,7 +37,7 @@ def _is_ip_address(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Config:
-    """The resolved settings. `root` is the URL that sessions are below.
+    """The resolved settings. `root` is the URL below which the sessions are.
 
     Attributes:
         other_root: the URL in SM_ROOT if it is neither of S3 nor of the local disk, else None.
@@ -58,10 +58,10 @@ class Config:
         """Take each setting from its argument unless that is None, else from the environment, else the default.
 
         Parameters:
-            storage_options: the user's, which may have the endpoint too.
+            storage_options: the user's keywords for the filesystem, which may include the endpoint.
 
         Raises:
-            S3ConfigError: says which arguments or variables are wrong and how to correct them, never their values.
+            S3ConfigError: a setting is wrong. The message names its argument or variable, never its value.
             LocalStorageError: `local_base_path` is not the name of a directory.
             StorageManagerError: SM_ROOT holds more than a root.
         """
@@ -94,10 +94,10 @@ class Config:
 
 
 def _check(settings: Mapping[str, Any], endpoint: str | None) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the settings as they are used, and why those that are wrong are wrong.
+    """Return the checked settings, and for each wrong one the reason.
 
     Parameters:
-        endpoint: that of the user's storage_options or of AWS's variables, on which the rule for buckets depends.
+        endpoint: the endpoint of storage_options or of the AWS variables. The rule for buckets depends on it.
     """
     checked: dict[str, Any] = {}
     faults = {name: "is not a setting" for name in settings if name not in _CHECKS}
@@ -188,7 +188,7 @@ def _check_endpoint_url(value: object, endpoint: str | None) -> str:
     return url
 
 
-# What checks each setting, and returns it as it is used.
+# The function that checks each setting and returns its value.
 _CHECKS: dict[str, Callable[[object, str | None], Any]] = {
     "s3_endpoint_url": _check_endpoint_url,
     "s3_bucket_name": _check_bucket,
@@ -234,7 +234,7 @@ def _settings_of_root(url: str) -> dict[str, Any]:
 
 
 def _explain(faults: Mapping[str, str], given: Mapping[str, Any]) -> str:
-    """Return one sentence for each wrong setting, which names the argument or the variable that it came from."""
+    """Return a message that names, for each wrong setting, its argument or its variable, and the reason."""
     arguments = {field: argument for argument, field in _FIELDS.items()}
     sources = {field: arguments.get(field, field) if field in given else _variable_of(field, given) for field in faults}
     return "; ".join(f"{sources[field]} {why}" for field, why in faults.items())
@@ -255,7 +255,7 @@ _BAD_SLASHES = re.compile(
 
 
 def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return the settings that a URL of S3 or of the local disk means; None for any other fsspec backend.
+    """Return the settings for a URL of S3 or of the local disk; None for any other fsspec backend.
 
     Raises:
         S3ConfigError, StorageManagerError: the URL holds more than a root (for example a password or a query).
@@ -282,7 +282,7 @@ def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def _s3_arguments(url: str) -> dict[str, Any]:
-    """Return the settings that a URL of S3 means. As for fsspec, `#` and `%` in its prefix mean nothing."""
+    """Return the settings for a URL of S3. `#` and `%` in its prefix are ordinary characters, as for fsspec."""
     before, sharp, after = url.partition("#")
     parts = _split(before, S3ConfigError)
     if sharp and not parts.path:
@@ -300,7 +300,7 @@ _ONLY_A_ROOT = "the URL must name a root only: remove its user, query, fragment 
 
 
 def _split(url: str, cls: type[StorageManagerError] = StorageManagerError) -> SplitResult:
-    """Split a URL that names a root and nothing more. `urlsplit` alone would drop control characters silently."""
+    """Split a URL that names a root only. `urlsplit` alone would drop control characters silently."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -1,8 +1,8 @@
 """The credentials in use, which no message may show. Services and libraries quote them in their errors.
 
-They are taken from `storage_options`, from the `AWS_*` variables, from the URLs of proxies, and from botocore: what it
-found in a profile or a role is known from the first request that it signs with it. Those of Amazon's that are not known
-are recognised by their shape.
+They are taken from `storage_options`, from the `AWS_*` variables, from the URLs of proxies, and from botocore.
+Credentials that botocore finds in a profile or a role are known when it signs the first request with them. Other
+credentials of Amazon's are recognised by their shape.
 """
 
 import os
@@ -26,16 +26,16 @@ _SHORT = 12  # characters; a shorter one is hidden as a whole word only
 _VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 # `key`, `secret`, `token`, `client_kwargs['aws_access_key_id']`, `account_key`, `password`, `connection_string`, ...
 _NAME = re.compile(r"key|secret|token|passw|credential|auth|connection_string", re.IGNORECASE)
-_USER = re.compile(r"user(name)?", re.IGNORECASE)  # may be a token, which is long
+_USER = re.compile(r"user(name)?", re.IGNORECASE)  # a long one may be a token
 # The id of a key of Amazon's (IAM User Guide, "Unique identifiers"), a session token, and a token of OpenID (RFC 7519).
 _SHAPE = re.compile(
     r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|[A-Za-z0-9+/]{100,}={0,2}|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*", re.ASCII
 )
 _USER_OF_URL = re.compile(r"[a-z][a-z0-9+.-]{0,20}://([^/?#]*)@", re.IGNORECASE)
-# What `quote` may leave as it is, of the characters that keys of Amazon's have.
+# The characters of Amazon's keys that `quote` may leave unchanged.
 _SAFE = ("", "/", "+", "=", "/+", "/=", "+=", "/+=")
 _PERCENT = re.compile("%[0-9A-F]{2}")
-_FOUND = 24  # texts of each client: 8 times key, secret and token, so that an error may quote the ones before
+_FOUND = 24  # texts of each client: 8 times key, secret and token, because an error may quote earlier ones
 
 # the URL and the credentials of each root that exists
 _kept: "WeakKeyDictionary[object, tuple[str, frozenset[str]]]" = WeakKeyDictionary()
@@ -44,7 +44,7 @@ _lock = threading.Lock()
 
 
 def without_secrets(options: Any) -> Any:
-    """Return keywords of a filesystem without those that may be secrets, by their names, also inside of others."""
+    """Return keywords of a filesystem without those whose names may be of secrets, also in nested mappings."""
     if isinstance(options, Mapping):
         return {name: without_secrets(value) for name, value in options.items() if not _may_be_secret(str(name))}
     return [without_secrets(value) for value in options] if isinstance(options, (list, tuple)) else options
@@ -82,10 +82,10 @@ def _secrets_of_url(url: str) -> Iterator[str]:
 
 
 class Found:
-    """The credentials that the clients of one backend have found and use. They are hidden as long as this exists.
+    """The credentials that the clients of one backend have found. Messages hide them as long as this object exists.
 
     Parameters:
-        url: of the root, below which they are used.
+        url: the URL of the root for which they are used.
     """
 
     def __init__(self, url: str) -> None:
@@ -99,7 +99,7 @@ class Found:
         self._secrets.extend(secret for secret in secrets if secret and secret not in self._secrets)
 
     def listener(self) -> Callable[[Iterable[str | None]], None]:
-        """Return `add` as a function that does not keep this alive: clients outlive their backend."""
+        """Return `add` as a function that does not keep this object alive: clients outlive their backend."""
         weak = WeakMethod(self.add)
 
         def add(secrets: Iterable[str | None]) -> None:
@@ -115,10 +115,10 @@ class Found:
 
 
 def without_credentials(text: str, url: str, *, from_service: bool = False) -> str:
-    """Return a text without the credentials for a URL, as they are or as a URL, XML or JSON encodes them.
+    """Return a text without the credentials for a URL, neither plain nor as a URL, XML or JSON encodes them.
 
     Parameters:
-        from_service: True to hide also what has the shape of a credential of Amazon's.
+        from_service: True to hide also texts that have the shape of a credential of Amazon's.
     """
     for secret in sorted(_credentials_for(url), key=len, reverse=True):
         for form in _forms(secret):
@@ -127,7 +127,7 @@ def without_credentials(text: str, url: str, *, from_service: bool = False) -> s
 
 
 def _forms(secret: str) -> list[str]:
-    """Return a text as it is and as URLs, XML, JSON and Python write it, the longest first."""
+    """Return a text, and its encodings in URLs, XML, JSON and Python, the longest first."""
     quoted = {*(quote(secret, safe=safe) for safe in _SAFE), quote_plus(secret)}
     quoted |= {_PERCENT.sub(lambda code: code[0].lower(), form) for form in quoted}
     xml = {escape(secret), escape(secret, quote=False)}
@@ -143,7 +143,7 @@ def _credentials_for(url: str) -> set[str]:
     found = {secret for root_url, secrets in kept if url.startswith(root_url) for secret in secrets}
     found.update(chain.from_iterable(client.secrets_for(url) for client in clients))
     if "://" in url:
-        from urllib.request import getproxies  # with http, email and ssl, which only errors need
+        from urllib.request import getproxies  # here, because it imports http, email and ssl
 
         found.update(chain.from_iterable(map(_secrets_of_url, getproxies().values())))
     return found | ({os.environ.get(name, "") for name in _VARIABLES} if url.startswith("s3://") else set())

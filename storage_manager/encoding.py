@@ -1,7 +1,7 @@
-"""Encode the value of a component as bytes, and decode it again. A value that would not be equal again is refused.
+"""Encode the value of a component as bytes, and decode it again. A value that would change by this is refused.
 
 JSON is UTF-8, one line that ends in a newline, so that each file is JSON (RFC 8259) and JSON Lines (jsonlines.org).
-pydantic_core is imported by the functions that use it: a listing needs none of them.
+The functions that use pydantic_core import it themselves, because a listing does not need it.
 """
 
 import errno
@@ -26,14 +26,15 @@ __all__ = [
     "encode_html",
     "encode_image",
     "encode_json",
+    "has_surrogates",
     "image_type",
     "without_surrogates",
 ]
 
 MAX_JSON_DEPTH = 200  # levels; jiter, which reads the JSON again, stops at 201
-# Commas and brackets, also those in texts. Of a component of a gigabyte, decoding would take minutes and 30 GB.
+# Commas and brackets, also those in texts. Decoding a component of a gigabyte would take minutes and 30 GB.
 MAX_JSON_VALUES = 2**22
-MAX_JSON_INT = 10**4300  # Python reads no more digits (sys.int_info.default_max_str_digits)
+MAX_JSON_INT = 10**4300  # Python reads at most 4300 digits (sys.int_info.default_max_str_digits)
 
 _KeyPath = tuple[str | int, ...]  # the keyword of the component, then the keys and indices that lead to a value
 
@@ -44,7 +45,7 @@ def _show(where: _KeyPath) -> str:
 
 
 def _short(name: object) -> str:
-    """Return a key as text, whole or not at all: of a part of it, nobody could see later that it is of a secret."""
+    """Return a key as text, or only its type and length: no later check would recognise a part of a secret."""
     text = repr(name) if isinstance(name, (str, int, float, NoneType)) else ""
     return text if text and len(text) <= 60 else f"<{type(name).__name__}{_length(name)}>"
 
@@ -168,7 +169,7 @@ def count_values(data: bytes) -> int:
 
 
 def _has_too_many_values(data: bytes) -> bool:
-    """Return True if it would take more than two seconds to decode JSON, in which nothing else runs."""
+    """Return True if it would take more than two seconds to decode JSON. Nothing else runs in that time."""
     return len(data) > MAX_JSON_VALUES and count_values(data) > MAX_JSON_VALUES
 
 
@@ -219,13 +220,20 @@ def encode_html(value: object, keyword: str) -> bytes:
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def has_surrogates(text: str) -> bool:
+    """Return True if a text has a lone surrogate, so that UTF-8 cannot encode it."""
+    return not text.isascii() and _SURROGATE.search(text) is not None
+
+
 _PIECE = 2**16  # characters that are replaced in less than 10 ms
 
 
 def without_surrogates(text: str) -> Iterator[str]:
-    """Yield a text in pieces, with U+FFFD for each lone surrogate: a page may contain one, and UTF-8 cannot encode it.
+    """Yield a text in pieces, with U+FFFD in place of each lone surrogate. A page may contain such characters.
 
-    Between two pieces other work can run. For one megabyte of surrogates the pieces together take 150 ms.
+    Other work can run between two pieces. All pieces of one megabyte of surrogates together take 150 ms.
     """
     if text.isascii():
         yield text

@@ -1,4 +1,4 @@
-"""Every error that the library raises, and the one place that turns other libraries' errors into these.
+"""Every error that the library raises, and the translation of other libraries' errors into these.
 
     Exception
     └── StorageManagerError            base class; raised itself for backends other than S3 and local disk
@@ -16,7 +16,7 @@ until S3 is used.
 
 import errno
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -35,6 +35,7 @@ __all__ = [
     "already_exists",
     "attempt",
     "came_from_service",
+    "first_of",
     "how_to_install",
     "is_bulk_refused",
     "is_content_md5_missing",
@@ -53,8 +54,8 @@ __all__ = [
 Out = TypeVar("Out")
 
 
-# The name of the distribution, and where it is not. On PyPI, `storage-manager` is another project. Every page that says
-# what to install has both texts; tests/docs checks that.
+# The name of the distribution, which is not on PyPI: `storage-manager` is another project there. Every page that says
+# how to install this one has both texts. A test in tests/docs checks that.
 DISTRIBUTION = "agent-storage-manager"
 NOT_ON_PYPI = "not on PyPI yet"
 
@@ -66,7 +67,9 @@ def how_to_install(extra: str) -> str:
 
 
 class StorageManagerError(Exception):
-    """Base class of the library's errors: what failed, on which URL, why, and what to do. `__cause__` is the original.
+    """Base class of the library's errors. The message says what failed, on which URL, why, and what to do.
+
+    `__cause__` is the original error, unless that quotes a credential.
 
     Attributes:
         operation: "store", "retrieve", "list", "delete", "share", "check", "record", "seal", "verify", "sweep",
@@ -161,13 +164,13 @@ _CONFIG_ERRORS = {
     "BotoCoreError", "UnauthenticatedError", "UnknownConfigurationKeyError", "ImportError", "OptionsError",
 }  # fmt: skip
 
-# The BotoCoreErrors that are about a request all the same.
+# The BotoCoreErrors that are about a request, and not about the configuration.
 _REQUEST_ERRORS = {
     "HTTPClientError", "ConnectionError", "IncompleteReadError", "ChecksumError", "FlexibleChecksumError",
     "UnseekableStreamError", "CapacityNotAvailableError", "PaginationError", "WaiterError",
 }  # fmt: skip
 
-# Errors that the same request may not meet again (Amazon S3 API reference, "Error responses": retry on 5xx and
+# Errors after which the same request may succeed (Amazon S3 API reference, "Error responses": retry on 5xx and
 # SlowDown; RFC 6585: retry on 429).
 _TRANSIENT = {
     "OperationAborted", "ConditionalRequestConflict", "RequestTimeout", "SlowDown", "BadDigest", "IncompleteBody",
@@ -185,22 +188,28 @@ def _response(error: BaseException) -> Mapping[str, Any]:
         response = getattr(one, "response", None)
         if isinstance(response, dict) and response.get("Error"):
             return response
-        if one.__cause__ is not None and one.__cause__ not in causes:  # a chain may be a circle
+        if one.__cause__ is not None and one.__cause__ not in causes:  # causes may form a circle
             causes.append(one.__cause__)
     return {}
 
 
-def _service_code(error: BaseException) -> str:
+def _code(error: BaseException) -> str:
+    """Return the error code in the answer of an S3 service, or an empty text."""
     return str(_response(error).get("Error", {}).get("Code") or "")
+
+
+def _status(error: BaseException) -> int:
+    """Return the HTTP status of the answer of an S3 service; 0 if there is none."""
+    status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status if isinstance(status, int) else 0
 
 
 def _names(error: BaseException) -> list[str]:
     """Return the names under which the tables above may know the error, the most specific first."""
-    number = getattr(error, "errno", None)
-    code = _service_code(error)
+    code, number = _code(error), getattr(error, "errno", None)
     headers = _response(error).get("ResponseMetadata", {}).get("HTTPHeaders", {})
     page = _WEB_PAGE if "text/html" in headers.get("content-type", "") else ""
-    system = "" if code else errno.errorcode.get(number, "") if isinstance(number, int) else ""
+    system = errno.errorcode.get(number, "") if isinstance(number, int) and not code else ""
     return [name for name in (page, code, system) if name] + [cls.__name__ for cls in type(error).__mro__]
 
 
@@ -210,14 +219,13 @@ def came_from_service(error: BaseException) -> bool:
 
 
 def is_missing(error: BaseException) -> bool:
-    """Return True if the error says that this one file does not exist, not that its bucket does not."""
-    return isinstance(error, FileNotFoundError) and _service_code(error) in ("", "NoSuchKey", "NoSuchVersion")
+    """Return True if the error says that the file does not exist, and not that its bucket does not."""
+    return isinstance(error, FileNotFoundError) and _code(error) in ("", "NoSuchKey", "NoSuchVersion")
 
 
 def is_transient(error: BaseException) -> bool:
     """Return True if another attempt may succeed: the connection failed, or the service answered 5xx (but not 501)."""
-    status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
-    names = {*_names(error), str(status)}
+    names = {*_names(error), str(_status(error))}
     return not _TRANSIENT.isdisjoint(names) or any(re.fullmatch(r"5(?!01)\d\d", name) for name in names)
 
 
@@ -226,35 +234,34 @@ _UNSUPPORTED = ("MethodNotAllowed", "NotImplemented", "NotSupported", "Unsupport
 
 def is_unsupported(error: BaseException) -> bool:
     """Return True if an S3 service answered that it does not have this operation (Amazon S3, "Error responses")."""
-    status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status in (405, 501) or _service_code(error) in _UNSUPPORTED
+    return _status(error) in (405, 501) or _code(error) in _UNSUPPORTED
 
 
 def is_precondition_failed(error: BaseException) -> bool:
     """Return True if an S3 service refused a conditional write, because the object exists (RFC 9110, 15.5.13)."""
-    status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return _service_code(error) in ("PreconditionFailed", "412") or status == 412
+    return _code(error) in ("PreconditionFailed", "412") or _status(error) == 412
 
 
 def is_refused(error: BaseException) -> bool:
     """Return True if a service answered that it did not carry out a request: with 4xx, or because it has too many."""
-    status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return (isinstance(status, int) and 400 <= status < 500) or _service_code(error) == "SlowDown"
+    return 400 <= _status(error) < 500 or _code(error) == "SlowDown"
 
 
 def is_range_refused(error: BaseException) -> bool:
     """Return True if an S3 service refused a range of an object, because the object ends before it."""
-    status = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return _service_code(error) == "InvalidRange" or status == 416
+    return _code(error) == "InvalidRange" or _status(error) == 416
 
 
-# The codes of a service that does not understand a DeleteObjects, or not with these keys: XML cannot hold every key.
-_BULK_REFUSED = ("InvalidRequest", "MalformedXML", "MalformedPOSTRequest", "InvalidArgument", "BadRequest", "400")
+# The codes with which services refuse a DeleteObjects that they do not understand. XML cannot hold every key.
+_BULK_REFUSED = {
+    "InvalidRequest", "MalformedXML", "MalformedPOSTRequest", "InvalidArgument", "BadRequest", "400",
+    "MissingContentMD5",
+}  # fmt: skip
 
 
 def is_bulk_refused(error: BaseException) -> bool:
-    """Return True if an S3 service refused a DeleteObjects as a request, so that it may accept one DELETE per key."""
-    return is_unsupported(error) or _service_code(error) in (*_BULK_REFUSED, "MissingContentMD5")
+    """Return True if an S3 service refused a DeleteObjects as a whole, so that it may accept one DELETE per key."""
+    return is_unsupported(error) or _code(error) in _BULK_REFUSED
 
 
 def is_content_md5_missing(error: BaseException) -> bool:
@@ -262,7 +269,7 @@ def is_content_md5_missing(error: BaseException) -> bool:
 
     Amazon does so in a bucket with a default retention (Amazon S3 User Guide, "Configuring S3 Object Lock").
     """
-    text = f"{_service_code(error)} {_response(error).get('Error', {}).get('Message')}"
+    text = f"{_code(error)} {_response(error).get('Error', {}).get('Message')}"
     return re.search("content-?md5", text, re.IGNORECASE) is not None
 
 
@@ -274,9 +281,10 @@ def _error_class(url: str, names: list[str]) -> type[StorageManagerError]:
 
 
 def translate(error: Exception, operation: str, url: str) -> StorageManagerError:
-    """Return the library's error for any other: what failed, on which URL, why, what to do.
+    """Return the library's error for any other error: what failed, on which URL, why, and what to do.
 
-    It is chained, unless the error or one of its causes quotes a credential. The reason is told without credentials.
+    The other error becomes its cause, unless it or one of its own causes quotes a credential. The message hides
+    credentials.
     """
     if isinstance(error, StorageManagerError):
         return error
@@ -300,13 +308,18 @@ def _quotes_credentials(error: BaseException, url: str) -> bool:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Return the error with all that a traceback shows with it: causes, contexts and the errors of a group."""
+    """Return the error and the errors that a traceback shows with it: causes, contexts and the members of a group."""
     chain = [error]
     for one in chain:
         context = None if one.__suppress_context__ else one.__context__
         others = [one.__cause__ or context, *getattr(one, "exceptions", ())]
         chain += [other for other in others if isinstance(other, BaseException) and other not in chain]
     return chain
+
+
+def first_of(names: Sequence[str], most: int = 5) -> str:
+    """Return the first of several names or URLs, for a message."""
+    return ", ".join(names[:most]) + ", ..." * (len(names) > most)
 
 
 def attempt(call: Callable[[], Out]) -> Out | Exception:
@@ -318,7 +331,7 @@ def attempt(call: Callable[[], Out]) -> Out | Exception:
 
 
 class translating:  # noqa: N801 - a context manager; a class is quicker than a generator
-    """Raise every error of the block as a StorageManagerError with this operation and URL, chained.
+    """Raise any error of the block as a StorageManagerError with this operation and URL; chained.
 
     Raises:
         StorageManagerError: the class that `translate` chooses. A StorageManagerError of the block passes, and
@@ -365,10 +378,13 @@ def refusing(what: str, why: str) -> Iterator[None]:
     except StorageManagerError:
         raise
     except Exception as error:
-        raise InvalidDataError(f"{what} cannot be stored: {why} ({type(error).__name__}: {_said(error)})") from error
+        raise InvalidDataError(f"{what} cannot be stored: {why} ({type(error).__name__}: {_text_of(error)})") from error
 
 
-def _said(error: Exception) -> str:
-    """Return the text of an error. That of pydantic's ValidationError cuts values: part of a secret would remain."""
+def _text_of(error: Exception) -> str:
+    """Return the text of an error, but of pydantic's ValidationError only a count.
+
+    The text of a ValidationError shortens values, so that a part of a secret could remain in it.
+    """
     count = getattr(error, "error_count", None)
     return f"{count()} faults in {getattr(error, 'title', 'it')}" if callable(count) else str(error)

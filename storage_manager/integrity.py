@@ -1,10 +1,10 @@
-"""Seal a session, verify that it is whole, and sweep away what killed writers left in a root."""
+"""Seal a session, verify that it is whole, and remove the files that killed writers left in a root."""
 
 import asyncio
 import errno
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
@@ -27,7 +27,7 @@ from storage_manager.errors import (
     translating,
 )
 from storage_manager.inventory import (
-    deleted,
+    deleted_error,
     hash_file,
     is_foreign,
     is_leftover,
@@ -56,9 +56,9 @@ logger = logging.getLogger(__name__)
 _CONCURRENCY = 8  # steps in memory at a time; each is a page with its screenshot
 _STREAMS = 2  # attachments that are read at a time, some megabytes of each in memory
 
-_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # what a process or a machine has too little of
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # this process or machine has too few files or too little memory
 _Kind = Literal["missing", "changed", "unlisted", "unreadable", "leftover", "unsealed"]
-_Answer = bytes | StorageManagerError | None  # what StorageManager.read_step returns for a component
+_Answer = bytes | StorageManagerError | None  # the result of StorageManager.read_step for a component
 _Steps = Iterable[tuple[str, list[Component]]]  # step ids, each with the components to read
 Out = TypeVar("Out")
 
@@ -152,7 +152,7 @@ async def seal_session(storage: StorageManager, session_id: str) -> str:
 
 
 async def unseal_session(storage: StorageManager, session_id: str) -> bool:
-    """Delete the manifest of a session, because more will be stored. Return False if there was none.
+    """Delete the manifest of a session, to which more will be stored. Return False if it has none.
 
     Raises:
         S3OperationError, S3ConfigError, LocalStorageError: it cannot be deleted.
@@ -197,7 +197,7 @@ async def _hash_files(
 def _readable(seal: _Seal | StorageManagerError) -> _Seal:
     if isinstance(seal, StorageManagerError):
         is_gone = is_missing(seal.__cause__ or seal)
-        raise translate(deleted(), "seal", seal.url or "") if is_gone else renamed_error(seal, "seal")
+        raise translate(deleted_error(), "seal", seal.url or "") if is_gone else renamed_error(seal, "seal")
     return seal
 
 
@@ -206,10 +206,10 @@ async def _map_steps(
 ) -> AsyncGenerator[Out, None]:
     """Read each step ahead, call the function on its components in a thread, and yield the results in order.
 
-    The function hashes. That takes a millisecond or more per MB, which would hold up the event loop.
+    The function hashes, which takes a millisecond or more per MB. The event loop can do nothing else in that time.
 
     Parameters:
-        function: its argument has, by path relative to the session, what read_step returned for each component.
+        function: its argument has the result of read_step for each component, by the path relative to the session.
     """
     with ThreadPoolExecutor(1, "storage_manager") as thread:
 
@@ -244,8 +244,8 @@ async def verify_session(storage: StorageManager, session_id: str, *, require_se
     was sealed).
 
     In any session, a component or the metadata of the session is `unreadable` if access to it is refused, if a
-    directory is in its place, or if it is not UTF-8 or not a JSON object. The session itself is `unreadable` if it or a
-    directory in it cannot be listed, for example because access is refused. The other files are verified all the same.
+    directory has its name, or if it is not UTF-8 or not a JSON object. The session itself is `unreadable` if it or a
+    directory in it cannot be listed, for example because access is refused. The other files are still verified.
     A staged file of this library, and an upload to S3 that was begun and not completed, is a `leftover`. Any other file
     that is not part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating
     systems leave are ignored. The attachments of a session that is not sealed are not read.
@@ -266,20 +266,11 @@ async def verify_session(storage: StorageManager, session_id: str, *, require_se
 
 
 async def _verify(storage: StorageManager, session_id: str, url: str, require_seal: bool) -> list[Problem]:
-    names, unlisted = set[str](), list[Problem]()
-    try:
-        async for file in list_files(storage, session_id):
-            names.add(file.name)
-    except StorageManagerError as error:
-        unlisted = [Problem(url, "unreadable", _why_unreadable(error))]
-        if not names:
-            return unlisted
+    names, unlisted = await _names_of(storage, session_id, url)
+    if unlisted and not names:
+        return unlisted
     sealed, problems = await _read_manifest(storage, url, is_listed=MANIFEST_FILENAME in names)
-    problems += unlisted
-    if not names:
-        problems.append(Problem(url, "missing", "there is no such session"))
-    elif require_seal and MANIFEST_FILENAME not in names:
-        problems.append(Problem(url, "unsealed", "it has no seal, so nobody can tell whether it has changed"))
+    problems += unlisted + _check_session(url, names, require_seal)
     problems += await _leftovers(storage, url, names)
     problems += [Problem(join(url, path), "unlisted", _foreign(path)) for path in filter(is_foreign, names)]
     seals, others = sealed or {}, _others(names)
@@ -291,6 +282,25 @@ async def _verify(storage: StorageManager, session_id: str, url: str, require_se
     return problems + await _check_others(storage, url, others, sealed)
 
 
+async def _names_of(storage: StorageManager, session_id: str, url: str) -> tuple[set[str], list[Problem]]:
+    """Return the names of the files of a session, and the problem if they cannot all be listed."""
+    names = set[str]()
+    try:
+        async for file in list_files(storage, session_id):
+            names.add(file.name)
+    except StorageManagerError as error:
+        return names, [Problem(url, "unreadable", _why_unreadable(error))]
+    return names, []
+
+
+def _check_session(url: str, names: Collection[str], require_seal: bool) -> list[Problem]:
+    if not names:
+        return [Problem(url, "missing", "there is no such session")]
+    if require_seal and MANIFEST_FILENAME not in names:
+        return [Problem(url, "unsealed", "it has no seal, so nobody can tell whether it has changed")]
+    return []
+
+
 def _foreign(path: str) -> str:
     return f"it is not part of a session: {why_foreign(path)}"
 
@@ -298,7 +308,7 @@ def _foreign(path: str) -> str:
 async def _check_others(
     storage: StorageManager, url: str, paths: Sequence[str], seals: Mapping[str, _Seal] | None
 ) -> list[Problem]:
-    """Return the problems of attachments and of the metadata. `seals` is None if the session is not sealed."""
+    """Return the problems of attachments and of the session's metadata. `seals` is None if it is not sealed."""
     found = [(path, *_UNSEALED) for path in paths if seals is not None and path not in seals]
     to_read = [path for path in paths if seals and path in seals]
     async for path, now in _hash_files(storage, url, to_read):
@@ -311,10 +321,10 @@ async def _check_others(
 
 
 async def _why_unhashed(storage: StorageManager, url: str, error: StorageManagerError) -> tuple[_Kind, str]:
-    """Return the fault of a file that was listed and cannot be read. Raise the error if the root is gone."""
+    """Return the kind and details for a file that was listed and cannot be read. If the root is gone, raise that."""
     if is_missing(error.__cause__ or error):
         async with storage.backend() as backend:
-            await backend.read_files([url])  # raises if it is the root that is missing
+            await backend.read_files([url])  # raises if the root is missing
         return _LOST
     return "unreadable", _why_unreadable(error)
 
@@ -328,9 +338,10 @@ async def _check_metadata(storage: StorageManager, url: str) -> list[tuple[str, 
 
 
 def _why_unreadable(error: StorageManagerError) -> str:
-    """Return why a session or component cannot be read. Raise the error if it is about the root or the service.
+    """Return why a session or component cannot be read.
 
-    Raise it also if this process has too little of something: then nothing can be said of the session.
+    Raise the error instead if it is about the root or the service, or if this process has too few files or too little
+    memory: then the state of the session is unknown.
     """
     ours, cause = renamed_error(error, "verify"), error.__cause__ or error
     is_ours = isinstance(cause, OSError) and cause.errno in _OURS
@@ -340,10 +351,10 @@ def _why_unreadable(error: StorageManagerError) -> str:
 
 
 async def _to_read(storage: StorageManager, session_id: str, names: Iterable[str]) -> set[str]:
-    """Return the paths of the components to read: those in the listing, and not what only the manifest lists.
+    """Return the paths of the components to read: those in the listing, but not those that only the manifest has.
 
-    A forged manifest may list any number. On other backends than S3, every component of each step is read: a listing
-    has no directories, and one may be in the place of a component.
+    A forged manifest may have any number of them. On other backends than S3, every component of each step is read: a
+    directory may have the name of a component, and the listing of files does not show directories.
     """
     paths = set(filter(is_component, names))
     if not storage.get_storage_info()["uses_s3"]:
@@ -372,7 +383,7 @@ async def _leftovers(storage: StorageManager, url: str, names: Iterable[str]) ->
 async def _unfinished_uploads(storage: StorageManager, url: str) -> list[str]:
     """Return the files with an unfinished upload.
 
-    Few users have the right to list uploads. Without it the session is verified all the same.
+    Few users have the right to list uploads. Without this right, a warning is logged, and none is returned.
     """
     try:
         async with storage.backend() as backend:
@@ -390,8 +401,8 @@ async def _read_manifest(
     """Return the seals of a session, None if it is not sealed; and what is wrong with its manifest.
 
     Parameters:
-        is_listed: the manifest is in the listing of the session. On other backends than S3 it is read if not, too:
-            a directory may be in its place.
+        is_listed: True if the manifest is in the listing of the session. On other backends than S3 it is read in any
+            case, because a directory may have its name.
     """
     path = join(url, MANIFEST_FILENAME)
     if not is_listed and storage.get_storage_info()["uses_s3"]:
@@ -399,12 +410,7 @@ async def _read_manifest(
     try:
         [data] = await read_stored(storage, [path], "verify")
     except StorageManagerError as error:
-        if not is_missing(error.__cause__ or error):
-            return None, [Problem(path, "unreadable", _why_unreadable(error))]
-        if not is_listed:
-            return None, []
-        why = "the seal was removed while the session was verified: verify it again, or seal it again"
-        return None, [Problem(path, "missing", why)]
+        return None, _without_manifest(path, error, is_listed)
     cancelled = threading.Event()
     try:
         return await asyncio.to_thread(_seals_in, data, cancelled), []
@@ -413,6 +419,14 @@ async def _read_manifest(
         return None, [Problem(path, "unreadable", why)]
     finally:
         cancelled.set()
+
+
+def _without_manifest(path: str, error: StorageManagerError, is_listed: bool) -> list[Problem]:
+    """Return the problem of a manifest that cannot be read. If it is missing and was not listed, there is none."""
+    if not is_missing(error.__cause__ or error):
+        return [Problem(path, "unreadable", _why_unreadable(error))]
+    why = "the seal was removed while the session was verified: verify it again, or seal it again"
+    return [Problem(path, "missing", why)] if is_listed else []
 
 
 def _seals_in(data: bytes, cancelled: threading.Event) -> Mapping[str, _Seal]:
@@ -444,8 +458,8 @@ def _check_step(seals: Mapping[str, _Seal] | None, url: str, answers: Mapping[st
 
 
 def _unread(path: str, error: StorageManagerError | None, seals: Mapping[str, _Seal]) -> tuple[_Kind, str] | None:
-    """Return the fault of a component that is missing (None) or cannot be read."""
-    if error is None:  # without a seal, it was deleted after it was listed, which is no problem
+    """Return the kind and details for a component that is missing (None) or cannot be read."""
+    if error is None:  # if the session is not sealed, a deletion after the listing is no problem
         return _LOST if path in seals else None
     return "unreadable", _why_unreadable(error)
 
@@ -467,16 +481,16 @@ def _changed(was: _Seal, now: _Seal) -> str:
 
 
 async def sweep(storage: StorageManager, older_than: timedelta = timedelta(hours=1)) -> int:
-    """Remove what killed writers left behind: staged files, probes of `check`, unfinished uploads. Return how many.
+    """Remove the leftovers of killed writers: staged files, probes of `check`, unfinished uploads. Return how many.
 
-    Sessions, steps and their files are not touched. On local disk, the first store in each event loop already sweeps
-    what is older than an hour. Call this for S3, or to remove leftovers sooner. On S3 it needs the rights
-    s3:ListBucketMultipartUploads and s3:AbortMultipartUpload. On other fsspec backends there is nothing to sweep.
+    Sessions, steps and their files are not touched. On local disk, the first store in each event loop already removes
+    leftovers that are older than an hour. Call this for S3, or to remove them sooner. On S3 it needs the rights
+    s3:ListBucketMultipartUploads and s3:AbortMultipartUpload. On other fsspec backends there are no leftovers.
 
     Parameters:
-        older_than: the minimum age of what is removed, counted from its last write. Keep it longer than any write
-            takes: a writer whose files are swept away has to start again on local disk, and fails on S3. Use zero
-            only when nobody is writing.
+        older_than: the minimum age of a leftover, counted from its last write. It has to be longer than any write
+            takes: a writer whose files are removed has to start again on local disk, and fails on S3. Use zero only if
+            nobody is writing.
 
     Raises:
         InvalidDataError: the age is negative, or not a timedelta. Raised before any I/O.

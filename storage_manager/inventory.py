@@ -24,7 +24,7 @@ from storage_manager.storage import StorageManager
 __all__ = [
     "Summary",
     "count_steps",
-    "deleted",
+    "deleted_error",
     "files_by_step",
     "hash_file",
     "is_foreign",
@@ -38,7 +38,7 @@ __all__ = [
 
 
 class Summary(NamedTuple):
-    """A session at a glance: its number of steps and bytes, and when one of its files was last written (UTC)."""
+    """The number of steps and bytes of a session, and when one of its files was last written (UTC)."""
 
     steps: int
     size: int
@@ -50,16 +50,16 @@ async def list_files(
 ) -> AsyncGenerator[FileInfo, None]:
     """Yield every file of a session, or of one step, with its name, size, time and ETag.
 
-    Files that operating systems leave (`.DS_Store`, `Thumbs.db`, ...) are left out, and so are the markers of
-    directories that consoles of S3 create: they are not part of a session.
+    Files that operating systems leave (`.DS_Store`, `Thumbs.db`, ...) are not part of a session, and are left out. So
+    are the empty objects that consoles of S3 create for directories.
 
     The name is relative to the session (`step_000001/action.json`), or to the step if one is given. If there is no such
     session or step, nothing is yielded. On S3 this costs one LIST per thousand files.
 
     Raises:
         InvalidIdError: an id is not allowed. Raised before any I/O.
-        S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed, or a directory in it; in that
-            case after all other files.
+        S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed. If only a directory in it
+            cannot be listed, the other files are yielded first.
     """
     url = storage.url_for(session_id, step_id)
     with translating("list", url):
@@ -84,9 +84,9 @@ def is_foreign(path: str) -> bool:
 
 
 def is_our_file(path: str) -> bool:
-    """Return True if a file, `path` relative to a session, shows that its directory is a session.
+    """Return True if a file shows that the directory is a session. `path` is relative to that directory.
 
-    Many programs have files that are named like attachments of steps (`backups/2019/db.tar`), so these do not show it.
+    An attachment of a step does not show it: many programs have files with such paths (`backups/2019/db.tar`).
     """
     is_of_step = is_attachment(path) and not path.startswith(f"{ATTACHMENTS_DIRECTORY}/")
     return is_data(path) and not is_of_step
@@ -113,8 +113,8 @@ async def files_by_step(
     Files that lie directly in the session have the step id "", its attachments `_files`.
 
     Parameters:
-        unlisted: gets the error if a part of the session cannot be listed. Then the other files are returned. None to
-            raise it.
+        unlisted: a list, to which the error is appended if a part of the session cannot be listed. Then the other files
+            are returned. None to raise the error.
 
     Raises:
         As list_files.
@@ -189,15 +189,15 @@ async def read_stored(storage: StorageManager, urls: Sequence[str], operation: s
     stored = []
     for url, answer in zip(urls, answers, strict=True):
         if isinstance(answer, Exception):
-            raise translate(deleted() if is_missing(answer) else answer, operation, url) from answer
+            raise translate(deleted_error() if is_missing(answer) else answer, operation, url) from answer
         stored.append(answer)
     return stored
 
 
-def deleted() -> FileNotFoundError:
-    """Return the error for a file that was listed, and does not exist any more when it is read.
+def deleted_error() -> FileNotFoundError:
+    """Return the error for a file that was listed, but does not exist any more when it is read.
 
-    It does not have the advice of a missing directory, which was there a moment ago.
+    It has no errno, so that its message does not advise to create a missing directory.
     """
     return FileNotFoundError("it was deleted after it was listed")
 

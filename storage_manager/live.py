@@ -1,4 +1,4 @@
-"""Follow a session while it is recorded: its steps, one after another, as they are stored."""
+"""Follow a session while it is recorded: yield its steps as they are stored."""
 
 import asyncio
 import math
@@ -20,9 +20,10 @@ async def follow_session(
 ) -> AsyncGenerator[Step, None]:
     """Yield the steps of a session as they are stored, from the first. This ends when the session is sealed.
 
-    Each step is yielded once, in the order of the ids that a listing finds. A session that does not exist yet is waited
-    for. On S3 a step appears file by file, so the newest one is held back until a listing finds it unchanged, another
-    one follows, or the session is sealed. On local disk a new step appears with all of its files at once.
+    Each step is yielded once. Those that one listing finds are in the order of their ids. If the session does not exist
+    yet, this waits for it. On S3 a step appears file by file. So the newest step is held back until a listing finds it
+    unchanged, another one follows, or the session is sealed. On local disk a new step appears with all of its files at
+    once.
 
     Parameters:
         interval: seconds from one listing of the session to the next; more than 0. A listing is one LIST for each
@@ -68,7 +69,7 @@ def _check_interval(interval: object) -> None:
 
 
 class _Watch:
-    """Tells which steps of a session can be read.
+    """The state of a session that is followed: which steps were yielded, and which one is held back.
 
     Parameters:
         has_whole_steps: True if a new step appears with all of its files at once.
@@ -102,5 +103,5 @@ def _is_step(step_id: str, files: Mapping[str, FileInfo]) -> bool:
 
 
 def _moment(files: Iterable[FileInfo]) -> float:
-    """Return when the last of these files was written, in seconds since 1970; 0 if the backend does not say it."""
+    """Return when the last of these files was written, in seconds since 1970; 0 if the backend does not know it."""
     return max((file.modified.timestamp() for file in files if file.modified), default=0)

@@ -1,4 +1,4 @@
-"""Tell if one root lies within another, no matter how their URLs are written."""
+"""Check if one root lies within another, no matter how their URLs are written."""
 
 import os
 

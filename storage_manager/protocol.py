@@ -1,6 +1,6 @@
-"""`sm://session/step/metadata.json` for any tool that uses fsspec: the sessions of the root that `SM_*` variables name.
+"""The protocol `sm://`, with which any tool that uses fsspec opens `sm://session/step/metadata.json`.
 
-Tools find it through fsspec's registry, because the package has an entry point `fsspec.specs`.
+The `SM_*` variables name the root. fsspec finds the protocol through the entry point `fsspec.specs` of this package.
 """
 
 import errno
@@ -28,8 +28,8 @@ _FEW_KEYWORDS = "s3_bucket_name, s3_endpoint_url, local_base_path and others"
 class SessionFileSystem(AbstractFileSystem):
     """The sessions of one root as a synchronous filesystem. Its paths begin with the session id.
 
-    Any thread and any forked child may use it. Its pickle contains the root and the credentials, so a worker needs no
-    variables. `to_json` has only the root. Files that are being written are hidden, as in every listing.
+    Any thread and any forked child may use it. Its pickle contains the root and the credentials, so that a worker needs
+    no variables. `to_json` contains only the root. Files that are being written are hidden, as in every listing.
 
     Most methods call the method of the same name of the root's own fsspec filesystem. `rm`, `cat` and `glob` expand
     patterns in the same way on every root. `get`, `cp` and `mv` expand them as that filesystem does. Only the path that
@@ -50,7 +50,7 @@ class SessionFileSystem(AbstractFileSystem):
     """
 
     protocol = "sm"
-    cachable = False  # the variables may name another root the next time
+    cachable = False  # the variables may name another root later
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class SessionFileSystem(AbstractFileSystem):
             raise TypeError("cannot use settings with a storage, which has its own: give one or the other")
         self.storage = _manager(settings) if storage is None else storage
         self.path = strip_protocol(self.storage.url_for())
-        # if so, the filesystem of the root would take each path as a pattern: fsspec's own methods then expand it here
+        # then the filesystem of the root would take each path for a pattern, so fsspec's own methods expand it here
         self._has_magic = has_magic(self.path)
         _ = self.fs  # open it now, so that options that it cannot use raise an error here
 
@@ -91,7 +91,7 @@ class SessionFileSystem(AbstractFileSystem):
 
     @storage_options.setter
     def storage_options(self, given: object) -> None:
-        """Do not keep what fsspec sets: the keywords that were given, which may hold credentials."""
+        """Ignore the value. fsspec sets the keywords that were given, which may hold credentials."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return make_instance, (type(self), (), {"storage": self.storage})
@@ -183,7 +183,8 @@ class SessionFileSystem(AbstractFileSystem):
     def isdir(self, path: Any) -> bool:
         """Return True if the path is a directory.
 
-        S3 is not asked about a component, which is always a file: fsspec asks about each path that a pattern matched.
+        A component is always a file on S3, so no request is sent for it. fsspec calls this for each path that matches a
+        pattern.
         """
         *ids, name = self._strip_protocol(path).split("/")
         is_component = len(ids) == _LEVELS - 1 and name in BY_FILENAME
@@ -239,9 +240,9 @@ class SessionFileSystem(AbstractFileSystem):
         return content
 
     def cat_ranges(self, paths: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return a range of bytes of each file. A path that leads out of the root is raised as an error.
+        """Return a range of bytes of each file. If a path leads out of the root, raise that.
 
-        Before 2026.9 fsspec itself returns that error among the results.
+        fsspec's own method, before 2026.9, returns this error among the results.
         """
         return self.fs.cat_ranges(self._join(paths), *args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""The settings of S3: what s3fs is told, and the checks that need neither botocore nor a request.
+"""The settings of S3: the keywords for s3fs, and checks that need neither botocore nor a request.
 
 No message repeats a value that was given, because it could be a secret.
 """
@@ -33,14 +33,14 @@ ENDPOINT_RULE = "an http:// or https:// URL with a host, without user, password,
 def check_endpoint(url: str | None, root: str = "") -> None:
     """Refuse an endpoint URL that is malformed, or that names the bucket of the root.
 
-    Only Amazon's endpoints cannot name a bucket: elsewhere, a bucket `minio` at `http://minio.svc` is no mistake.
+    Only endpoints of Amazon's are checked for the bucket: elsewhere, a bucket `minio` at `http://minio.svc` is correct.
 
     Parameters:
         url: the endpoint, from any source; None for Amazon's own.
-        root: the root's URL; without one, the bucket is not looked for.
+        root: the URL of the root; "" to check no bucket.
 
     Raises:
-        S3ConfigError: does not repeat the endpoint.
+        S3ConfigError: the message does not repeat the endpoint.
     """
     where = "endpoint_url (s3_endpoint_url, SM_S3_ENDPOINT_URL, storage_options, or AWS_ENDPOINT_URL)"
     if url is None:
@@ -59,14 +59,14 @@ def is_amazon(url: str | None) -> bool:
 
 
 def configured_endpoint(options: Mapping[str, Any]) -> str | None:
-    """Return the endpoint of storage_options, else of the variables that every AWS tool reads, else None."""
+    """Return the endpoint in storage_options, else in the variables that AWS tools read, else None."""
     given = options.get("endpoint_url") or (options.get("client_kwargs") or {}).get("endpoint_url")
     url = given or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
     return None if url is None else str(url)
 
 
 def _is_in_no_proxy(url: str | None) -> bool:
-    """Return True if the endpoint is an IP address in a range of NO_PROXY (10.0.0.0/8), which botocore ignores."""
+    """Return True if the endpoint is an IP address in a range of NO_PROXY (10.0.0.0/8). botocore ignores ranges."""
     excluded = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(",")
     try:
         address = ipaddress.ip_address(urlsplit(url or "").hostname or "")
@@ -93,10 +93,10 @@ def is_endpoint(url: str) -> bool:
     return clean and parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query + parts.fragment
 
 
-# Seconds without progress, for each of three attempts: a dead address is reported in 15, a silent server in 48.
+# Seconds without progress, in each of three attempts: a dead address is reported in 15 s, a silent server in 48 s.
 CONNECT_TIMEOUT, READ_TIMEOUT = 4, 15
 _PUBLIC = ("anon", "profile", "requester_pays", "use_ssl")  # options that hold no secret
-# The AWS files with profiles, and how botocore reads the names of their sections.
+# The AWS files with profiles: the variable, the default path, and the names of the sections as botocore reads them.
 _PROFILE_FILES = (
     ("AWS_CONFIG_FILE", "~/.aws/config", re.compile(r"profile\s+(.+)|(default)")),
     ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials", re.compile(r"(.+)")),
@@ -104,17 +104,17 @@ _PROFILE_FILES = (
 
 
 class Service:
-    """The differences from Amazon S3 that the service of a root has shown. All backends of the root share them.
+    """The known differences of a root's service from Amazon S3. All backends of the root share them.
 
     Attributes:
-        compares_e_tags: False if its ETags look like an MD5 and are none.
+        compares_e_tags: False if its ETags look like an MD5 and are none, so that they are not compared.
         has_md5_e_tags: True if an ETag was the MD5 of the bytes.
         deletes_in_bulk: False if it has no DeleteObjects.
         lists_in_order: False if its listings are not sorted.
         wants_content_md5: True if it refuses a PUT without the MD5 of the bytes, which obstore cannot send.
         refuses_to_replace: True if it honours If-None-Match in a PUT, False if not, None if it is not known yet.
         refuses_to_complete: the same for the end of an upload in parts.
-        may_replace_steps: True if a warning said that a recorder may replace steps of another.
+        may_replace_steps: True if the warning was logged that a recorder may replace steps of another.
     """
 
     refuses_to_replace: bool | None = None
@@ -154,9 +154,9 @@ class S3Settings:
                 "connect_timeout": CONNECT_TIMEOUT,
                 "read_timeout": READ_TIMEOUT,
                 "user_agent": "storage-manager",  # botocore builds its own for every request, which takes 90 us
-                "signature_version": "s3v4",  # for links too, which botocore would sign as of 2006
-                # A PUT signs the SHA-256 of its body, and its ETag is compared. A CRC is not needed, and services
-                # other than Amazon's may not support it.
+                "signature_version": "s3v4",  # for links too: botocore would sign them with version 2, of 2006
+                # A CRC is not needed: a PUT signs the SHA-256 of its body, and its ETag is compared. Services other
+                # than Amazon's may not support a CRC.
                 "request_checksum_calculation": "when_required",
                 "response_checksum_validation": "when_required",
             },
@@ -166,7 +166,7 @@ class S3Settings:
 
     def keywords(self, attempts: int = ATTEMPTS) -> dict[str, Any]:
         """Return the keywords for `s3fs.S3FileSystem`; botocore tries each request `attempts` times."""
-        # botocore's "max_attempts" would count the retries alone
+        # botocore's "max_attempts" would count only the retries
         config: dict[str, Any] = {"retries": {"mode": "standard", "total_max_attempts": attempts}}
         if _is_in_no_proxy(self.endpoint_url or configured_endpoint(self._options)):
             config["proxies"] = {}
@@ -195,7 +195,7 @@ class S3Settings:
         """Refuse an engine that is not installed, credentials that are visibly wrong, and a wrong endpoint.
 
         Raises:
-            S3ConfigError: says what is wrong and what to do; repeats no value.
+            S3ConfigError: one of these is wrong. The message repeats no value.
         """
         if find_spec(self.engine) is None:
             why = f"s3_engine (SM_S3_ENGINE) is {self.engine}, which is not installed: {how_to_install(self.engine)}"
@@ -245,7 +245,7 @@ def _profiles() -> set[str]:
 
 
 def _merge(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return their options over ours, also inside of options that are mappings themselves. None is not a mapping."""
+    """Return our options, replaced by theirs, also inside options that are mappings. There None replaces nothing."""
     theirs = {name: value for name, value in theirs.items() if value is not None or not _are_mappings(ours.get(name))}
     both = {name: _merge(ours[name], value) for name, value in theirs.items() if _are_mappings(ours.get(name), value)}
     return {**ours, **theirs, **both}

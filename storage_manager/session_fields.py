@@ -1,6 +1,6 @@
 """The fields of a session's metadata that this library knows, as values of one type each, for tables.
 
-A value of another type is None: what was stored by mistake must not stop an export or a catalogue.
+A value of another type becomes None, so that a mistake in one session does not stop an export or a catalogue.
 """
 
 import json
@@ -9,17 +9,17 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from storage_manager.encoding import has_surrogates
+
 __all__ = ["KINDS", "arrow_types", "fields_of", "number_of", "text_of", "time_of"]
 
-MAX_METADATA = 2**20  # characters of JSON; if there are more, only the known fields are in a table
+MAX_METADATA = 2**20  # characters of JSON; longer metadata is left out of a table, except for its known fields
 _INT64 = 2**63
 
 
 def text_of(value: object) -> str | None:
     """Return a text that UTF-8 can hold, else None."""
-    if not isinstance(value, str):
-        return None
-    return value if value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value) else None
+    return value if isinstance(value, str) and not has_surrogates(value) else None
 
 
 def number_of(value: object) -> float | None:
@@ -81,9 +81,10 @@ _OF_USAGE = ("input_tokens", "output_tokens", "cost_usd")
 
 
 def fields_of(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the value of each field of KINDS: None if the session lacks it, and for all if it has no metadata.
+    """Return the value of each field of KINDS; None for a field that the session lacks.
 
-    `metadata` is the whole as JSON in one line; None if it has more than a million characters, or is not valid UTF-8.
+    The field `metadata` has all metadata as one line of JSON. It is None if the line has more than MAX_METADATA
+    characters, or cannot be encoded as UTF-8.
     """
     given = dict(metadata or {})
     usage = given.get("usage")

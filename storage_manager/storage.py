@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from fsspec import AbstractFileSystem
@@ -23,7 +23,6 @@ from storage_manager.errors import (
     LocalStorageError,
     StorageManagerError,
     is_missing,
-    refusing,
     translate,
     translating,
 )
@@ -47,7 +46,7 @@ from storage_manager.layout import (
     join,
     only_ids,
 )
-from storage_manager.redaction import Redactor, as_redactor, redacted, redacted_file
+from storage_manager.redaction import Redactor, as_redactor, redacted, redacted_file, redacted_metadata
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -62,7 +61,6 @@ __all__ = [
     "iter_listings",
     "iter_step_ids",
     "redacted_content",
-    "redacted_metadata",
 ]
 
 logger = logging.getLogger(__name__)
@@ -76,7 +74,7 @@ WEEK = 7 * 24 * 3600  # seconds; the longest time that S3 lets a link be valid
 
 
 class Options(TypedDict, total=False):
-    """The keywords of the constructor that `from_url` takes too."""
+    """The keywords that both the constructor and `from_url` take."""
 
     s3_region_name: str | None
     s3_endpoint_url: str | None
@@ -92,9 +90,9 @@ class StorageManager:
     """Stores the HTML, screenshot, action and metadata of each step of a browser session; each is whole or absent.
 
     It uses S3 if a bucket is configured, else local disk. A setting comes from its argument, else from its `SM_*`
-    variable, else from its default. If no argument names a root, the variable SM_ROOT does: it is a URL as for
-    `from_url`, and comes before the other variables of bucket, prefix and directory. One manager serves any number of
-    event loops, threads and forked children, and need not be closed.
+    variable, else from its default. The variable SM_ROOT is a URL as for `from_url`. It is used if no argument names a
+    root, and overrides the variables of bucket, prefix and directory. One manager serves any number of event loops,
+    threads and forked children, and need not be closed.
     """
 
     def __init__(
@@ -127,7 +125,7 @@ class StorageManager:
             require_s3: SM_REQUIRE_S3; default False. True: raise instead of falling back to local disk.
             storage_options: passed to the filesystem; they override the library's own. Credentials may be given here.
                 Without them, botocore looks for credentials as usual.
-            redact: a function that removes from each step what must not be stored, or a list of secrets for
+            redact: a function that removes secrets from each step before it is stored, or a list of secrets for
                 redact_secrets.
             fsync: local disk only: flush each step to the disk before it is published (13 to 70 times slower).
             max_concurrency: the most requests in flight per event loop.
@@ -207,8 +205,8 @@ class StorageManager:
         """Close the connections of the running loop, after all operations have ended. This is optional.
 
         It waits for every operation of other tasks with this manager, also for sealing, verifying, copying and
-        exporting. It does not wait for an iterator whose reader has not asked for the next item. It may be called
-        several times. A later operation opens new connections.
+        exporting. It does not wait for an iterator that is between two items. It may be called several times. A later
+        operation opens new connections.
         """
         await self._root.close()
 
@@ -244,18 +242,15 @@ class StorageManager:
         """
         if component is not None and attachment is not None:
             raise InvalidDataError("component and attachment are two files: give one of them")
-        names = [(session_id, "session_id"), (step_id, "step_id"), (component, "component")]
-        given = [(name, what) for name, what in names if name is not None]
-        if given != names[: len(given)]:
-            raise InvalidIdError(f"{given[-1][1]} is given without {names[len(given) - 1][1]}")
-        if attachment is not None and not given:
-            raise InvalidIdError("attachment is given without session_id")
-        rows = formats([component]) if component is not None else []
-        ids = [check_id(name, what) for name, what in given[:2]]
-        files = [row.filename for row in rows]
+        _require("session_id", session_id, step_id=step_id, component=component, attachment=attachment)
+        _require("step_id", step_id, component=component)
+        names = [] if session_id is None else [check_id(session_id, "session_id")]
+        names += [] if step_id is None else [check_id(step_id, "step_id")]
+        if component is not None:
+            names += [formats([component])[0].filename]
         if attachment is not None:
-            files = [ATTACHMENTS_DIRECTORY] * (step_id is None) + [check_attachment_name(attachment)]
-        return join(self._root.url, *ids, *files)
+            names += [ATTACHMENTS_DIRECTORY] * (step_id is None) + [check_attachment_name(attachment)]
+        return join(self._root.url, *names)
 
     @property
     def storage_options(self) -> dict[str, Any]:
@@ -294,7 +289,8 @@ class StorageManager:
         """Prove that the root can be used: list it, then write, read and delete one hidden probe.
 
         Raises:
-            S3OperationError, S3ConfigError, LocalStorageError: says what is wrong, and what to do about it.
+            S3OperationError, S3ConfigError, LocalStorageError: the root cannot be used. The message says why, and
+                what to do.
         """
         probe = join(self._root.url, hidden_name(), "probe")
         data = secrets.token_bytes(32)
@@ -333,8 +329,8 @@ class StorageManager:
         With overwrite=False no file is replaced, and of several writers of one file exactly one succeeds. A new step
         on local disk is then stored whole or not at all. In a step that exists, and on S3, files of the call that did
         not exist may have been stored when it raises. A call that is repeated after an error may raise for its own
-        files. On S3, a service that ignores If-None-Match is found out with a hidden probe before the first such write
-        to a root, and refused.
+        files. On S3, this raises if the service ignores If-None-Match. A hidden probe finds that out before the first
+        such write to a root.
 
         Parameters:
             session_id, step_id: letters, digits and `_ . : = @ + , ~ -`, at most 128; or a UUID or an integer from
@@ -355,18 +351,15 @@ class StorageManager:
         Raises:
             InvalidIdError, InvalidDataError: refused before any I/O.
             AlreadyExistsError: with overwrite=False, one of the files exists. It is unchanged.
-            S3OperationError, S3ConfigError, LocalStorageError: not stored; says why.
+            S3OperationError, S3ConfigError, LocalStorageError: a file could not be stored. The message says why.
             StorageManagerError: overwrite=False on another backend, which cannot promise it.
         """
         values = (html_content, screenshot_bytes, action_data, metadata)
-        with translating("store", self._root.url):
-            url = self._url("store", session_id, step_id)
-            given = zip(COMPONENTS, redacted(self.redact, values) if self.redact else values, strict=True)
-            files = {row: _file(row, url, value) for row, value in given if value is not None}
-            others = await self._attachment_files(url, attachments) if attachments else []
-        await self._write(url, [*files.values(), *others], overwrite)
-        paths: dict[str, str | None] = {row.path_key: files[row].path if row in files else None for row in COMPONENTS}
-        return paths | {os.path.basename(file.path): file.path for file in others} if others else paths
+        url, components, others = await self._files_of_step(session_id, step_id, values, attachments)
+        await self._write(url, [*components, *others], overwrite)
+        stored = _urls(components)
+        paths = {row.path_key: stored.get(row.filename) for row in COMPONENTS}
+        return {**paths, **_urls(others)}
 
     async def store_new_step(
         self,
@@ -383,18 +376,15 @@ class StorageManager:
 
         Parameters:
             data: it has metadata.
-            may_be_stored: True if this step was given to this method before, and the call did not end: if the step that
-                exists has the same metadata, it is this one.
+            may_be_stored: True if an earlier call with the same step failed, and may have stored it. A step that exists
+                with the same metadata is then this step, and its files are written again.
 
         Raises:
             AlreadyExistsError: the step has metadata already. Nothing is written.
             As store_step_data.
         """
-        with translating("store", self._root.url):
-            url = self._url("store", session_id, step_id)
-            values = redacted(self.redact, data) if self.redact else data
-            given = [_file(row, url, value) for row, value in zip(COMPONENTS, values, strict=True) if value is not None]
-            files = [*reversed(given), *(await self._attachment_files(url, attachments) if attachments else [])]
+        url, components, others = await self._files_of_step(session_id, step_id, data, attachments)
+        files = [*reversed(components), *others]
         with translating("store", url):
             async with self.backend() as backend:
                 try:
@@ -403,6 +393,20 @@ class StorageManager:
                     if not may_be_stored or await backend.read_files([files[0].path]) != [files[0].data]:
                         raise
                     await backend.write_files(files)
+
+    async def _files_of_step(
+        self, session_id: str, step_id: str, values: Sequence[object], attachments: Mapping[str, Attachment] | None
+    ) -> tuple[str, list[File], list[File]]:
+        """Return the URL of a step, and its components and its attachments as files, redacted. Nothing is written.
+
+        Raises:
+            InvalidIdError, InvalidDataError: an id, a name or a value is not allowed, or the redactor refuses it.
+        """
+        with translating("store", self._root.url):
+            url = self._url("store", session_id, step_id)
+            rows = zip(COMPONENTS, redacted(self.redact, values) if self.redact else values, strict=True)
+            components = [_file(row, url, value) for row, value in rows if value is not None]
+            return url, components, await self._attachment_files(url, attachments) if attachments else []
 
     async def _write(self, url: str, files: Sequence[File], overwrite: bool) -> None:
         if files:
@@ -470,7 +474,7 @@ class StorageManager:
         """Return components of a step as they are stored: for each its bytes, None if it is missing, or the error.
 
         The errors are returned, not raised. Nothing is decoded and nothing is logged. Everything that reads a step
-        (retrieving, sealing, exporting, viewing) is built on this method.
+        (retrieving, sealing, exporting, viewing) uses this method.
 
         Parameters:
             components: the names of the components to read. The answer has them in the order of `layout.COMPONENTS`.
@@ -556,11 +560,11 @@ class StorageManager:
     ) -> str:
         """Read the metadata of a session, replace the fields that are given, and store it. Return its URL.
 
-        Two such calls at the same time may lose the fields of one of them.
+        If two such calls run at the same time, the fields of one of them may be lost.
 
         Parameters:
             metadata: the fields to replace. A field is replaced as a whole.
-            remove: fields to remove before.
+            remove: the names of fields to remove first.
 
         Raises:
             As store_step_data.
@@ -588,7 +592,7 @@ class StorageManager:
 
         Raises:
             InvalidIdError: refused before any I/O.
-            InvalidDataError: what is stored is not a JSON object.
+            InvalidDataError: the stored metadata is not a JSON object.
             S3OperationError, S3ConfigError, LocalStorageError: it cannot be read.
         """
         path = join(self._url("retrieve", session_id), SESSION_METADATA_FILENAME)
@@ -623,7 +627,7 @@ class StorageManager:
             url = self._directory("store", session_id, step_id)
             files = await self._attachment_files(url, attachments)
         await self._write(url, files, overwrite)
-        return {os.path.basename(file.path): file.path for file in files}
+        return _urls(files)
 
     async def retrieve_attachment(self, session_id: str, name: str, step_id: str | None = None) -> bytes | None:
         """Return the bytes of an attachment; None if there is none.
@@ -703,7 +707,7 @@ class StorageManager:
 
         Raises:
             InvalidIdError: refused before any I/O.
-            S3OperationError, S3ConfigError, LocalStorageError: names what is left.
+            S3OperationError, S3ConfigError, LocalStorageError: a file is left. The message names it.
         """
         url = self._url("delete", session_id, step_id)
         await self._delete(url, join(self._url("delete", session_id), MANIFEST_FILENAME))
@@ -713,7 +717,7 @@ class StorageManager:
 
         Raises:
             InvalidIdError: refused before any I/O.
-            S3OperationError, S3ConfigError, LocalStorageError: names what is left.
+            S3OperationError, S3ConfigError, LocalStorageError: a file is left. The message names it.
         """
         await self._delete(self._url("delete", session_id))
 
@@ -726,9 +730,9 @@ class StorageManager:
     async def iter_sessions(self) -> AsyncGenerator[str, None]:
         """Yield the ids of all sessions in order, page by page.
 
-        On S3, `run-1` is listed before `run`, because the keys of `run` continue with a slash. So a name that continues
-        another one with `+ , - .` is held back until the listing has passed the other one. A local directory is read
-        as a whole, because POSIX does not sort it.
+        S3 lists `run-1` before `run`, because the keys of `run` continue with a slash. So `run-1` is held back until
+        the listing has passed `run`; the same holds for `+ , .` in place of `-`. A local directory is read as a whole,
+        because POSIX does not sort it.
 
         Raises:
             S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed.
@@ -824,22 +828,13 @@ class StorageManager:
             if strict or not isinstance(error.__cause__, PermissionError):
                 raise
             return error
-        return Step(session_id, step_id, data, self._found_attachments(others, strict) if names else {})
-
-    def _found_attachments(self, stored: Mapping[str, _Answer], strict: bool) -> dict[str, bytes]:
-        """Return the attachments that were read. Warn of one that cannot be read, or raise its error."""
-        for error in stored.values():
-            if isinstance(error, StorageManagerError):
-                if strict:
-                    raise error
-                logger.warning("an attachment is left out: %s", error)
-        return {name: answer for name, answer in stored.items() if isinstance(answer, bytes)}
+        return Step(session_id, step_id, data, _found_attachments(others, strict))
 
     async def store_steps(self, steps: Iterable[Step] | AsyncIterable[Step], *, concurrency: int = 16) -> int:
-        """Store many steps; return how many. The next step is taken from the source when there is room for it.
+        """Store many steps; return how many. The source is read only as fast as steps are stored.
 
         Parameters:
-            steps: the steps of iter_steps, or your own.
+            steps: any iterable of steps, also an asynchronous one such as iter_steps.
             concurrency: how many steps are stored at a time.
 
         Raises:
@@ -863,7 +858,7 @@ class StorageManager:
                     yield only_ids(page)
 
     async def _next(self, pages: AsyncGenerator[list[str], None]) -> list[str] | None:
-        """Return the next page; None after the last. Between two pages the reader does not keep `aclose` waiting."""
+        """Return the next page; None after the last. `aclose` waits for this call, but not between two pages."""
         async with self.backend():
             return await anext(pages, None)
 
@@ -886,13 +881,12 @@ async def iter_listings(
 
     Parameters:
         session_ids: the sessions, in this order; None for all.
-        refuse: called for a session that cannot be listed, with its error, in the order of the sessions. The other
-            sessions follow, unless it raises.
+        refuse: called with the id and the error of each session that cannot be listed, in the order of the sessions.
+            If it raises, the iteration ends.
 
     Raises:
         InvalidIdError: an id is not allowed.
-        S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed, or no session can be: then the
-            storage fails, not the session.
+        S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed, or none of the sessions.
     """
 
     async def listed(session_id: str) -> tuple[str, list[str] | StorageManagerError]:
@@ -930,7 +924,7 @@ async def iter_step_ids(
 
 
 async def _without_refused(steps: AsyncGenerator[Step | LocalStorageError, None]) -> AsyncGenerator[Step, None]:
-    """Leave out the steps to which access is refused, with a warning. If it is refused to all, the storage fails."""
+    """Yield the steps, and log a warning for each to which access is refused. If it is refused to all, raise."""
     refused, count = list[LocalStorageError](), 0
     async for step in steps:
         if isinstance(step, Step):
@@ -941,6 +935,13 @@ async def _without_refused(steps: AsyncGenerator[Step | LocalStorageError, None]
             logger.warning("a step is left out: %s", step)
     if refused and not count:
         raise refused[0]
+
+
+def _require(name: str, value: str | None, **others: str | None) -> None:
+    """Refuse each of the other arguments that is given without this one."""
+    for other, given in others.items():
+        if value is None and given is not None:
+            raise InvalidIdError(f"{other} is given without {name}")
 
 
 def _check_options(
@@ -954,7 +955,7 @@ def _check_options(
 
 
 async def redacted_content(redact: Redactor, name: str, content: bytes | Stream, limit: int) -> bytes | Stream:
-    """Return an attachment without what must not be stored. A stream that is not a text stays as it is.
+    """Return an attachment as the redactor returns it. A stream that is not text is returned unchanged.
 
     Parameters:
         limit: the most bytes of a text that are read into memory.
@@ -972,38 +973,12 @@ async def redacted_content(redact: Redactor, name: str, content: bytes | Stream,
     return redacted_file(redact, name, content)
 
 
-# The fields that the library itself writes, and their values, hold no secret.
-_OUTCOMES = ("success", "failure", "error", "cancelled")
-
-
-def redacted_metadata(redact: Redactor, data: bytes) -> bytes:
-    """Return the metadata of a session, as JSON, without what must not be stored.
-
-    Raises:
-        InvalidDataError: the redactor knows only steps and a field is not one of the library's own; or it failed.
-    """
-    if not hasattr(redact, "redact_attachment") and all(_is_own(*item) for item in decode_json(data).items()):
-        return data
-    data = redacted_file(redact, SESSION_METADATA_FILENAME, data)
-    with refusing("the metadata of the session", "redact_attachment must return a JSON object"):
-        return encode_json(decode_json(data), "metadata")
-
-
-def _is_own(name: str, value: object) -> bool:
-    if name in ("started_at", "ended_at"):
-        try:
-            return bool(datetime.fromisoformat(str(value)))
-        except ValueError:
-            return False
-    return value in {"outcome": _OUTCOMES, "observed": ("before", "after")}.get(name, ())
-
-
 def _content(name: str, value: object) -> bytes | Stream:
     return check_readable(name, value) if isinstance(value, os.PathLike) else encode_attachment(name, value)
 
 
 def check_readable(name: str, path: os.PathLike[str]) -> Stream:
-    """Return an attachment that is given as the path of a local file. It is opened only to see that it can be read.
+    """Return the attachment at the path of a local file, as a stream. The file is opened, to see that it can be read.
 
     Raises:
         InvalidDataError: the file is missing, is not a regular file, or cannot be read.
@@ -1020,6 +995,11 @@ def _file(row: ComponentSpec, step_url: str, value: object) -> File:
     return File(join(step_url, row.filename), data, row.content_type(data))
 
 
+def _urls(files: Iterable[File]) -> dict[str, str]:
+    """Return the URL of each file by the file's name."""
+    return {file.path.rpartition("/")[2]: file.path for file in files}
+
+
 def _stored(url: str, answer: bytes | Exception) -> _Answer:
     if isinstance(answer, bytes):
         return answer
@@ -1027,7 +1007,7 @@ def _stored(url: str, answer: bytes | Exception) -> _Answer:
 
 
 def _decoded(row: ComponentSpec, step_url: str, answer: _Answer, strict: bool, missing: int) -> Any:
-    """Return the value of a component; None, with a warning, if it is unreadable, and a log record if it is missing.
+    """Return the value of a component. If it is missing or unreadable, log that and return None.
 
     Parameters:
         missing: the level of the record for a missing component.
@@ -1043,6 +1023,16 @@ def _decoded(row: ComponentSpec, step_url: str, answer: _Answer, strict: bool, m
     level = missing if answer is None else logging.WARNING
     logger.log(level, "no %s at %s: %s", row.name, join(step_url, row.filename), why)
     return None
+
+
+def _found_attachments(stored: Mapping[str, _Answer], strict: bool) -> dict[str, bytes]:
+    """Return the attachments that were read. For one that cannot be read, log a warning or, if strict, raise."""
+    for error in stored.values():
+        if isinstance(error, StorageManagerError):
+            if strict:
+                raise error
+            logger.warning("an attachment is left out: %s", error)
+    return {name: answer for name, answer in stored.items() if isinstance(answer, bytes)}
 
 
 def _seconds(expires_in: int | timedelta) -> int:

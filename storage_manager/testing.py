@@ -60,7 +60,7 @@ NAMES = ["0", "B", "a", "a+c", "a-1", "a.b", "a=", "b", "b-1", "b-1-2", "run", "
 
 @pytest.mark.asyncio
 class StorageManagerTests:
-    """Test what StorageManager promises for every root. A subclass supplies one fixture, `storage`.
+    """Test the promises of StorageManager at one root. A subclass supplies one fixture, `storage`.
 
     `storage` returns a manager of an empty root that other managers can open as well. The tests delete everything in
     the root, so they refuse a root that contains any file. `set`, `get` and `files` bypass the code under test. They

@@ -21,12 +21,12 @@ _DIGITS = "0123456789"
 
 
 class Transition(NamedTuple):
-    """One action, with what the page showed before it and after it.
+    """One action, with the page before it and the page after it.
 
     Attributes:
         step_id: the step that holds the action.
-        before: what the page showed when the action was chosen. Its `action` is None.
-        after: what the page showed afterwards. Its `action` is None.
+        before: the page when the action was chosen. Its `action` is None.
+        after: the page afterwards. Its `action` is None.
     """
 
     session_id: str
@@ -46,11 +46,11 @@ async def iter_transitions(
     """Yield the page before, the action and the page after, for every action of these sessions.
 
     A step holds one page. If it was observed before its action, the page after the action is that of the next step. If
-    it was observed after its action, the page before the action is that of the step before. That neighbour has to be
-    there, and has to show the right moment: it was observed the same way, or it has no action. If both steps have a
-    `page_id` in their metadata, it has to be the same. Otherwise this side is None. Two ids are neighbours if they have
-    the same prefix and consecutive numbers at their ends, such as `step_9` and `step_10`. If no id of a session ends in
-    a number, those that follow each other in the list are neighbours.
+    it was observed after its action, the page before the action is that of the previous step. This neighbour has to
+    exist, and has to show the right moment: it was observed the same way, or it has no action. If both steps have a
+    `page_id` in their metadata, both have to be the same. Otherwise this page is None. Two ids are neighbours if they
+    have the same prefix and consecutive numbers at their ends, such as `step_9` and `step_10`. If no id of a session
+    ends in a number, ids that follow each other in the list are neighbours.
 
     Transitions come in the order of these numbers. At most `concurrency` steps and two more are held in memory. As
     iter_steps does, this leaves out sessions and steps that cannot be read, with a warning.
@@ -62,8 +62,8 @@ async def iter_transitions(
         concurrency: how many steps are read at a time.
 
     Raises:
-        InvalidDataError: observed is something else; or it is None, and the metadata of neither a step with an action
-            nor its session says it. A guess would pair each action with the wrong page.
+        InvalidDataError: observed is another value; or it is None, and neither the metadata of a step with an action
+            nor that of its session has it. A guess could pair each action with the wrong page.
         As iter_steps.
     """
     if observed not in (*_BOTH, None):
@@ -79,7 +79,7 @@ async def iter_transitions(
 
 
 _Ids = tuple[str, str]
-# The prefix and the number of an id. No number: the step has no neighbours.
+# The prefix and the number of an id; None if the step has no neighbours.
 _Place = tuple[str, int | None]
 _Places = deque[tuple[_Ids, _Place]]  # in the order in which the steps are read
 _Window = tuple[Step | None, Step, Step | None]
@@ -120,7 +120,7 @@ def _split(step_id: str) -> _Place:
 
 
 async def _windows(steps: AsyncIterable[Step], places: _Places) -> AsyncGenerator[_Window, None]:
-    """Yield each step with its neighbours, if they are there."""
+    """Yield each step between its neighbours; None if there is no such neighbour."""
     previous: Step | None = None
     step: Step | None = None
     place: _Place = ("", None)
@@ -148,7 +148,7 @@ def _follows(place: _Place, next_place: _Place) -> bool:
 
 
 class _Moments:
-    """Tells when the page of a step was observed."""
+    """Finds out when the page of a step was observed: before or after its action."""
 
     def __init__(self, storage: StorageManager, given: Observed | None) -> None:
         self._storage = storage
@@ -159,7 +159,7 @@ class _Moments:
         """Return "before" or "after": when the page of a step with an action was observed.
 
         Raises:
-            InvalidDataError: nothing says it.
+            InvalidDataError: neither the step nor its session says it.
         """
         said = self._given or (step.data.metadata or {}).get("observed")
         said = said if said in _BOTH else await self._of_session(step.session_id)
@@ -190,7 +190,7 @@ class _Moments:
 
 
 def _is_of_another_tab(one: Step, other: Step) -> bool:
-    """Return True if both steps say which tab they are of, and it is not the same."""
+    """Return True if both steps have a tab in their metadata, and it is not the same."""
     tabs = [(step.data.metadata or {}).get("page_id") for step in (one, other)]
     return None not in tabs and tabs[0] != tabs[1]
 

@@ -1,4 +1,4 @@
-"""Managers of an empty place, for each backend: local disk, moto, and the real S3 server that is named."""
+"""Fixtures: managers of an empty root on local disk, moto and a real S3 server if one is named; and a browser."""
 
 import asyncio
 import logging
@@ -43,16 +43,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Start the thread of fsspec here, because it never ends: coverage then watches what it runs."""
+    """Start the thread of fsspec here. It never ends, and coverage measures the code that it runs."""
     fsspec.asyn.get_loop()
 
 
-# The tests of what differs between the engines run with both each time.
+# These tests are about the differences between the engines, so they always run with both.
 BOTH_ENGINES = ("backends", "test_attachments", "test_conformance", "test_overwrite", "test_storage")
 
 
 def _is_twin(item: pytest.Item) -> bool:
-    """Return True for a test with s3fs that runs with obstore too, and is not about the engines: obstore is quicker."""
+    """Return True for a test with s3fs that also runs with obstore, which is quicker, and is not about the engines."""
     path = item.path.relative_to(Path(__file__).parent).with_suffix("")
     params = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
     names = [name for value in params for name in (value if isinstance(value, tuple) else (value,))]
@@ -73,9 +73,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Switch coverage off during a thorough test, also in its processes: it takes a third of the time.
+    """Switch coverage off during a thorough test, also in its processes: coverage takes a third of the time.
 
-    The other tests cover every branch without it.
+    The other tests cover every branch.
     """
     if item.get_closest_marker("thorough") is None:
         return (yield)
@@ -100,7 +100,7 @@ def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Neither SM_* nor AWS_* settings of whoever runs the suite reach a test."""
+    """Remove the SM_* and AWS_* settings of the user who runs the suite."""
     for name in list(os.environ):
         if name.startswith(("SM_", "AWS_", "REQUESTS_CA_BUNDLE")):
             monkeypatch.delenv(name)
@@ -112,26 +112,26 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
 
 @pytest.fixture
 def base() -> Iterator[Path]:
-    """A base directory that is not there yet, in memory where that is to be had: for tests that write much."""
+    """A base directory that does not exist yet, in memory if possible, for tests that write much."""
     with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as scratch:
         yield Path(scratch) / "base"
 
 
 @pytest.fixture(scope="session")
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """Imported once, with a cache of its own and no word to anybody. Not offline: then it opens no URL of fsspec."""
+    """The module datasets, with its own cache and without telemetry. It is not offline: then it opens no fsspec URL."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))
         patch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
         patch.setenv("HF_UPDATE_DOWNLOAD_COUNTS", "0")
-        import datasets  # noqa: PLC0415 (it reads the environment then)
+        import datasets  # noqa: PLC0415 (it reads the environment when it is imported)
     datasets.disable_progress_bars()
     return datasets
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Where the browser is; without one, the tests that need it are skipped, but not in CI."""
+    """The path of Chromium. Without it, the tests that need it are skipped; in CI they fail."""
     path = shutil.which("chromium")
     if path is None:
         assert "CI" not in os.environ, "CI needs a browser: apt-get install chromium"
@@ -159,7 +159,7 @@ def driver(chromium: str) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[tuple[str, Recorder]]:
-    """moto in a thread, as its own ThreadedMotoServer does it, with the requests written down."""
+    """moto in a thread, like its own ThreadedMotoServer, with a list of the requests."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     recorder = Recorder()
     server = Server("127.0.0.1", 0, recorder, Continuing)
@@ -179,13 +179,13 @@ def moto_url(moto_server: tuple[str, Recorder]) -> str:
 
 @pytest.fixture
 def moto_requests(moto_server: tuple[str, Recorder]) -> list[Request]:
-    """What moto was asked; `clear()` it before what is to be counted."""
+    """The requests to moto. Call `clear()` before the requests that a test counts."""
     return moto_server[1].requests
 
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The engine of S3 that managers use where they are not told."""
+    """The engine of S3 that managers use by default."""
     monkeypatch.setenv("SM_S3_ENGINE", request.param)
     return str(request.param)
 
@@ -205,7 +205,7 @@ def real_s3(engine: str, monkeypatch: pytest.MonkeyPatch) -> Make:
 
 @pytest.fixture
 def local(tmp_path: Path) -> StorageManager:
-    """A manager of an empty place on local disk, below tmp_path / "base"."""
+    """A manager of an empty root on local disk, tmp_path / "base"."""
     return StorageManager(local_base_path=tmp_path / "base")
 
 
@@ -217,7 +217,7 @@ _REAL_S3 = [pytest.param(("real", "obstore"), id="real-obstore", marks=_AGAIN)]
 
 @pytest.fixture(params=["local", *_S3, *_REAL_S3])
 def make(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """A way to make managers of one empty place, for each backend and engine."""
+    """A function that makes managers of one empty root, for each backend and engine."""
     if request.param == "local":
         return lambda **kwargs: StorageManager(**{"local_base_path": f"{tmp_path}/base", **kwargs})
     server, engine = request.param
@@ -230,10 +230,10 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.fixture
 async def answered_by(moto: Make) -> AsyncIterator[Answers]:
-    """A manager, and the server that answers it."""
+    """A function that makes a manager, and the server that gives it these answers."""
     async with AsyncExitStack() as stack:
 
-        async def place(*answers: bytes) -> tuple[StorageManager, Answering]:
+        async def make_answered(*answers: bytes) -> tuple[StorageManager, Answering]:
             answering = Answering()
             answering.answers += answers
             server = await asyncio.start_server(answering.serve, "127.0.0.1", 0)
@@ -243,11 +243,11 @@ async def answered_by(moto: Make) -> AsyncIterator[Answers]:
             stack.push_async_callback(sm.aclose)
             return sm, answering
 
-        yield place
+        yield make_answered
 
 
 @pytest.fixture
 async def sm(make: Make) -> AsyncIterator[StorageManager]:
-    """A manager of an empty place, for each backend."""
+    """A manager of an empty root, for each backend."""
     async with make() as manager:
         yield manager

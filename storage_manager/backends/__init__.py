@@ -1,4 +1,4 @@
-"""Backends: the only code that knows filesystems. A root's backend is chosen by the prefix of its URL, then by engine.
+"""Backends: the only code that knows filesystems. The protocol in a root's URL selects its backend; on S3, the engine.
 
 The library of a backend is imported when a root first opens it: s3fs alone takes half a second.
 """
@@ -15,6 +15,7 @@ import fsspec
 from storage_manager.backends.base import STAGED, Backend, File, FileInfo, FsspecBackend, hidden_name
 from storage_manager.backends.streams import Stream, hash_blocks, stream_of
 from storage_manager.credentials import keep
+from storage_manager.encoding import has_surrogates
 from storage_manager.errors import LocalStorageError, S3ConfigError, StorageManagerError, translating
 from storage_manager.s3_settings import S3Settings
 
@@ -36,9 +37,9 @@ __all__ = [
 
 
 class Root:
-    """A root URL with its settings, and one backend for it in each event loop of each process.
+    """A root URL with its settings, and its backends: one for each event loop of each process.
 
-    The end of a loop closes its backend. A forked child does not touch the backends of its parent.
+    The end of a loop closes its backend. A forked child does not use the backends of its parent.
 
     Parameters:
         url: `s3://bucket[/prefix]`, an absolute directory, or a URL of another fsspec backend.
@@ -99,10 +100,9 @@ class Root:
         return _Operation(self._current)
 
     async def close(self) -> None:
-        """Close the backend of the running loop when the operations of other tasks have ended.
+        """Close the backend of the running loop, after the operations of other tasks have ended.
 
-        An operation of the calling task that has not ended, such as an iterator that waits for its reader, closes the
-        backend at its own end.
+        If the calling task itself has an operation that has not ended, the end of that operation closes the backend.
         """
         loop = get_running_loop()
         opened = self._opened.get(loop)
@@ -191,7 +191,7 @@ def _check_directory(path: str) -> None:
     """
     if "::" in path:
         why = "fsspec chains URLs with '::', so no other tool could open it"
-    elif any("\ud800" <= character <= "\udfff" for character in path):
+    elif has_surrogates(path):
         why = "its name is not valid UTF-8"
     else:
         return
@@ -210,7 +210,7 @@ class _OpenBackend:
         self._closers: set[asyncio.Task[Any] | None] = set()  # tasks that wait in close
 
     async def end(self, operation: "_Operation") -> None:
-        """Forget an operation. The last one closes the backend, if it is to be closed and no call of close waits."""
+        """Forget an operation. The last one closes the backend, if close was called and no call of it waits."""
         del self.active[operation]
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
@@ -222,10 +222,10 @@ class _OpenBackend:
         await self.backend.close()
 
     async def close(self) -> None:
-        """Wait for the operations of other tasks; then close the backend, unless an operation still uses it.
+        """Wait for the operations of other tasks. Then close the backend, unless an operation still uses it.
 
-        Operations that begin meanwhile get this backend too, because they may be part of one that is waited for. They
-        are not waited for themselves, nor are those of tasks that wait here. The last one closes the backend.
+        This does not wait for operations that begin later, nor for those of tasks that wait here themselves. They get
+        this backend too, because they may be part of an operation that this waits for. The last one closes it.
         """
         self.closing = True
         current, begun = asyncio.current_task(), set(self.active)
@@ -241,7 +241,7 @@ class _OpenBackend:
             await self._close()
 
     def _running(self, begun: "set[_Operation]") -> "set[asyncio.Task[Any]]":
-        """Return the tasks of these operations that still run, without the tasks that wait in close."""
+        """Return the tasks of these operations that have not ended, without the tasks that wait in close."""
         tasks = {self.active[operation] for operation in begun & self.active.keys()} - self._closers
         return {task for task in tasks if task and not task.done()}
 

@@ -1,6 +1,6 @@
-"""The interface that the library needs of a filesystem, and its default implementation for any fsspec backend.
+"""The interface of a filesystem for this library, and its default implementation for any fsspec backend.
 
-Paths are literal: a path is a name, never a pattern. fsspec's own methods expand globs, stop at the first error while
+Paths are literal: a path is a name, never a pattern. fsspec's own methods expand patterns, raise the first error while
 the other calls continue, and have no pages.
 """
 
@@ -48,7 +48,7 @@ Out = TypeVar("Out")
 
 
 def hidden_name() -> str:
-    """Return a new name for a staged file: no listing shows it, no id is like it, and `sweep` finds it again."""
+    """Return a new name for a staged file. It is no valid id, no listing shows it, and `sweep` recognises it."""
     return STAGING_PREFIX + os.urandom(16).hex()
 
 
@@ -59,7 +59,7 @@ def md5_in(e_tag: str) -> str | None:
 
 
 class File(NamedTuple):
-    """A file to write. `content_type` is what S3 tells a browser that opens it."""
+    """A file to write. A browser gets `content_type` if it opens the file on S3."""
 
     path: str
     data: bytes | Stream
@@ -81,21 +81,21 @@ class FileInfo(NamedTuple):
 
 
 class Backend(ABC):
-    """A filesystem as the library needs it. Every backend is also an fsspec `AsyncFileSystem`.
+    """The interface of a filesystem for this library. Every backend is also an fsspec `AsyncFileSystem`.
 
-    A backend belongs to one event loop and one process. Subclass `FsspecBackend`, which implements all of this for any
-    fsspec filesystem, and override the methods that your filesystem does better.
+    A backend belongs to one event loop and one process. To write one, subclass `FsspecBackend`, which implements every
+    method for any fsspec filesystem, and override the methods that your filesystem can do better.
     """
 
     max_in_flight = 32  # requests at a time
     max_file_bytes = 2**30  # the largest file that read_files returns
-    backoff_seconds = 1.0  # the longest pause before the second attempt of a request; it doubles
+    backoff_seconds = 1.0  # the longest pause before the second attempt of a request; twice that before the third
     has_conditional_writes = False  # True if write_files can leave existing files alone
     has_whole_steps = False  # True if a new step appears with all of its files at once
 
     @abstractmethod
     async def write_files(self, files: Sequence[File], *, overwrite: bool = True) -> None:
-        """Write every file whole. All are in one directory. If this raises, no file is being written any more.
+        """Write every file whole. All files are in one directory. If this raises, nothing is being written any more.
 
         Parameters:
             overwrite: False to replace no file.
@@ -107,9 +107,9 @@ class Backend(ABC):
 
     @abstractmethod
     async def write_new_step(self, files: Sequence[File]) -> None:
-        """Write the files of a new step. Writing the first one claims the step: of several writers one succeeds.
+        """Write the files of a new step. The first file claims the step: of several writers one succeeds.
 
-        A backend without conditional writes writes them as write_files does.
+        A backend without conditional writes overwrites files of this name.
 
         Raises:
             AlreadyExistsError: the first file exists. Nothing is written.
@@ -149,7 +149,7 @@ class Backend(ABC):
         """Delete all files below a directory, and prove it with a listing.
 
         Parameters:
-            also_delete: files that are deleted with it, if the directory was there.
+            also_delete: the paths of files to delete too, if the directory exists.
 
         Returns:
             False if there was nothing to delete.
@@ -157,10 +157,12 @@ class Backend(ABC):
 
     @abstractmethod
     async def remove_file(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """Delete a file of a step or of a session, and prove it with a listing. If nothing is left, both are gone too.
+        """Delete a file of a step or of a session, and prove it with a listing.
+
+        A step or session that has no other file is then gone, too.
 
         Parameters:
-            also_delete: files of the session that are deleted with it, if it was there.
+            also_delete: the paths of files of the session to delete too, if the file exists.
 
         Returns:
             False if there was nothing to delete.
@@ -168,24 +170,28 @@ class Backend(ABC):
 
     @abstractmethod
     async def link(self, path: str, seconds: int) -> str:
-        """Return a link to a file that a browser can open, valid for that many seconds if the backend can limit it."""
+        """Return a link with which a browser can open a file. It is valid for so many seconds, if it can expire."""
 
     @abstractmethod
     async def list_unfinished(self, path: str) -> list[str]:
-        """Return the paths of files below a session or step whose upload was begun and has not ended."""
+        """Return the paths of the files below a session or step whose upload has begun and not ended."""
 
     @abstractmethod
     async def sweep(self, path: str, older_than: float) -> int:
-        """Delete what killed writers left at a root, if it is older than that many seconds. Return how many items."""
+        """Delete the files that killed writers left at a root, if they are older than so many seconds.
+
+        Returns:
+            The number of files and uploads that were deleted.
+        """
 
     async def table_options(self, path: str, *, to_write: bool) -> dict[str, str]:
         """Return the options with which Delta Lake opens a table in a directory. They hold secrets.
 
         Parameters:
-            to_write: True to prove that of several writers of one version of the table one succeeds.
+            to_write: True to prove that only one of several writers of the same version of the table can succeed.
 
         Raises:
-            StorageManagerError: the backend can have no such tables.
+            StorageManagerError: the backend cannot have such tables.
         """
         why = "only roots on S3 and on local disk can have a catalogue"
         raise StorageManagerError(f"cannot open {path}: {why}", operation="open", url=path)
@@ -207,7 +213,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
 
     async def write_files(self, files: Sequence[File], *, overwrite: bool = True) -> None:
         if not overwrite:
-            raise _replaces(files[0].path)
+            raise _would_replace_error(files[0].path)
         await self._write_all(self._write_file, files)
 
     async def write_new_step(self, files: Sequence[File]) -> None:
@@ -233,7 +239,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
                 await run_to_end(self._pipe_file(file.path, file.data))
 
     async def _write_stream(self, path: str, stream: Stream) -> None:
-        """Write a temporary file, and give it to fsspec: only a few of its filesystems can be written in blocks."""
+        """Write the stream to a temporary file, and give that to fsspec: few filesystems can be written in blocks."""
         with tempfile.NamedTemporaryFile() as file:
             async with aclosing(stream.blocks()) as blocks:
                 async for block in blocks:
@@ -273,9 +279,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
             return False
         for left in await self._find(path):
             raise OSError(errno.ENOTEMPTY, "still there after deletion", left)
-        for file in also_delete:
-            with contextlib.suppress(FileNotFoundError):
-                await run_to_end(self._rm_file(file))
+        await self._remove_present(also_delete)
         return True
 
     async def remove_file(self, path: str, also_delete: Sequence[str] = ()) -> bool:
@@ -285,10 +289,14 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
         await run_to_end(self._rm_file(path))
         if await self._has_file(directory, name):
             raise OSError(errno.ENOTEMPTY, "still there after deletion", path)
-        for file in also_delete:
-            with contextlib.suppress(FileNotFoundError):
-                await run_to_end(self._rm_file(file))
+        await self._remove_present(also_delete)
         return True
+
+    async def _remove_present(self, paths: Sequence[str]) -> None:
+        """Delete those of these files that exist."""
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                await run_to_end(self._rm_file(path))
 
     async def _has_file(self, directory: str, name: str) -> bool:
         async with aclosing(self.iter_files(directory)) as pages:
@@ -307,7 +315,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
         pass
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
-        """Return fsspec's form for JSON without credentials: the reader finds them on its own machine."""
+        """Return fsspec's form for JSON, without credentials. The reader finds credentials on its own machine."""
         cls, options = type(self), without_secrets(self.storage_options)
         return {
             "cls": f"{cls.__module__}:{cls.__name__}",
@@ -332,21 +340,22 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
         return self._semaphore
 
 
-def _replaces(path: str) -> StorageManagerError:
+def _would_replace_error(path: str) -> StorageManagerError:
+    """Return the error for a write with overwrite=False, if the backend cannot do that."""
     why = "this backend has no write that never replaces a file (leave out overwrite=False)"
     return StorageManagerError(f"cannot store {path}: {why}", operation="store", url=path)
 
 
-# The keys under which fsspec's backends tell when a file was last written, the best first.
+# The keys for the time of the last write in the details of fsspec's backends, the best first.
 _MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 
 
 def modified_in(info: Mapping[str, Any]) -> datetime | None:
-    """Return when a file was last written, which fsspec's backends give as a datetime, its text, or in seconds."""
+    """Return when a file was last written. fsspec's backends give a datetime, its text, or a number of seconds."""
     value = next((info[name] for name in _MODIFIED if info.get(name) is not None), None)
     if isinstance(value, (int, float)):
         return moment_of(value)
-    with contextlib.suppress(ValueError, OverflowError):  # it is malformed, or before the year 1 or after 9999 in UTC
+    with contextlib.suppress(ValueError, OverflowError):  # it is malformed, or before the year 1 or after 9999
         if isinstance(value, str):
             value = datetime.fromisoformat(value.replace("Z", "+00:00"))
         if isinstance(value, datetime):
@@ -355,7 +364,7 @@ def modified_in(info: Mapping[str, Any]) -> datetime | None:
 
 
 def moment_of(seconds: float) -> datetime | None:
-    """Return a time in seconds since 1970 as UTC; None if its year is before 1 or after 9999. A file may have any."""
+    """Return a time in seconds since 1970 as UTC; None if its year is before 1 or after 9999, as a file may have."""
     try:
         return datetime.fromtimestamp(seconds, timezone.utc)
     except (ValueError, OverflowError, OSError):
@@ -363,6 +372,6 @@ def moment_of(seconds: float) -> datetime | None:
 
 
 def _size_in(info: Mapping[str, Any]) -> int:
-    """Return the size of a file; 0 if the backend does not know it, or says what no file can have."""
+    """Return the size of a file; 0 if the backend does not know it, or gives a size that no file can have."""
     size = info.get("size")
     return size if isinstance(size, int) and 0 <= size < MAX_SIZE else 0

@@ -22,7 +22,7 @@ from botocore.handlers import add_expect_header
 from botocore.loaders import Loader, create_loader
 from botocore.utils import parse_timestamp
 
-from storage_manager.errors import S3ConfigError, came_from_service
+from storage_manager.errors import came_from_service
 from storage_manager.s3_settings import check_endpoint
 
 __all__ = [
@@ -34,8 +34,7 @@ __all__ = [
     "lifespan",
     "new_session",
     "prepare",
-    "resolve",
-    "tell_credentials",
+    "report_credentials",
     "using_options",
 ]
 
@@ -46,7 +45,7 @@ class OptionsError(TypeError):
 
 @contextlib.contextmanager
 def using_options() -> Iterator[None]:
-    """Report a keyword that a library does not take as OptionsError. Any other TypeError is a fault of ours.
+    """Report a keyword that a library does not take as OptionsError. The block raises no other TypeError.
 
     Raises:
         OptionsError: chained.
@@ -58,7 +57,7 @@ def using_options() -> Iterator[None]:
 
 
 def new_session(**options: Any) -> AioSession:
-    """Return a session of aiobotocore, from which any number of loops can create a client in 9 ms, not in 60 to 160.
+    """Return a session of aiobotocore, from which each loop can create a client in 9 ms instead of 60 to 160 ms.
 
     All sessions share one copy of botocore's service models: some megabytes of JSON that do not change.
     """
@@ -68,19 +67,20 @@ def new_session(**options: Any) -> AioSession:
     return session
 
 
-def tell_credentials(events: Any, use: Callable[[list[str | None]], None]) -> None:
-    """Call a function with the credentials of each request, so that messages can be without them.
+def report_credentials(events: Any, use: Callable[[list[str | None]], None]) -> None:
+    """Call a function with the credentials of each request, so that messages can hide them.
 
-    botocore finds them in a profile, a role or a token, and renews them. They are told when it signs with them, so
-    nothing is asked for them.
+    botocore finds credentials in a profile, a role or a token, and renews them. The function is called when botocore
+    signs with them, so this costs no request.
 
     Parameters:
-        events: of a session, before it creates clients, or of a client.
+        events: the events of a session, before it creates clients, or of a client.
+        use: called with key, secret and token, or with the tokens of a request for credentials.
     """
 
     def before_sign(request_signer: Any, **kwargs: Any) -> None:
-        if not isinstance(request_signer.get_auth_instance, _Telling):
-            request_signer.get_auth_instance = _Telling(request_signer.get_auth_instance, use)
+        if not isinstance(request_signer.get_auth_instance, _Reporting):
+            request_signer.get_auth_instance = _Reporting(request_signer.get_auth_instance, use)
 
     def before_build(params: Mapping[str, Any], **kwargs: Any) -> None:
         use([params.get(name) for name in _TOKENS])
@@ -90,8 +90,8 @@ def tell_credentials(events: Any, use: Callable[[list[str | None]], None]) -> No
     events.register("before-parameter-build", before_build, unique_id="storage-manager-build")
 
 
-class _Telling:
-    """A signer's `get_auth_instance`, which also tells the credentials."""
+class _Reporting:
+    """A signer's `get_auth_instance`, which also calls a function with the credentials."""
 
     def __init__(self, method: Callable[..., Awaitable[Any]], use: Callable[[list[str | None]], None]) -> None:
         self._method, self._use = method, use
@@ -109,7 +109,7 @@ _TOKENS = ("WebIdentityToken", "accessToken", "refreshToken", "clientSecret")  #
 class _Loader(Loader):  # type: ignore[misc, unused-ignore]
     """A loader of botocore's service models that takes each directory for a service.
 
-    botocore looks into 400 directories for a model of each service, to find out whether there is one of S3.
+    botocore itself looks for a model in each of 400 directories, to find out if there is one for S3.
     """
 
     def list_available_services(self, type_name: str) -> list[str]:
@@ -123,11 +123,11 @@ def _loader(data_path: str | None) -> Loader:
 
 
 def _timestamp(value: Any) -> datetime | None:
-    """Parse a time as botocore does, but parse the date of a header (RFC 9110, 5.6.7), as every GET has, 10x faster.
+    """Parse a time as botocore does, but the date in a header (RFC 9110, 5.6.7) ten times as fast. Every GET has one.
 
-    A time without a zone is taken for UTC. Return None if it is malformed, or of 1970 or before, as the zero times of
-    Unix and Go are: some services send these, and then the time is not known. The same holds for the year 9999, some
-    times of which are later than any other in UTC.
+    A time without a zone is taken for UTC. Return None if the time is malformed. Return None also for 1970 and before:
+    some services send the zero times of Unix and Go if they do not know the time. Return None for the year 9999,
+    because some of its times cannot be converted to UTC.
     """
     try:
         is_header = isinstance(value, str) and value.endswith(" GMT")
@@ -153,7 +153,7 @@ def finding_credentials() -> Iterator[None]:
 
 
 def prepare(client: Any) -> None:
-    """Check the endpoint of a new client, and give it no waits without a timeout and no other regions.
+    """Check the endpoint of a new client. Let it never wait without a timeout, and never call another region.
 
     Raises:
         S3ConfigError: the endpoint that botocore found is malformed, or holds a password.
@@ -166,7 +166,7 @@ def prepare(client: Any) -> None:
 
 
 def adapt_requests(client: Any) -> None:
-    """Let a client send requests that services other than Amazon's understand, and link to the region's own host."""
+    """Let a client send requests that other services understand too, and presign links to the host of the region."""
     for operation in ("DeleteObjects", "PutObject", "UploadPart"):
         client.meta.events.register(f"before-call.s3.{operation}", _send_content_md5)
     client.meta.events.register_first("before-endpoint-resolution.s3", _link_to_the_region)
@@ -203,45 +203,6 @@ def _link_to_the_region(builtins: dict[str, Any], context: dict[str, Any], **kwa
         builtins["AWS::S3::UseGlobalEndpoint"] = False
 
 
-async def resolve(client: Any, bucket: str, refusal: str) -> tuple[str, Any]:
-    """Return the URL to which botocore sends requests for a bucket, and the signer of its client.
-
-    No request is sent. The URL depends on region, partition, addressing style and profile.
-
-    Parameters:
-        refusal: what to tell a user whose bucket is a directory bucket.
-
-    Raises:
-        S3ConfigError: it is a directory bucket, whose requests object_store would sign differently.
-    """
-    found: dict[str, Any] = {}
-
-    def answer(params: dict[str, Any], request_signer: Any, context: dict[str, Any], **kwargs: Any) -> Any:
-        schemes = context.get("endpoint_properties", {}).get("authSchemes", ())
-        found.update(url=params["url"], signer=request_signer, schemes=[scheme["name"] for scheme in schemes])
-        return _NOTHING_SENT, {}
-
-    event = "before-call.s3.ListParts"  # nothing else here uses this operation
-    client.meta.events.register_first(event, answer)
-    try:
-        with finding_credentials():
-            await client.list_parts(Bucket=bucket, Key="-", UploadId="-")
-    finally:
-        client.meta.events.unregister(event, answer)
-    if any("express" in name for name in found["schemes"]):
-        raise S3ConfigError(refusal, operation="open")
-    return found["url"].partition("?")[0].removesuffix("/-"), found["signer"]
-
-
-class _NothingSent:
-    """The answer to a request that was resolved and not sent."""
-
-    status_code = 200
-
-
-_NOTHING_SENT = _NothingSent()
-
-
 class HttpSession(AIOHTTPSession):
     """The HTTP session of a client: it follows no redirects, and its sockets close when it is collected."""
 
@@ -272,7 +233,7 @@ class HttpSession(AIOHTTPSession):
 
 
 class _NoRedirects:
-    """An aiohttp session that returns a redirect as an answer. Followed, it would send data and token to any host."""
+    """An aiohttp session that returns a redirect, and does not follow it: data and token would go to another host."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self.request = partial(session.request, allow_redirects=False)
@@ -291,7 +252,7 @@ def http_session_class(config: Mapping[str, Any]) -> type[Any]:
 
 
 def _socket(timeout: float | None, address: tuple[Any, ...]) -> socket.socket:
-    """Return a socket whose peer must accept data within the timeout, for which aiohttp would wait without end."""
+    """Return a socket whose peer must accept data within the timeout. aiohttp alone would wait for it without end."""
     new = socket.socket(*address[:3])
     if timeout is not None:
         with contextlib.suppress(AttributeError):  # only Linux has it (tcp(7))

@@ -1,11 +1,12 @@
 """Whole files on a local disk. Everything here is synchronous: `LocalBackend` calls it in a worker thread.
 
-Files are first written under a hidden name (`staging`), which is then renamed. So no reader, kill or full disk leaves
-part of a file under its name, and a new step appears at once. As on an object store, a directory below the root exists
-only while there is something in it.
+Files are first written under a hidden name (see `staging`), and then renamed. So no kill and no full disk leaves a part
+of a file under its name, no reader gets a part, and a new step appears at once. As on an object store, a directory
+below the root exists only if there is something in it.
 
-Some file systems cannot rename directories: overlayfs those of a lower layer, many mounts of object stores none. There
-a new step appears file by file, in the order in which the files are given, and a deletion removes file by file.
+Some file systems cannot rename every directory: overlayfs cannot rename those of a lower layer, and many mounts of
+object stores cannot rename any. There a new step appears file by file, in the order of the files that are given, and a
+deletion removes file by file.
 """
 
 import contextlib
@@ -40,19 +41,18 @@ from storage_manager.backends.staging import (
     sweep,
     unlink_files,
 )
-from storage_manager.backends.streams import open_regular, too_large
-from storage_manager.errors import already_exists
+from storage_manager.backends.streams import open_regular, refuse_irregular, too_large
+from storage_manager.errors import already_exists, attempt, first_of
 from storage_manager.layout import LOST_AND_FOUND, is_system_directory, is_system_file
 
 __all__ = ["DiskFileSystem", "move_new", "write_all"]
 
-PATH_LIMIT = 4096  # bytes, with the final zero byte (Linux, limits.h); a rename alone would not reach the limit
-RACES = 20  # attempts of work that another process undid
-# What fsync of a directory raises if the file system has no such thing (CIFS: EINVAL). It is no failure: the files are
-# on the disk, and no other call would do more.
+PATH_LIMIT = 4096  # bytes, with the final zero byte (Linux, limits.h); a rename of a directory would not check it
+RACES = 20  # attempts of a write whose directory another process deletes meanwhile
+# The errors of fsync for a directory if the file system does not support that (CIFS: EINVAL). They are ignored: the
+# files are on the disk, and no other call would do more.
 NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-SHOWN = 3  # names in an error
-# What link(2) raises if the file system has no hard links, or not for this file.
+# The errors of link(2) if the file system has no hard links, or not for this file.
 NO_LINK = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL)
 AT_FDCWD, RENAME_NOREPLACE = -100, 1  # of renameat2(2), Linux
 
@@ -63,8 +63,8 @@ class DiskFileSystem(LocalFileSystem):
     Attributes:
         root: the directory at which writes are staged.
         fsync: True to flush files and directories to the disk before they are published.
-        removal_pauses: the seconds between the attempts to remove a directory that others use: 1 s in all. NFS keeps a
-            file that is open, and so its directory, under the name `.nfs*`.
+        removal_pauses: the seconds between the attempts to remove a directory that others use: 1 s in all. NFS renames
+            a deleted file that is still open to `.nfs*`, so that its directory is not empty.
     """
 
     fsync = False
@@ -102,7 +102,7 @@ class DiskFileSystem(LocalFileSystem):
             self._staging.end(staged)
 
     def _staged_well(self, session: str | None, write: Callable[[], None]) -> None:
-        """Write something. If it cannot be staged at the root, write it again, staged in its session."""
+        """Call a function that writes. If it cannot stage at the root, call it again to stage in the session."""
         try:
             write()
         except OSError as error:
@@ -114,25 +114,23 @@ class DiskFileSystem(LocalFileSystem):
                 self._staging.forget(session)
                 raise
 
-    # Everything that writes or deletes through fsspec's own methods refuses links below the root.
+    # fsspec's own methods that write or delete: each refuses symbolic links below the root.
 
     def _own(self, path: Any) -> str:
-        """Return a path that is to be written or deleted, as the disk has it."""
+        """Return the path on the disk of something that will be written or deleted. Refuse symbolic links."""
         stripped: str = self._strip_protocol(path)
         refuse_links(self.root, stripped)
         return stripped
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **kwargs: Any) -> LocalFileOpener:
-        """Open a regular file. Refuse a pipe, for which the only worker would wait without end."""
+        """Open a regular file. Refuse a pipe: the only worker thread would wait for its other end for ever."""
         path = self._strip_protocol(path) if mode == "rb" else self._own_file(path)
         with contextlib.suppress(FileNotFoundError):
-            file_mode = os.stat(path).st_mode
-            if not stat.S_ISREG(file_mode):
-                raise OSError(_not_regular(file_mode), "not a regular file", path)
+            refuse_irregular(path, os.stat(path).st_mode)
         return super()._open(path, mode, block_size, **kwargs)
 
     def _own_file(self, path: Any) -> str:
-        """Return the path of a file that is to be changed in place, as the disk has it. Refuse one with other names."""
+        """Return the path on the disk of a file that will be changed in place. Refuse links of both kinds."""
         stripped = self._own(path)
         refuse_other_names(self.root, stripped)
         return stripped
@@ -198,7 +196,7 @@ class DiskFileSystem(LocalFileSystem):
                 os.close(descriptor)
 
     def stage_file(self, path: str) -> tuple[str, int]:
-        """Create a hidden file that `write_step` can move to the path. Return its path, and its open descriptor."""
+        """Create a hidden file that `write_step` can move to this path. Return the hidden path and a descriptor."""
         session, staged = self._staging.session_of(path), list[tuple[str, int]]()
 
         def create() -> None:
@@ -226,7 +224,7 @@ class DiskFileSystem(LocalFileSystem):
         """Write the files of one step. Begin again if a deletion removes its directory meanwhile.
 
         Parameters:
-            staged: by path, the hidden files that have the content of the files that are streams.
+            staged: for each file that is a stream, by its path, the hidden file that has its content.
             overwrite: False to replace no file.
 
         Raises:
@@ -246,8 +244,8 @@ class DiskFileSystem(LocalFileSystem):
     def _sweep_once(self, session: str | None) -> None:
         if not self._swept:
             self._swept = True
-            with contextlib.suppress(Exception):  # a failed cleanup is no failed store, whatever it met
-                sweep(self.root, STALE_SECONDS, filter(None, [session]))
+            # the store does not fail if this cleanup does
+            attempt(lambda: sweep(self.root, STALE_SECONDS, filter(None, [session])))
 
     def _again_after_deletion(self, session: str | None, write: Callable[[], None]) -> None:
         races = RACES
@@ -278,7 +276,7 @@ class DiskFileSystem(LocalFileSystem):
             self._staging.end(staged)
 
     def _publish(self, staged: str, step: str, names: Iterable[str], move: "_Move") -> None:
-        """Rename the directory to be the step; if the step exists, move the files into it one after another."""
+        """Rename the staged directory to the step. If the step exists, move the files into it one after another."""
         try:
             self._rename_step(staged, step)
         except OSError as error:
@@ -292,7 +290,7 @@ class DiskFileSystem(LocalFileSystem):
                 self._move_files_to_new(staged, step, names, move)
 
     def _is_on_other_disk(self, error: OSError, staged: str, step: str) -> bool:
-        """Return True if it may help to stage the step in its session: `_staged_well` then does so."""
+        """Return True if the session is on another disk than the root, so that the step has to be staged in it."""
         is_at_root = os.path.dirname(staged) == self.root
         return error.errno == errno.EXDEV and is_at_root and os.path.isdir(self._staging.session_of(step) or "")
 
@@ -327,7 +325,11 @@ class DiskFileSystem(LocalFileSystem):
         self._sync(os.path.dirname(step))
 
     def _rename_session(self, staged: str, step: str) -> bool:
-        """Publish a new session with the step in it, so that a kill leaves no empty session. False if it exists."""
+        """Publish a new session with the step in it, so that a kill leaves no empty session.
+
+        Returns:
+            False if the session exists.
+        """
         session, name = os.path.split(step)
         outer = self._staging.new_at_root()
         os.mkdir(outer)
@@ -350,7 +352,7 @@ class DiskFileSystem(LocalFileSystem):
             raise link_error(directory)
 
     def _require_root(self) -> None:
-        """Raise if the root is gone: for example, its disk is not mounted. It is not taken for an empty one."""
+        """Raise if the root is gone, for example because its disk is not mounted. It would look like an empty root."""
         if not os.path.isdir(self.root):
             raise FileNotFoundError(errno.ENOENT, "the base directory is gone", self.root)
 
@@ -384,13 +386,13 @@ class DiskFileSystem(LocalFileSystem):
         Return also the first error of a directory below it that cannot be listed. Its files are missing in the result.
 
         Parameters:
-            stop: once it is set, the result is not needed any more.
+            stop: an event that ends the walk when it is set. The result is not needed then.
         """
         found, refused = list[FileInfo](), list[OSError]()
         if not self._spelling.is_other(path):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 found += _files_below(_sorted_entries(path), refused, stop or threading.Event())
-        self._require_root()  # it may have gone during the walk, so that all files seemed deleted
+        self._require_root()  # without it, all files would seem deleted
         return found, next(iter(refused), None)
 
     def directories(self, path: str) -> list[str]:
@@ -419,7 +421,7 @@ class DiskFileSystem(LocalFileSystem):
         return True
 
     def remove_whole(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """Rename the directory to a hidden name and delete it; on failure rename it back. False if it is missing.
+        """Rename a directory to a hidden name and delete it. If that fails, rename it back. False if it is missing.
 
         If it cannot be renamed, delete it where it is: `also_delete` first, then files, then directories.
         """
@@ -486,7 +488,7 @@ class DiskFileSystem(LocalFileSystem):
         return hidden
 
     def _cannot_hide(self, path: str, error: OSError) -> str:
-        """Return the path, which is then deleted where it is. Raise the error if a permission is missing."""
+        """Return the path if the file system cannot rename it: then it is deleted where it is. Else raise the error."""
         if not cannot_rename(error, os.path.dirname(path)):
             raise error
         return path
@@ -506,7 +508,7 @@ class DiskFileSystem(LocalFileSystem):
         self._staging.end(hidden)
 
     def _leave(self, hidden: str, path: str, error: OSError) -> None:
-        """Leave files that only the system needs out of sight, for `sweep`. Bring others back, and raise."""
+        """Leave a hidden directory for `sweep` if it has only files of the system. Else rename it back, and raise."""
         left = files_left(hidden)
         if hidden != path and error.errno in BUSY and all(map(is_system_file, left)):
             return
@@ -518,7 +520,7 @@ class DiskFileSystem(LocalFileSystem):
         raise OSError(error.errno, f"{error.strerror or error}{_in_words(left)}", path) from error
 
     def _remove_if_empty(self, session: str) -> None:
-        """Remove a session that has nothing in it, or only files that systems and killed writers left."""
+        """Remove a session that is empty, or has only files that systems and killed writers left."""
         if session == self.root:
             return
         with contextlib.suppress(OSError):  # it is not empty, or gone already
@@ -565,7 +567,7 @@ def _move_new(source: str, target: str) -> None:
 
 
 def _rename_new(source: str, target: str) -> None:
-    """Rename a file with renameat2(2), which fails if the target exists, where there are no hard links (FAT)."""
+    """Rename a file with renameat2(2), which fails if the target exists. FAT, for example, has no hard links."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         raise OSError(errno.ENOTSUP, "this system has no rename that never replaces: leave out overwrite=False", target)
@@ -575,7 +577,7 @@ def _rename_new(source: str, target: str) -> None:
 
 
 def _link_or_move(source: str, target: str) -> None:
-    """Give a file a second name, so that the first is there if the writing begins again; or else move it."""
+    """Give a file a second name, or move it if there are no hard links. A repeated write needs the first name again."""
     try:
         os.link(source, target)
     except OSError as error:
@@ -585,9 +587,8 @@ def _link_or_move(source: str, target: str) -> None:
 
 
 def _in_words(left: Sequence[str]) -> str:
-    names = ", ".join(left[:SHOWN]) + ", ..." * (len(left) > SHOWN)
     number = f"{len(left)} files are" if len(left) != 1 else "1 file is"
-    return f"; {number} left: {names}" if left else ""
+    return f"; {number} left: {first_of(left, most=3)}" if left else ""
 
 
 def _remove_leftovers(session: str) -> None:
@@ -622,7 +623,7 @@ def _remove_in_place(directory: str) -> None:
 
 
 def _discard(staged: str, names: Iterable[str]) -> None:
-    """Remove a staged step by the names of its files, which needs no open file: the process may have too many."""
+    """Remove a staged step by the names of its files. A listing would open a file, and too many may be open."""
     for path in [*(f"{staged}/{name}" for name in names), staged]:
         with contextlib.suppress(OSError):
             (os.rmdir if path == staged else os.unlink)(path)
@@ -645,7 +646,7 @@ def _is_directory(entry: "os.DirEntry[str]", *, follow_symlinks: bool = True) ->
 
 
 def _read_whole(path: str, limit: int) -> bytes | OSError:
-    """Return the bytes of a regular file, or the error: also if it has more than `limit`, or they have no room."""
+    """Return the bytes of a regular file, or the error of reading it, also if it has more than `limit` bytes."""
     try:
         descriptor, size = open_regular(path)
         try:
@@ -655,19 +656,14 @@ def _read_whole(path: str, limit: int) -> bytes | OSError:
     except MemoryError:
         return OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), path)
     except OSError as error:
-        return error.with_traceback(None)  # its frames would keep the bytes of the other files in memory
-
-
-def _not_regular(mode: int) -> int:
-    """Return the number of the error for what is not a regular file."""
-    return errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        return error.with_traceback(None)  # its frames would keep the bytes of other files in memory
 
 
 def _read_open(descriptor: int, size: int, limit: int) -> bytes:
-    data = os.read(descriptor, size + 1)  # one system call, and one byte more to see that the file ends there
+    data = os.read(descriptor, size + 1)  # one byte more than the size: usually one call then shows that this is all
     if len(data) == size:
         return data
-    pieces, rest = [data], limit - len(data)  # the file has another size by now, or it is larger than one read
+    pieces, rest = [data], limit - len(data)  # the size has changed, or the file is larger than one read
     while piece := os.read(descriptor, max(size, 1 << 20)):
         pieces.append(piece)
         rest -= len(piece)
@@ -679,15 +675,15 @@ def _read_open(descriptor: int, size: int, limit: int) -> bytes:
 def _files_below(
     top: "Iterator[os.DirEntry[str]]", refused: list[OSError], stop: threading.Event
 ) -> Iterator[FileInfo]:
-    """Yield every file below a directory, sorted, with its name relative to it. Skip those that are deleted meanwhile.
+    """Yield every file below a directory, sorted, with its name relative to it. Skip files that are deleted meanwhile.
 
-    A link to a directory in the directory itself counts as a directory, because a step may be one; below, as a file.
-    So does a link that leads nowhere, or in a circle.
+    A link to a directory counts as a directory if it is in the directory itself, because a step may be such a link.
+    Every other link counts as a file.
 
     Parameters:
         top: the entries of the directory itself.
         refused: gets the error of each directory that cannot be listed, which fsspec's own `find` would skip.
-        stop: once it is set, nothing more is yielded.
+        stop: an event that ends the walk when it is set.
     """
     waiting = [("", top)]  # no recursion: directories may be deep
     while waiting and not stop.is_set():

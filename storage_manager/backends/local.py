@@ -1,7 +1,7 @@
-"""Local disk for asyncio: one worker thread does the I/O. A hop is one call that is handed to it, and its result back.
+"""Local disk for asyncio: one worker thread does the I/O.
 
-A hop costs 60 to 80 us, as much as reading a small step. So one hop reads or writes all files of a step, and steps that
-wait while the worker is busy share the next hop.
+A hop is one call in that thread, with the way there and back. It costs 60 to 80 us, as much as reading a small step. So
+one hop reads or writes all files of a step, and steps that wait while the worker is busy share the next hop.
 
 fsspec's `AsyncFileSystemWrapper` is not used: in 2026.9.0 `open(path, "wb")` on it returns without writing a file, and
 each of its calls is a hop of its own.
@@ -33,7 +33,7 @@ from storage_manager.errors import attempt
 __all__ = ["LocalBackend"]
 
 PAGE = 1000  # names between two turns of the event loop
-TOGETHER = 8  # jobs per hop, and so the number of steps that are decoded in one turn of the event loop
+TOGETHER = 8  # jobs per hop; their steps are decoded in one turn of the event loop
 
 Out = TypeVar("Out")
 
@@ -75,8 +75,8 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
     async def write_files(self, files: Sequence[File], *, overwrite: bool = True) -> None:
         """Write a step in one hop. Steps that wait while all workers are busy share the next hop.
 
-        A write is not abandoned if its caller is cancelled: the cancellation waits for it. Streams are first written to
-        hidden files, a block per hop.
+        If the caller is cancelled, the cancellation waits for the end of the write. Streams are first written to hidden
+        files, one block per hop.
         """
         if any(isinstance(file.data, Stream) for file in files):
             await self._write_streams(files, overwrite)
@@ -84,7 +84,7 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
             await run_to_end(self._enqueue(partial(self.write_step, files, overwrite=overwrite)))
 
     async def write_new_step(self, files: Sequence[File]) -> None:
-        await self.write_files(files, overwrite=False)  # the first file is moved first, if the step exists
+        await self.write_files(files, overwrite=False)  # if the step exists, the first file is moved first
 
     async def _write_streams(self, files: Sequence[File], overwrite: bool) -> None:
         staged: dict[str, str] = {}
@@ -111,7 +111,7 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
     async def read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
         """Read files in one hop. Reads that wait while all workers are busy share the next hop.
 
-        That reads 1.7 times as many small steps per second. A cancelled read is abandoned, because it changes nothing.
+        This reads 1.7 times as many small steps per second. If the caller is cancelled, nothing waits for the read.
         """
         results: Sequence[bytes | Exception] = await self._enqueue(partial(self.read_all, paths))
         return results
@@ -141,7 +141,7 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
         if jobs:
             loop = asyncio.get_running_loop()
             hop = self._workers.submit(lambda: [attempt(job.work) for job in jobs])
-            self._idle -= 1  # not if the backend is closed, so that submit raises
+            self._idle -= 1  # after submit, which raises if the backend is closed
             hop.add_done_callback(lambda hop: _call_in(loop, self._finish_jobs, jobs, hop))
 
     def _finish_jobs(self, jobs: list[_Job], hop: "Future[list[Any]]") -> None:
@@ -157,14 +157,14 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
         self._start_jobs()
 
     async def run_in_worker(self, function: Callable[..., Out], *args: Any, **kwargs: Any) -> Out:
-        """Call a function in the worker, to its end even if the shutdown of the loop cancels its caller."""
+        """Call a function in the worker. It runs to its end, even if the caller is cancelled."""
         return await run_to_end(self._submit(partial(function, *args, **kwargs)))
 
     def _submit(self, function: Callable[..., Out], *args: Any) -> "asyncio.Future[Out]":
         return asyncio.get_running_loop().run_in_executor(self._workers, function, *args)
 
     async def close(self) -> None:
-        while self._jobs:  # jobs that wait for a worker are done all the same
+        while self._jobs:  # jobs that still wait for a worker are done, too
             self._start_jobs()
         self._workers.shutdown(wait=False)
 
@@ -177,7 +177,7 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
     async def iter_files(self, path: str) -> AsyncGenerator[list[FileInfo], None]:
         """Yield the files. At the end, raise if a directory below cannot be listed: a caller may use the others."""
         stop = threading.Event()
-        try:  # it changes nothing, so that a cancellation need not wait for the end of a walk through a million files
+        try:  # a cancellation does not wait for the end of the walk, because the walk changes nothing
             walk = asyncio.get_running_loop().run_in_executor(self._workers, self.files, path, stop)
             found, refused = await walk
         finally:
@@ -297,11 +297,13 @@ def _read_range(file: Any, start: int, end: int) -> bytes:
 
 
 class _StreamedFile(AbstractAsyncStreamedFile):
-    """Reads the file as it was when it was opened. A written file appears whole when it is closed, or never.
+    """A file that is open to be read or written. A read file stays as it was when it was opened.
+
+    A written file appears whole when it is closed, or never.
 
     Parameters:
         source: the open file to read; None to write one.
-        mode: of `pipe_file`; "create" does not replace an existing file.
+        mode: the mode of `pipe_file`; "create" does not replace an existing file.
     """
 
     def __init__(self, fs: LocalBackend, path: str, source: Any = None, mode: str = "overwrite") -> None:
@@ -330,7 +332,7 @@ class _StreamedFile(AbstractAsyncStreamedFile):
 
     async def __aexit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if kind and not self._source:
-            self.closed = True  # half a file is not written
+            self.closed = True  # so that close does not write half of a file
         await self.close()
 
     def __del__(self) -> None:

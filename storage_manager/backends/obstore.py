@@ -1,8 +1,7 @@
-"""S3 through obstore, whose client is written in Rust: a small part of the CPU of s3fs (extra `obstore`).
+"""S3 through obstore, whose client is written in Rust and needs a small part of the CPU of s3fs (extra `obstore`).
 
 Only the PUT and the GET of a whole object go through obstore. Listing, deleting, signing and sweeping are inherited
-from `S3Backend`. botocore's client also says which endpoint serves a bucket, which credentials there are and when
-they end, and which certificates and proxy to use.
+from `S3Backend`. Endpoint, credentials, certificates and proxy are those of botocore's client.
 """
 
 import asyncio
@@ -20,14 +19,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from botocore import UNSIGNED
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-from botocore.httpsession import ProxyConfiguration
-from botocore.utils import get_environ_proxies
+from botocore.exceptions import BotoCoreError, ClientError
 from obstore.store import S3Store
 
 from storage_manager.aio import run_to_end
 from storage_manager.backends.base import File, md5_in
-from storage_manager.backends.client import finding_credentials, resolve
+from storage_manager.backends.client import finding_credentials
+from storage_manager.backends.object_store import credentials_of, proxy_options, request_options, resolve
 from storage_manager.backends.obstore_errors import FAILURES, UnreadableAnswerError, translated
 from storage_manager.backends.s3 import S3Backend, bytes_changed, may_be_md5_of
 from storage_manager.backends.streams import too_large
@@ -39,29 +37,20 @@ MIB = 1 << 20
 Out = TypeVar("Out")
 _used_in: set[int] = set()  # the processes in which obstore has threads
 
-# object_store asks again for credentials that end in five minutes; botocore's last ten minutes or longer.
+# object_store asks again for credentials that end in five minutes. Those that botocore gives last ten or longer.
 _KEPT = timedelta(minutes=10)
 _NO_LIMIT = timedelta(days=365)  # for a request as a whole; obstore's default is 30 seconds, whatever its size
 # obstore refuses a key with `.`, `..`, an empty name or a control character, and reads `x` if asked for `/x`.
 _NO_OBSTORE_KEY = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
-# The options that s3fs sends with every request, as obstore calls them.
-_REQUEST_OPTIONS = {
-    "RequestPayer": "request_payer",
-    "ServerSideEncryption": "server_side_encryption",
-    "SSEKMSKeyId": "sse_kms_key_id",
-    "BucketKeyEnabled": "sse_bucket_key_enabled",
-}
-# obstore would take these from AWS_* variables that botocore does not have. A PUT is signed with its SHA-256.
+# obstore would take these from AWS_* variables that botocore does not read. A PUT is signed with its SHA-256.
 _NOT_FROM_ENVIRONMENT = {"unsigned_payload": False, "s3_express": False, "request_payer": False}
-# If botocore uses no proxy, none is used. Without these options, obstore would read HTTP_PROXY and ALL_PROXY itself.
-_NO_PROXY = {"proxy_url": "http://localhost", "proxy_excludes": "0.0.0.0/0,::/0,*"}
 
 
 def _wait_for_threads() -> None:
-    """Wait, at the end of the process, until no thread of obstore runs Python code, which would abort the process.
+    """Wait at the end of the process, until no thread of obstore runs Python code.
 
-    A thread that has delivered a result may still be on its way out. Python ends such threads by unwinding them, which
-    Rust does not allow.
+    A thread that has delivered a result may run Python code a little longer. Python would end it by unwinding its
+    stack. Rust does not allow that, and aborts the process.
     """
     known = {thread.ident for thread in threading.enumerate()}
     until = time.monotonic() + 1
@@ -70,14 +59,15 @@ def _wait_for_threads() -> None:
 
 
 def is_forked() -> bool:
-    """Return True in a child of a process that has used obstore: its threads are missing, so every call would hang."""
+    """Return True in a fork of a process that has used obstore: obstore's threads are missing, so a call would hang."""
     return bool(_used_in) and os.getpid() not in _used_in
 
 
 class ObstoreBackend(S3Backend):
     """`S3Backend` that stores and reads whole objects through obstore. It takes the same keywords."""
 
-    _compares_e_tags = True  # when reading; not over TLS (RFC 8446, 5.2), nor if ETags are no MD5 (encrypted objects)
+    # False over TLS, which protects the bytes (RFC 8446, 5.2), and if ETags are no MD5, as those of encrypted objects
+    _compares_e_tags = True
     _can_read = True  # False if the service sends headers that obstore cannot read
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -101,7 +91,7 @@ class ObstoreBackend(S3Backend):
                 raise
             self.service.wants_content_md5 = True
             return await super()._put_whole(file, data, is_new=is_new)
-        # The service compares a signed body with its SHA-256. An ETag that is not an MD5 may come from a redirect.
+        # The service compares a signed body with its SHA-256. But the answer may be a redirect, whose ETag is no MD5.
         is_proved = may_be_md5_of(e_tag, data) if self.anon else md5_in(e_tag)
         if self._compares_e_tags and self.service.compares_e_tags and not is_proved:
             await self._compare_stored(bucket, key, data, e_tag)
@@ -120,27 +110,31 @@ class ObstoreBackend(S3Backend):
         bucket, key = request["Bucket"], request["Key"]
         if len(request) > 2 or not self._can_read or _NO_OBSTORE_KEY.search(key):  # more than two: a range or a version
             return await super()._get_whole(**request)
-        store = await self._store(bucket)
         try:
-            answer = await store.answer("GetObject", store.client.get_async(key))
-            if answer.meta["size"] > self.max_file_bytes:  # obstore would end the process without so much memory
-                raise too_large(answer.meta["size"], self.max_file_bytes)
-            data = (await store.answer("GetObject", answer.bytes_async())).to_bytes()
+            data, e_tag = await self._get_through_obstore(bucket, key)
         except UnreadableAnswerError:
             data = await super()._get_whole(**request)
             self._can_read = False
             return data
-        e_tag = answer.meta["e_tag"]
-        if e_tag is None:
-            raise OSError(errno.EPROTO, "the answer to GetObject is not from S3: it has no ETag")
         if self._compares_e_tags and self.service.compares_e_tags and not self._is_md5(e_tag, data):
             if await self._read_again(request, data) != data:
                 raise bytes_changed()
             self._compares_e_tags = False  # for example, the objects are encrypted with a key of KMS
         return data
 
+    async def _get_through_obstore(self, bucket: str, key: str) -> tuple[bytes, str]:
+        """Send one GET. Return the body and the ETag."""
+        store = await self._store(bucket)
+        answer = await store.answer("GetObject", store.client.get_async(key))
+        if answer.meta["size"] > self.max_file_bytes:  # without so much memory, obstore would end the process
+            raise too_large(answer.meta["size"], self.max_file_bytes)
+        data = (await store.answer("GetObject", answer.bytes_async())).to_bytes()
+        if answer.meta["e_tag"] is None:
+            raise OSError(errno.EPROTO, "the answer to GetObject is not from S3: it has no ETag")
+        return data, answer.meta["e_tag"]
+
     def _is_md5(self, e_tag: str, data: bytes) -> bool:
-        return self._is_proved("", {"ETag": e_tag}, md5(data, usedforsecurity=False).hexdigest())
+        return self._matches_e_tag("", {"ETag": e_tag}, md5(data, usedforsecurity=False).hexdigest())
 
     async def _store(self, bucket: str, timeout_factor: int = 1) -> "_Store":
         key = (bucket, timeout_factor)
@@ -181,40 +175,31 @@ class ObstoreBackend(S3Backend):
         return _Store(_new_client(bucket, options), credentials, client.meta.endpoint_url)
 
     def _request_options(self) -> dict[str, Any]:
-        given = {**self.s3_additional_kwargs, **self.req_kw}
-        given.pop("StorageClass", None)  # an attribute of each object
-        unknown = sorted(given.keys() - _REQUEST_OPTIONS.keys())
-        if unknown:
-            why = f"the obstore engine does not support storage_options['s3_additional_kwargs'][{unknown[0]!r}]"
-            raise S3ConfigError(f"{why}: use s3_engine='s3fs'", operation="open")
-        return {_REQUEST_OPTIONS[name]: value for name, value in given.items()}
+        refusal = "the obstore engine does not support {}: use s3_engine='s3fs'"
+        return request_options({**self.s3_additional_kwargs, **self.req_kw}, refusal)
 
     def _client_options(self, client_meta: Any, url: str, timeout_factor: int) -> dict[str, Any]:
         """Return timeouts, connections, certificates and proxy as botocore's client has them."""
         config = client_meta.config
-        verify = self.client_kwargs.get("verify")
-        verify = self.session.get_config_variable("ca_bundle") if verify is None else verify
-        proxies = get_environ_proxies(client_meta.endpoint_url) if config.proxies is None else config.proxies
-        proxy = ProxyConfiguration(proxies).proxy_url_for(url)
         return {
             "allow_http": url.startswith("http://"),
             "connect_timeout": _limit(config.connect_timeout),
             "read_timeout": _limit(config.read_timeout, timeout_factor),
             "timeout": _NO_LIMIT,
             "pool_max_idle_per_host": str(config.max_pool_connections),
-            **_certificates(verify),
-            **({"proxy_url": proxy} if proxy else _NO_PROXY),
+            **_certificates(self._verify),
+            **proxy_options(client_meta, url),
         }
 
 
 class _Store:
-    """A client of obstore for one bucket, with its credentials and the endpoint that error messages name."""
+    """A client of obstore for one bucket, its credentials, and its endpoint for error messages."""
 
     def __init__(self, client: S3Store, credentials: "_Credentials", endpoint: str) -> None:
         self.client, self._credentials, self._endpoint = client, credentials, endpoint
 
     async def answer(self, operation: str, request: Awaitable[Out]) -> Out:
-        """Await a request; raise its failure as the errors of s3fs."""
+        """Await a request. Raise its failure as the error that s3fs would raise."""
         try:
             return await request
         except FAILURES as error:
@@ -232,7 +217,10 @@ def _new_client(bucket: str, options: Mapping[str, Any]) -> S3Store:
 
 
 class _Credentials:
-    """The credentials that botocore finds for its client and renews. `error` is its last failure to find them.
+    """The credentials that botocore finds and renews, as obstore asks for them.
+
+    Attributes:
+        error: why botocore could not find them the last time, or None.
 
     Parameters:
         use: called with key, secret and token.
@@ -246,10 +234,7 @@ class _Credentials:
     async def __call__(self) -> dict[str, Any]:
         self.error = None
         try:
-            with finding_credentials():
-                keys = (await self._signer.get_auth_instance("s3", self._region, "s3v4")).credentials
-            if keys is None:
-                raise NoCredentialsError
+            keys = await credentials_of(self._signer, self._region)
         except (BotoCoreError, ClientError, OSError) as error:
             self.error = error  # obstore would keep only its text
             raise
@@ -283,6 +268,6 @@ def _certificates(verify: bool | str | None) -> dict[str, Any]:
         return {}
     try:
         return {"root_certificate": Path(verify).read_bytes()}
-    except OSError as error:  # a missing file would be taken for a missing component
+    except OSError as error:  # otherwise a missing file would look like a missing component
         why = f"the certificates of AWS_CA_BUNDLE or client_kwargs['verify'] cannot be read: {error.strerror}"
         raise S3ConfigError(why, operation="open") from error

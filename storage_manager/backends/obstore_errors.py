@@ -1,4 +1,4 @@
-"""Translate obstore's errors into those of s3fs, so that both engines raise the same class with the same text.
+"""Translate obstore's errors into those of s3fs, so that both engines raise the same errors with the same text.
 
 An error of obstore has only a text: a sentence, the answer of the service, and a dump of the Rust error (as of obstore
 0.12). The translated error is not chained to it, because the answer may quote the request with its token.
@@ -33,7 +33,7 @@ _REQUEST = re.compile(r"Error performing [A-Z]+ (\S+) in ")
 _UNREADABLE = re.compile(
     "Got invalid|Invalid last modified|Unable to extract metadata|ETag Header missing|Content-Length Header missing"
 )
-# Whole lines of the dump, not words: the text names the key too, which may contain any word.
+# Whole lines of the dump, not words: the text also has the key, which may contain any word.
 _CONNECTING, _TIMED_OUT = (
     re.compile("^ *(kind: )?Connect,$", re.MULTILINE),
     re.compile("^ *kind: Timeout,$", re.MULTILINE),
@@ -65,7 +65,7 @@ def translated(error: Exception, operation: str, endpoint: str) -> Exception:
     if status:
         return _refusal(_response(int(status[1]), answer[status.end() :]), operation)
     if "Received redirect without LOCATION" in text:
-        return _refusal(_said("PermanentRedirect", "the bucket is in another region", 301), operation)
+        return _refusal(_error_answer("PermanentRedirect", "the bucket is in another region", 301), operation)
     if "HTTP error" in text:
         return _connection_error(text, endpoint)
     if _UNREADABLE.search(text):
@@ -78,7 +78,7 @@ def _refusal(response: dict[str, Any], operation: str) -> Exception:
     return error
 
 
-def _said(code: str, message: str, status: int, content_type: str = "") -> dict[str, Any]:
+def _error_answer(code: str, message: str, status: int, content_type: str = "") -> dict[str, Any]:
     metadata = {"HTTPStatusCode": status, "HTTPHeaders": {"content-type": content_type}}
     return {"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}
 
@@ -91,7 +91,7 @@ def _response(status: int, body: str) -> dict[str, Any]:
         document = ElementTree.Element("")
     found = {element.tag.rpartition("}")[2]: element.text or "" for element in document}
     page = "text/html" if re.match(r"\s*<(!doctype )?html", body, re.IGNORECASE) else ""
-    return _said(found.get("Code", str(status)), found.get("Message", responses.get(status, "")), status, page)
+    return _error_answer(found.get("Code", str(status)), found.get("Message", responses.get(status, "")), status, page)
 
 
 def _connection_error(text: str, endpoint: str) -> Exception:

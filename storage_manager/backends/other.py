@@ -1,7 +1,7 @@
 """Any other fsspec backend (`memory://`, `gs://`, `sftp://`, ...) behind the same interface.
 
-An asynchronous filesystem is awaited; a synchronous one runs in worker threads. A component is as whole as the
-filesystem writes it: the guarantees that this library adds for S3 and local disk cannot be added here.
+An asynchronous filesystem is awaited; a synchronous one runs in worker threads. The guarantees that this library adds
+for S3 and local disk cannot be added here: a reader may see a part of a file if the filesystem shows one.
 """
 
 import asyncio
@@ -48,9 +48,9 @@ class OtherBackend(FsspecBackend):
         return str(await asyncio.to_thread(self.target.sign, path, expiration=seconds))
 
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """Delete as on an object store: with its last step a session is gone, also if the backend keeps directories.
+        """Delete a directory. If it was the last one in a session, delete the session too, as on an object store.
 
-        Files that operating systems left in the session go with it.
+        Files that operating systems left in the session are deleted with it.
         """
         removed = await super().remove_tree(path, also_delete)
         with contextlib.suppress(OSError):
@@ -59,7 +59,7 @@ class OtherBackend(FsspecBackend):
         return removed
 
     async def remove_file(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """Delete an attachment. Its step and its session are gone too if they have nothing else, as with a step."""
+        """Delete an attachment. Delete its step and its session too, if they have no other file."""
         removed = await super().remove_file(path, also_delete)
         step = posixpath.dirname(path)
         for directory in (step, posixpath.dirname(step)) if removed and also_delete else ():

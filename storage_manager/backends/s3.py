@@ -1,13 +1,13 @@
-"""S3 through s3fs, with the requests counted, the retries bounded and every answer checked.
+"""S3 through s3fs, with few requests, bounded retries and checked answers.
 
-These settings differ from stock s3fs:
+It differs from stock s3fs:
 
-- No cache of instances or listings: a stale listing hides the sessions of other writers.
-- `max_concurrency=1`: otherwise every read is a HEAD and a GET.
-- One layer of retries, ours, with three attempts. Those of botocore and s3fs multiply (a dead endpoint took 25 requests
-  and 40 s), and they end before a body is read or an answer understood.
-- A content type on every PUT: otherwise it is `binary/octet-stream`.
-- A bulk delete whose errors per key are read.
+- There is no cache of instances or listings: a stale listing hides the sessions of other writers.
+- `max_concurrency` is 1: otherwise every read is a HEAD and a GET.
+- There is one layer of retries. It makes three attempts, and an attempt ends when the answer is read and checked. The
+  retries of botocore and s3fs multiply (a dead endpoint took 25 requests and 40 s), and end before the body is read.
+- Every PUT has a content type: otherwise it is `binary/octet-stream`.
+- The errors of single keys in a bulk deletion are raised.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ from storage_manager.backends.client import (
     lifespan,
     new_session,
     prepare,
-    tell_credentials,
+    report_credentials,
     using_options,
 )
 from storage_manager.backends.streams import Stream, hash_blocks, too_large
@@ -86,21 +86,21 @@ logger = logging.getLogger(__name__)
 
 PAGE = 1000  # keys in one LIST and in one DeleteObjects: the limit of S3's API
 MAX_PAGES = 100_000  # of a listing: a hundred million names
-IDLE_PAGES = 1000  # in a row that are empty, or the same as one before
+IDLE_PAGES = 1000  # one after another that are empty, or the same as an earlier page
 _PIECE = 1 << 20  # bytes of a body whose length is not known
 PART = 8 << 20  # bytes of a part of an upload, and of a range of a large object; S3 needs 5 MiB or more
 MAX_PARTS = 10_000  # of an upload (Amazon S3 User Guide, "Amazon S3 multipart upload limits")
 PARTS_AHEAD = 3  # parts or ranges in memory
 SINGLE_DELETES = 32  # requests at a time, if the service does not delete keys together
-ROUNDS = 20  # of a deletion that sees the whole directory each time, and more in it, because others keep writing there
+ROUNDS = 20  # of a deletion that lists the whole directory each time, while others keep writing to it
 Out = TypeVar("Out")
-# The parameters that ask for the next page, and the fields of the page before that give them.
-_FOLLOWING = {
+# The parameters that ask for the next page of a listing, and the fields of the answer that have their values.
+_NEXT_PAGE = {
     "list_objects_v2": {"ContinuationToken": "NextContinuationToken"},
     "list_object_versions": {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"},
     "list_multipart_uploads": {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"},
 }
-_REQUEST_FAILURES = (OSError, BotoCoreError, aiohttp.ClientError)  # the errors of a request
+_REQUEST_FAILURES = (OSError, BotoCoreError, aiohttp.ClientError)  # the errors that a request raises
 # An answer with one of these fields comes from S3.
 _PROOFS = {"put_object": {"ETag"}, "get_object": {"ETag"}, "list_objects_v2": {"Name", "KeyCount"}}
 # The entries of a listing, and their names.
@@ -110,19 +110,16 @@ _DIRECTORY_BUCKET = re.compile(r".*--xa?-s3")
 
 
 class _S3FileSystem(s3fs.S3FileSystem):
-    """s3fs's own methods, with listings that end whatever the service sends, and deletions whose errors are raised."""
+    """s3fs's own methods. Listings end, whatever the service sends, and the errors of deletions are raised."""
 
     async def _list_pages(self, method: str, **request: Any) -> AsyncGenerator[Any, None]:
-        """Yield the answers to a listing: those of `ls`, `find` and all that is built on them."""
-        progress = _Progress()
-        while True:
-            answer = await self._call_s3(method, **request)
+        """Yield the answers to a listing. s3fs calls this in `ls`, `find` and all methods that list."""
+        progress = _Progress(method)
+        following: dict[str, str] | None = {}
+        while following is not None:
+            answer = await self._call_s3(method, **{**request, **following})
             yield answer
-            if not answer.get("IsTruncated"):
-                return
-            following = {key: answer.get(field) for key, field in _FOLLOWING[method].items()}
-            progress.check(tuple(following.values()), _names(answer))
-            request |= {key: token for key, token in following.items() if token is not None}
+            following = progress.following(answer)
 
     async def _bulk_delete(self, pathlist: Sequence[str], **kwargs: Any) -> list[str]:
         """Delete up to a thousand keys of one bucket, one by one if the service refuses to delete them together.
@@ -161,7 +158,7 @@ class SyncS3FileSystem(_S3FileSystem):
     """s3fs's own filesystem, with requests that services other than Amazon's understand too."""
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
-        """Return the client. Prepare a new one."""
+        """Return the client, which is adapted when it is new."""
         known = self._s3
         with using_options():
             client = await super().set_session(refresh=refresh)
@@ -173,9 +170,9 @@ class SyncS3FileSystem(_S3FileSystem):
 class S3Backend(FsspecBackend, _S3FileSystem):
     """`s3fs.S3FileSystem` with literal paths, for one event loop. It need not be closed."""
 
-    retries = 1  # in the layer of s3fs
+    retries = 1  # attempts of s3fs itself
     root = ""  # the URL that sessions are below
-    _compares_e_tags = True  # of obstore: an ETag that is not an MD5 is no proof of a PUT
+    _compares_e_tags = True  # for obstore; False if ETags are no MD5, so that they do not prove a PUT
     session: Any
     config_kwargs: dict[str, Any]
     _s3: Any
@@ -189,7 +186,8 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             super().__init__(*args, **kwargs)
         self.config_kwargs = {**self.config_kwargs, "http_session_cls": http_session_class(self.config_kwargs)}
         self.service = Service()
-        self._finding_out, self._probing = asyncio.Lock(), asyncio.Lock()
+        # one task at a time finds out how the service differs from Amazon S3
+        self._e_tag_lock, self._probe_lock = asyncio.Lock(), asyncio.Lock()
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
         """Return the client. It is created on first use, and the shutdown of the running loop closes it."""
@@ -197,11 +195,11 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         async with self._connecting:  # s3fs before 2026.6 creates a client for each of several first requests
             with using_options():
                 self._found = self._found or Found(self.root)
-                self.session = self.session or _telling_session(self._found, self.kwargs)
+                self.session = self.session or _reporting_session(self._found, self.kwargs)
                 client = await super().set_session(refresh=refresh)
             if self.asynchronous and self._lifespan is None:
                 prepare(client)
-                tell_credentials(client.meta.events, self._found.listener())
+                report_credentials(client.meta.events, self._found.listener())
                 self._lifespan = lifespan(self._s3creator)
                 await anext(self._lifespan)
             return client
@@ -212,14 +210,14 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             await ended.aclose()
 
     async def _call_s3(self, method: str, *kwargs_list: Any, **kwargs: Any) -> Any:
-        """Send a request, in up to three attempts. The methods of s3fs itself send theirs through this one too."""
+        """Send a request, in up to three attempts. The methods of s3fs itself call this method too."""
         return await self._retry(partial(self._request, method, *kwargs_list, **kwargs))
 
     async def _retry(self, attempt: Callable[[], Awaitable[Out]]) -> Out:
-        """Return the result of the first attempt that succeeds, of three; try again only after a transient error.
+        """Return the result of the first of three attempts that succeeds. Try again only after a transient error.
 
-        Before the second attempt, wait up to `backoff_seconds`, before the third twice as long, at random ("full
-        jitter", as in botocore's `standard` mode).
+        The pause before the second attempt is a random time of at most `backoff_seconds`, before the third of at most
+        twice that ("full jitter", as in botocore's `standard` mode).
         """
         for number in range(ATTEMPTS - 1):
             try:
@@ -231,13 +229,13 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return await attempt()
 
     async def _request(self, method: str, *kwargs_list: Any, **kwargs: Any) -> Any:
-        """Send a request once, and check that S3 answered: a proxy may answer with a page and status 200."""
+        """Send a request once, and check that S3 answered it: a proxy may answer with a web page and status 200."""
         with finding_credentials():
             await self.set_session()
         try:
             with finding_credentials():
                 answer = await super()._call_s3(method, *kwargs_list, **kwargs)
-        # No error is chained: it quotes the answer, which may quote the request with its token, or a password.
+        # These errors are not chained: they quote the answer, which may quote a password or the token of the request.
         except ResponseParserError:
             raise OSError(errno.EPROTO, f"the answer to {method} is not from S3: it is not XML") from None
         except ValueError:
@@ -246,17 +244,14 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             if InvalidProxiesConfigError.fmt in str(error):
                 raise InvalidProxiesConfigError from None
             raise
-        if method in _PROOFS and not _PROOFS[method] & answer.keys():
-            if "Body" in answer:
-                answer["Body"].close()
-            raise OSError(errno.EPROTO, f"the answer to {method} is not from S3: it has no {min(_PROOFS[method])}")
+        _check_proof(method, answer)
         return answer
 
     async def write_files(self, files: Sequence[File], *, overwrite: bool = True) -> None:
         if not overwrite:
             with translating("store", files[0].path):
                 if not await self._honours_conditions(files):
-                    raise self._replaces(files[0].path)
+                    raise self._would_replace_error(files[0].path)
         await self._write_all(partial(self._write_file, is_new=not overwrite), files)
 
     async def _write_file(self, file: File, *, is_new: bool = False) -> None:
@@ -279,10 +274,10 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         if is_new:
             body["IfNoneMatch"] = "*"
         answer = await run_to_end(self._request("put_object", Bucket=bucket, Key=key, **body))
-        if not self._is_proved(bucket, answer, digest.hexdigest()):
+        if not self._matches_e_tag(bucket, answer, digest.hexdigest()):
             await self._compare_stored(bucket, key, data, answer["ETag"])
 
-    # Writes that replace nothing: the service refuses them with 412 if the object exists.
+    # Writes that replace nothing: the service refuses such a request with 412 if the object exists.
 
     async def _put_new(self, file: File, data: bytes) -> None:
         await self._write_once(file, data, partial(self._put_whole, file, data, is_new=True))
@@ -324,7 +319,10 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return stored.digest() == own.digest()
 
     async def write_new_step(self, files: Sequence[File]) -> None:
-        """If the service ignores If-None-Match, look for the first file before it is written, and warn once."""
+        """Write the files of a new step.
+
+        If the service ignores If-None-Match, look for the first file before writing it, and log a warning once.
+        """
         with translating("store", files[0].path):
             if await self._honours_conditions(files[:1]):
                 return await super().write_new_step(files)
@@ -338,9 +336,12 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         await self.write_files(files)
 
     async def _honours_conditions(self, files: Sequence[File]) -> bool:
-        """Find out, once per root, if the service honours If-None-Match for such files: write a hidden probe twice."""
+        """Return True if the service honours If-None-Match for such files.
+
+        That is tried once per root: a hidden probe is written twice.
+        """
         service = self.service
-        async with self._probing:
+        async with self._probe_lock:
             if service.refuses_to_replace is None:
                 service.refuses_to_replace = await self._refuses_to_replace(self._put_new)
             has_upload = any(isinstance(file.data, Stream) and file.data.size > PART for file in files)
@@ -357,21 +358,25 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         with finding_credentials():
             client = await self.set_session()
         assert self._found  # since there is a client
-        verify = self.client_kwargs.get("verify")
-        verify = self.session.get_config_variable("ca_bundle") if verify is None else verify
         request = {**self.s3_additional_kwargs, **self.req_kw}
-        return await table_options(client, self.split_path(path)[0], request, verify, self._found.listener())
+        return await table_options(client, self.split_path(path)[0], request, self._verify, self._found.listener())
 
-    def _replaces(self, path: str) -> S3OperationError:
-        """Return the error for a service that would replace files."""
-        is_large = self.service.refuses_to_replace
-        large = f" of more than {PART:,} bytes, which are sent in parts," if is_large else ""
+    @property
+    def _verify(self) -> Any:
+        """How certificates are checked, as botocore takes it. The client exists."""
+        verify = self.client_kwargs.get("verify")
+        return self.session.get_config_variable("ca_bundle") if verify is None else verify
+
+    def _would_replace_error(self, path: str) -> S3OperationError:
+        """Return the error for a write with overwrite=False, if the service would replace the file."""
+        are_only_large = self.service.refuses_to_replace
+        large = f" of more than {PART:,} bytes, which are sent in parts," if are_only_large else ""
         why = f"the service ignores If-None-Match, so files{large} would be replaced"
         message = f"cannot store {path}: {why}; nothing was written (leave out overwrite=False)"
         return S3OperationError(message, operation="store", url=path)
 
     async def _refuses_to_replace(self, write_new: Callable[[File, bytes], Awaitable[None]]) -> bool:
-        """Write a hidden probe, and then write it again as a new file. Return True if the service refuses this."""
+        """Write a hidden probe, then write it again as a new file. Return True if the service refuses the second."""
         data = b"probe"
         probe = File(f"{self.root}/{hidden_name()}/probe", data, "application/octet-stream")
         await self._retry(partial(self._put_whole, probe, data))
@@ -390,7 +395,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         bucket, key, _ = self.split_path(path)
         try:
             await self._delete_key(bucket, key)
-        except StorageManagerError as error:  # no error, because the user may be allowed to write only
+        except StorageManagerError as error:  # it is not raised, because the user may be allowed to write only
             logger.warning("a hidden file is left: %s", error)
 
     # Uploads in parts, of files that are not held in memory
@@ -425,7 +430,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             return [part async for part in sent]
 
     async def _send_part(self, upload: Mapping[str, Any], part: tuple[int, bytes]) -> dict[str, Any]:
-        """Send one part, with its MD5. Return its row for the end of the upload."""
+        """Send one part, with its MD5. Return its number and ETag, as the end of the upload needs them."""
         number, data = part
         digest = await asyncio.to_thread(md5, data, usedforsecurity=False)
         body = {"PartNumber": number, "Body": data, "ContentMD5": b64encode(digest.digest()).decode()}
@@ -440,21 +445,21 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return await self._retry(send)
 
     async def _abort(self, upload: Mapping[str, Any]) -> None:
-        with suppress(*_REQUEST_FAILURES):  # what is left then, `sweep` finds; the error of the upload is raised
+        with suppress(*_REQUEST_FAILURES):  # `sweep` finds the upload later; the error of the upload itself is raised
             await self._call_s3("abort_multipart_upload", **upload)
 
     async def _compare_stored(self, bucket: str, key: str, data: bytes, e_tag: str) -> None:
-        """Read an object back whose ETag is not the MD5 of the bytes that were sent. Raise if it has other bytes.
+        """Read an object back, because the ETag of its PUT is not the MD5 of the bytes. Raise if it has other bytes.
 
-        These may be the old bytes, or those of another writer. So the PUT is sent again, in both cases.
+        These may be the old bytes, or those of another writer. In both cases the PUT is sent again.
         """
         request = {"Bucket": bucket, "Key": key}
-        async with self._finding_out:
-            for _ in range(ATTEMPTS):  # others may write to it meanwhile
+        async with self._e_tag_lock:
+            for _ in range(ATTEMPTS):  # another writer may replace the object meanwhile
                 stored, answer = await self._fetch(**request)
                 self._compares_e_tags &= md5_in(answer["ETag"]) is not None
-                is_ours = answer["ETag"].strip('"') == e_tag.strip('"')
-                if self._is_proved(bucket, answer, _md5(stored)) or (is_ours and stored != data):
+                has_our_e_tag = answer["ETag"].strip('"') == e_tag.strip('"')
+                if self._matches_e_tag(bucket, answer, _md5(stored)) or (has_our_e_tag and stored != data):
                     break
                 if await self._can_stop_comparing(request, stored):
                     break
@@ -464,7 +469,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
     async def _cat_file(
         self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **kwargs: Any
     ) -> bytes:
-        """Send one GET. An attempt ends with the last byte of the body, not with the headers."""
+        """Return an object, or a range of it. An attempt ends with the last byte of the body, not with the headers."""
         bucket, key, version = self.split_path(path)
         request = {"Bucket": bucket, "Key": key, **s3fs.core.version_id_kw(version_id or version)}
         if start is not None or end is not None:
@@ -472,35 +477,35 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return await self._retry(partial(self._get_whole, **request))
 
     async def _get_whole(self, **request: Any) -> bytes:
-        """Send one GET and read its body. Check the bytes, unless only a range of them was asked for.
+        """Send one GET and read its body. Compare the bytes with the ETag, unless they are only a range.
 
-        If the ETag is not their MD5, read again: the bytes changed on their way, or ETags are no MD5 here.
+        If the ETag is not their MD5, read again: the bytes changed on their way, or ETags are no MD5 at this service.
         """
         data, answer = await self._fetch(**request)
-        if "Range" in request or self._is_proved(request["Bucket"], answer, _md5(data)):
+        if "Range" in request or self._matches_e_tag(request["Bucket"], answer, _md5(data)):
             return data
         return await self._read_again(request, data)
 
     async def _read_again(self, request: Mapping[str, Any], data: bytes) -> bytes:
-        """Return what a second reading gives, if its ETag is its MD5, or if it is the same as the first."""
-        async with self._finding_out:  # of many readers, one is enough to find out that ETags are no MD5 here
+        """Read an object a second time. Return its bytes if the ETag is their MD5, or if they are the same again."""
+        async with self._e_tag_lock:  # one reader of many is enough to find out that ETags are no MD5
             if not self.service.compares_e_tags:
                 return data
             again, answer = await self._fetch(**request)
-            if self._is_proved(request["Bucket"], answer, _md5(again)):
+            if self._matches_e_tag(request["Bucket"], answer, _md5(again)):
                 return again
             if again != data or not await self._can_stop_comparing(request, data):
                 raise bytes_changed()
             return data
 
     async def read_blocks(self, path: str) -> AsyncGenerator[bytes, None]:
-        """Yield an object in ranges of eight megabytes, three ahead of the reader. Compare its MD5 at the end."""
+        """Yield an object in ranges of 8 MiB, which are read up to three ahead. Compare its MD5 at the end."""
         bucket, key, _ = self.split_path(path)
         request = {"Bucket": bucket, "Key": key}
         first, answer = await self._retry(partial(self._fetch_first, request))
         size = _whole_size(answer, len(first))
         if size <= len(first):
-            if not self._is_proved(bucket, answer, _md5(first)):
+            if not self._matches_e_tag(bucket, answer, _md5(first)):
                 first = await self._read_again(request, first)
             if first:
                 yield first
@@ -510,7 +515,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             async for block in blocks:
                 await asyncio.to_thread(digest.update, block)
                 yield block
-        if not self._is_proved(bucket, answer, digest.hexdigest()):
+        if not self._matches_e_tag(bucket, answer, digest.hexdigest()):
             await self._compare_again(request, size, answer["ETag"], digest.hexdigest())
 
     async def _fetch_first(self, request: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any]]:
@@ -540,8 +545,8 @@ class S3Backend(FsspecBackend, _S3FileSystem):
                 yield block
 
     async def _compare_again(self, request: Mapping[str, Any], size: int, e_tag: str, digest: str) -> None:
-        """Read a large object once more, whose ETag is not its MD5. Stop comparing if it is the same again."""
-        async with self._finding_out:
+        """Read a large object again, because its ETag is not its MD5. Stop comparing if the bytes are the same."""
+        async with self._e_tag_lock:
             if not self.service.compares_e_tags:
                 return
             first, _ = await self._fetch_first(request)
@@ -579,11 +584,11 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             raise too_large(size, limit)
         return b"".join(pieces)
 
-    def _is_proved(self, bucket: str, answer: Mapping[str, Any], digest: str) -> bool:
-        """Return False if the ETag looks like an MD5 and is another than that of the bytes.
+    def _matches_e_tag(self, bucket: str, answer: Mapping[str, Any], digest: str) -> bool:
+        """Return False if the ETag looks like an MD5, and is not that of the bytes.
 
         Parameters:
-            answer: to a PUT or a GET.
+            answer: the answer to a PUT or a GET.
             digest: the MD5 of the bytes, in hexadecimal.
         """
         e_tag = md5_in(answer["ETag"])
@@ -591,13 +596,13 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return e_tag in (None, digest) or not self.service.compares_e_tags or has_foreign_e_tag(bucket, answer)
 
     async def _can_stop_comparing(self, request: Mapping[str, Any], data: bytes) -> bool:
-        """Stop comparing ETags at this root, after bytes whose MD5 is not the ETag were read twice alike.
+        """Stop comparing ETags at this root. The same bytes were read twice, and the ETag is not their MD5.
 
-        Some services have ETags of 32 hexadecimal digits that are no MD5. It is said once per root.
+        Some services have ETags of 32 hexadecimal digits that are no MD5. One warning per root is logged.
 
         Returns:
-            False if an ETag at this root was an MD5, so that the object was damaged where it is stored; or if the
-            second half of the bytes, read alone, is another one, so that something on the way changes them.
+            False if an earlier ETag at this root was an MD5: then the object was damaged where it is stored. Also False
+            if a read of the second half alone gives other bytes: then something on the way changes the bytes.
         """
         middle = len(data) // 2
         if self.service.has_md5_e_tags:
@@ -622,24 +627,20 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         """Yield the answers to a listing below a directory, one page at a time.
 
         Parameters:
-            start: list only names that begin so, relative to the directory.
+            start: list only names that begin with this text. Names are relative to the directory.
         """
         bucket, prefix = self._below(path)
         request |= {"Bucket": bucket, "Prefix": prefix + start}
-        progress = _Progress()
-        while True:
+        progress = _Progress(method)
+        following: dict[str, str] | None = {}
+        while following is not None:
             async with self._slots:
-                answer = await self._call_s3(method, **request)
-            names = _names(answer)
-            # a service that ignores the prefix lists uploads elsewhere too
-            if "Uploads" not in answer and not all(name.startswith(prefix) for name in names):
+                answer = await self._call_s3(method, **{**request, **following})
+            # uploads may be elsewhere: some services ignore the prefix in a list of uploads
+            if "Uploads" not in answer and not all(name.startswith(prefix) for name in _names(answer)):
                 raise OSError(errno.EPROTO, "the answer to the LIST has keys that are not below the directory")
             yield answer
-            following = {key: answer.get(field) for key, field in _FOLLOWING[method].items()}
-            if not answer.get("IsTruncated", any(following.values())):
-                return
-            progress.check(tuple(following.values()), names)
-            request |= {key: token for key, token in following.items() if token is not None}
+            following = progress.following(answer)
 
     async def _rows(self, path: str, start: str = "") -> AsyncGenerator[list[dict[str, Any]], None]:
         """Yield the objects below a directory, in pages. A page may be empty without being the last."""
@@ -668,7 +669,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return str(await self._url(path, expires=seconds))
 
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """Delete the first thousand keys until a LIST names none: this last LIST is the proof."""
+        """Delete up to a thousand keys again and again, until a LIST is empty. This last LIST is the proof."""
         was_there = await self._remove_all(path, also_delete)
         parent = path.rpartition("/")[0]
         if parent != self.root:
@@ -717,7 +718,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             before = keys
 
     async def _remove_if_empty(self, session: str) -> None:
-        """Delete what systems and consoles left in a session, if it has nothing else. Otherwise it would be listed."""
+        """Delete the files that systems and consoles left in a session, if it has no others: it would be listed."""
         left, start = list[str](), len(self._below(session)[1])
         async with aclosing(self._objects(session)) as rows:
             async for row in rows:
@@ -729,7 +730,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             failure = _deletion_error(errors[0]) if errors else None
         except (StorageManagerError, *_REQUEST_FAILURES) as error:
             failure = error
-        if failure:  # it is not raised, because the step that was to be deleted is deleted
+        if failure:  # it is not raised, because the step itself is deleted
             why = translate(failure, "delete", session)  # the service's own text may quote credentials
             logger.warning("%s is still listed, because of a file of the system there: %s", session, why)
 
@@ -742,9 +743,9 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return [], True
 
     async def _delete_keys(self, bucket: str, keys: Sequence[str]) -> list[dict[str, str]]:
-        """Delete up to a thousand keys; return the errors per key. A cancellation waits for the attempt.
+        """Delete up to a thousand keys. Return the errors of single keys. A cancellation waits for the attempt.
 
-        Send one DeleteObjects, whose errors s3fs drops, or one DELETE per key if the service has no DeleteObjects.
+        Send one DeleteObjects, or one DELETE per key if the service has no DeleteObjects.
         """
         if self.service.deletes_in_bulk:
             try:
@@ -753,7 +754,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             except _REQUEST_FAILURES as error:
                 if not is_bulk_refused(error):
                     raise
-                self.service.deletes_in_bulk = not is_unsupported(error)  # else only these keys may be the reason
+                self.service.deletes_in_bulk = not is_unsupported(error)  # otherwise the reason may be these keys
         answers = await self._map(partial(self._delete_key, bucket), keys)
         for answer in answers:
             if isinstance(answer, Exception):
@@ -763,15 +764,15 @@ class S3Backend(FsspecBackend, _S3FileSystem):
     async def _delete_in_bulk(self, bucket: str, keys: Sequence[str]) -> list[dict[str, str]]:
         request = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
         answer = await run_to_end(self._request("delete_objects", Bucket=bucket, Delete=request))
-        return [error for error in answer.get("Errors", ()) if error.get("Code") != "NoSuchKey"]  # gone is deleted
+        return [error for error in answer.get("Errors", ()) if error.get("Code") != "NoSuchKey"]
 
     async def _delete_key(self, bucket: str, key: str) -> None:
-        # for a missing key, Amazon answers with success
+        # Amazon answers with success for a missing key, other services do not
         with translating("delete", f"s3://{bucket}/{key}"), suppress(FileNotFoundError):
             await self._retry(lambda: run_to_end(self._request("delete_object", Bucket=bucket, Key=key)))
 
     async def sweep(self, path: str, older_than: float) -> int:
-        """Delete probes, and abort uploads of files of sessions (s3fs uploads large files in parts, too)."""
+        """Delete probes, and abort unfinished uploads of files of sessions (s3fs, too, sends large files in parts)."""
         bucket = self._below(path)[0]
         staged = [row async for row in self._staged(path)]
         probes = [row["Key"] for row in staged if _is_older(row.get("LastModified"), older_than)]
@@ -786,10 +787,10 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return len(probes) + len(uploads)
 
     async def _staged(self, path: str) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield the objects below a root that are staged: their names begin with that of a probe.
+        """Yield the objects of probes, which are directly below a root.
 
-        Directory buckets list only prefixes that end in a slash (Amazon S3 API reference, "ListObjectsV2"), so the
-        names of all sessions are read there.
+        Directory buckets list only prefixes that end in a slash (Amazon S3 API reference, "ListObjectsV2"). There the
+        names of all sessions are read.
         """
         start = len(self._below(path)[1])
         try:
@@ -830,27 +831,47 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             return []
 
 
-def _telling_session(found: Found, options: Mapping[str, Any]) -> Any:
-    """Return a session whose clients tell the credentials that they use, also those that ask for others."""
+def _reporting_session(found: Found, options: Mapping[str, Any]) -> Any:
+    """Return a session whose clients report the credentials that they use, also clients that only fetch credentials."""
     session = new_session(**options)
-    tell_credentials(session.get_component("event_emitter"), found.listener())
+    report_credentials(session.get_component("event_emitter"), found.listener())
     return session
 
 
-class _Progress:
-    """The progress of a listing, which has to end whatever tokens and pages the service sends."""
+def _check_proof(method: str, answer: Mapping[str, Any]) -> None:
+    """Raise if an answer has none of the fields that every S3 service sends."""
+    if method in _PROOFS and not _PROOFS[method] & answer.keys():
+        if "Body" in answer:
+            answer["Body"].close()
+        raise OSError(errno.EPROTO, f"the answer to {method} is not from S3: it has no {min(_PROOFS[method])}")
 
-    def __init__(self) -> None:
+
+class _Progress:
+    """The progress of a listing. It ends, whatever tokens and pages the service sends.
+
+    Parameters:
+        method: the operation that lists, as botocore names it.
+    """
+
+    def __init__(self, method: str) -> None:
+        self._fields = _NEXT_PAGE[method]
         self._tokens: set[tuple[str | None, ...]] = set()
         self._pages: set[int] = set()  # the hashes of their names
         self._idle = 0
 
-    def check(self, token: tuple[str | None, ...], names: Sequence[str]) -> None:
-        """Count a page that is not the last.
+    def following(self, answer: Mapping[str, Any]) -> dict[str, str] | None:
+        """Return the parameters that ask for the page after this answer; None if it is the last page.
 
         Raises:
             OSError: it has no token for the next page, or one that came before; or there are too many pages.
         """
+        tokens = {parameter: answer.get(field) for parameter, field in self._fields.items()}
+        if not answer.get("IsTruncated", any(tokens.values())):
+            return None
+        self._count(tuple(tokens.values()), _names(answer))
+        return {parameter: token for parameter, token in tokens.items() if token is not None}
+
+    def _count(self, token: tuple[str | None, ...], names: Sequence[str]) -> None:
         if token[0] is None or token in self._tokens:  # directory buckets have no second part
             raise OSError(errno.EPROTO, "the answer to the LIST is truncated, without a token for the next page")
         page = hash(tuple(names))
@@ -887,7 +908,7 @@ def _is_ours(path: str) -> bool:
 
 
 def _directories(answer: Mapping[str, Any], start: int) -> list[str]:
-    """Return the names of the directories on a page: its common prefixes, or, without these, from all its keys."""
+    """Return the names of the directories on a page, from its common prefixes and its keys."""
     paths = [row["Prefix"] for row in answer.get("CommonPrefixes", ())]
     paths += [row["Key"] for row in answer.get("Contents", ()) if "/" in row["Key"][start:]]
     return [path[start:].partition("/")[0] for path in paths]
@@ -905,7 +926,7 @@ def _is_marker(row: Mapping[str, Any]) -> bool:
 
 
 def _is_older(written: datetime | None, seconds: float) -> bool:
-    """Return True if the time is longer ago. What has no time is left alone."""
+    """Return True if the time is more than so many seconds ago; False if it is not known."""
     return written is not None and (datetime.now(timezone.utc) - written).total_seconds() > seconds
 
 
@@ -926,7 +947,7 @@ def has_foreign_e_tag(bucket: str, answer: Mapping[str, Any]) -> bool:
 
 
 def bytes_changed() -> OSError:
-    """Return the error for bytes that are not those of their ETag. Another attempt may succeed."""
+    """Return the error for bytes whose MD5 is not the ETag. Another attempt may succeed."""
     return OSError(errno.EBADMSG, "the bytes changed on their way: their MD5 is not the object's ETag")
 
 
@@ -948,9 +969,20 @@ def _range(start: int, size: int) -> str:
 
 
 def _whole_size(answer: Mapping[str, Any], length: int) -> int:
-    """Return the size of an object from the answer to the GET of its first range."""
-    text = str(answer.get("ContentRange", "")).rpartition("/")[2]
-    return int(text) if text.isdigit() else int(answer.get("ContentLength") or length)
+    """Return the size of an object from the answer to the GET of its first range.
+
+    Parameters:
+        length: the number of bytes that were received.
+
+    Raises:
+        OSError: the answer is a range, and does not say of how many bytes (RFC 9110, 14.4, allows that).
+    """
+    if "ContentRange" not in answer:
+        return length
+    size = answer["ContentRange"].rpartition("/")[2]
+    if not size.isdigit():
+        raise OSError(errno.EPROTO, "the answer to get_object is not from S3: its range does not say the whole size")
+    return int(size)
 
 
 def _md5(data: bytes) -> str:
@@ -960,7 +992,7 @@ def _md5(data: bytes) -> str:
 async def ordered_pages(pages: AsyncIterable[Sequence[str]], service: Service) -> AsyncGenerator[Sequence[str], None]:
     """Yield the names of an S3 listing in S3's order, each once.
 
-    Some services repeat names of the page before. Others list in no order (directory buckets; Storj): if the first
+    Some services repeat names of the page before. Others list in no order (directory buckets, Storj). If the first
     thousand names are not in order, all names are held in memory and sorted.
 
     Raises:
@@ -985,7 +1017,7 @@ async def ordered_pages(pages: AsyncIterable[Sequence[str]], service: Service) -
 
 
 def _are_in_order(names: Sequence[str]) -> bool:
-    """Return True if the names are sorted, with or without the slash that follows each: services do either."""
+    """Return True if the names are sorted, either with the slash that follows each or without: services differ."""
     return all(one <= other or f"{one}/" <= f"{other}/" for one, other in pairwise(names))
 
 
@@ -995,9 +1027,9 @@ _BELOW_SLASH = re.compile(r"[\x00-.]")
 async def sorted_pages(pages: AsyncIterable[Sequence[str]]) -> AsyncGenerator[list[str], None]:
     """Sort the pages of an S3 listing by name, and hold back as few names as possible.
 
-    S3 sorts `a-b/` before `a/`, because `-` sorts before `/`; by name, `a` comes first. So names that begin like a
-    shorter one that may still come (`run-1` and `run-2` for `run`) wait until the listing has passed the shorter one.
-    Memory is bounded by their number, and by one page for all other names.
+    S3 sorts `a-b/` before `a/`, because `-` sorts before `/`; by name, `a` comes first. So `run-1` and `run-2` wait
+    until the listing has passed `run/`, because `run` may still come. Only such names, and one page of others, are in
+    memory.
     """
     held: list[str] = []
     bound = ""

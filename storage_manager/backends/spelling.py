@@ -1,7 +1,7 @@
-"""Upper and lower case on a disk that takes both as the same, as macOS, Windows shares and some ext4 directories do.
+"""Names on a disk that ignores upper and lower case, as macOS, Windows shares and some ext4 directories do.
 
-There `Run` and `run` are one directory, while everywhere else they are two sessions. An id belongs to the name that is
-stored; under any other spelling nothing is found, and nothing is written.
+There `Run` and `run` are one directory, while everywhere else they are two sessions. So only the stored spelling is the
+id of a session. Under any other spelling nothing is found, and nothing is written.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from storage_manager.errors import LocalStorageError
 __all__ = ["Spelling"]
 
 KEPT_DIRECTORIES = 1000  # listings that are kept, so that reading many steps lists each directory once
-CLOCK_TICK = 3.0  # seconds; times of files have steps of up to two seconds (FAT), so a younger listing is not kept
+CLOCK_TICK = 3.0  # seconds; a younger listing is not kept, because times on FAT have steps of two seconds
 
 
 class _Listing(NamedTuple):
@@ -27,10 +27,10 @@ class _Listing(NamedTuple):
 
 
 class Spelling:
-    """The spellings of the names below a root. On a disk that tells upper and lower case apart, it costs one probe.
+    """The spellings of the names below a root. On a disk that does not ignore case, this costs one probe.
 
     Parameters:
-        root: the directory; "" for none, and then no name is compared.
+        root: the directory; "" to compare no names.
     """
 
     def __init__(self, root: str) -> None:
@@ -42,11 +42,11 @@ class Spelling:
         """Raise if a part of a path exists under another spelling.
 
         Parameters:
-            url: what is being stored.
-            paths: the files in it; none to look only at the directory.
+            url: the directory that will be written.
+            paths: the files in it; none to check only the directory.
 
         Raises:
-            LocalStorageError: names both spellings.
+            LocalStorageError: there is such a spelling. The message names both.
         """
         if self._ignores_case is None:
             self._ignores_case = _ignores_case(self._root)
@@ -104,7 +104,7 @@ class Spelling:
 def _is_found_otherwise(root: str, path: str) -> bool | None:
     """Return True if a name in a path below the root is also found in the other case; None if that is unknown.
 
-    Reading asks for nothing else, because the root may have a hundred thousand names without a letter.
+    A reader tests only these names: the root may have a hundred thousand names without a letter.
     """
     directory = root
     with contextlib.suppress(OSError):
@@ -123,7 +123,7 @@ def _ignores_case(root: str) -> bool | None:
     """
     with contextlib.suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
-            # a staged name may be gone at any time, which a file system that caches names (FUSE) does not tell
+            # a staged name may go at any time, and a file system that caches names (FUSE) may still find it
             answer = None if STAGED.fullmatch(entry.name) else _has_other_spelling(root, entry.name)
             if answer is not None:
                 return answer
@@ -143,12 +143,12 @@ def _probe(root: str, name: str) -> bool | None:
 
 
 def _has_other_spelling(directory: str, name: str) -> bool | None:
-    """Return True if something is also found with upper and lower case swapped, and the listing has only one of both.
+    """Return True if a name is also found with upper and lower case swapped, and a listing has only one of the two.
 
     Inode numbers are not compared, because some file systems (FUSE) invent one for each name.
 
     Returns:
-        None if the name has no letters, is gone, or if both names are in the listing.
+        None if the name has no letters, does not exist any more, or if both names are in the listing.
     """
     path, swapped = f"{directory}/{name}", name.swapcase()
     if swapped == name or not name.isascii():

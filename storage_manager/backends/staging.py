@@ -1,8 +1,8 @@
-"""Hidden names for what is being written or deleted, and the removal of what killed writers left under such names.
+"""Hidden names for files that are being written or deleted, and the removal of those that killed writers left.
 
-Usually they are at the root, where no listing or deletion of a session meets them. A rename then publishes a step. But
-a file keeps the group and the ACL of the directory in which it was created. If those of a session differ from those of
-the root, or if the root may not be written, the hidden name is in the session. It is two levels deep,
+A hidden name is usually at the root, so that no listing or deletion of a session meets it. A rename then publishes the
+step. But a file keeps the group and the ACL of the directory in which it was created. If a session has another group or
+ACL than the root, or if the root may not be written, the hidden name is in the session. It is two levels deep,
 `<session>/.staging-<hex>/.staging-<hex>`, so that no pattern such as `<root>/*/*/metadata.json` matches a file in it.
 """
 
@@ -38,20 +38,20 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-STALE_SECONDS = 3600  # a writer needs seconds, so a staged file that is an hour old was left by a kill
-KEPT_SESSIONS = 10_000  # decisions that are remembered
-BUSY = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EBUSY)  # a directory that others still write to or read from
+STALE_SECONDS = 3600  # a write takes seconds, so a killed writer left a staged file that is an hour old
+KEPT_SESSIONS = 10_000  # sessions whose decisions are kept
+BUSY = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EBUSY)  # others still use the directory
 
 # The errors with which file systems refuse to rename a directory: overlayfs for one of a lower layer (EXDEV, Linux,
-# Documentation/filesystems/overlayfs.rst); mounts of object stores, which would have to copy every file below it.
+# Documentation/filesystems/overlayfs.rst), mounts of object stores because they would have to copy every file in it.
 _NO_RENAME = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMFILE)
-# The errors after which the hidden name is tried in the session: the root may not be written, or is on another disk.
+# After these errors the hidden name is tried in the session: the root may not be written, or is on another disk.
 _NOT_AT_ROOT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EXDEV)
 _ACLS = ("system.posix_acl_default", "system.nfs4_acl")
 
 
 class _Decision(NamedTuple):
-    """A decision whether a session contains hidden names, and the state of its directory at that time."""
+    """The decision for a session: are its hidden names in it? With the state of its directory at that time."""
 
     state: tuple[int, ...]
     is_inside: bool
@@ -61,7 +61,7 @@ class Staging:
     """The hidden names below a root: at the root, or in a session if that is needed.
 
     Parameters:
-        root: the directory; "" for none, and then a file is staged in its own directory.
+        root: the directory; "" to stage each file in its own directory.
     """
 
     def __init__(self, root: str) -> None:
@@ -76,11 +76,11 @@ class Staging:
         return f"{self.root}/{path[len(self.root) + 1 :].partition('/')[0]}"
 
     def new_path(self, session: str | None, directory: str) -> str:
-        """Return a new hidden path for something that will be renamed.
+        """Return a new hidden path for a file or directory that will be renamed.
 
         Parameters:
-            session: the session that it will be in; None if it will not be below the root.
-            directory: where the hidden path is then.
+            session: the session to which it will be renamed; None if that is not below the root.
+            directory: the directory of the hidden path if there is no session.
         """
         if session is None:
             return f"{directory}/{hidden_name()}"
@@ -119,10 +119,10 @@ class Staging:
         return known.is_inside
 
     def move_inside(self, session: str | None, error: OSError) -> bool:
-        """Decide that the hidden names of a session are in it from now on, after an error at the root.
+        """After an error at the root, decide that the hidden names of a session are in the session from now on.
 
         Returns:
-            False if that would not help: it is another error, they are there already, or there is no such session.
+            False if that does not help: the error is another one, they are there already, or the session is missing.
         """
         if session is None or not is_about_root(error) or self._is_inside(session):
             return False
@@ -133,7 +133,7 @@ class Staging:
         return True
 
     def forget(self, session: str | None) -> None:
-        """Decide anew for a session the next time."""
+        """Forget the decision for a session."""
         self._decisions.pop(session or "", None)
 
     def _keep(self, session: str, decision: _Decision) -> _Decision:
@@ -156,7 +156,7 @@ def refuse_links(root: str, path: str) -> None:
 
 
 def refuse_other_names(root: str, path: str) -> None:
-    """Raise if a path is a file below the root that has other names (hard links): a write would change them all."""
+    """Raise if a path is a file below the root that has other names (hard links): a write would change all of them."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         status = os.lstat(path)
         if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and root and _is_below(os.path.dirname(path), root):
@@ -175,7 +175,7 @@ def link_error(path: str) -> OSError:
 
 
 def _given(directory: str) -> tuple[object, ...]:
-    """Return what a directory gives to what is created in it: its disk, group and default ACLs."""
+    """Return the properties that new files get from a directory: its disk, group and default ACLs."""
     status = os.stat(directory)
     acls = [_attribute(directory, name) for name in _ACLS]
     return status.st_dev, status.st_gid, status.st_mode & stat.S_ISGID, *acls
@@ -191,7 +191,7 @@ def _attribute(path: str, name: str) -> bytes | None:
 
 
 def is_about_root(error: OSError) -> bool:
-    """Return True if a hidden name at the root may be refused, and one in the session not."""
+    """Return True if the error is about a hidden name at the root, so that one in the session may be possible."""
     return error.errno in _NOT_AT_ROOT
 
 
@@ -202,7 +202,7 @@ def cannot_rename(error: OSError, directory: str) -> bool:
 
     Parameters:
         error: the error that renaming a directory raised.
-        directory: one that may be written.
+        directory: a directory that may be written, for the test.
     """
     return error.errno in _NO_RENAME or (error.errno == errno.EPERM and not _renames_directories(directory))
 
@@ -234,14 +234,14 @@ def files_left(directory: str) -> list[str]:
     return sorted(found)
 
 
-DEEP = 2000  # bytes of a path; below it, directories are moved up before they are removed
+DEEP = 2000  # bytes of a path; directories with longer paths are moved up before they are removed
 
 
 def remove_tree(top: str) -> None:
     """Remove a directory with everything in it, however deep it is.
 
     Raises:
-        OSError: something cannot be removed. Everything that was met before it is gone.
+        OSError: a file or directory cannot be removed. Others may have been removed before.
     """
     try:
         shutil.rmtree(top)  # it recurses, and has one file open for each level
@@ -299,7 +299,7 @@ def sweep(root: str, older_than: float, sessions: Iterable[str] | None = None) -
         sessions: the directories of the sessions to look into; None for all.
 
     Raises:
-        OSError: some cannot be removed, for example because another user left them. All others are removed.
+        OSError: a file cannot be removed, for example because it belongs to another user. All others are removed.
     """
     limit, failed = time.time() - older_than, list[OSError]()
     count = _sweep_directory(root, limit, failed)
@@ -338,8 +338,8 @@ def _try_to_remove(entry: "os.DirEntry[str]", failed: list[OSError]) -> bool:
 def remove_staged(entry: "os.DirEntry[str]") -> bool:
     """Remove a staged file or directory. False if another process removed it first, or still uses a file in it.
 
-    Rename it first: a writer that still uses it then finds it gone, and begins again. Without the rename, the writer
-    could publish it while half of it is removed.
+    It is renamed first. A writer that still uses it then does not find it, and begins again. Without the rename, the
+    writer could publish it when half of it is removed.
     """
     directory = os.path.dirname(entry.path)
     path = f"{directory}/{hidden_name()}"
@@ -363,5 +363,5 @@ def remove_staged(entry: "os.DirEntry[str]") -> bool:
 def _modified(entry: "os.DirEntry[str]") -> float:
     try:
         return entry.stat(follow_symlinks=False).st_mtime
-    except FileNotFoundError:  # it was published meanwhile
+    except FileNotFoundError:  # a writer published it meanwhile
         return time.time()

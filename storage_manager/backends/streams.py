@@ -1,4 +1,4 @@
-"""Files that are read and written in blocks, because they may be larger than the memory."""
+"""Files that are read and written in blocks, because they may not fit into memory."""
 
 import asyncio
 import codecs
@@ -13,7 +13,16 @@ from typing import Any, NamedTuple
 from storage_manager.aio import run_to_end
 from storage_manager.errors import translate, translating
 
-__all__ = ["BLOCK", "Stream", "hash_blocks", "open_regular", "read_descriptor", "stream_of", "too_large"]
+__all__ = [
+    "BLOCK",
+    "Stream",
+    "hash_blocks",
+    "open_regular",
+    "read_descriptor",
+    "refuse_irregular",
+    "stream_of",
+    "too_large",
+]
 
 BLOCK = 2**22  # bytes that are read or written at a time: 2 ms on a local disk
 
@@ -24,7 +33,7 @@ class Stream(NamedTuple):
     Attributes:
         open: yields the bytes in blocks, each time from the beginning.
         size: the number of all bytes.
-        url: the file that is read, for an error.
+        url: the file that is read, for the message of an error.
     """
 
     open: Callable[[], AsyncGenerator[bytes, None]]
@@ -80,7 +89,7 @@ class Stream(NamedTuple):
 async def hash_blocks(blocks: AsyncGenerator[bytes, None], *digests: Any) -> int:
     """Update digests of hashlib with blocks. Return the number of bytes.
 
-    This is done in a thread: it takes a millisecond per MB, which would hold up the event loop.
+    The digests are updated in a thread: that takes a millisecond per MB, in which the event loop could do nothing else.
     """
     size = 0
     async with aclosing(blocks):
@@ -92,7 +101,7 @@ async def hash_blocks(blocks: AsyncGenerator[bytes, None], *digests: Any) -> int
 
 
 def too_large(size: int | None, limit: int) -> OSError:
-    """Return the error for a file of more bytes than the limit. The size is None if it is not known."""
+    """Return the error for a file that has more bytes than the limit. `size` is None if it is not known."""
     held = f"{size:,} bytes" if size is not None else "more bytes"
     advice = "raise max_file_bytes, or open it with storage.fs.open(storage.url_for(...))"
     return OSError(errno.EFBIG, f"the file has {held}, and {limit:,} may be read into memory: {advice}")
@@ -106,11 +115,22 @@ def open_regular(path: str) -> tuple[int, int]:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode):
-        return descriptor, status.st_size
-    os.close(descriptor)
-    number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
-    raise OSError(number, "not a regular file", path)
+    try:
+        refuse_irregular(path, status.st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor, status.st_size
+
+
+def refuse_irregular(path: str, mode: int) -> None:
+    """Raise if the mode of a path is not that of a regular file.
+
+    Raises:
+        OSError: EISDIR for a directory, EINVAL for a pipe and others.
+    """
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, "not a regular file", path)
 
 
 async def read_descriptor(
@@ -140,7 +160,7 @@ def stream_of(path: "str | os.PathLike[str]") -> Stream:
 
     async def blocks() -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
-        with translating("store", name):  # not the URL of the target, because it is this file that fails
+        with translating("store", name):  # an error names this file, not the URL of the target
             opening = asyncio.to_thread(open_regular, name)
             descriptor, _ = await run_to_end(opening, undo=lambda opened: os.close(opened[0]))
             async with aclosing(read_descriptor(descriptor, partial(loop.run_in_executor, None))) as read:

@@ -7,24 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from botocore import UNSIGNED
-from botocore.exceptions import NoCredentialsError
-from botocore.httpsession import ProxyConfiguration
-from botocore.utils import get_environ_proxies
 
-from storage_manager.backends.client import finding_credentials, resolve
-from storage_manager.errors import S3ConfigError
+from storage_manager.backends.object_store import credentials_of, proxy_options, request_options, resolve
 
 __all__ = ["table_options"]
 
-# The options that s3fs sends with every request, as object_store calls them.
-_REQUEST_OPTIONS = {
-    "ServerSideEncryption": "aws_server_side_encryption",
-    "SSEKMSKeyId": "aws_sse_kms_key_id",
-    "BucketKeyEnabled": "aws_sse_bucket_key_enabled",
-}
 _RETRIES = {"max_retries": "2", "retry_timeout": "180s", "backoff_config.max_backoff": "5s"}
 _TIMEOUT = "300s"  # for a request as a whole: a file of the table has a hundred megabytes at most
-_NO_PROXY = {"proxy_url": "http://localhost", "proxy_excludes": "0.0.0.0/0,::/0,*"}
 
 
 async def table_options(
@@ -33,10 +22,10 @@ async def table_options(
     """Return endpoint, region, credentials, certificates, proxy and encryption. They hold secrets.
 
     Parameters:
-        client: botocore's.
+        client: botocore's client.
         request: the options of s3fs that are sent with every request.
         verify: how certificates are checked, as botocore takes it.
-        use: called with key, secret and token, so that messages can be without them.
+        use: called with key, secret and token, so that messages can hide them.
 
     Raises:
         S3ConfigError: Delta Lake does not support a setting.
@@ -54,38 +43,23 @@ async def table_options(
         **_RETRIES,
         # Delta Lake trusts the authorities of the system, or those in the file that SSL_CERT_FILE names
         **({"allow_invalid_certificates": "true"} if verify is False else {}),
-        **_proxy(client.meta, url),
+        **proxy_options(client.meta, url),
         **_request_options(request),
     }
     return {**options, **await _credentials(client.meta, signer, use)}
 
 
 async def _credentials(client_meta: Any, signer: Any, use: Callable[[list[str | None]], None]) -> dict[str, str]:
-    """Return the credentials of this moment. Those of a role end, so ask again before each commit."""
+    """Return the present credentials. Those of a role expire, so each commit asks for them again."""
     if client_meta.config.signature_version is UNSIGNED:
         return {"aws_skip_signature": "true"}
-    with finding_credentials():
-        keys = (await signer.get_auth_instance("s3", client_meta.region_name, "s3v4")).credentials
-    if keys is None:
-        raise NoCredentialsError
+    keys = await credentials_of(signer, client_meta.region_name)
     use([keys.access_key, keys.secret_key, keys.token])
     token = {"aws_session_token": keys.token} if keys.token else {}
     return {"aws_access_key_id": keys.access_key, "aws_secret_access_key": keys.secret_key, **token}
 
 
-def _proxy(client_meta: Any, url: str) -> dict[str, str]:
-    proxies = client_meta.config.proxies
-    proxies = get_environ_proxies(client_meta.endpoint_url) if proxies is None else proxies
-    proxy = ProxyConfiguration(proxies).proxy_url_for(url)
-    return {"proxy_url": proxy} if proxy else _NO_PROXY
-
-
 def _request_options(request: Mapping[str, Any]) -> dict[str, str]:
-    given = {name: value for name, value in request.items() if name != "StorageClass"}  # a table has the default class
-    options = {_REQUEST_OPTIONS[name]: str(value) for name, value in given.items() if name in _REQUEST_OPTIONS}
-    payer = {"aws_request_payer": "true"} if "RequestPayer" in given else {}
-    unknown = sorted(given.keys() - _REQUEST_OPTIONS.keys() - {"RequestPayer"})
-    if unknown:
-        why = f"a catalogue cannot have storage_options['s3_additional_kwargs'][{unknown[0]!r}]"
-        raise S3ConfigError(why, operation="open")
-    return options | payer
+    options = request_options(request, "a catalogue cannot have {}")
+    payer = {"request_payer": "true"} if "request_payer" in options else {}
+    return {f"aws_{name}": str(value) for name, value in {**options, **payer}.items()}

@@ -36,8 +36,8 @@ from storage_manager.recorder.camera import Camera, Picture, check_picture
 from storage_manager.recorder.capture import Capture, Observer, shortened
 from storage_manager.recorder.markup import storable, without_user
 from storage_manager.recorder.pages import PageView, check_page
-from storage_manager.redaction import method_for_files, refusal
-from storage_manager.storage import Attachment, StorageManager, check_readable, redacted_metadata
+from storage_manager.redaction import method_for_files, redacted_metadata, refusal
+from storage_manager.storage import Attachment, StorageManager, check_readable
 
 __all__ = ["Recorder", "metadata_of", "record"]
 

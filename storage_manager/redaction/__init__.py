@@ -6,12 +6,23 @@ encodings that pages and agents use.
 
 import re
 from collections.abc import Callable, Sequence, Set
+from datetime import datetime
 from typing import Any
 
+from storage_manager.encoding import decode_json, encode_json
 from storage_manager.errors import InvalidDataError, refusing
-from storage_manager.layout import COMPONENTS, ComponentSpec, StepData
+from storage_manager.layout import COMPONENTS, SESSION_METADATA_FILENAME, ComponentSpec, StepData
 
-__all__ = ["Redactor", "as_redactor", "method_for_files", "redact_secrets", "redacted", "redacted_file", "refusal"]
+__all__ = [
+    "Redactor",
+    "as_redactor",
+    "method_for_files",
+    "redact_secrets",
+    "redacted",
+    "redacted_file",
+    "redacted_metadata",
+    "refusal",
+]
 
 Redactor = Callable[[StepData], StepData]
 
@@ -89,7 +100,7 @@ def as_redactor(redact: "Redactor | Sequence[str] | None") -> Redactor | None:
 
 
 def redacted(redact: Redactor, values: Sequence[object]) -> StepData:
-    """Return the components of a step as the redactor returns them. It gets them decoded, as a reader does.
+    """Return the components of a step as the redactor returns them. It gets them as a reader would get them.
 
     Raises:
         InvalidDataError: a value cannot be stored or read again, the redactor failed, or it returned no StepData.
@@ -128,6 +139,32 @@ def redacted_file(redact: Redactor, name: str, data: bytes) -> bytes:
     return answer
 
 
+# The fields that the library itself writes, and their values, hold no secret.
+_OUTCOMES = ("success", "failure", "error", "cancelled")
+
+
+def redacted_metadata(redact: Redactor, data: bytes) -> bytes:
+    """Return the metadata of a session, as JSON, as the redactor returns it.
+
+    Raises:
+        InvalidDataError: the redactor knows only steps and a field is not one of the library's own; or it failed.
+    """
+    if not hasattr(redact, "redact_attachment") and all(_is_own(*item) for item in decode_json(data).items()):
+        return data
+    data = redacted_file(redact, SESSION_METADATA_FILENAME, data)
+    with refusing("the metadata of the session", "redact_attachment must return a JSON object"):
+        return encode_json(decode_json(data), "metadata")
+
+
+def _is_own(name: str, value: object) -> bool:
+    if name in ("started_at", "ended_at"):
+        try:
+            return bool(datetime.fromisoformat(str(value)))
+        except ValueError:
+            return False
+    return value in {"outcome": _OUTCOMES, "observed": ("before", "after")}.get(name, ())
+
+
 def method_for_files(redact: Redactor, name: str) -> Callable[[str, bytes], bytes]:
     """Return the method of a redactor for attachments and metadata of sessions.
 
@@ -147,7 +184,7 @@ def _called(name: str) -> str:
 
 
 def refusal(redact: Redactor, why: str) -> InvalidDataError:
-    """Build the error with its text redacted. Do not chain it: the cause may quote a secret.
+    """Return an error with a redacted text. Do not chain it: its cause may quote a secret.
 
     Raises:
         InvalidDataError: the redactor failed.

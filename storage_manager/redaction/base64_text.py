@@ -25,17 +25,16 @@ _STANDARD = bytes(
 
 
 class Base64Text:
-    """A text, read as base64 from each of its first four characters on.
+    """A text that is decoded as base64 four times, beginning at each of its first four characters.
 
-    No base64 is looked for: everything is decoded, and what is none becomes bytes without a meaning. It takes a few
-    milliseconds per MB.
+    The whole text is decoded: the parts that are not base64 become bytes without a meaning. It takes a few milliseconds
+    per MB.
     """
 
     def __init__(self, text: str) -> None:
-        self._at: list[int] = []  # where each piece begins here, without line ends
-        self._pieces: list[
-            tuple[int, int]
-        ] = []  # where it is in the text; the end is 0 if it is longer than one letter
+        self._at: list[int] = []  # the position of each piece in the text without line ends
+        # its start and end in the text; the end is 0 if each character of the piece stands for itself
+        self._pieces: list[tuple[int, int]] = []
         self._length = 0
         joined = "".join(self._split(text))
         self._standard = joined.encode("ascii", "replace").translate(_STANDARD) + b"///////"
@@ -59,7 +58,7 @@ class Base64Text:
         """Return the parts of the text in whose bytes something is found: start and end, sorted, none inside another.
 
         Parameters:
-            find: returns start and end of what it finds in bytes.
+            find: a function that returns start and end of each part of the bytes that it finds.
         """
         return _united(sorted(self._span(start, part) for start in range(4) for part in find(self._decoded(start))))
 

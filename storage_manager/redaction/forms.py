@@ -1,10 +1,10 @@
 """The regular expressions for a secret: each of its characters, encoded or not.
 
-`re` tries every way in which an expression can match. So that no text makes it try for long, the encodings of a
-character are written so that each stretch of text is one of them in one way only:
+`re` tries every way in which an expression can match. To keep that quick for every text, the expressions are written
+so that a piece of text can match in one way only:
 
 - no alternative occurs twice;
-- what may end a reference or an escape (`;`, or a space in CSS) is always taken if it is there;
+- an optional end of a reference or an escape (`;`, or a space in CSS) is always part of the match if it is there;
 - a run of backslashes is one repetition, and so is white space with a line end;
 - every repetition is bounded.
 """
@@ -33,11 +33,14 @@ _CONTROLS = {"\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
 
 
 def pattern_for(secret: str, *, in_bytes: bool = False) -> str:
-    """Return the regular expression for a secret in a text, or, to be encoded as Latin-1, in bytes of UTF-8 or Latin-1.
+    """Return the regular expression for a secret in a text, or, with `in_bytes`, in bytes of UTF-8 or Latin-1.
 
-    A line end inside of a secret stands for any white space, as pages break and indent lines anew, and in a long secret
-    also for none, as a text field of one line removes it. If the secret itself may be read as an encoding, every line
-    end is one, because otherwise a text could be shared in many ways between white space and what looks like it.
+    A line end inside a secret matches any white space, because pages break and indent lines in their own way. In a long
+    secret it also matches nothing, because a text field of one line removes it. But if the secret itself may be read as
+    an encoding, a line end matches only line ends: otherwise a text could match in many ways.
+
+    Parameters:
+        in_bytes: True for an expression that has to be encoded as Latin-1, to be used on bytes.
     """
     text = re.sub(r"\r\n?", "\n", secret)
     is_long = len(text.strip()) >= _LONG
@@ -51,7 +54,8 @@ def pattern_for(secret: str, *, in_bytes: bool = False) -> str:
 class _Kind(NamedTuple):
     """The kind of an expression: for bytes or for text, and for a secret with an encoded backslash or without.
 
-    If the secret has an encoded backslash, a backslash in it is only that, and none is looked for before other forms.
+    If the secret has an encoded backslash, its backslashes match only themselves, and no other character may have
+    additional backslashes before it.
     """
 
     in_bytes: bool
@@ -59,7 +63,7 @@ class _Kind(NamedTuple):
 
 
 def utf16_patterns(secret: str) -> list[str]:
-    """Return the regular expressions for a secret in UTF-16 that was taken for UTF-8: its letters with NULs between."""
+    """Return the regular expressions for a secret in UTF-16 that was read as UTF-8: its letters with NULs between."""
     texts = {secret.encode(encoding).decode(errors="replace").strip("\0") for encoding in ("utf-16-le", "utf-16-be")}
     return [pattern_for(text) for text in texts if text and "\ufffd" not in text]
 
@@ -67,8 +71,8 @@ def utf16_patterns(secret: str) -> list[str]:
 def _run(before: str, run: str, after: str, kind: _Kind, least: int) -> str:
     """Return the regular expression for one character, or for a run of backslashes or of white space.
 
-    Backslashes that are doubled, up to four times, are one repetition, which also takes those of the next character's
-    escape. If two repetitions could match the same backslashes, `re` would try every way to share them.
+    A run of backslashes, doubled up to four times, is one repetition. It also matches the backslashes of the next
+    character's escape: if two repetitions could match the same backslashes, `re` would try every way to divide them.
     """
     is_escaped = before[:1] == "\\" and not kind.has_encoded_backslash
     if run[0] == "\\":
@@ -102,7 +106,7 @@ def _line_end(kind: _Kind) -> "_Forms":
 
 
 def _taken(pattern: str) -> str:
-    """Return the regular expression for an optional part, which is never left out if it is there."""
+    """Return the regular expression for an optional part, which is always part of the match if it is there."""
     return f"(?:(?:{pattern})|(?!{pattern}))"
 
 

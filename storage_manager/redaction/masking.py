@@ -16,10 +16,10 @@ from storage_manager.redaction.forms import ENCODED_LETTER, pattern_for, utf16_p
 __all__ = ["Masking", "Secret"]
 
 BASE64_FROM = 4  # bytes; the base64 of fewer bytes has less than 4 fixed characters, which occur in ordinary words
-ROUNDS = 4  # of masking, before a text is given up whose rest becomes a secret again and again
+ROUNDS = 4  # of masking; a text in which a secret is still found is then masked as a whole
 _IN_ENCODINGS = re.compile(r"[A-Za-z0-9\s%&#;\\{}+/=_-]")
 _NUMBERS = (int, float)  # of JSON; not bool
-_BETWEEN = "\ud800" * 8  # between two texts; in no text that can be stored, and longer than a group of base64
+_BETWEEN = "\ud800" * 8  # separates texts: no stored text has this character, and it is longer than a group of base64
 _NULS = ("\0", "%00", "%2500", "u0000", "x00", "&#0", "&#x0")  # in text that was UTF-16
 
 
@@ -56,7 +56,7 @@ class Masking:
         return self._json_text(text, masked) if name.lower().endswith((".json", ".har")) else masked.encode()
 
     def _json_text(self, text: str, masked: str) -> bytes:
-        """Return JSON with its values masked. A number without quotation marks would be no JSON once it is masked."""
+        """Return JSON with its values masked. Masking the text itself would break JSON, for example at a number."""
         try:
             value = from_json(text, allow_inf_nan=False)
         except ValueError:
@@ -66,8 +66,8 @@ class Masking:
     def _text(self, text: str) -> str:
         """Return a text without the secrets.
 
-        What is left beside a mask may be a secret again, if the mask is empty or part of one. So masking is repeated
-        until nothing is found. A text in which something is still found after four rounds is masked as a whole.
+        The text around a mask may become a secret, if the mask is empty or part of one. So masking is repeated until
+        nothing is found. A text in which a secret is still found after four rounds is masked as a whole.
         """
         for _ in range(ROUNDS):
             masked = self._once(text, self._mask)
@@ -128,7 +128,7 @@ class Masking:
         return answer
 
     def _free(self, name: str, taken: Container[str], counts: dict[str, int]) -> str:
-        """Return the name of a key, with a suffix if another key became equal: keep both."""
+        """Return the name of a key, with a suffix if another key has the same name after masking."""
         free = name
         while free in taken:
             counts[name] = counts.get(name, 0) + 1
@@ -152,10 +152,10 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 
 class Secret:
-    """A secret, and its regular expressions, which are compiled when a text may hold it.
+    """A secret and its regular expressions, which are compiled when they are first needed.
 
-    If no letter and no digit of a text is encoded, those of a secret are in it as they are. To look for them takes a
-    hundredth of the time of a regular expression.
+    If no letter and no digit of a text is encoded, a text with the secret has its letters as they are. A search for
+    these takes a hundredth of the time of a regular expression.
     """
 
     def __init__(self, secret: str) -> None:

@@ -6,7 +6,7 @@
         print(step.step_id, step.data.action)
 
 Every class and function has the signature and the docstring of its asynchronous twin, without `async`; iterators are
-plain generators. The work is done by the twin, on one event loop per process, in a thread in the background.
+plain generators. The asynchronous twin does the work, on one event loop per process, in a background thread.
 
 The types are in `__init__.pyi`, which `scripts/make_sync_stub.py` writes.
 """

@@ -6,7 +6,7 @@
         print(step.step_id, step.data.action)
 
 Every class and function has the signature and the docstring of its asynchronous twin, without `async`; iterators are
-plain generators. The work is done by the twin, on one event loop per process, in a thread in the background.
+plain generators. The asynchronous twin does the work, on one event loop per process, in a background thread.
 
 The types are in `__init__.pyi`, which `scripts/make_sync_stub.py` writes.
 """
@@ -76,7 +76,7 @@ class StorageManager:
             require_s3: SM_REQUIRE_S3; default False. True: raise instead of falling back to local disk.
             storage_options: passed to the filesystem; they override the library's own. Credentials may be given here.
                 Without them, botocore looks for credentials as usual.
-            redact: a function that removes from each step what must not be stored, or a list of secrets for
+            redact: a function that removes secrets from each step before it is stored, or a list of secrets for
                 redact_secrets.
             fsync: local disk only: flush each step to the disk before it is published (13 to 70 times slower).
             max_concurrency: the most requests in flight per event loop.
@@ -151,7 +151,8 @@ class StorageManager:
         """Prove that the root can be used: list it, then write, read and delete one hidden probe.
 
         Raises:
-            S3OperationError, S3ConfigError, LocalStorageError: says what is wrong, and what to do about it.
+            S3OperationError, S3ConfigError, LocalStorageError: the root cannot be used. The message says why, and
+                what to do.
         """
         ...
 
@@ -175,8 +176,8 @@ class StorageManager:
         With overwrite=False no file is replaced, and of several writers of one file exactly one succeeds. A new step
         on local disk is then stored whole or not at all. In a step that exists, and on S3, files of the call that did
         not exist may have been stored when it raises. A call that is repeated after an error may raise for its own
-        files. On S3, a service that ignores If-None-Match is found out with a hidden probe before the first such write
-        to a root, and refused.
+        files. On S3, this raises if the service ignores If-None-Match. A hidden probe finds that out before the first
+        such write to a root.
 
         Parameters:
             session_id, step_id: letters, digits and `_ . : = @ + , ~ -`, at most 128; or a UUID or an integer from
@@ -197,7 +198,7 @@ class StorageManager:
         Raises:
             InvalidIdError, InvalidDataError: refused before any I/O.
             AlreadyExistsError: with overwrite=False, one of the files exists. It is unchanged.
-            S3OperationError, S3ConfigError, LocalStorageError: not stored; says why.
+            S3OperationError, S3ConfigError, LocalStorageError: a file could not be stored. The message says why.
             StorageManagerError: overwrite=False on another backend, which cannot promise it.
         """
         ...
@@ -217,8 +218,8 @@ class StorageManager:
 
         Parameters:
             data: it has metadata.
-            may_be_stored: True if this step was given to this method before, and the call did not end: if the step that
-                exists has the same metadata, it is this one.
+            may_be_stored: True if an earlier call with the same step failed, and may have stored it. A step that exists
+                with the same metadata is then this step, and its files are written again.
 
         Raises:
             AlreadyExistsError: the step has metadata already. Nothing is written.
@@ -248,7 +249,7 @@ class StorageManager:
         """Return components of a step as they are stored: for each its bytes, None if it is missing, or the error.
 
         The errors are returned, not raised. Nothing is decoded and nothing is logged. Everything that reads a step
-        (retrieving, sealing, exporting, viewing) is built on this method.
+        (retrieving, sealing, exporting, viewing) uses this method.
 
         Parameters:
             components: the names of the components to read. The answer has them in the order of `layout.COMPONENTS`.
@@ -313,11 +314,11 @@ class StorageManager:
     ) -> str:
         """Read the metadata of a session, replace the fields that are given, and store it. Return its URL.
 
-        Two such calls at the same time may lose the fields of one of them.
+        If two such calls run at the same time, the fields of one of them may be lost.
 
         Parameters:
             metadata: the fields to replace. A field is replaced as a whole.
-            remove: fields to remove before.
+            remove: the names of fields to remove first.
 
         Raises:
             As store_step_data.
@@ -330,7 +331,7 @@ class StorageManager:
 
         Raises:
             InvalidIdError: refused before any I/O.
-            InvalidDataError: what is stored is not a JSON object.
+            InvalidDataError: the stored metadata is not a JSON object.
             S3OperationError, S3ConfigError, LocalStorageError: it cannot be read.
         """
         ...
@@ -405,7 +406,7 @@ class StorageManager:
 
         Raises:
             InvalidIdError: refused before any I/O.
-            S3OperationError, S3ConfigError, LocalStorageError: names what is left.
+            S3OperationError, S3ConfigError, LocalStorageError: a file is left. The message names it.
         """
         ...
 
@@ -414,16 +415,16 @@ class StorageManager:
 
         Raises:
             InvalidIdError: refused before any I/O.
-            S3OperationError, S3ConfigError, LocalStorageError: names what is left.
+            S3OperationError, S3ConfigError, LocalStorageError: a file is left. The message names it.
         """
         ...
 
     def iter_sessions(self) -> Generator[str, None, None]:
         """Yield the ids of all sessions in order, page by page.
 
-        On S3, `run-1` is listed before `run`, because the keys of `run` continue with a slash. So a name that continues
-        another one with `+ , - .` is held back until the listing has passed the other one. A local directory is read
-        as a whole, because POSIX does not sort it.
+        S3 lists `run-1` before `run`, because the keys of `run` continue with a slash. So `run-1` is held back until
+        the listing has passed `run`; the same holds for `+ , .` in place of `-`. A local directory is read as a whole,
+        because POSIX does not sort it.
 
         Raises:
             S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed.
@@ -483,10 +484,10 @@ class StorageManager:
         ...
 
     def store_steps(self, steps: Iterable[Step] | AsyncIterable[Step], *, concurrency: int = 16) -> int:
-        """Store many steps; return how many. The next step is taken from the source when there is room for it.
+        """Store many steps; return how many. The source is read only as fast as steps are stored.
 
         Parameters:
-            steps: the steps of iter_steps, or your own.
+            steps: any iterable of steps, also an asynchronous one such as iter_steps.
             concurrency: how many steps are stored at a time.
 
         Raises:
@@ -505,8 +506,8 @@ class StorageManager:
         """Close the connections of the running loop, after all operations have ended. This is optional.
 
         It waits for every operation of other tasks with this manager, also for sealing, verifying, copying and
-        exporting. It does not wait for an iterator whose reader has not asked for the next item. It may be called
-        several times. A later operation opens new connections.
+        exporting. It does not wait for an iterator that is between two items. It may be called several times. A later
+        operation opens new connections.
         """
         ...
 
@@ -652,25 +653,25 @@ def copy_sessions(
 ) -> CopyResult:
     """Copy sessions with all their files between any two roots, byte for byte. A second run sends nothing twice.
 
-    A file is skipped if the target has it with the same bytes. That is known from size and ETag if both roots tell
-    them, else by reading. Files that only the target has stay there. Nothing at the source changes.
+    A file is skipped if the target has it with the same bytes. Size and ETag show that if both roots have them;
+    otherwise both files are read. Files that only the target has stay there. Nothing at the source changes.
 
     Components, attachments, the metadata of a session and its manifest are copied. A file directly in the directory of
     a session, whose name an attachment may have, becomes an attachment of the session, unless the session is sealed or
     has an attachment of this name with other bytes. Every other file is left behind, and named in the result.
 
-    A step that cannot be copied does not stop the others; it is reported after them, and so is a session that cannot be
-    listed. But if the first 16 all fail, and not because of their content, the copy stops. The manifest of a sealed
-    session is copied last, if all its files were. If the target redacts, the redacted files are compared and written,
-    and the manifest is not copied: seal the session there.
+    A step that cannot be copied, or a session that cannot be listed, does not stop the others; it is reported after
+    them. But if the first 16 all fail, and not because of their content, the copy stops. The manifest of a sealed
+    session is copied last, if all its other files were copied. If the target redacts, the redacted files are compared
+    and written, and the manifest is not copied: seal the session there.
 
     Parameters:
         session_ids: the sessions to copy, in this order; None for all.
         concurrency: how many steps are read, compared and written at a time.
         progress: called in your thread with the number of steps done and the number of all steps. If it is given,
             the steps are counted beforehand.
-        dry_run: True to write nothing, and return how many steps would be copied. A file is then read only if its size
-            is that of the target's file.
+        dry_run: True to write nothing, and return how many steps would be copied. A file is then read only if the
+            target has a file of the same size.
 
     Returns:
         The number of steps with at least one file that was written, as an int with the attribute `left_behind`.
@@ -787,9 +788,10 @@ def find_sessions(
 def follow_session(storage: StorageManager, session_id: str, *, interval: float = 1.0) -> Generator[Step, None, None]:
     """Yield the steps of a session as they are stored, from the first. This ends when the session is sealed.
 
-    Each step is yielded once, in the order of the ids that a listing finds. A session that does not exist yet is waited
-    for. On S3 a step appears file by file, so the newest one is held back until a listing finds it unchanged, another
-    one follows, or the session is sealed. On local disk a new step appears with all of its files at once.
+    Each step is yielded once. Those that one listing finds are in the order of their ids. If the session does not exist
+    yet, this waits for it. On S3 a step appears file by file. So the newest step is held back until a listing finds it
+    unchanged, another one follows, or the session is sealed. On local disk a new step appears with all of its files at
+    once.
 
     Parameters:
         interval: seconds from one listing of the session to the next; more than 0. A listing is one LIST for each
@@ -930,11 +932,11 @@ def iter_transitions(
     """Yield the page before, the action and the page after, for every action of these sessions.
 
     A step holds one page. If it was observed before its action, the page after the action is that of the next step. If
-    it was observed after its action, the page before the action is that of the step before. That neighbour has to be
-    there, and has to show the right moment: it was observed the same way, or it has no action. If both steps have a
-    `page_id` in their metadata, it has to be the same. Otherwise this side is None. Two ids are neighbours if they have
-    the same prefix and consecutive numbers at their ends, such as `step_9` and `step_10`. If no id of a session ends in
-    a number, those that follow each other in the list are neighbours.
+    it was observed after its action, the page before the action is that of the previous step. This neighbour has to
+    exist, and has to show the right moment: it was observed the same way, or it has no action. If both steps have a
+    `page_id` in their metadata, both have to be the same. Otherwise this page is None. Two ids are neighbours if they
+    have the same prefix and consecutive numbers at their ends, such as `step_9` and `step_10`. If no id of a session
+    ends in a number, ids that follow each other in the list are neighbours.
 
     Transitions come in the order of these numbers. At most `concurrency` steps and two more are held in memory. As
     iter_steps does, this leaves out sessions and steps that cannot be read, with a warning.
@@ -946,8 +948,8 @@ def iter_transitions(
         concurrency: how many steps are read at a time.
 
     Raises:
-        InvalidDataError: observed is something else; or it is None, and the metadata of neither a step with an action
-            nor its session says it. A guess would pair each action with the wrong page.
+        InvalidDataError: observed is another value; or it is None, and neither the metadata of a step with an action
+            nor that of its session has it. A guess could pair each action with the wrong page.
         As iter_steps.
     """
     ...
@@ -955,10 +957,10 @@ def iter_transitions(
 def purge_sessions(storage: StorageManager, older_than: datetime | timedelta, *, dry_run: bool = True) -> list[str]:
     """Delete the sessions whose files are all older than a limit. With `dry_run`, the default, only return their ids.
 
-    Each session is checked again just before it is deleted. If someone has written to it in the meantime, it stays. A
-    directory stays that has no component, no metadata and no attachment of the session itself: files like attachments
-    of steps alone (`backups/2019/db.tar`) may be somebody else's. A session also stays if the backend does not tell
-    when each of its files was last written. Files that operating systems leave in a session do not count.
+    Each session is checked again just before it is deleted. If someone has written to it meanwhile, it stays. A
+    directory also stays if it has no component, no metadata and no attachment of the session itself: other files
+    (`backups/2019/db.tar`) may belong to somebody else. A session also stays if the backend does not know when each of
+    its files was last written. Files that operating systems leave in a session do not count.
 
     A session that cannot be listed or deleted does not stop the others; it is reported after them.
 
@@ -1015,16 +1017,16 @@ def seal_session(storage: StorageManager, session_id: str) -> str:
     ...
 
 def sweep(storage: StorageManager, older_than: timedelta = ...) -> int:
-    """Remove what killed writers left behind: staged files, probes of `check`, unfinished uploads. Return how many.
+    """Remove the leftovers of killed writers: staged files, probes of `check`, unfinished uploads. Return how many.
 
-    Sessions, steps and their files are not touched. On local disk, the first store in each event loop already sweeps
-    what is older than an hour. Call this for S3, or to remove leftovers sooner. On S3 it needs the rights
-    s3:ListBucketMultipartUploads and s3:AbortMultipartUpload. On other fsspec backends there is nothing to sweep.
+    Sessions, steps and their files are not touched. On local disk, the first store in each event loop already removes
+    leftovers that are older than an hour. Call this for S3, or to remove them sooner. On S3 it needs the rights
+    s3:ListBucketMultipartUploads and s3:AbortMultipartUpload. On other fsspec backends there are no leftovers.
 
     Parameters:
-        older_than: the minimum age of what is removed, counted from its last write. Keep it longer than any write
-            takes: a writer whose files are swept away has to start again on local disk, and fails on S3. Use zero
-            only when nobody is writing.
+        older_than: the minimum age of a leftover, counted from its last write. It has to be longer than any write
+            takes: a writer whose files are removed has to start again on local disk, and fails on S3. Use zero only if
+            nobody is writing.
 
     Raises:
         InvalidDataError: the age is negative, or not a timedelta. Raised before any I/O.
@@ -1078,8 +1080,8 @@ def verify_session(storage: StorageManager, session_id: str, *, require_seal: bo
     was sealed).
 
     In any session, a component or the metadata of the session is `unreadable` if access to it is refused, if a
-    directory is in its place, or if it is not UTF-8 or not a JSON object. The session itself is `unreadable` if it or a
-    directory in it cannot be listed, for example because access is refused. The other files are verified all the same.
+    directory has its name, or if it is not UTF-8 or not a JSON object. The session itself is `unreadable` if it or a
+    directory in it cannot be listed, for example because access is refused. The other files are still verified.
     A staged file of this library, and an upload to S3 that was begun and not completed, is a `leftover`. Any other file
     that is not part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating
     systems leave are ignored. The attachments of a session that is not sealed are not read.

@@ -46,7 +46,7 @@ class _Process:
     def __init__(self) -> None:
         self.background: _Background | None = None
         self.lock = threading.Lock()
-        self.inherited: list[_Background | None] = []  # of the parent process; kept, because it cannot be closed here
+        self.inherited: list[_Background | None] = []  # of parent processes; kept, because they cannot be closed here
 
     def current(self) -> _Background:
         """Return the background; start it on first use."""
@@ -56,7 +56,7 @@ class _Process:
         return self.background
 
     def forget(self) -> None:
-        """Forget what a forked child inherits: the thread does not run there, and the lock may be held for ever."""
+        """Forget the parent's background in a forked child: its thread does not run there, and its lock may be held."""
         self.inherited.append(self.background)
         self.background, self.lock = None, threading.Lock()
 
@@ -66,10 +66,10 @@ os.register_at_fork(after_in_child=_process.forget)
 
 
 class Call(Generic[T]):
-    """One piece of work on the background loop, and the thread that waits for it.
+    """One call of an asynchronous function on the background loop, and the thread that waits for its result.
 
-    While it waits, the thread runs what the work asks it to: the caller's own iterator and functions run in the
-    caller's thread, and may use `storage_manager.sync` themselves.
+    While the thread waits, it runs the caller's own iterators and functions for the work on the loop. So these run in
+    the caller's thread, and may use `storage_manager.sync` themselves.
     """
 
     def __init__(self) -> None:
@@ -107,10 +107,10 @@ class Call(Generic[T]):
             if not self._is_stopped:
                 self._value = await function()
         except BaseException as error:  # noqa: BLE001 - the caller raises it; SystemExit would end the loop
-            # the first frame is this one, which tells the reader of a traceback nothing
+            # without the first frame, this one, which does not help the reader of a traceback
             self._error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
         finally:
-            self._task = None  # it is deleted in this thread: an interrupt would show its destructor to the user
+            self._task = None  # so that this thread deletes it: an interrupt could show its destructor to the user
             self._end()
 
     def _end(self) -> None:
@@ -127,7 +127,7 @@ class Call(Generic[T]):
         self._is_stopped = True
         if self._task is None:  # it has ended, or the interrupt came before the work was handed over
             self._end()
-        elif self._has_begun:  # a task that is cancelled before it begins would not say that it has ended
+        elif self._has_begun:  # a task that is cancelled before it begins would never call `_end`
             self._task.cancel()
 
     def _result(self) -> T:
@@ -140,12 +140,12 @@ class Call(Generic[T]):
         finally:
             del error
 
-    def told(self, function: Callable[..., object]) -> Callable[..., None]:
-        """Return a function for the work that has the waiting thread call this one. It does not wait for the result."""
+    def in_caller(self, function: Callable[..., object]) -> Callable[..., None]:
+        """Return a function that lets the waiting thread call the given one, and does not wait for its result."""
         return lambda *args: self._jobs.put(partial(function, *args))
 
-    async def pulled(self, items: Iterable[T]) -> AsyncGenerator[T, None]:
-        """Yield the items of an iterable that the waiting thread iterates over, one at a time."""
+    async def items_of(self, items: Iterable[T]) -> AsyncGenerator[T, None]:
+        """Yield the items of an iterable, which the waiting thread reads one at a time."""
         iterator: Iterator[T] | None = None
         loop = asyncio.get_running_loop()
 
@@ -214,9 +214,9 @@ async def _next(source: AsyncGenerator[Any, None]) -> Any:
 
 
 def _close(source: AsyncGenerator[Any, None], background: _Background) -> None:
-    """Close a source and wait for it, unless that would be for ever.
+    """Close a source, and wait for that, unless the wait could not end.
 
-    The garbage collector closes a generator that is dropped in a circle, in whatever thread it runs.
+    The garbage collector may call this in any thread, also in that of the background loop.
     """
     if sys.is_finalizing() or background in _process.inherited:
         return

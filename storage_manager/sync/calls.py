@@ -16,7 +16,7 @@ from storage_manager.recorder.calls import Calls, Pause, Request, Steps, Work, c
 
 __all__ = ["carry_out"]
 
-LEAST = 0.05  # seconds for a call after the time for all of them is over: some need no answer of the page
+LEAST = 0.05  # seconds for each call when the time for all is over: some calls need no answer of the page
 
 Out = TypeVar("Out")
 
@@ -69,7 +69,7 @@ class _Alarm:
     """Cancels a call of Playwright that takes too long.
 
     A call of a sync page is a task of Playwright's own event loop, which is the running loop of the calling thread. The
-    call is the first task that is created in the block. A call of anything else creates no task, and is not ended.
+    first task that is created in the block is that call. Other calls create no task, and are not cancelled.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Look at a driver of Selenium, or any object with its page_source, title, current_url and get_screenshot_as_png()."""
+"""Read the page of a Selenium driver, or any object with page_source, title, current_url, get_screenshot_as_png()."""
 
 import base64
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def check_driver(driver: Any, picture: Picture) -> None:
     """Refuse a picture that a driver cannot take. A screenshot without its mask would show too much.
 
     Raises:
-        InvalidDataError: names what the driver would need.
+        InvalidDataError: the driver lacks a method. The message names it.
     """
     needs = {
         "execute_script": ["mask"] if picture.mask else [],
@@ -47,7 +47,7 @@ def check_driver(driver: Any, picture: Picture) -> None:
 
 
 class DriverView(View):
-    """A WebDriver. Its HTML is the page's source, or, if that leaves something out, a copy by a script."""
+    """A WebDriver. Its HTML is the source of the page, or a copy by a script if the source is not complete."""
 
     def __init__(self, driver: Any, picture: Picture) -> None:
         self._driver, self._picture = driver, picture

@@ -22,7 +22,7 @@ _IDIOMS = {  # of docstrings
 
 
 def translated_text(text: str | None) -> str | None:
-    """Return a docstring of asynchronous code as it is said of its synchronous twin."""
+    """Return the docstring of an asynchronous function, in the words for its synchronous twin."""
     for idiom, translation in _IDIOMS.items():
         text = text and re.sub(idiom, translation, text)
     return text
@@ -111,7 +111,7 @@ def _property(name: str, member: property) -> property:
 def _described(
     twin: Callable[..., Any], function: Callable[..., Any], classes: Mapping[Any, type], module: str, name: str
 ) -> Callable[..., Any]:
-    """Give a twin the name, docstring and signature that a user sees. It does not say that it wraps a coroutine."""
+    """Give a twin the name, docstring and signature for the user, without a trace of the coroutine that it wraps."""
     described: Any = functools.wraps(function)(twin)
     del described.__wrapped__
     described.__module__, described.__qualname__ = module, name
@@ -162,14 +162,14 @@ def _is_special(annotation: Any) -> bool:
 
 
 def _translated(annotation: Any, value: Any, call: Call[Any] | None, manager: Any) -> Any:
-    """Return one argument for the function. What it does not allow is left for the function to refuse."""
+    """Return one argument for the function. A value of a wrong type is returned unchanged: the function refuses it."""
     origins = _origins(annotation)
     if StorageManager in origins and manager:
         return _underneath(value, manager)
     if Callable in origins and callable(value) and call:
-        return call.told(value)
+        return call.in_caller(value)
     if Iterable in origins and isinstance(value, Iterable) and _may_run_code(value):
-        return call.pulled(value) if call and AsyncIterable in origins else list(value)
+        return call.items_of(value) if call and AsyncIterable in origins else list(value)
     return value
 
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from storage_manager.aio import Progress, map_ahead
 from storage_manager.arguments import check_callable, check_whole
 from storage_manager.backends import File, FileInfo, Stream, hash_blocks
-from storage_manager.errors import InvalidDataError, StorageManagerError, refusing, translate, translating
+from storage_manager.errors import InvalidDataError, StorageManagerError, first_of, refusing, translate, translating
 from storage_manager.inventory import (
     count_steps,
-    deleted,
+    deleted_error,
     files_by_step,
     hash_file,
     is_foreign,
@@ -34,23 +34,22 @@ from storage_manager.layout import (
     join,
 )
 from storage_manager.overlap import lies_within
-from storage_manager.redaction import Redactor, redacted
-from storage_manager.storage import StorageManager, redacted_content, redacted_metadata
+from storage_manager.redaction import Redactor, redacted, redacted_metadata
+from storage_manager.storage import StorageManager, redacted_content
 
 __all__ = ["CopyResult", "copy_sessions"]
 
 _IN_MEMORY = 8 * 2**20  # bytes of the attachments of a step that are held in memory; the others are read in blocks
 _MANY_FAILURES = 16  # if the first 16 steps all fail, the root cannot be used
 _Files = Mapping[str, Mapping[str, FileInfo]]  # the files of a session by directory and name
-_SHOWN = 5  # the most failed steps that an error names
 
 
 class CopyResult(int):
-    """The number of steps that were copied, and what was not.
+    """The number of steps that were copied, with the files that were not.
 
     Attributes:
-        left_behind: the URLs of files in the sessions that are not part of the layout, and were not copied. Files that
-            operating systems or killed writers left are not named.
+        left_behind: the URLs of files in the sessions that are not part of the layout, and were not copied. It does not
+            name files that operating systems or killed writers left.
     """
 
     left_behind: tuple[str, ...]
@@ -73,25 +72,25 @@ async def copy_sessions(
 ) -> CopyResult:
     """Copy sessions with all their files between any two roots, byte for byte. A second run sends nothing twice.
 
-    A file is skipped if the target has it with the same bytes. That is known from size and ETag if both roots tell
-    them, else by reading. Files that only the target has stay there. Nothing at the source changes.
+    A file is skipped if the target has it with the same bytes. Size and ETag show that if both roots have them;
+    otherwise both files are read. Files that only the target has stay there. Nothing at the source changes.
 
     Components, attachments, the metadata of a session and its manifest are copied. A file directly in the directory of
     a session, whose name an attachment may have, becomes an attachment of the session, unless the session is sealed or
     has an attachment of this name with other bytes. Every other file is left behind, and named in the result.
 
-    A step that cannot be copied does not stop the others; it is reported after them, and so is a session that cannot be
-    listed. But if the first 16 all fail, and not because of their content, the copy stops. The manifest of a sealed
-    session is copied last, if all its files were. If the target redacts, the redacted files are compared and written,
-    and the manifest is not copied: seal the session there.
+    A step that cannot be copied, or a session that cannot be listed, does not stop the others; it is reported after
+    them. But if the first 16 all fail, and not because of their content, the copy stops. The manifest of a sealed
+    session is copied last, if all its other files were copied. If the target redacts, the redacted files are compared
+    and written, and the manifest is not copied: seal the session there.
 
     Parameters:
         session_ids: the sessions to copy, in this order; None for all.
         concurrency: how many steps are read, compared and written at a time.
         progress: called on the event loop with the number of steps done and the number of all steps. If it is given,
             the steps are counted beforehand.
-        dry_run: True to write nothing, and return how many steps would be copied. A file is then read only if its size
-            is that of the target's file.
+        dry_run: True to write nothing, and return how many steps would be copied. A file is then read only if the
+            target has a file of the same size.
 
     Returns:
         The number of steps with at least one file that was written, as an int with the attribute `left_behind`.
@@ -154,9 +153,9 @@ class _Task(NamedTuple):
     An empty directory stands for the end of the session, with its metadata and manifest.
 
     Attributes:
-        source: the files to copy, by the name that they get; `FileInfo.name` is their path relative to the session.
-        failure: why the session cannot be listed, at the source or the target, or a directory in it. It stands at the
-            end of the session, and its manifest is not copied.
+        source: the files to copy, by their new names; `FileInfo.name` is the old path, relative to the session.
+        failure: the error if the session, or a directory in it, cannot be listed at the source or the target. This task
+            is then the end of the session, and the manifest is not copied.
     """
 
     session_id: str
@@ -176,7 +175,7 @@ class _Task(NamedTuple):
         return join(session, self.directory) if self.directory else session
 
     def path(self, name: str) -> str:
-        """Return the path that a file gets, relative to the session."""
+        """Return the new path of a file, relative to the session."""
         return f"{self.directory}/{name}" if self.directory else name
 
 
@@ -241,14 +240,14 @@ class _Copying:
 
     @property
     def is_hopeless(self) -> bool:
-        """True if the first steps and sessions all failed, and not because of their content: a root cannot be used."""
+        """True if a root cannot be used: the first steps and sessions all failed, and not because of their content."""
         are_faults = [not isinstance(error, InvalidDataError) for error in self.failed[:_MANY_FAILURES]]
         return self.done + self.unlisted == sum(are_faults) == _MANY_FAILURES
 
     async def attempt(self, task: _Task) -> tuple[_Task, bool | StorageManagerError]:
         """Copy the files of a directory that differ. Return True if something was written, or the error.
 
-        The end of a session does nothing here: it has to wait for the steps, so `settle` does it.
+        For the end of a session this does nothing: it has to wait for the steps, so `settle` copies it.
         """
         return task, bool(task.directory) and await self._attempt(task)
 
@@ -303,7 +302,7 @@ class _Copying:
         return bool(differing)
 
     def _names(self, task: _Task) -> list[str]:
-        """Return the names of the files to read: all that may have to be written, as far as the listings tell."""
+        """Return the names of the files to read: all except those that the listings show to be the same."""
         if self.target.redact:
             return [*task.source]
         return [name for name, found in task.source.items() if not _is_known_equal(found, task.target.get(name))]
@@ -339,7 +338,7 @@ class _Copying:
 
     @property
     def _has_directories(self) -> bool:
-        """True if a directory may be in the place of a component at the source. A listing does not show it."""
+        """True if a directory at the source may have the name of a component. A listing of files does not show it."""
         return not self.source.get_storage_info()["uses_s3"]
 
     async def _redacted(
@@ -381,24 +380,23 @@ class _Copying:
         if self.failed:
             raise self._failure() from self.failed[0]
         if self._missing:
-            why = f"there is no session {', '.join(self._missing[:_SHOWN])}; all others are copied"
+            why = f"there is no session {first_of(self._missing)}; all others are copied"
             raise InvalidDataError(why, operation="copy", url=self._missing[0])
         return CopyResult(self.copied, self._left_behind)
 
     def _failure(self) -> StorageManagerError:
-        first, urls = self.failed[0], ", ".join(str(error.url) for error in self.failed[:_SHOWN])
-        more = ", ..." if len(self.failed) > _SHOWN else ""
+        first, urls = self.failed[0], first_of([str(error.url) for error in self.failed])
         steps = f"{len(self.failed) - self.unlisted} of {self.done} steps"
         sessions = f"{self.unlisted} session{'s' * (self.unlisted != 1)} that cannot be listed"
         what = " and ".join([steps] * (len(self.failed) > self.unlisted) + [sessions] * (self.unlisted > 0))
         left = len(self._left_behind)
         behind = f"; {left} file{'s' * (left != 1)} left behind, which are not part of a session" if left else ""
-        summary = f"not copied: {what} ({urls}{more}){behind}"
+        summary = f"not copied: {what} ({urls}){behind}"
         return type(first)(f"{summary}. Run it again to continue. {first}", operation="copy", url=first.url)
 
 
 def _differs(task: _Task, name: str) -> bool:
-    """Return True if the listings alone tell that the target lacks a file, or has other bytes."""
+    """Return True if the listings alone show that the target lacks a file, or has other bytes."""
     there = task.target.get(name)
     return there is None or there.size != task.source[name].size
 
@@ -408,12 +406,12 @@ def _readable(url: str, answer: bytes | StorageManagerError | None) -> bytes:
     if isinstance(answer, StorageManagerError):
         raise renamed_error(answer, "copy")
     if answer is None:
-        raise translate(deleted(), "copy", url)
+        raise translate(deleted_error(), "copy", url)
     return answer
 
 
 def _is_known_equal(source: FileInfo, target: FileInfo | None) -> bool:
-    """Return True if the listings alone tell that both have the same bytes."""
+    """Return True if the listings alone show that both have the same bytes."""
     return bool(target and source.md5 and source.size == target.size and source.md5 == target.md5)
 
 
@@ -436,7 +434,7 @@ async def _redacted_other(redact: Redactor, name: str, content: bytes | Stream, 
 
 
 def _copied(directory: str, files: Mapping[str, FileInfo]) -> dict[str, FileInfo]:
-    """Return the files of a directory that belong to a session, under the path that they get."""
+    """Return the files of a directory that belong to a session."""
     prefix = f"{directory}/" if directory else ""
     return {name: info for name, info in files.items() if is_data(prefix + name) or prefix + name == MANIFEST_FILENAME}
 

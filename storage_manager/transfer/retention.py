@@ -7,14 +7,13 @@ from datetime import datetime, timedelta, timezone
 
 from storage_manager.aio import Progress, map_ahead, run_to_end
 from storage_manager.arguments import check_callable
-from storage_manager.errors import InvalidDataError, StorageManagerError, translating
+from storage_manager.errors import InvalidDataError, StorageManagerError, first_of, translating
 from storage_manager.inventory import is_our_file, list_files
 from storage_manager.storage import StorageManager
 
 __all__ = ["PurgedSession", "purge_sessions", "purging"]
 
 _FIRST = datetime.min.replace(tzinfo=timezone.utc)
-_SHOWN = 5  # the most failed sessions that an error names
 
 
 class PurgedSession(str):
@@ -35,7 +34,7 @@ class PurgedSession(str):
         return self
 
 
-# A session that is old or was deleted, None if it stays, the cancellation that came meanwhile, or why it failed.
+# A session that is old or was deleted; None if it stays; the cancellation that came meanwhile; or the error.
 _Outcome = PurgedSession | asyncio.CancelledError | StorageManagerError | None
 
 
@@ -44,10 +43,10 @@ async def purge_sessions(
 ) -> list[str]:
     """Delete the sessions whose files are all older than a limit. With `dry_run`, the default, only return their ids.
 
-    Each session is checked again just before it is deleted. If someone has written to it in the meantime, it stays. A
-    directory stays that has no component, no metadata and no attachment of the session itself: files like attachments
-    of steps alone (`backups/2019/db.tar`) may be somebody else's. A session also stays if the backend does not tell
-    when each of its files was last written. Files that operating systems leave in a session do not count.
+    Each session is checked again just before it is deleted. If someone has written to it meanwhile, it stays. A
+    directory also stays if it has no component, no metadata and no attachment of the session itself: other files
+    (`backups/2019/db.tar`) may belong to somebody else. A session also stays if the backend does not know when each of
+    its files was last written. Files that operating systems leave in a session do not count.
 
     A session that cannot be listed or deleted does not stop the others; it is reported after them.
 
@@ -113,9 +112,8 @@ async def _tried(work: Awaitable[PurgedSession | asyncio.CancelledError | None])
 
 
 def _failure(failed: Sequence[StorageManagerError], checked: int) -> StorageManagerError:
-    first, urls = failed[0], ", ".join(str(error.url) for error in failed[:_SHOWN])
-    more = ", ..." if len(failed) > _SHOWN else ""
-    summary = f"not purged: {len(failed)} of {checked} sessions ({urls}{more})"
+    first, urls = failed[0], first_of([str(error.url) for error in failed])
+    summary = f"not purged: {len(failed)} of {checked} sessions ({urls})"
     return type(first)(f"{summary}. The others are done. {first}", operation="purge", url=first.url)
 
 
@@ -124,7 +122,10 @@ async def _delete_if_older(
 ) -> PurgedSession | asyncio.CancelledError | None:
     """Delete a session if it is still old. Return it if it was deleted, or the cancellation that came meanwhile."""
     found = await _find_older(storage, session_id, limit)
-    return found and (await _delete(storage, session_id) or found)
+    if found is None:
+        return None
+    cancellation = await _delete(storage, session_id)
+    return cancellation or found
 
 
 async def _find_older(storage: StorageManager, session_id: str, limit: datetime) -> PurgedSession | None:

@@ -23,6 +23,7 @@ import storage_manager.backends.s3
 from storage_manager import S3ConfigError, S3OperationError, StepData, StorageManager
 from storage_manager.backends.client import HttpSession
 from storage_manager.backends.s3 import has_foreign_e_tag, ordered_pages, sorted_pages
+from storage_manager.inventory import hash_file
 from storage_manager.s3_settings import Service
 from tests.support.answers import DELETED, XML, Answers, http, listing
 from tests.support.roots import MOTO_KEYS, Request
@@ -258,6 +259,14 @@ async def test_a_part_is_not_the_whole(answered_by: Answers) -> None:
 
 
 REDIRECTS = [301, 302, 303, 307, 308]
+
+
+@pytest.mark.parametrize("engine", ["s3fs"], indirect=True)
+async def test_a_first_range_of_unknown_size_is_not_the_whole(answered_by: Answers) -> None:
+    part = http("206 Partial Content", "x", content_range="bytes 0-0/*", etag=f'"{"0" * 32}-2"')
+    sm, _ = await answered_by(part)
+    with pytest.raises(S3OperationError, match="its range does not say the whole size"):
+        await hash_file(sm, sm.url_for("s", attachment="a.bin"))
 
 
 @pytest.mark.parametrize("status", REDIRECTS)

@@ -1,4 +1,4 @@
-"""What tests share: servers, browsers, sample sessions, and scripts that run as processes of their own."""
+"""Shared parts of the tests: servers, browsers, sample sessions, and scripts that run in their own processes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

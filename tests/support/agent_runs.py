@@ -1,4 +1,4 @@
-"""Runs of agents, written by hand in the form of each tool; and how to import one."""
+"""Make runs of agents in the form of each tool, and import them."""
 
 import base64
 import gzip
@@ -22,14 +22,14 @@ Importer = Callable[[StorageManager, Path], Awaitable[str]]
 
 
 async def imported(sm: StorageManager, importer: Importer, path: Path) -> tuple[dict[str, Any], list[StepData]]:
-    """The metadata of the session that the import makes, and its steps."""
+    """Import a run. Return the metadata of its session, and its steps."""
     session_id = await importer(sm, path)
     steps = [step.data async for step in sm.iter_steps([session_id])]
     return await sm.retrieve_session_metadata(session_id) or {}, steps
 
 
 def history_item(number: int, **more: Any) -> dict[str, Any]:
-    """An item of browser-use's history: a click on a button, which is chosen at the page `/number`."""
+    """Return an item of browser-use's history: a click on a button, which is chosen at the page `/number`."""
     element = {"node_name": "BUTTON", "bounds": {"x": 10, "y": 20, "width": 30, "height": 40}, "x_path": "html/body/b"}
     output = {"evaluation_previous_goal": "", "memory": "m", "next_goal": f"goal {number}"}
     return {
@@ -53,7 +53,7 @@ def history_item(number: int, **more: Any) -> dict[str, Any]:
 
 
 def write_history(directory: Path, items: Any, **more: Any) -> Path:
-    """A history of browser-use, and a screenshot for each of its steps beside it."""
+    """Write a history of browser-use, and a screenshot for each of its steps beside it."""
     (directory / "screenshots").mkdir(exist_ok=True)
     for number in range(1, 4):
         (directory / "screenshots" / f"step_{number}.png").write_bytes(PNG)
@@ -63,7 +63,7 @@ def write_history(directory: Path, items: Any, **more: Any) -> Path:
 
 
 def write_files(directory: Path, files: Mapping[str, bytes | str]) -> Path:
-    """A directory with these files."""
+    """Write these files to a directory."""
     for name, content in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ MODEL_ARGS = _named("my_agents", "ModelArgs")
 
 
 def pickled(value: object) -> bytes:
-    """A pickle in which the classes above are in their own modules, as AgentLab writes it."""
+    """Return a pickle in which the classes above are in their own modules, as AgentLab writes it."""
     kinds = (STEP_INFO, TIMES, EXP_ARGS, ENV_ARGS, AGENT_INFO, AGENT_ARGS, MODEL_ARGS)
     names = {kind.__module__ for kind in kinds} | {
         "agentlab",
@@ -108,7 +108,7 @@ def pickled(value: object) -> bytes:
 
 
 def observation(**more: Any) -> dict[str, Any]:
-    """What BrowserGym observes of a page, after its default preprocessor."""
+    """Return an observation of BrowserGym, after its default preprocessor."""
     return {
         "chat_messages": ({"role": "user", "timestamp": 1.5, "message": "Buy a kettle"},),
         "goal": "Buy a kettle",
@@ -133,7 +133,7 @@ def observation(**more: Any) -> dict[str, Any]:
 
 
 def step_info(number: int, action: str | None, obs: Any = None, **more: Any) -> Any:
-    """A step of AgentLab."""
+    """Return a step of AgentLab."""
     times = TIMES(env_start=1_700_000_000.5 + number, env_stop=1_700_000_001.0 + number, agent_start=0, agent_stop=0)
     values = {"reward": 0, "raw_reward": 0, "terminated": False, "truncated": False, "stats": None, "task_info": {}}
     about = AGENT_INFO(think=f"thought {number}", chat_messages=[], stats={"n": np.float32(1.5)}) if action else {}
@@ -142,7 +142,7 @@ def step_info(number: int, action: str | None, obs: Any = None, **more: Any) -> 
 
 
 def write_experiment(directory: Path, steps: Any, **files: bytes | str) -> Path:
-    """The directory of an experiment, with a screenshot for each step."""
+    """Write the directory of an experiment, with a screenshot for each step."""
     pickles = {f"step_{number}.pkl.gz": gzip.compress(pickled(step)) for number, step in enumerate(steps)}
     shots = {f"screenshot_step_{number}.png": PNG for number in range(len(steps))}
     return write_files(directory, {**pickles, **shots, **files})

@@ -1,4 +1,4 @@
-"""A server on loopback that gives the answers it is told, and S3's answers to give."""
+"""A server on loopback that sends given answers, and answers of S3 for it."""
 
 import asyncio
 import re
@@ -8,7 +8,11 @@ from storage_manager import StorageManager
 
 
 class Answering:
-    """A server that gives these answers, one after another and then the last again; what it was asked is kept."""
+    """A server that sends its answers one after another, and then the last one again.
+
+    Attributes:
+        asked: the head of each request.
+    """
 
     def __init__(self) -> None:
         self.asked: list[bytes] = []
@@ -24,14 +28,14 @@ class Answering:
 
 
 def http(status: str, body: str, **headers: str) -> bytes:
-    """An answer as bytes; underscores in the names of headers are dashes."""
+    """Return an answer as bytes. Underscores in the names of headers become dashes."""
     lines = [f"HTTP/1.1 {status}", "connection: close", f"content-length: {len(body.encode())}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", body]).encode()
 
 
 def listing(*keys: str, token: str | None = "", truncated: bool = False) -> bytes:
-    """A page of ListObjectsV2."""
+    """Return a page of ListObjectsV2."""
     rest = "<LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>x</ETag><Size>1</Size>"
     rows = "".join(f"<Contents><Key>{key}</Key>{rest}</Contents>" for key in keys)
     next_token = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""

@@ -49,7 +49,7 @@ def agent(seen: Any) -> str:
     return f"click('{button['browsergym_id']}')"
 
 
-# BrowserGym starts two browsers, and the one of its chat only from where Playwright expects it
+# BrowserGym starts two browsers. That of its chat has to be at the path that Playwright expects.
 with sync_playwright() as playwright:
     expected = Path(playwright.chromium.executable_path)
 expected.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A real Chromium, where one is installed: the fixture `chromium` says where."""
+"""Start the real Chromium whose path the fixture `chromium` gives."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ ARGUMENTS = ["--no-sandbox"]  # root has none in a container
 
 @asynccontextmanager
 async def launched(chromium: str, *arguments: str) -> AsyncIterator[Browser]:
-    """A browser, with more arguments on its command line."""
+    """Start a browser, with more arguments on its command line."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=[*ARGUMENTS, *arguments])
         try:

@@ -1,11 +1,11 @@
 """A real S3 server for the tests: Ceph's gateway over one in-memory store, reachable from this machine only.
 
     eval "$(python3 tests/support/ceph_s3.py start DIR)"   starts it and exports its address and keys
-    python3 tests/support/ceph_s3.py stop DIR              ends it; quiet where nothing runs
+    python3 tests/support/ceph_s3.py stop DIR              stops it, if it runs
 
-Everything it writes lies in DIR, which `start` empties first; objects are gone after `stop`. Ports are chosen free,
-so servers in different folders run side by side. Debian's packages are installed where they are missing (as root).
-Exit codes: 0 done; 1 it did not start, and the ends of its logs are on stderr; 2 nothing was tried. Linux only.
+It writes only to DIR, which `start` empties first. The objects are gone after `stop`. It uses free ports, so servers in
+different folders can run at the same time. Missing packages of Debian are installed (as root).
+Exit codes: 0 done; 1 it did not start (the ends of its logs are on stderr); 2 refused before the start. Linux only.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ rgw gc processor period = 1
 
 
 class Ceph:
-    """The server that lies in one folder."""
+    """The server whose files are in one folder."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.config = home / "ceph.conf"
-        self.here = ("-c", str(self.config))  # what all of Ceph's programs need to be told
+        self.here = ("-c", str(self.config))  # the option that all of Ceph's programs need
 
     def start(self) -> int:
         """Start the daemons, each on top of the one before; returns the gateway's port."""
@@ -75,7 +75,7 @@ class Ceph:
         return gateway
 
     def empty(self) -> None:
-        """Empty the folder, unless its files are somebody else's."""
+        """Empty the folder, unless it has other files than this server's."""
         others = self.home.exists() and any(self.home.iterdir()) and not self.config.exists()
         if others or set(str(self.home)) & set("#;$"):
             refuse(f"{self.home} has files that are not this server's, or # ; $ in its name: choose another folder")
@@ -95,7 +95,7 @@ class Ceph:
             self.run(*apt_get, "install", "--no-install-recommends", *missing, deadline=900)
 
     def make_keys(self) -> None:
-        """A key for each program, all in one file, that allows everything."""
+        """Create a key for each program, with all rights, in one file."""
         ring = f"{self.home}/keyring"
         rights = [word for kind in ("mon", "osd", "mgr") for word in ("--cap", kind, "allow *")]
         self.run("ceph-authtool", "--create-keyring", ring)
@@ -103,20 +103,20 @@ class Ceph:
             self.run("ceph-authtool", ring, "--gen-key", "-n", name, *rights)
 
     def start_monitor(self, address: str) -> None:
-        """The monitor keeps the cluster's map."""
+        """Start the monitor, which keeps the cluster's map."""
         monmap = f"{self.home}/monmap"
         self.run("monmaptool", "--create", "--addv", "a", address, monmap)
         self.run("ceph-mon", *self.here, "-i", "a", "--mkfs", "--monmap", monmap)
         self.run("ceph-mon", *self.here, "-i", "a")
 
     def start_store(self) -> None:
-        """The object store keeps the data, in memory; the first command waits for the monitor."""
+        """Start the object store, which keeps the data in memory. The first command waits for the monitor."""
         self.run("ceph", *self.here, "osd", "create")
         self.run("ceph-osd", *self.here, "-i", "0", "--mkfs")
         self.run("ceph-osd", *self.here, "-i", "0")
 
     def start_gateway(self, port: int) -> None:
-        """The gateway speaks S3, to one user; it listens once the store serves it."""
+        """Start the gateway, which speaks S3, with one user. It listens when the store is ready."""
         self.run("radosgw", *self.here, "-n", "client.rgw")
         wait_for(port)
         user = ("--uid=test", "--display-name=test", f"--access-key={ACCESS_KEY}", f"--secret-key={SECRET_KEY}")
@@ -129,7 +129,7 @@ class Ceph:
                 self.end(int(file.read_text() or 0))
 
     def end(self, pid: int) -> None:
-        """End a daemon, with SIGKILL where it is still there after ten seconds."""
+        """End a daemon, with SIGKILL if it still runs after ten seconds."""
         for how in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + 10
             if self.runs(pid):
@@ -138,26 +138,26 @@ class Ceph:
                 time.sleep(0.05)
 
     def runs(self, pid: int) -> bool:
-        """True where the process is one of this server's: the number may be another's by now."""
+        """Return True if the process is one of this server. Another process may have its number now."""
         try:
             return os.fsencode(self.config) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
             return False
 
     def run(self, *command: str, deadline: float = DEADLINE) -> None:
-        """Run a command; what it prints goes to the log."""
+        """Run a command. Its output goes to the log."""
         with (self.home / "log" / "setup.log").open("a") as log:
             print("$", *command, file=log, flush=True)
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True, timeout=deadline)
 
     def tails(self) -> str:
-        """The ends of all logs."""
+        """Return the last lines of all logs."""
         ends = {log: log.read_text(errors="replace").splitlines()[-15:] for log in self.home.glob("log/*.log")}
         return "\n".join("\n".join([f"--- {log}", *lines]) for log, lines in sorted(ends.items()))
 
 
 def free_ports() -> list[int]:
-    """Three ports of this machine that nothing listens on."""
+    """Return three ports of this machine on which nothing listens."""
     any_port = ("127.0.0.1", 0)
     with socket.create_server(any_port) as a, socket.create_server(any_port) as b, socket.create_server(any_port) as c:
         return [int(opened.getsockname()[1]) for opened in (a, b, c)]
@@ -176,13 +176,13 @@ def wait_for(port: int) -> None:
 
 
 def refuse(reason: str) -> NoReturn:
-    """Exit before anything was tried."""
+    """Print why nothing is done, and exit."""
     print(reason, file=sys.stderr)
     sys.exit(2)
 
 
 def main(verb: str, folder: str) -> None:
-    """Start all of the server or nothing, or stop it."""
+    """Start the server, or stop it. If a part of it does not start, end the others."""
     server = Ceph(Path(folder).resolve())
     if verb == "stop":
         return server.stop()

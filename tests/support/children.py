@@ -1,4 +1,4 @@
-"""Code in a Python process of its own: what it does may hang, or take the process with it."""
+"""Run code in its own Python process, because it may hang or end the process."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from tests.support import ROOT
 
 
 def run_python(code: str, *args: str, stdin: str = "", timeout: float = 60) -> str:
-    """Run the code; return what it printed. It fails the test if it takes longer, and then shows its last line."""
+    """Run the code, and return its output. If it takes longer than the timeout, fail, and show its last line."""
     command = [sys.executable, "-W", "error", "-c", code, *args]
     try:
         done = subprocess.run(

@@ -8,7 +8,7 @@ from storage_manager.export import export_parquet
 
 
 async def main(root: str, url: str) -> None:
-    """Say when the second export has begun to write."""
+    """Print a line for each step of every export after the first."""
     storage = StorageManager(local_base_path=root)
     await export_parquet(storage, url)
     while True:

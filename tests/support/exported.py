@@ -1,4 +1,4 @@
-"""What the tests of both exports share: sessions that are hard to export, and how an export is read back."""
+"""Sessions that are hard to export, and functions that read an export back, for the tests of both exports."""
 
 import json
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ UNREADABLE = {"html": b"\xff\xfe", "action": b"{", "metadata": b"[]\n"}
 
 
 async def fill(storage: StorageManager) -> None:
-    """Recorded sessions, steps that are hard to export, and one that cannot be read but for its screenshot."""
+    """Store recorded sessions, steps that are hard to export, and a step of which only the screenshot is readable."""
     await storage.store_steps(StorageManager(local_base_path=EXAMPLES).iter_steps())
     await storage.store_steps(NASTY)
     await storage.store_step_data("unreadable", "step", screenshot_bytes=b"seen")
@@ -42,7 +42,7 @@ async def fill(storage: StorageManager) -> None:
 
 
 async def small(storage: StorageManager, count: int, text: str = "x") -> None:
-    """So many complete steps of one session."""
+    """Store so many complete steps of one session."""
 
     async def steps() -> AsyncIterator[Step]:
         for number in range(count):
@@ -52,7 +52,7 @@ async def small(storage: StorageManager, count: int, text: str = "x") -> None:
 
 
 def rows_of(url: str, fs: Any = None, name: str = "data/steps-*.parquet") -> list[dict[str, Any]]:
-    """The rows of the files of an export, in their order; also of index.parquet."""
+    """Return the rows of the files of an export, in their order."""
     if fs is None:
         paths: list[Any] = sorted(Path(url).glob(name))
         return [row for path in paths for row in pq.read_table(path).to_pylist()]
@@ -61,7 +61,7 @@ def rows_of(url: str, fs: Any = None, name: str = "data/steps-*.parquet") -> lis
 
 
 def as_steps(rows: list[dict[str, Any]]) -> list[Step]:
-    """The steps that rows hold."""
+    """Return rows as steps."""
     return [Step(row["session_id"], row["step_id"], StepData(**_decoded(row))) for row in rows]
 
 

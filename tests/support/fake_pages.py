@@ -1,11 +1,11 @@
-"""What has the shape of a page, for what a browser cannot be made to do when a test wants it."""
+"""Objects with the methods of a page, for situations that a test cannot cause in a browser."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 class Still:
-    """A page that shows the same for ever."""
+    """A page that never changes."""
 
     url = "https://example.com/"
     viewport_size: Mapping[str, int] | None = {"width": 640, "height": 480}
@@ -26,7 +26,7 @@ class Still:
 
 
 class Restless(Still):
-    """A page that changes while it is captured, as often as is said."""
+    """A page that changes while it is captured, a given number of times."""
 
     def __init__(self, changes: int) -> None:
         super().__init__()

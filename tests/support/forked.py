@@ -27,7 +27,7 @@ MAX_MESSAGE = 2**18
 
 
 class Result(NamedTuple):
-    """What a process left behind."""
+    """The exit code and the output of a process."""
 
     code: int
     out: bytes
@@ -62,7 +62,7 @@ class Forks:
 
 @lru_cache
 def forks() -> Forks:
-    """Return the one of this process. It starts at the first call."""
+    """Return the instance of this process. It starts at the first call."""
     return Forks()
 
 

@@ -1,4 +1,4 @@
-"""fsspec's own conformance suite, as each of our filesystems has it."""
+"""fsspec's own conformance suite, for each of our filesystems."""
 
 import pytest
 from fsspec.implementations.local import LocalFileSystem
@@ -13,9 +13,9 @@ class Suite(
     abstract.AbstractPutTests,
     abstract.AbstractFixtures,
 ):
-    """Everything that fsspec asks of a filesystem; `fs` and `fs_path` are to be supplied."""
+    """All tests that fsspec has for a filesystem. A subclass supplies `fs` and `fs_path`."""
 
     @pytest.fixture
     def local_fs(self) -> LocalFileSystem:
-        """As the suite's own, whose scope pytest deprecates in older versions of fsspec."""
+        """The same as the suite's own fixture, whose scope pytest deprecates in older versions of fsspec."""
         return LocalFileSystem(auto_mkdir=True)

@@ -1,7 +1,7 @@
-"""Pages, JSON and screenshots that try to run, to ask for something, or to break out of the viewer.
+"""Pages, JSON and screenshots that try to run code, to send requests, or to break out of the viewer.
 
 `TRAP` is the address of a server that notes who connects, with the name of the page; `HOST` is its host and port.
-What is `toothless` does not reach it in today's chromium even where nothing protects: it is kept for other browsers.
+A page that is `toothless` does not reach it in today's Chromium even without protection. It is kept for other browsers.
 """
 
 from pathlib import Path
@@ -18,14 +18,14 @@ DATA = "<script>" + RUN + "</script>"
 
 
 class Hostile(NamedTuple):
-    """A page, and whether it is known that nothing comes of it in chromium."""
+    """A page, and True if it is known to do nothing in Chromium."""
 
     name: str
     html: str
     toothless: bool = False
 
     def at(self, trap: str) -> bytes:
-        """The page with the trap's address in it; each page has its own path there."""
+        """Return the page with the address of the trap in it. Each page has its own path there."""
         text = self.html.replace("TRAP", f"{trap}/{self.name}").replace("HOST", trap.partition("//")[2])
         return text.encode(errors="surrogateescape")
 
@@ -344,7 +344,7 @@ SCREENSHOTS = {
     "png-huge": (PNG[:16] + b"\x7f\xff\xff\xff\x7f\xff\xff\xff" + PNG[24:]).decode("latin-1"),
     "jpeg-html": JPEG.decode("latin-1") + f"<html><script>{RUN}</script>",
 }
-# Large or deep, each of which ends in a picture of the trap's.
+# Large or deep pages. Each ends in an image at the trap.
 HUGE = {
     "huge-flat": "<p class=x>text</p>" * 1_050_000,
     "huge-deep": "<div>" * 10_000,
@@ -359,7 +359,7 @@ HUGE = {
 }
 
 
-# Actions and metadata whose fields are what the viewer draws marks, rows, thoughts and the timeline from.
+# Actions and metadata with the fields from which the viewer draws marks, rows, thoughts and the timeline.
 DRAWN = {
     "mark-far": '{"point": {"x": 1e300, "y": -1e300}, "box": [1e9, 1, 1e9, 1], "coordinate": [1, 2, 3]}',
     "mark-kinds": '{"point": "1,2", "box": {"x": "<b>", "y": [], "width": null, "height": {}}, "x": true, "y": "1"}',
@@ -384,7 +384,7 @@ DRAWN = {
 
 
 def lay_drawn(base: Path, trap: str) -> list[str]:
-    """A session with a step for each of them: as action and as metadata, with a page and a screenshot."""
+    """Write a session with a step for each of DRAWN, as action and as metadata, with a page and a screenshot."""
     for name, text in DRAWN.items():
         step = base / SESSION / name
         step.mkdir(parents=True)
@@ -397,7 +397,7 @@ def lay_drawn(base: Path, trap: str) -> list[str]:
 
 
 def lay_pages(base: Path, trap: str) -> list[str]:
-    """A session with a step for every page; returns the step ids."""
+    """Write a session with a step for every page. Return the step ids."""
     for page in PAGES:
         step = base / SESSION / page.name
         step.mkdir(parents=True)
@@ -406,7 +406,7 @@ def lay_pages(base: Path, trap: str) -> list[str]:
 
 
 def lay_data(base: Path, trap: str) -> list[str]:
-    """A session with a step for every JSON, as action and as metadata, and the screenshots."""
+    """Write a session with a step for every JSON, as action and as metadata, and the screenshots."""
     screenshots = [(name, text) for name, text in SCREENSHOTS.items() for _ in range(2)]
     for (name, text), (kind, image) in zip(JSON.items(), screenshots, strict=False):
         step = base / SESSION / name
@@ -420,7 +420,7 @@ def lay_data(base: Path, trap: str) -> list[str]:
 
 
 def lay_huge(base: Path, trap: str) -> list[str]:
-    """A session of the huge pages."""
+    """Write a session of the huge pages."""
     for name, html in HUGE.items():
         step = base / "huge" / name
         step.mkdir(parents=True)

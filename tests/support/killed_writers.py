@@ -1,10 +1,10 @@
 """Forks writers and kills them, one for each line of standard input; tests/crash/test_kill.py starts it.
 
 It stays single-threaded, and has imported all that a writer needs, so that a fork is clean and quick.
-A line is JSON: `{"version": 7, "after": 3, "then": 0.0001}` kills a writer when three of its stores have returned or,
-if `then` is not null, so many seconds after something staged is next seen;
-`{"version": 7, "session": "s", "delete": false, "at": 3}` has it kill itself just before its third call to the
-system on the base. The answer is one line: `killed`, or `ended` where there was no such call.
+A line is JSON. `{"version": 7, "after": 3, "then": 0.0001}` kills a writer when three of its stores have returned or,
+if `then` is not null, so many seconds after a staged name is next seen.
+`{"version": 7, "session": "s", "delete": false, "at": 3}` lets the writer kill itself just before its third call to the
+system on the base. The answer is one line: `killed`, or `ended` if there was no such call.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ CALLS = {"open", "os.mkdir", "os.rename", "os.rmdir", "os.remove"}  # audit even
 
 
 def size() -> int:
-    """From 100 B to 300 kB, small ones as often as large ones."""
+    """Return a random size from 100 B to 300 kB, small ones as often as large ones."""
     return int(100 * 3000 ** random.random())
 
 
 async def store_until_killed(number: int, begun: int) -> None:
-    """Every lane in turn overwrites an old step, adds one to an old session, and one to a new session."""
+    """Let each lane overwrite an old step, add one to an old session, and one to a new session, again and again."""
     sm = StorageManager(local_base_path=BASE, fsync=FSYNC)
     parent = os.getppid()
     acknowledged = os.open(ACKNOWLEDGED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)

@@ -1,7 +1,7 @@
-"""One of several processes that store, read, list and delete at one place; tests/crash/test_processes.py starts them.
+"""One of several processes that store, read, list and delete at one root; tests/crash/test_processes.py starts them.
 
-The place comes from the environment. It says `ready`, waits for a line, does `count` things, and prints as JSON how
-often it did what, each error, and the last version of each step that is its own.
+The environment names the root. The process prints `ready`, waits for a line, does `count` things, and prints as JSON
+how often it did each thing, each error, and the last version of each step that only it writes.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ NUMBER, COUNT = int(sys.argv[1]), int(sys.argv[2])
 SESSIONS, STEPS = ["s0", "s1"], ["t0", "t1"]  # that all processes share
 LANES = 2  # things at a time
 
-logging.getLogger("storage_manager").setLevel(logging.ERROR)  # what others delete is missing now and then
+logging.getLogger("storage_manager").setLevel(logging.ERROR)  # other processes delete files that this one reads
 rng = random.Random(NUMBER)
 own: dict[str, int] = {}
 torn: list[str] = []

@@ -1,4 +1,4 @@
-"""The Python of the documentation, as it is printed."""
+"""Run the Python code of the documentation."""
 
 import ast
 import asyncio
@@ -23,17 +23,17 @@ def blocks(source: str) -> list[str]:
 
 
 def hidden_blocks(source: str) -> list[str]:
-    """The Python that needs a browser, and is not run with the rest of its page: `code-block:: py`."""
+    """Return the code that needs a browser, and is not run with the rest of its page: `code-block:: py`."""
     return [textwrap.dedent(code) for code in re.findall(r"code-block:: py\n\n((?: {4}.*\n|\n)+)", source)]
 
 
 def begun(code: str, page: str, names: dict[str, Any]) -> Any:
-    """What has to be awaited of a block, which leaves its names behind; as `python -m asyncio` takes it."""
+    """Run a block, as `python -m asyncio` does. Return its result, which may have to be awaited."""
     return eval(compile(code, f"docs/{page}.rst", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
 
 
 def run_each(page: str, codes: Iterable[str], names: dict[str, Any]) -> dict[str, Any]:
-    """Some of a page's Python, each block in a loop of its own; gives the names that it has left."""
+    """Run blocks of a page, each in its own loop. Return the names that they define."""
     for code in codes:
         if inspect.isawaitable(result := begun(code, page, names)):
             asyncio.run(result)  # type: ignore[arg-type]
@@ -41,7 +41,7 @@ def run_each(page: str, codes: Iterable[str], names: dict[str, Any]) -> dict[str
 
 
 async def run(page: str, source: str, names: dict[str, Any]) -> dict[str, Any]:
-    """All Python of a page, in this loop; gives the names that it has left."""
+    """Run all blocks of a page in this loop. Return the names that they define."""
     for code in blocks(source):
         if inspect.isawaitable(result := begun(code, page, names)):
             await result

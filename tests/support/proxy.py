@@ -1,4 +1,4 @@
-"""A proxy on loopback in front of an S3 server, which does to chosen requests what networks and services do."""
+"""A proxy on loopback in front of an S3 server, which causes the faults of networks and services."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ HEADER_END = b"\r\n\r\n"
 
 @dataclass
 class Message:
-    """An HTTP request or answer: what comes before the body, and the body."""
+    """An HTTP request or answer: its head and its body."""
 
     head: bytes
     body: bytes
@@ -26,13 +26,13 @@ class Message:
         return self.head.startswith(b"POST") and b"?delete" in self.head.split(b"\r\n", 1)[0]
 
     def encoded(self) -> bytes:
-        """The message with the length that its body has now."""
+        """Return the message as bytes, with the present length of its body."""
         head = re.sub(rb"(?i)\r\n(content-length|transfer-encoding):[^\r]*", b"", self.head)
         return head[: -len(HEADER_END)] + b"\r\ncontent-length: %d" % len(self.body) + HEADER_END + self.body
 
 
 async def receive(reader: asyncio.StreamReader, *, bodyless: bool = False) -> Message:
-    """The next message of a connection, whole; IncompleteReadError at its end."""
+    """Return the next whole message of a connection. At its end, raise IncompleteReadError."""
     head = await reader.readuntil(HEADER_END)
     length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
     if b"chunked" in head.lower() and length is None:
@@ -48,7 +48,7 @@ async def receive(reader: asyncio.StreamReader, *, bodyless: bool = False) -> Me
 
 @dataclass
 class Exchange:
-    """One request on its way: the client's connection, and the server behind."""
+    """One request with the connection of its client, and a function that forwards it to the server."""
 
     request: Message
     reader: asyncio.StreamReader
@@ -60,13 +60,13 @@ class Exchange:
         await self.writer.drain()
 
     def reset(self) -> None:
-        """Close with RST instead of FIN: what a crash or a firewall does."""
+        """Close with RST instead of FIN, as a crash or a firewall does."""
         linger = struct.pack("ii", 1, 0)
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.writer.transport.abort()
 
     async def silence(self) -> None:
-        """Say nothing until the client leaves."""
+        """Send nothing until the client leaves."""
         await self.reader.read()
 
 
@@ -87,7 +87,7 @@ async def stall(exchange: Exchange) -> None:
 
 
 async def stalled_body(exchange: Exchange) -> None:
-    """Headers, half of the body, and no more; an answer without a body does not come at all."""
+    """Send the headers and half of the body, and no more. Send nothing if the answer has no body."""
     answer = await exchange.forward(exchange.request)
     if answer.body:
         exchange.writer.write(answer.encoded()[: -(len(answer.body) + 1) // 2])
@@ -95,7 +95,7 @@ async def stalled_body(exchange: Exchange) -> None:
 
 
 async def cut_body(exchange: Exchange) -> None:
-    """The connection ends in the middle of the body, or of the headers where there is none."""
+    """End the connection in the middle of the body, or of the headers if there is no body."""
     answer = await exchange.forward(exchange.request)
     exchange.writer.write(answer.encoded()[: -(len(answer.body) + 3) // 2])
     await exchange.writer.drain()
@@ -103,13 +103,13 @@ async def cut_body(exchange: Exchange) -> None:
 
 
 def flipped(data: bytes) -> bytes:
-    """One byte is another: the first of an XML document, where a reader can see it, else the middle one."""
-    place = 0 if data.startswith(b"<?xml") else len(data) // 2
-    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+    """Return the data with one changed byte: the first of an XML document, which a parser sees; else the middle."""
+    at = 0 if data.startswith(b"<?xml") else len(data) // 2
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
 def refusal(status: str, code: str) -> Fault:
-    """The service's own error answer; the request is not applied."""
+    """Return a fault: the service answers with an error, and the request is not applied."""
     body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>injected</Message></Error>'
 
     async def fault(exchange: Exchange) -> None:
@@ -123,7 +123,7 @@ _SIGNED = re.compile(rb"\r\nx-amz-content-sha256: *([0-9a-f]{64})")
 
 
 async def flipped_byte(exchange: Exchange) -> None:
-    """In the request, where S3 finds that it is not what was signed (and moto does not); else in the answer."""
+    """Change a byte of the request, which S3 (but not moto) finds by the signature; without a body, of the answer."""
     request = exchange.request
     if request.body:
         request = Message(request.head, flipped(request.body))
@@ -138,7 +138,7 @@ async def flipped_byte(exchange: Exchange) -> None:
 
 
 async def garbage(exchange: Exchange) -> None:
-    """A captive portal's page, with status 200."""
+    """Answer with the page of a captive portal, with status 200."""
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/html" + HEADER_END
     await exchange.answer(Message(head, b"<!doctype html><html><body><p>Please log in<br></body></html>"))
 
@@ -146,8 +146,8 @@ async def garbage(exchange: Exchange) -> None:
 _OBJECT = re.compile(rb"<Object><Key>([^<]*)</Key></Object>")
 
 
-def partial_deletion(told: bool) -> Fault:
-    """A bulk deletion leaves out its first key, and answers 200; with or without saying so."""
+def partial_deletion(reported: bool) -> Fault:
+    """Return a fault: a bulk deletion leaves out its first key and answers 200, with or without an error for it."""
 
     async def fault(exchange: Exchange) -> None:
         request = exchange.request
@@ -157,7 +157,7 @@ def partial_deletion(told: bool) -> Fault:
         if _OBJECT.search(rest):
             await exchange.forward(Message(request.head, rest))
         error = b"<Error><Key>%s</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error>" % key[1]
-        body = b'<?xml version="1.0"?>\n<DeleteResult>%s</DeleteResult>' % (error if told else b"")
+        body = b'<?xml version="1.0"?>\n<DeleteResult>%s</DeleteResult>' % (error if reported else b"")
         await exchange.answer(Message(b"HTTP/1.1 200 OK\r\ncontent-type: application/xml" + HEADER_END, body))
 
     return fault
@@ -174,8 +174,8 @@ FAULTS: dict[str, Fault] = {
     "503 SlowDown": refusal("503 Slow Down", "SlowDown"),
     "429": refusal("429 Too Many Requests", "TooManyRequests"),
     "garbage 200": garbage,
-    "partial deletion": partial_deletion(told=True),
-    "partial deletion, untold": partial_deletion(told=False),
+    "partial deletion": partial_deletion(reported=True),
+    "partial deletion, untold": partial_deletion(reported=False),
     "403": refusal("403 Forbidden", "AccessDenied"),
     "ExpiredToken": refusal("400 Bad Request", "ExpiredToken"),
     "NoSuchBucket": refusal("404 Not Found", "NoSuchBucket"),
@@ -185,9 +185,9 @@ FAULTS: dict[str, Fault] = {
 
 @dataclass
 class Proxy:
-    """Does a fault to the requests from the `first` on (counted from 0), `times` of them; an async context.
+    """A proxy that causes a fault in `times` requests, from the `first` on (counted from 0); an async context manager.
 
-    A fault of deletions counts bulk deletions alone; `only` counts requests whose first line has it in it.
+    A fault of deletions counts only bulk deletions. `only` counts only requests with this text in their first line.
     """
 
     upstream: str

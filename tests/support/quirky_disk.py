@@ -28,7 +28,7 @@ def refuse(name: str) -> OSError:
 
 
 class QuirkyDisk(mfusepy.Operations):
-    """All paths are absolute here; `path` gives the one in the source."""
+    """The file system. Its paths are absolute; `path` returns the path in the source directory."""
 
     use_ns = True
 
@@ -39,7 +39,7 @@ class QuirkyDisk(mfusepy.Operations):
         self.descriptors: dict[int, str] = {}
 
     def path(self, path: str) -> str:
-        """The path in the source; if case is ignored, under the spelling that is stored."""
+        """Return the path in the source. If case is ignored, it has the stored spelling."""
         found = self.source
         for name in path.strip("/").split("/"):
             found = f"{found}/{self.stored(found, name)}"

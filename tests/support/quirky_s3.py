@@ -1,8 +1,8 @@
-"""A small S3 server in memory that deviates from Amazon's as other services do: each deviation is a `Quirk`.
+"""A small S3 server in memory that can differ from Amazon's as other services do. Each difference is a `Quirk`.
 
-Without quirks it answers as Amazon S3 does, as far as the library asks: objects, ranges, listings, bulk deletions and
-multipart uploads, with paths of the style `/bucket/key`. It takes every signature for valid, but compares a body with
-its SHA-256, MD5 and CRC32. It runs in a thread of its own, on a free port of 127.0.0.1, as long as its block.
+Without quirks it answers like Amazon S3 to the requests of the library: objects, ranges, listings, bulk deletions and
+multipart uploads, with paths of the style `/bucket/key`. It accepts every signature, but compares a body with its
+SHA-256, MD5 and CRC32. It runs in its own thread, on a free port of 127.0.0.1, until its block ends.
 
     with QuirkyS3({Quirk.NO_BULK_DELETE}) as server:
         server.buckets["b"] = {}
@@ -31,7 +31,7 @@ __all__ = ["Quirk", "QuirkyS3", "Request", "Stored"]
 
 
 class Quirk(Enum):
-    """What a service does otherwise than Amazon S3, with a public report of one that does."""
+    """A difference of a service from Amazon S3, with a public report of such a service."""
 
     # PUT, GET and LIST give an ETag of 32 hexadecimal digits that is not an MD5. S3 Express (Amazon S3 API reference,
     # PutObject, "ETag"), https://github.com/chimera-nas/chimera/issues/469,
@@ -114,7 +114,7 @@ class Request(NamedTuple):
 
     @property
     def operation(self) -> str:
-        """The name of the operation, as in Amazon's API reference."""
+        """The name of the operation in Amazon's API reference."""
         rows = _OPERATIONS.get(self.method, ())
         found = [name for name, of_key, mark in rows if of_key == bool(self.key) and self._has(mark)]
         return found[0] if found else "NotImplemented"
@@ -168,7 +168,7 @@ class Upload(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the server sends."""
+    """An answer of the server."""
 
     status: str
     body: bytes = b""

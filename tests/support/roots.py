@@ -1,4 +1,4 @@
-"""The places that the suite runs on: local disk, S3 through moto, and any real endpoint that is named.
+"""The roots of the suite on S3: through moto, and at a real endpoint if one is named.
 
 SM_TEST_S3_ENDPOINT, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, adds a real S3 server;
 `eval "$(python3 tests/support/ceph_s3.py start DIR)"` starts one. No test touches the user's own AWS configuration.
@@ -42,14 +42,14 @@ class Request(NamedTuple):
 
 
 def read_body(environ: dict[str, Any]) -> bytes:
-    """Read the body of a request, and leave it there for the app."""
+    """Read the body of a request, and leave it in place for the app."""
     body: bytes = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
     environ["wsgi.input"] = BytesIO(body)
     return body
 
 
 class Recorder:
-    """The fake S3 server, writing down every request that reaches it.
+    """The fake S3 server, with a list of the requests.
 
     Conditional writes run one after the other: moto compares the ETag and stores the object in two steps, without a
     lock (moto/s3/responses.py, `put_object`), so of several writers at once more than one could succeed.
@@ -80,14 +80,14 @@ class Continuing(WSGIRequestHandler):
 
 
 class Server(ThreadedWSGIServer):
-    """A thread for each connection, of which `threading` does not know: coverage would watch it, for a tenth of all."""
+    """A server with a thread for each connection. `threading` does not know it, so coverage does not measure it."""
 
     def process_request(self, request: Any, client_address: Any) -> None:
         _thread.start_new_thread(self.process_request_thread, (request, client_address))
 
 
 def managers_at(endpoint: str, monkeypatch: pytest.MonkeyPatch, **keys: str) -> Make:
-    """Managers for one new bucket there; the engine is that of SM_S3_ENGINE."""
+    """Return a function that makes managers of one new bucket. SM_S3_ENGINE names the engine."""
     for name, value in keys.items():
         monkeypatch.setenv(name, value)
     bucket = make_bucket(endpoint)
@@ -95,14 +95,14 @@ def managers_at(endpoint: str, monkeypatch: pytest.MonkeyPatch, **keys: str) -> 
 
 
 def make_bucket(endpoint: str) -> str:
-    """Make a new bucket and return its name; the keys are in the environment."""
+    """Make a new bucket, and return its name. The keys are in the environment."""
     name = f"sessions-{uuid.uuid4().hex}"
     s3_client(endpoint).create_bucket(Bucket=name)
     return name
 
 
 def s3_client(endpoint: str) -> Any:
-    """boto3's client, which shares no code with the library; the keys are in the environment."""
+    """Return boto3's client, which shares no code with the library. The keys are in the environment."""
     return _client(endpoint, os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"])
 
 

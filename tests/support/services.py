@@ -28,7 +28,7 @@ class Service(NamedTuple):
 
     @property
     def objects(self) -> dict[str, bytes]:
-        """What is stored, without a request."""
+        """The stored objects, without a request."""
         return {key: stored.data for key, stored in self.server.buckets[BUCKET].items()}
 
     def put(self, *keys: str, modified: datetime | None = None) -> None:
@@ -50,7 +50,7 @@ def ids(quirks: Collection[Quirk]) -> str:
 
 
 def manager(server: QuirkyS3, bucket: str = BUCKET, **options: Any) -> StorageManager:
-    """A manager of a new bucket there."""
+    """Return a manager of a new bucket at a server."""
     server.buckets.setdefault(bucket, {})
     return StorageManager(bucket, s3_endpoint_url=server.url, **options)
 

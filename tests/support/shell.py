@@ -1,4 +1,4 @@
-"""The command line as a user has it: real processes, with their exit codes and output."""
+"""Run the command line as a user does: in real processes, with their exit codes and output."""
 
 import os
 import pty
@@ -16,18 +16,18 @@ from tests.support.forked import forks
 
 SM = [sys.executable, "-W", "error", "-m", "storage_manager"]
 SAMPLE = ROOT / "storage_manager/sample"
-LIMIT = 50  # seconds, for what should take one
+LIMIT = 50  # seconds; a command should take one
 
 
 def commands() -> dict[str, click.Command]:
-    """Every command by its name, in the order of `--help`."""
+    """Return every command by its name, in the order of `--help`."""
     context = click.Context(cli, info_name="storage-manager")
     found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
     return {name: command for name, command in found.items() if command}
 
 
 class Done(NamedTuple):
-    """What a process left behind."""
+    """The exit code and the output of a process."""
 
     code: int
     out: str
@@ -46,7 +46,7 @@ def sm(*args: object, text: bool = True, **kwargs: Any) -> Done:
 
 
 def on_terminal(*args: object, typed: bytes = b"", **env: str) -> Done:
-    """Run a command whose stdin and stderr are a terminal; what it shows there is `err`."""
+    """Run a command whose stdin and stderr are a terminal. `err` is the output there."""
     ours, theirs = pty.openpty()
     os.write(ours, typed)
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **env}
@@ -71,11 +71,11 @@ def _until_closed(terminal: int) -> bytes:
 
 
 def has_colour(text: str) -> bool:
-    """True where an escape sets a colour (ECMA-48, SGR 30 to 49 and 90 to 107)."""
+    """Return True if an escape sequence sets a colour (ECMA-48, SGR 30 to 49 and 90 to 107)."""
     numbers = [int(n) for escape in re.findall(r"\x1b\[([0-9;]*)m", text) for n in escape.split(";") if n]
     return any(30 <= number < 50 or 90 <= number < 108 for number in numbers)
 
 
 def lines(text: str) -> Sequence[str]:
-    """Its lines, with runs of blanks as one."""
+    """Return the lines of a text, with one blank for each run of blanks."""
     return [" ".join(line.split()) for line in text.splitlines()]

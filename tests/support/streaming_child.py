@@ -20,7 +20,7 @@ def memory(field: str) -> int:
 
 
 async def main(what: str, root: str, file: str, copy: str) -> None:
-    """Do it once, after a small session has loaded everything that is needed."""
+    """Do it once. A small session before it loads all modules that are needed."""
     async with StorageManager.from_url(root) as sm, StorageManager.from_url(copy) as target:
         await sm.store_step_data("small", "t", "x", attachments={"a.txt": "1"})
         await seal_session(sm, "small")

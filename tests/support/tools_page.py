@@ -1,4 +1,4 @@
-"""docs/tools.rst: the code below each of its headings, and the sessions that it is about."""
+"""The code below each heading of docs/tools.rst, and the sessions that the page uses."""
 
 import re
 import textwrap
@@ -14,20 +14,20 @@ HALF = [Step("half", "t1", StepData(action={"type": "wait"})), Step("half", "t2"
 
 
 def recorded() -> list[Step]:
-    """The session that the page is about."""
+    """Return the steps of the session that the page uses."""
     folders = sorted((ROOT / "storage_manager" / "sample" / "harbour-books").iterdir())
     values = [[row.decode((folder / row.filename).read_bytes()) for row in COMPONENTS] for folder in folders]
     return [Step("harbour-books", folder.name, StepData(*data)) for folder, data in zip(folders, values, strict=True)]
 
 
 def blocks() -> dict[str, list[str]]:
-    """The code below each of the page's headings."""
+    """Return the code below each heading of the page."""
     parts = re.split(r"^(.+)\n[=-]{3,}\n\n", PAGE, flags=re.MULTILINE)[1:]
     codes = [re.findall(r"\.\. code-block:: python\n\n((?: {4}.*\n|\n)+)", text) for text in parts[1::2]]
     return dict(zip(parts[::2], ([textwrap.dedent(code) for code in block] for block in codes), strict=True))
 
 
 def run(heading: str) -> dict[str, Any]:
-    """Run all code below a heading, after what the page begins with; gives the names that it has left."""
+    """Run the code at the beginning of the page, and all code below a heading. Return the names that it defines."""
     page = blocks()
     return run_each("tools", page["Sessions in other tools"] + page[heading], {"__name__": heading})

@@ -1,4 +1,4 @@
-"""Traces made by hand, in the words of each version of the format; and how to import one."""
+"""Make traces in each version of the format, and import them."""
 
 import json
 import zipfile
@@ -33,12 +33,12 @@ SECOND_HTML = FIRST_HTML.replace('<P id="two">two</P>', "<P>clicked</P>")
 
 
 def lines(events: Sequence[object]) -> str:
-    """JSON Lines."""
+    """Return events as JSON Lines."""
     return "".join(f"{json.dumps(event)}\n" for event in events)
 
 
 def write_zip(path: Path, members: Mapping[str, bytes | str | Sequence[object]], compression: int = 8) -> Path:
-    """A zip of these members; what is neither bytes nor text is a list of events."""
+    """Write a zip of these members. A member that is neither bytes nor text is a list of events."""
     with zipfile.ZipFile(path, "w", compression) as file:
         for name, content in members.items():
             file.writestr(name, content if isinstance(content, (bytes, str)) else lines(content))
@@ -46,7 +46,7 @@ def write_zip(path: Path, members: Mapping[str, bytes | str | Sequence[object]],
 
 
 def header(version: int = 8, **more: Any) -> Event:
-    """What a library's trace begins with."""
+    """Return the first event of a trace of the library."""
     event = {"type": "context-options", "version": version, "browserName": "chromium", "platform": "linux"}
     event |= {"wallTime": WALL_TIME, "options": {"viewport": {"width": 800, "height": 600}}, "title": "a test"}
     clock = {"origin": "library", "monotonicTime": MONOTONIC} if version >= 7 else {}
@@ -54,7 +54,7 @@ def header(version: int = 8, **more: Any) -> Event:
 
 
 def snapshot(name: str, html: object, frame: str = FRAME, **more: Any) -> Event:
-    """A frame's snapshot; the main frame's unless another is named."""
+    """Return the snapshot of a frame, by default of the main frame."""
     event = {"snapshotName": name, "callId": name.partition("@")[2], "pageId": PAGE, "frameId": frame, "html": html}
     event |= {"frameUrl": "http://shop.test/", "doctype": "html", "timestamp": 1, "resourceOverrides": []}
     event |= {"viewport": {"width": 800, "height": 600}, "isMainFrame": frame == FRAME}
@@ -62,7 +62,7 @@ def snapshot(name: str, html: object, frame: str = FRAME, **more: Any) -> Event:
 
 
 def action(number: int, method: str = "click", html: object = None, **more: Any) -> list[Event]:
-    """One action of version 8, with a snapshot after it, if any."""
+    """Return the events of one action in version 8, with a snapshot after it if `html` is given."""
     call = {"type": "before", "callId": f"call@{number}", "startTime": MONOTONIC + number, "class": "Frame"}
     call |= {"method": method, "params": {}, "pageId": PAGE, "beforeSnapshot": f"before@call@{number}"}
     after = {"type": "after", "callId": f"call@{number}", "endTime": MONOTONIC + number + 0.5}
@@ -71,7 +71,7 @@ def action(number: int, method: str = "click", html: object = None, **more: Any)
 
 
 def frame(timestamp: float, version: int = 8, page: str = PAGE) -> tuple[Event, str]:
-    """A frame of the screencast, and the member that it is in."""
+    """Return a frame of the screencast, and the name of its member."""
     name = f"{page}-{timestamp}.jpeg"
     event = {"type": "screencast-frame", "pageId": page, "timestamp": timestamp, "width": 800, "height": 600}
     if version < 9:
@@ -82,7 +82,7 @@ def frame(timestamp: float, version: int = 8, page: str = PAGE) -> tuple[Event, 
 async def imported(
     storage: StorageManager, path: Path, session_id: str | None = None, **options: Any
 ) -> list[StepData]:
-    """Import it; the data of its steps."""
+    """Import a trace. Return the data of its steps."""
     session_id = await import_playwright_trace(storage, path, session_id, **options)
     steps = [step async for step in storage.iter_steps([session_id])]
     assert [step.step_id for step in steps] == [f"step_{number + 1:06d}" for number in range(len(steps))]
@@ -90,5 +90,5 @@ async def imported(
 
 
 def page(html: object, *events: Event, **more: Any) -> list[Event]:
-    """A trace of one action, which leaves this page."""
+    """Return a trace of one action, after which the page is this one."""
     return [header(), *events, *action(1), snapshot("after@call@1", html, **more)]

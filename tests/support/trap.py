@@ -1,4 +1,4 @@
-"""A server that nobody is to reach, and a browser page that watches."""
+"""A server that no request may reach."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,12 +8,11 @@ import pytest
 
 
 class Trap:
-    """Notes each connection, and the path of each request; `bell` is another port, which may be rung.
+    """A server that counts connections and keeps the path of each request. `bell` is the URL of a second port.
 
     Attributes:
-        connections: how many there were, also those on which nothing was asked, as by preconnect.
-        asked: the paths, in order.
-        rung: the same for the bell.
+        connections: their number, also without a request, as a preconnect makes them.
+        asked: the paths of the requests, in order.
     """
 
     def __init__(self) -> None:
@@ -43,7 +42,7 @@ class Trap:
             )
 
     async def wait_for(self, done: Callable[[], bool], what: object) -> None:
-        """Until something has reached it."""
+        """Wait until `done` returns True. It is called after each connection and each request."""
 
         async def wait() -> None:
             while not done():
@@ -57,18 +56,18 @@ class Trap:
 
     @property
     def names(self) -> set[str]:
-        """The first part of each path, which is the name of the page whose doing it was."""
+        """The first part of each path: the name of the page that sent the request."""
         return {path.split("/")[1].partition("?")[0] for path in self.asked}
 
     @property
     def caught(self) -> tuple[int, list[str]]:
-        """All that reached it."""
+        """The number of connections, and the paths of the requests."""
         return self.connections, self.asked
 
 
 @asynccontextmanager
 async def trap() -> AsyncIterator[Trap]:
-    """One, on 127.0.0.1."""
+    """Start a trap on 127.0.0.1."""
     it = Trap()
     server, bell = [await asyncio.start_server(serve, "127.0.0.1", 0) for serve in (it._noted, it._rung)]
     async with server, bell:

@@ -31,7 +31,7 @@ HOSTILE = """<!DOCTYPE html><html><head>
 
 
 async def store_small(sm: StorageManager, session_id: str = "run-1") -> None:
-    """Three steps: whole, hostile, and without screenshot and HTML."""
+    """Store three steps: whole, hostile, and without screenshot and HTML."""
     metadata = {"url": "https://shop.test/", "title": "A & <b>", "viewport": [640, 480]}
     await sm.store_step_data(session_id, "step_1", "<p>one</p>\n<p>same</p>", PNG, {"type": "goto"}, metadata)
     await sm.store_step_data(

@@ -1,4 +1,4 @@
-"""Values that show of themselves whether they are whole: step, component, version and length, over and over."""
+"""Values that show if they are whole: each repeats its step, component, version and length."""
 
 import re
 
@@ -15,14 +15,14 @@ def text(name: str, version: int, length: int) -> str:
 
 
 def step(session_id: str, step_id: str, version: int, lengths: list[int]) -> Step:
-    """A step of this version; its components have these lengths."""
+    """Return a step of this version, whose components have these lengths."""
     named = zip(ALL_COMPONENTS, lengths, strict=True)
     html, shot, action, metadata = (text(f"{session_id}/{step_id}/{name}", version, n) for name, n in named)
     return Step(session_id, step_id, StepData(html, shot.encode(), {"is": action}, {"is": metadata}))
 
 
 def version(name: str, value: str) -> int:
-    """The version of a value; an error where it is a part, a mix, or another's."""
+    """Return the version of a value. Fail if it is a part, a mix, or the value of another component."""
     found = _TOKEN.match(value)
     assert found, f"{name} begins with {value[:80]!r}"
     assert found[1] == name, f"{name} holds {found[0]}"
@@ -31,7 +31,7 @@ def version(name: str, value: str) -> int:
 
 
 def versions(read: Step) -> list[int]:
-    """The version of each component that is there, each of them whole."""
+    """Return the version of each component that exists. Fail if one is not whole."""
     html, shot, action, metadata = read.data
     values = (html, shot and shot.decode(), action and action["is"], metadata and metadata["is"])
     named = zip(ALL_COMPONENTS, values, strict=True)

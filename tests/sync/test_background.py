@@ -331,8 +331,8 @@ def test_functions_and_iterators_of_the_caller_run_in_its_thread_and_may_wait_th
             found.append(item)
         return found
 
-    told = call.told(note)
-    assert call.run(work, call.pulled(items())) == [0, 2, 4]
+    told = call.in_caller(note)
+    assert call.run(work, call.items_of(items())) == [0, 2, 4]
     assert threads == [threading.current_thread()] * 6
 
 
@@ -353,7 +353,7 @@ def test_an_error_of_the_callers_iterator_cancels_the_work_and_is_raised() -> No
             ended.append(sys.exc_info()[0])
 
     with pytest.raises(ValueError, match="mine"):
-        call.run(work, call.pulled(items()))
+        call.run(work, call.items_of(items()))
     assert ended == [asyncio.CancelledError]
 
 
