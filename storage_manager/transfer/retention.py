@@ -116,7 +116,7 @@ def _failure(failed: Sequence[StorageManagerError], checked: int) -> StorageMana
     first, urls = failed[0], ", ".join(str(error.url) for error in failed[:_SHOWN])
     more = ", ..." if len(failed) > _SHOWN else ""
     summary = f"not purged: {len(failed)} of {checked} sessions ({urls}{more})"
-    return type(first)(f"{summary}. The others are done. {first}", operation="purge", url=first.url)
+    return type(first)(f"{summary}. The other sessions were checked. {first}", operation="purge", url=first.url)
 
 
 async def _delete_if_older(
