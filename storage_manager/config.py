@@ -176,7 +176,7 @@ def _strip_slashes(value: object, endpoint: str | None) -> str:
     prefix = _check_text(value).strip("/")
     wrong = re.search(r"[*?\[\]\\\x00-\x1f\x7f\ud800-\udfff]|::|(^|/)\.{1,2}(/|$)|//", prefix)
     if wrong or not prefix.isprintable() or len(prefix.encode(errors="replace")) > _PREFIX_LIMIT:
-        rule = f"use at most {_PREFIX_LIMIT} bytes, without * ? [ ] \\ :: // . .. and control characters"
+        rule = f"use at most {_PREFIX_LIMIT} bytes, without * ? [ ] \\ :: //, control characters and parts . or .."
         raise ValueError(f"is not a valid prefix: {rule}")
     return prefix
 
@@ -272,11 +272,11 @@ def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
         return {"local_base_path": unquote(parts.path), "prefer_s3": False, "require_s3": False}
     has_user = "@" in parts.netloc.replace("%40", "@") and parts.scheme not in _WITH_CONTAINER  # it may be a token
     if has_user or parts.scheme in _LOCAL or _has_password(text.lower()):
-        why = "a URL must not hold a user, a password or '::', and a file URL no host: use storage_options"
+        why = "a URL must not contain a user, a password or '::', or the host of a file: use storage_options"
         raise StorageManagerError(why, operation="configure")
     if not {*"*?["}.isdisjoint(text):  # fsspec would delete in every directory that matches
         raise StorageManagerError(
-            "the URL must not hold * ? or [: fsspec takes them as patterns", operation="configure"
+            "the URL must not contain * ? or [: to fsspec they are patterns", operation="configure"
         )
     return None
 

@@ -82,7 +82,7 @@ def _plain_key(key: object, where: _KeyPath) -> str:
         return key
     if not isinstance(key, str):
         shown = f"the key {key}" if isinstance(key, (int, float, NoneType)) else "a key"
-        raise _refusal(where, f"{shown} is a {type(key).__name__}, and JSON has only str keys")
+        raise _refusal(where, f"{shown} has the type {type(key).__name__}, but JSON has only str keys")
     return _plain_text(key, where)
 
 

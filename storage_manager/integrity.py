@@ -477,7 +477,7 @@ def _fault(path: str, data: bytes, seals: Mapping[str, _Seal] | None) -> tuple[_
 
 
 def _changed(was: _Seal, now: _Seal) -> str:
-    return f"{now.size} bytes, SHA-256 {now.sha256}; sealed were {was.size} bytes, SHA-256 {was.sha256}"
+    return f"{now.size} bytes, SHA-256 {now.sha256}; the seal has {was.size} bytes, SHA-256 {was.sha256}"
 
 
 async def sweep(storage: StorageManager, older_than: timedelta = timedelta(hours=1)) -> int:

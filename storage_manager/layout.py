@@ -153,10 +153,10 @@ def _fault(value: str) -> str:
     if value in _WHY_WHOLE:
         return _WHY_WHOLE[value]
     if foreign:
-        why = _WHY_FOREIGN.get(foreign[0], "only A-Z a-z 0-9 _ . : = @ + , ~ - mean the same everywhere")
+        why = _WHY_FOREIGN.get(foreign[0], "an id has only A-Z a-z 0-9 _ . : = @ + , ~ -")
         return f"{foreign[0]!r} at position {foreign.start()} is not allowed: {why}"
     if len(value) > 128:
-        return f"it has {len(value)} characters, and 128 are allowed: file names and S3 keys have limits"
+        return f"it has {len(value)} characters, but at most 128 are allowed: file names and S3 keys have limits"
     if "::" in value:
         return f"'::' at position {value.index('::')} is not allowed: fsspec chains URLs with it"
     if value.endswith("."):
@@ -305,8 +305,8 @@ def is_system_directory(name: str) -> bool:
 
 
 _ATTACHMENT_RULE = (
-    "a name has 1 to 128 of A-Z a-z 0-9 _ . = @ + , -, begins with a letter or digit, and ends in an extension, "
-    "such as .webm"
+    "a name has 1 to 128 characters of A-Z a-z 0-9 _ . = @ + , -, begins with a letter or digit, and ends in an "
+    "extension, such as .webm"
 )
 _ATTACHMENT_NAME = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9][A-Za-z0-9_.=@+,-]*\.[A-Za-z0-9]+")
 _TYPES = MimeTypes()  # Python's own table: that of the operating system differs between machines

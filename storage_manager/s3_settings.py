@@ -225,7 +225,7 @@ class S3Settings:
         if given and given[0][1] not in _profiles():
             source, profile = given[0]
             name = repr(profile) if source in os.environ else "that is given"  # an option could be a secret by mistake
-            why = f"the AWS profile {name} ({source}) is in neither AWS file: add it to ~/.aws/config, or unset it"
+            why = f"the AWS profile {name} ({source}) is in neither AWS file: correct it, or add it to ~/.aws/config"
             raise S3ConfigError(why, operation="configure")
 
 

@@ -1038,7 +1038,7 @@ def _found_attachments(stored: Mapping[str, _Answer], strict: bool) -> dict[str,
 def _seconds(expires_in: int | timedelta) -> int:
     seconds = expires_in.total_seconds() if isinstance(expires_in, timedelta) else expires_in
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 1 <= seconds <= WEEK:
-        why = f"expires_in is {expires_in!r}: give 1 to {WEEK} seconds, or a timedelta; S3 allows seven days"
+        why = f"expires_in is {expires_in!r}: give 1 to {WEEK} seconds, or a timedelta of at most seven days"
         raise InvalidDataError(why, operation="share")
     return int(seconds)
 

@@ -166,8 +166,8 @@ class _Moments:
         if isinstance(said, str) and said in _BOTH:
             return said
         url = self._storage.url_for(step.session_id, step.step_id)
-        why = "neither the metadata of the step nor of its session has observed='before' or 'after'"
-        advice = "give observed= as the steps were recorded; step() of a recorder is usually called after the action"
+        why = "neither the step nor its session has observed='before' or 'after' in its metadata"
+        advice = "give observed='after' if each step was stored after its action, which is usual, else 'before'"
         message = f"cannot pair the action of {url} with a page: {why}; {advice}"
         raise InvalidDataError(message, operation="retrieve", url=url)
 

@@ -233,7 +233,7 @@ def nested(depth: int, innermost: Any = 0) -> Any:
         ({"a": float("-inf")}, "metadata['a'] cannot be stored: -inf"),
         ({"a": "\ud800"}, "metadata['a'] cannot be stored: the lone surrogate at position 0"),
         ({"\ud800": 1}, "the lone surrogate"),
-        ({"a": {1: 2}}, "metadata['a'] cannot be stored: the key 1 is a int"),
+        ({"a": {1: 2}}, "metadata['a'] cannot be stored: the key 1 has the type int"),
         ({None: 1}, "metadata cannot be stored: the key None"),
         ({"a": object()}, "metadata['a'] cannot be stored: builtins.object has no JSON form"),
         ({"a": b"\xff"}, "metadata['a'] cannot be stored: builtins.bytes"),
@@ -359,7 +359,9 @@ def test_lengths_that_are_allowed(length: int) -> None:
     assert check_id("a" * length, "step_id") == "a" * length
 
 
-@pytest.mark.parametrize(("char", "why"), [("/", "directories"), ("*", "pattern"), ("#", "URLs"), ("é", "everywhere")])
+@pytest.mark.parametrize(
+    ("char", "why"), [("/", "directories"), ("*", "pattern"), ("#", "URLs"), ("é", "an id has only")]
+)
 def test_an_id_is_refused_with_a_reason(char: str, why: str) -> None:
     with pytest.raises(InvalidIdError, match=why):
         check_id(f"ab{char}", "step_id")
@@ -462,9 +464,9 @@ class Lying(float, enum.Enum):
         ({"a": [0, 1, {"b": object()}]}, "['a'][2]['b'] cannot be stored: builtins.object"),
         ({"a": (0, {"b": math.inf})}, "['a'][1]['b'] cannot be stored: inf"),
         ({"a": {"b\ud800": 1}}, "['a'] cannot be stored: the lone surrogate at position 1"),
-        ({"a": MappingProxyType({1.5: 0})}, "['a'] cannot be stored: the key 1.5 is a float"),
-        ({b"a": 1}, " cannot be stored: a key is a bytes"),
-        ({True: 1}, " cannot be stored: the key True is a bool"),
+        ({"a": MappingProxyType({1.5: 0})}, "['a'] cannot be stored: the key 1.5 has the type float"),
+        ({b"a": 1}, " cannot be stored: a key has the type bytes"),
+        ({True: 1}, " cannot be stored: the key True has the type bool"),
         ({"a": Box("\ud800")}, "['a']['inside'] cannot be stored: the lone surrogate"),
         ({"a": Path("\udcff")}, "['a'] cannot be stored: the lone surrogate"),
         ({"a": Lying.NAN}, "['a'] cannot be stored: "),

@@ -104,7 +104,7 @@ def too_large(size: int | None, limit: int) -> OSError:
     """Return the error for a file that has more bytes than the limit. `size` is None if it is not known."""
     held = f"{size:,} bytes" if size is not None else "more bytes"
     advice = "raise max_file_bytes, or open it with storage.fs.open(storage.url_for(...))"
-    return OSError(errno.EFBIG, f"the file has {held}, and {limit:,} may be read into memory: {advice}")
+    return OSError(errno.EFBIG, f"the file has {held}, but only {limit:,} may be read into memory: {advice}")
 
 
 def open_regular(path: str) -> tuple[int, int]:

@@ -31,7 +31,7 @@ _PHRASES = (
     ("require_s3 is set", "SM_REQUIRE_S3 is set"),
     ("prefer_s3 is false", "SM_PREFER_S3 is false"),
     ("use StorageManager.from_url(url)", "give it in {root}"),
-    ("and a file URL no host: use storage_options", "and a file URL no host: give credentials in AWS_* variables"),
+    ("or the host of a file: use storage_options", "or the host of a file: give credentials in AWS_* variables"),
     # s3_settings.py
     (
         "(s3_endpoint_url, SM_S3_ENDPOINT_URL, storage_options, or AWS_ENDPOINT_URL)",

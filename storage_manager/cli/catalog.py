@@ -20,19 +20,19 @@ __all__ = ["catalog"]
 
 @group("catalog update", "catalog update --full --root s3://bucket")
 def catalog() -> None:
-    """Keep the table in which `find` looks."""
+    """Update the table that `find` searches."""
 
 
 @command("catalog update", "catalog update run-1 run-2", "catalog update --full --root s3://bucket", name="update")
 @root_option
 @click.argument("sessions", shell_complete=complete_sessions, metavar="[SESSION]...", nargs=-1)
-@click.option("--full", is_flag=True, help="Read all sessions again, also sealed ones.")
+@click.option("--full", is_flag=True, help="Read all sessions again, even if they are sealed.")
 @quiet_option
 def _update(root: str | None, sessions: tuple[str, ...], full: bool, quiet: bool) -> None:
     """Bring the catalogue up to date.
 
-    Reads the sessions that are new, and those that have changed and are not sealed. Deleted sessions leave the
-    catalogue. Named sessions are read again, also sealed ones, and no others are looked at.
+    Reads the sessions that are new, and those that have changed and are not sealed. Removes deleted sessions from the
+    catalogue. If you name sessions, only these are read, even if they are sealed.
     """
     if sessions and full:
         raise click.UsageError("--full reads all sessions: name none, or leave it out")

@@ -60,10 +60,10 @@ class _Commands(click.Group):
 def cli() -> None:
     """Inspect, copy, verify and convert recorded sessions of browser agents.
 
-    The root contains the sessions, on S3 or on local disk. It is --root URL (s3://bucket/prefix, /data,
-    file:///data, ...), before or after the command; else the URL in SM_ROOT; else the root that the other SM_*
-    variables name; else ./.storage_data. Credentials are found as botocore finds them: AWS_* variables, profiles,
-    roles.
+    The root contains the sessions, on S3 or on local disk. Name it with --root URL (s3://bucket/prefix, /data,
+    file:///data, ...), before or after the command. Without --root, the URL in SM_ROOT is used; if it is not set, the
+    root that the other SM_* variables name; if there are none, ./.storage_data. Credentials are found as botocore finds
+    them: in AWS_* variables, profiles or roles.
 
     \b
     Exit codes: 0 done, 1 problems found, 2 wrong usage, 3 storage error,

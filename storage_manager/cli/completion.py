@@ -62,8 +62,11 @@ async def _ids(root: str | None, session_id: str | None, prefix: str) -> list[st
 def completion(ctx: click.Context, shell: str) -> None:
     """Print a script for completion with Tab.
 
-    It completes commands, options, files, and the ids of sessions and steps, which it lists. bash 4.4 or newer is
-    needed. Of zsh, add to ~/.zshrc: eval "$(storage-manager completion zsh)"
+    The script completes commands, options, files, and the ids of sessions and steps. To find the ids, it lists the
+    root. bash has to be 4.4 or newer. For zsh, add this line to ~/.zshrc:
+
+    \b
+      eval "$(storage-manager completion zsh)"
     """
     from click.shell_completion import get_completion_class
 

@@ -26,16 +26,16 @@ _LONGEST_GOAL = 80  # characters; --json has all of it
 @root_option
 @click.argument("condition", required=False)
 @click.option("--order-by", metavar="COLUMNS", help="The order of the sessions. Default: started_at DESC.")
-@click.option("--limit", type=click.IntRange(min=0), metavar="NUMBER", help="Print so many sessions at most.")
+@click.option("--limit", type=click.IntRange(min=0), metavar="NUMBER", help="Print at most this many sessions.")
 @json_option
 def find(root: str | None, condition: str | None, order_by: str | None, limit: int | None, as_json: bool) -> None:
-    """List the catalogue's sessions for which a condition holds.
+    """List the sessions in the catalogue that meet a condition.
 
-    The condition is SQL, as DuckDB has it. Columns: session_id, steps, bytes, started_at, ended_at, goal, outcome,
-    reward, agent, model, owner, tags, start_url, hosts, input_tokens, output_tokens, cost_usd, sealed, last_modified,
-    metadata. It finds what the last `catalog update` has read.
+    The condition is an SQL expression of DuckDB. Columns: session_id, steps, bytes, started_at, ended_at, goal,
+    outcome, reward, agent, model, owner, tags, start_url, hosts, input_tokens, output_tokens, cost_usd, sealed,
+    last_modified, metadata. Changes after the last `catalog update` are not found.
 
-    Prints start, outcome, number of steps, id and goal of each session; with --json, all columns.
+    Prints the start, outcome, number of steps, id and goal of each session. With --json, prints all columns.
     """
     for row in run(_find(root, condition or "", {"order_by": order_by} if order_by else {}, limit)):
         echo(json_line(_facts(row)) if as_json else _text(row))

@@ -23,14 +23,14 @@ _FORMATS = ("trace", "browser-use", "webvoyager", "agentlab")  # importers.forma
 @root_option
 @click.argument("path", metavar="FILE|DIR", type=click.Path(exists=True))
 @click.option("--session", metavar="ID", help="The session's id. Default: from the name of the file or directory.")
-@click.option("--format", "kind", type=click.Choice(_FORMATS), help="What it is. Default: recognized.")
-@click.option("--all-calls", is_flag=True, help="Of a trace: import calls that neither act nor check, too.")
+@click.option("--format", "kind", type=click.Choice(_FORMATS), help="The format of FILE or DIR. Default: detected.")
+@click.option("--all-calls", is_flag=True, help="For a trace: also import calls that only read, wait or set up.")
 @quiet_option
 def import_(root: str | None, path: str, session: str | None, kind: str | None, all_calls: bool, quiet: bool) -> None:
     """Store what another tool has recorded as a session.
 
-    Takes traces of Playwright, histories of browser-use, results of WebVoyager, and experiments of AgentLab and
-    BrowserGym. Each action is a step. Prints the session's id.
+    Each action is a step. Imports traces of Playwright, histories of browser-use, results of WebVoyager, and
+    experiments of AgentLab and BrowserGym. Prints the session's id.
     """
     with Progress("importing", "stored", quiet=quiet, advice="what was stored is deleted again") as progress:
         session_id = run(_import(root, path, session, kind, all_calls, progress))

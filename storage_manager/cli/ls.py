@@ -101,16 +101,16 @@ class _Totals:
     type=click.Choice(_SORTS),
     default="name",
     show_default=True,
-    help="Names from A to Z; or the largest, those with the most steps, or the newest first.",
+    help="By name from A to Z; or first the largest, those with the most steps, or the newest.",
 )
 @click.option("--reverse", is_flag=True, help="List in the opposite order.")
-@click.option("--limit", type=click.IntRange(min=0), metavar="NUMBER", help="List so many at most.")
+@click.option("--limit", type=click.IntRange(min=0), metavar="NUMBER", help="List at most this many.")
 @json_option
 def ls(root: str | None, session: str | None, is_long: bool, as_json: bool, **selection: Any) -> int:
     """List the sessions, or the steps of one session.
 
-    Prints each line as soon as it is known, if names are listed from A to Z. With --long, prints a table with totals;
-    a session that cannot be listed has no numbers, and the exit code is 1.
+    If the order is by name from A to Z, each line is printed as soon as it is known. With --long, prints a table with
+    totals. If a session cannot be listed, the table has no numbers for it, and the exit code is 1.
     """
     if session is not None and selection["sort"] == "steps":
         raise click.UsageError("--sort steps is for sessions, and a session is named")

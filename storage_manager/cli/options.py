@@ -38,7 +38,7 @@ def _take_root(ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 _ROOT: dict[str, Any] = {
     "metavar": "URL",
-    "help": "Where the sessions are. Default: SM_ROOT, else the other SM_* variables.",
+    "help": "The root. Default: SM_ROOT; if it is not set, the other SM_* variables.",
 }
 root_option = click.option("--root", callback=_take_root, **_ROOT)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")

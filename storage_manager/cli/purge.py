@@ -26,9 +26,9 @@ __all__ = ["purge"]
 def purge(root: str | None, older_than: datetime | timedelta, yes: bool, quiet: bool) -> None:
     """List old sessions; with --yes, delete them.
 
-    Prints size, time of the last file, and id of each. A session is old if its last file was written before the given
-    date, or longer ago than the given age. Each is checked again just before it is deleted: if something was written to
-    it meanwhile, it is kept.
+    Prints the size, the time of the last file, and the id of each session. A session is old if its last file
+    was written before the given date, or longer ago than the given age. Each session is checked again just before it is
+    deleted: if something was written to it meanwhile, it is kept.
     """
     purged: list[PurgedSession] = []
     with Progress("checking", "checked", unit="session", quiet=quiet) as progress:

@@ -18,7 +18,7 @@ __all__ = ["seal"]
 @click.argument("sessions", shell_complete=complete_sessions, metavar="SESSION...", nargs=-1, required=True)
 @quiet_option
 def seal(root: str | None, sessions: tuple[str, ...], quiet: bool) -> None:
-    """Record the contents of sessions, so that verify finds changes.
+    """Seal sessions, so that `verify` finds changes.
 
     Writes the size and SHA-256 of each component to the session's manifest, and prints the manifest's URL.
     """

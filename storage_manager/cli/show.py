@@ -59,10 +59,10 @@ def show(
 ) -> int:
     """Print a session or a step, or write one component of a step.
 
-    Of a session, prints the number of steps, the size, the metadata, and how many steps have each component. Of a
+    For a session, prints the number of steps, the size, the metadata, and how many steps have each component. For a
     step, prints the URL and title of the page, the time, the action and the metadata, and the size and URL of each
-    component. A component is written as it is stored; on a terminal, its control characters are escaped. The exit code
-    is 1 if the action or the metadata exists but cannot be read.
+    component. A component is written as it is stored. Only on a terminal, its control characters are escaped. The exit
+    code is 1 if the action or the metadata exists but cannot be read.
     """
     if component and step is None:
         raise click.UsageError("--component needs a STEP")

@@ -25,8 +25,8 @@ __all__ = ["tail"]
 def tail(root: str | None, session: str, interval: float, as_json: bool) -> None:
     """Print the steps of a session while it is recorded.
 
-    Prints id, action and URL of each step when it is stored, from the first. Ends when the session is sealed, or with
-    Ctrl+C. A session that does not exist yet is waited for.
+    Prints the id, action and URL of each step when it is stored, beginning with the first step. Ends when the session
+    is sealed, or with Ctrl+C. If the session does not exist yet, waits for it.
     """
     run(_tail(root, session, interval, as_json))
 

@@ -79,14 +79,14 @@ class _Totals:
 @command("verify", "verify run-1 --require-seal", "verify --json --root s3://bucket")
 @root_option
 @click.argument("session", shell_complete=complete_sessions, required=False)
-@click.option("--require-seal", is_flag=True, help="A session that is not sealed is a problem.")
+@click.option("--require-seal", is_flag=True, help="Report each session that is not sealed as a problem.")
 @json_option
 @quiet_option
 def verify(root: str | None, session: str | None, require_seal: bool, as_json: bool, quiet: bool) -> int:
     """Read one session, or all, and print every problem.
 
     Prints one line per problem: kind, URL, detail. With --json, prints one object per session. A sealed session is
-    compared with its seal; any other session only has to be readable. The exit code is 1 if there are problems.
+    compared with its seal. Any other session only has to be readable. The exit code is 1 if there are problems.
     """
     totals, advice = _Totals(), "the other sessions were not read"
     with Progress("verifying", "verified", unit="session", quiet=quiet, advice=advice) as progress:

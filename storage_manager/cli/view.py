@@ -16,7 +16,7 @@ __all__ = ["view"]
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="The address to listen on. There is no login: any other address shows the sessions to others.",
+    help="The address to listen on. There is no login: on any other address, other people can see the sessions.",
 )
 @port_option(8000)
 @no_open_option

@@ -128,8 +128,9 @@ class _Shards:
     def report(self, url: str) -> None:
         """Warn if the shards are incomplete or if there are none."""
         if self._left_out or self._unreadable:
-            message = "%d incomplete steps were left out of the export to %s; %d components could not be read"
-            logger.warning(message, self._left_out, url, self._unreadable)
+            left_out = "steps left out of the export to %s because they are incomplete: %d"
+            message = f"{left_out}; components that cannot be read: %d"
+            logger.warning(message, url, self._left_out, self._unreadable)
         elif not self._written:
             logger.warning("nothing was exported to %s: there are no steps", url)
 

@@ -41,7 +41,7 @@ def recognize(path: str) -> str:
     except OSError as error:
         raise LocalStorageError(f"cannot import {path}: {error.strerror}", operation="import", url=path) from error
     if found is None:
-        why = f"its format is not known; known are {_KNOWN}; --format says which it is"
+        why = f"its format is not recognized; it must be {_KNOWN}; name the format with --format"
         raise InvalidDataError(f"cannot import {path}: {why}", operation="import", url=path)
     return found
 

@@ -293,7 +293,7 @@ class Recorder:
         """
         with translating("record", self._url):
             if self._number is None:
-                raise self._refusal("it is not being recorded; call finish inside of the block of `record(...)`")
+                raise self._refusal("it is not being recorded; call finish inside the block of `record(...)`")
             self._end_with |= _checked_metadata(self._storage, metadata)
 
     def before_end(self, function: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
@@ -335,7 +335,7 @@ class Recorder:
     def _check_open(self) -> int:
         """Return the last number, if another step may follow it."""
         if self._number is None:
-            raise self._refusal("it is not being recorded; call step inside of the block of `record(...)`")
+            raise self._refusal("it is not being recorded; call step or add inside the block of `record(...)`")
         if self._number >= 10**self._digits - 1:
             last = f"{self._number} is the last number with {self._digits} digits"
             raise self._refusal(f"{last}, and ids with more digits do not sort after it; record another session")

@@ -392,7 +392,7 @@ class _Copying:
         left = len(self._left_behind)
         behind = f"; {left} file{'s' * (left != 1)} left behind, which are not part of a session" if left else ""
         summary = f"not copied: {what} ({urls}){behind}"
-        return type(first)(f"{summary}. Run it again to continue. {first}", operation="copy", url=first.url)
+        return type(first)(f"{summary}. Repeat the copy to continue. {first}", operation="copy", url=first.url)
 
 
 def _differs(task: _Task, name: str) -> bool:

@@ -114,7 +114,7 @@ async def _tried(work: Awaitable[PurgedSession | asyncio.CancelledError | None])
 def _failure(failed: Sequence[StorageManagerError], checked: int) -> StorageManagerError:
     first, urls = failed[0], first_of([str(error.url) for error in failed])
     summary = f"not purged: {len(failed)} of {checked} sessions ({urls})"
-    return type(first)(f"{summary}. The others are done. {first}", operation="purge", url=first.url)
+    return type(first)(f"{summary}. The other sessions were checked. {first}", operation="purge", url=first.url)
 
 
 async def _delete_if_older(

@@ -393,7 +393,7 @@ def test_a_short_credential_is_hidden_as_a_word_only() -> None:
 
 @pytest.mark.parametrize("url", ["ftp://TOKENTOKEN@host/", "sftp://TOKENTOKEN@host/x", "http://TOKENTOKEN@host"])
 def test_a_url_with_a_user_alone_is_refused(url: str) -> None:
-    with pytest.raises(StorageManagerError, match=r"must not hold a user.*use storage_options") as raised:
+    with pytest.raises(StorageManagerError, match=r"must not contain a user.*use storage_options") as raised:
         StorageManager.from_url(url)
     assert "TOKENTOKEN" not in "".join(traceback.format_exception(raised.value)).replace(url, "")
 
@@ -409,7 +409,7 @@ def test_a_url_with_a_user_alone_is_refused(url: str) -> None:
 )
 def test_a_url_with_an_encoded_user_is_refused(url: str) -> None:
     """It was taken for the name of a host, and shown."""
-    with pytest.raises(StorageManagerError, match="must not hold a user") as raised:
+    with pytest.raises(StorageManagerError, match="must not contain a user") as raised:
         StorageManager.from_url(url)
     assert "TOKENTOKEN" not in str(raised.value)
 

@@ -187,7 +187,7 @@ CAUSES: dict[str, Cause] = {
     "is not a valid endpoint": lambda: bucket(s3_endpoint_url="localhost:9000"),
     "is not installed": export_without_pyarrow,
     "may be read into memory": read_large_attachment,
-    "neither the metadata of the step nor of its session": pair_without_observed,
+    "neither the step nor its session": pair_without_observed,
     "No such file or directory": store_where_nothing_is,
     "Read timeout on endpoint URL": partial(check_at, None),
     "require_s3 is set": lambda: StorageManager(require_s3=True),

@@ -204,13 +204,11 @@ async def test_what_is_left_out_is_told(
         name = "storage_manager.export.webdataset"
         return [(record.levelno, record.getMessage()) for record in caplog.records if record.name == name]
 
-    out = f"left out of the export to {tmp_path}/out"
-    assert await told("nasty") == [(logging.WARNING, f"2 incomplete steps were {out}; 0 components could not be read")]
-    assert await told("nasty", "unreadable") == [
-        (logging.WARNING, f"3 incomplete steps were {out}; 3 components could not be read")
-    ]
+    out = f"steps left out of the export to {tmp_path}/out because they are incomplete"
+    assert await told("nasty") == [(logging.WARNING, f"{out}: 2; components that cannot be read: 0")]
+    assert await told("nasty", "unreadable") == [(logging.WARNING, f"{out}: 3; components that cannot be read: 3")]
     assert await told("unreadable", complete_only=False) == [
-        (logging.WARNING, f"0 incomplete steps were {out}; 3 components could not be read")
+        (logging.WARNING, f"{out}: 0; components that cannot be read: 3")
     ]
     assert await told("nasty", complete_only=False) == []
 

@@ -50,7 +50,7 @@ def test_what_is_none_of_them(tmp_path: Path) -> None:
     write_files(tmp_path, {"a.json": b"[]", "b/c.txt": b"x"})
     os.mkfifo(tmp_path / "pipe")
     for path in ("a.json", "b", "b/c.txt", "pipe"):
-        with pytest.raises(InvalidDataError, match=r"its format is not known; known are a Playwright trace"):
+        with pytest.raises(InvalidDataError, match=r"its format is not recognized; it must be a Playwright trace"):
             recognize(str(tmp_path / path))
     with pytest.raises(LocalStorageError, match="No such file"):
         recognize(str(tmp_path / "gone"))

@@ -142,7 +142,7 @@ async def test_a_step_outside_of_the_block_is_an_error(local: StorageManager) ->
     recording = record(local, "s")
     async with recording as recorder:
         await recorder.step(Still())
-    with pytest.raises(InvalidDataError, match=r"inside of the block of `record\(...\)`") as caught:
+    with pytest.raises(InvalidDataError, match=r"inside the block of `record\(...\)`") as caught:
         await recorder.step(Still())
     assert caught.value.url == local.url_for("s")
 

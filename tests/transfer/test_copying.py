@@ -161,7 +161,7 @@ async def test_the_manifest_goes_last_and_not_where_a_step_failed(place: Any, tm
     broken = tmp_path / "a/run-1/step_2/observation.html"
     broken.unlink()
     os.mkfifo(broken)  # which is no file to read
-    with pytest.raises(LocalStorageError, match=r"not copied: 1 of 4 steps \(.*step_2.*\)\. Run it again") as caught:
+    with pytest.raises(LocalStorageError, match=r"not copied: 1 of 4 steps \(.*step_2.*\)\. Repeat the copy") as caught:
         await copy_sessions(source, target)
     assert caught.value.operation == "copy"
     assert str(caught.value.url).endswith("run-1/step_2/observation.html")
