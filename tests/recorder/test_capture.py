@@ -304,4 +304,4 @@ async def test_secrets_in_the_error_of_a_frame_are_masked_before_it_is_shortened
     page.frames = [page.main_frame, *page.main_frame.child_frames]
     storage = StorageManager(redact=redact_secrets(["top\nsecret"]))
     about = metadata_of(storage, await capture(page), None)
-    assert about["not_captured"]["frames"] == f"about:blank: no frame of [redacted] here"
+    assert about["not_captured"]["frames"] == "about:blank: no frame of [redacted] here"
