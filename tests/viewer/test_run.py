@@ -357,6 +357,32 @@ async def test_compare(shop: StorageManager, browser: Browser, tmp_path: Path, w
             await page.reload()
             await expect(titles.first).to_have_text("other · 1. step_1")
             await page.click(".controls button")
+            await expect(page.locator(".compare")).to_have_attribute("data-mode", "side")
             await page.get_by_label("Session to compare with").fill("none")
             await page.keyboard.press("Enter")
             await expect(page.locator(".compare .empty")).to_have_text("The session none has no steps.")
+
+
+@WHERE
+async def test_addresses_of_comparisons(shop: StorageManager, browser: Browser, tmp_path: Path, where: str) -> None:
+    """Back leads to the comparison before, and a link to a slider shows a slider."""
+    async with opened(shop, browser, where, tmp_path) as (page, at):
+        await page.goto(f"{at}step_4?view=compare")
+        titles, shown = page.locator(".compare[data-state=shown] figcaption"), page.locator(".compare")
+        for step in ("1", "2"):
+            await page.get_by_label("Step to compare with").fill(step)
+            await page.keyboard.press("Enter")
+            await expect(titles.first).to_have_text(f"{step}. step_{step}")
+        await page.get_by_role("button", name="Slider").click()
+        await expect(shown).to_have_attribute("data-mode", "slider")
+        link = page.url
+        for title in ("1. step_1", "3. step_3"):
+            await page.go_back()
+            await expect(titles.first).to_have_text(title)
+            await expect(shown).to_have_attribute("data-mode", "side")
+        await page.go_forward()
+        await expect(titles.first).to_have_text("1. step_1")
+        await page.goto("about:blank")
+        await page.goto(link)
+        await expect(titles.first).to_have_text("2. step_2")
+        await expect(shown).to_have_attribute("data-mode", "slider")

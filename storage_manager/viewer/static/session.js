@@ -23,7 +23,7 @@ function startSession({ session, steps, live, sealed, ...rest }) {
  */
 function startSteps(run, about) {
   const { steps, source } = run;
-  const stage = createStage(run, () => address(false)), panels = createPanels(run);
+  const stage = createStage(run, (isNew) => address(isNew)), panels = createPanels(run);
   let current = -1, chosen = 0, timer = 0, playing = 0, speed = 0;
   let view = /** @type {View} */ ("screenshot"), side = /** @type {Side | null} */ (null);
   const list = stepList(run, (n) => go(n));
@@ -58,7 +58,7 @@ function startSteps(run, about) {
 
   /** Let the address name what is shown. @param {boolean} isNew whether Back leads to what was shown before */
   function address(isNew) {
-    const query = new URLSearchParams({ ...(view === "screenshot" ? {} : { view }), ...(side ? { at: side } : {}), ...(view === "compare" ? stage.compared() : {}) }).toString();
+    const query = new URLSearchParams({ ...(view === "screenshot" ? {} : { view }), ...(side ? { at: side } : {}), ...(view === "compare" ? stage.comparison.parameters() : {}) }).toString();
     const url = source.link(current) + (query && `?${query}`);
     try { history[isNew ? "pushState" : "replaceState"](null, "", url); } catch { /* some browsers refuse this for files */ }
   }
@@ -263,6 +263,7 @@ function startSteps(run, about) {
     const asked = new URLSearchParams(query ?? "");
     const isOther = steps.indexOf(step) !== current;
     if (isOther) { view = "screenshot"; side = null; }
+    stage.comparison.choose(asked);
     const before = current;
     current = isOther ? -1 : current;  // so that `look` does not change the address yet
     look(asked.get("view") ?? "screenshot", asked.get("at"));

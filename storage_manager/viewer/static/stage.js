@@ -54,7 +54,7 @@ async function reasonOf(run, n, name, error) {
   return isText(reason) ? `${error.message.replace(/\.$/, "")}: ${reason.slice(0, 1000)}` : error.message;
 }
 
-/** @param {Run} run @param {() => void} changed is called when the user has chosen another comparison */
+/** @param {Run} run @param {(isNew: boolean) => void} changed called when the user has changed the comparison */
 function createStage(run, changed) {
   const stage = $("#stage"), zoom = button("#zoom");
   let factor = 0, pressed = false;  // 0: to fit
@@ -175,9 +175,9 @@ function createStage(run, changed) {
   });
   new ResizeObserver(fit).observe(stage);
 
-  const comparison = comparing(run, fit, changed);
+  const comparison = createComparison(run, fit, changed);
   return {
-    step, setZoom, draw, fit, compared: comparison.query,
+    step, setZoom, draw, comparison,
     /** @type {Record<string, (n: number, at: number) => Promise<(Node | string)[]>>} */
     views: { screenshot, page, changes: (n) => changes(n), compare: comparison.draw },
   };
