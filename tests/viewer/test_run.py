@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ PAGE = """<!DOCTYPE html><title>Page {0}</title><h1>Page {0}</h1>
 <button id="go">Go</button><button id="buy">Buy</button>
 <noscript>Enable JavaScript</noscript><iframe srcdoc="<h2>Frame {0}</h2><script>top.pwned = 1</script>"></iframe>"""
 TARGET = "iframe.page"
+DEEP = "<p>"
+for _ in range(6):
+    DEEP = f'<iframe srcdoc="{escape(DEEP)}"></iframe>'
 
 
 def picture(width: int, height: int, grey: int = 200) -> bytes:
@@ -273,6 +277,25 @@ async def test_a_phone(tmp_path: Path, browser: Browser) -> None:
         assert image
         assert stage
         assert image["height"] <= stage["height"]
+
+
+@pytest.mark.parametrize(
+    ("html", "omitted"),
+    [
+        ("<iframe srcdoc='<p>'></iframe>" * 53, "3 frames of this page are"),
+        ("<iframe srcdoc='<p>'></iframe><iframe src='https://shop.test/'></iframe>", ""),
+        (DEEP, "1 frame of this page is"),
+    ],
+    ids=["many", "few", "deep"],
+)
+async def test_frames_that_are_left_out_are_counted(tmp_path: Path, browser: Browser, html: str, omitted: str) -> None:
+    sm = StorageManager.from_url(f"{tmp_path}/base")
+    await sm.store_step_data("shop", "step_1", html, None, {"type": "click"}, told(1))
+    async with opened(sm, browser, "live", tmp_path) as (page, at):
+        await page.goto(f"{at}step_1?view=page")
+        await page.wait_for_selector(f"{SHOWN} iframe.page")
+        notes = await page.locator("#stage .note").all_text_contents()
+    assert [note.partition(" not shown.")[0] for note in notes] == ([omitted] if omitted else [])
 
 
 @WHERE

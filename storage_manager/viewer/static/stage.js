@@ -54,6 +54,13 @@ async function reasonOf(run, n, name, error) {
   return isText(reason) ? `${error.message.replace(/\.$/, "")}: ${reason.slice(0, 1000)}` : error.message;
 }
 
+/** Say how many frames of a page are not shown. @param {number} omitted */
+function omittedFrames(omitted) {
+  if (!omitted) return [];
+  const rule = `Up to ${MAX_FRAMES} frames are shown, up to ${MAX_DEPTH} deep, if reading them takes less than ${count(FRAMES_TIME / 1000, "second")}.`;
+  return [el("p", { class: "note" }, `${count(omitted, "frame")} of this page ${omitted === 1 ? "is" : "are"} not shown. ${rule}`)];
+}
+
 /** @param {Run} run @param {(isNew: boolean) => void} changed called when the user has changed the comparison */
 function createStage(run, changed) {
   const stage = $("#stage"), zoom = button("#zoom");
@@ -101,8 +108,9 @@ function createStage(run, changed) {
     const { width, height } = windowOf(await metadataOf(run, at)) ?? DEFAULT_WINDOW;
     const { selectors } = targetOf(await run.text(n, "action").catch(() => ""));
     const frame = el("iframe", { class: "page", sandbox: "", title: `Stored page of step ${at + 1}, without scripts`, referrerpolicy: "no-referrer", width: String(width), height: String(height) });
-    frame.srcdoc = await inert(html, selectors);
-    return [el("div", { class: "frame" }, frame)];
+    const { html: safe, omitted } = await inert(html, selectors);
+    frame.srcdoc = safe;
+    return [...omittedFrames(omitted), el("div", { class: "frame" }, frame)];
   }
 
   /** @param {number} n */
