@@ -39,16 +39,18 @@ from storage_manager.viewer.outline import read_outline
 from storage_manager.viewer.overview import Overview
 from storage_manager.viewer.searching import search_session
 from storage_manager.viewer.templating import render_page, script, style
+from storage_manager.viewer.turns import Turns
 
 __all__ = ["check_host", "create_app", "serve"]
 
 _STORAGE = web.AppKey("storage", StorageManager)
 _OVERVIEW = web.AppKey("overview", Overview)
 _COMPARING = web.AppKey("comparing", asyncio.Lock)  # one comparison at a time, because it can take 100 MB
-_SEARCHING = web.AppKey("searching", asyncio.Lock)  # one search in a session at a time, because it reads every page
+_SEARCHING = web.AppKey("searching", Turns)  # one search in a session at a time, because it reads every page
 _FOLLOWING = web.AppKey("following", Following)
 _READING = web.AppKey("reading", asyncio.Semaphore)
 _READING_ATTACHMENTS = web.AppKey("reading_attachments", asyncio.Semaphore)  # they may be large, and take long
+MAX_SEARCHES = 8  # that run or wait; each takes ten seconds at most
 MAX_READERS = 4  # components that are read at a time, and attachments; a page of the viewer asks for as many at once
 _NAME = r"{name:[^/]*\.[^/]*}"  # of an attachment; a step may be called "attachments", and no component has a dot
 _STATIC = {"viewer.js": ("text/javascript", script), "viewer.css": ("text/css", style)}
@@ -73,7 +75,7 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
     app[_STORAGE] = storage
     app[_OVERVIEW] = Overview(storage)
     app[_COMPARING] = asyncio.Lock()
-    app[_SEARCHING] = asyncio.Lock()
+    app[_SEARCHING] = Turns(MAX_SEARCHES)
     app[_FOLLOWING] = Following(storage)
     app[_READING] = asyncio.Semaphore(MAX_READERS)
     app[_READING_ATTACHMENTS] = asyncio.Semaphore(MAX_READERS)
@@ -189,7 +191,7 @@ async def _search(request: web.Request) -> web.Response:
         return request.transport is not None and not request.transport.is_closing()
 
     session_id, query = check_id(request.match_info["session"], "session_id"), request.query.get("q", "").strip()
-    async with request.app[_SEARCHING]:
+    async with request.app[_SEARCHING].turn(is_wanted):
         if not is_wanted():  # the client left while others searched
             return web.Response(status=499)
         return web.json_response(await search_session(request.app[_STORAGE], session_id, query, is_wanted))

@@ -15,9 +15,11 @@ from storage_manager.storage import StorageManager
 from storage_manager.viewer.list_query import ListQuery
 from storage_manager.viewer.sessions import PAGE
 from storage_manager.viewer.summary import SessionMetadata, metadata_of_row
+from storage_manager.viewer.turns import Turns
 
 __all__ = ["Catalogue", "CataloguePage", "Row", "condition_of", "order_of", "quoted"]
 
+MAX_QUERIES = 16  # that run or wait; each takes a second as a rule, and 30 seconds at most
 KEPT = 32  # pages that are kept
 _LOG = "_delta_log"  # the directory of a Delta Lake table with a file per version (PROTOCOL.md, "Delta Log Entries")
 # A session without a start is sorted by the time at which it was last written.
@@ -67,7 +69,7 @@ class Catalogue:
     def __init__(self, storage: StorageManager) -> None:
         self._storage = storage
         self._pages: OrderedDict[tuple[_Version, ListQuery], CataloguePage] = OrderedDict()
-        self._lock = asyncio.Lock()
+        self._turns = Turns(MAX_QUERIES)
 
     async def find(self, query: ListQuery) -> CataloguePage | None:
         """Return a page of sessions; None if there is no catalogue.
@@ -78,8 +80,9 @@ class Catalogue:
             S3OperationError, S3ConfigError, LocalStorageError: the catalogue cannot be read.
             StorageManagerError: it is damaged or of another release, deltalake or duckdb is not installed, or the query
                 takes too long.
+            HTTPServiceUnavailable: too many queries wait.
         """
-        async with self._lock:
+        async with self._turns.turn():
             version = await self._version()
             if version is None:
                 return None

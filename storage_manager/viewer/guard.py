@@ -68,7 +68,7 @@ def host_checker(hosts: Iterable[str]) -> Middleware:
     return check
 
 
-_TITLES = {404: "Not found", 502: "The storage cannot be read"}
+_TITLES = {404: "Not found", 502: "The storage cannot be read", 503: "The viewer is busy"}
 
 
 @web.middleware

@@ -33,6 +33,7 @@ class Overview:
         Raises:
             InvalidIdError, InvalidDataError: a parameter has a value that is not allowed.
             S3OperationError, S3ConfigError, LocalStorageError: the sessions cannot be listed.
+            HTTPServiceUnavailable: too many searches wait.
         """
         query, found, why = parse_query(given), None, ""
         if not (query.is_by_id or query.after or query.is_last):

@@ -446,6 +446,15 @@ async def test_rows_of_the_catalogue_are_escaped_and_cut(local: StorageManager, 
     assert 'data-filter="tag" href="/?q=&amp;tag=t">t</a>' in text
 
 
+async def test_too_many_queries_are_refused(
+    local: StorageManager, client: Client, finder: Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "MAX_QUERIES", 0)
+    async with (await client(local)).get("/", headers={"Accept": "text/html"}) as answer:
+        assert (answer.status, "Try again in a moment" in await answer.text()) == (503, True)
+    assert finder.asked == []
+
+
 async def test_a_page_is_kept_until_the_catalogue_changes(
     local: StorageManager, client: Client, finder: Finder
 ) -> None:

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Page, expect
 
 from storage_manager import StorageManager
 from storage_manager.integrity import seal_session
-from storage_manager.viewer import render_session, serve
+from storage_manager.viewer import app, render_session, serve
 
 pytestmark = pytest.mark.thorough
 
@@ -318,6 +318,16 @@ async def test_search(shop: StorageManager, browser: Browser, tmp_path: Path, wh
         await expect(page.locator("body")).to_have_attribute("data-step", "step_3")
         await page.keyboard.press("Escape")
         await expect(page.locator("#film a")).to_have_count(6)
+
+
+async def test_a_search_that_is_refused(
+    shop: StorageManager, browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "MAX_SEARCHES", 0)
+    async with opened(shop, browser, "live", tmp_path) as (page, at):
+        await page.goto(f"{at}step_1")
+        await page.fill("#find", "lamp")
+        await expect(page.locator("#found")).to_contain_text("Try again in a moment.")
 
 
 @pytest.mark.parametrize("where", ["live"])
