@@ -196,9 +196,9 @@ async def test_kinds_of_actions(tmp_path: Path, browser: Browser) -> None:
         await sm.store_step_data("shop", f"step_{number}", None, picture(8, 6), {"type": kind}, told(number))
     async with opened(sm, browser, "live", tmp_path) as (page, at):
         await page.goto(f"{at}step_0")
-        rows = page.locator("#film a[data-told]")
+        rows = page.locator("#film a[data-kind]")
         await expect(rows).to_have_count(5)
-        assert await rows.evaluate_all("rows => rows.map((row) => row.dataset.told)") == [*kinds.values(), "tab"]
+        assert await rows.evaluate_all("rows => rows.map((row) => row.dataset.kind)") == [*kinds.values(), "tab"]
 
 
 @pytest.mark.parametrize("where", ["live"])

@@ -108,7 +108,7 @@ async def test_large_actions_are_told_in_several_answers(local: StorageManager, 
     page.on("response", lambda answer: answers.append(answer.url) if "/outline" in answer.url else None)
     async with serve(local) as url:
         await page.goto(f"{url}sessions/s")
-        await expect(page.locator("#film a[data-told=click]")).to_have_count(7)
+        await expect(page.locator("#film a[data-kind=click]")).to_have_count(7)
     assert len(answers) >= 2
 
 

@@ -16,7 +16,7 @@ function badgeOf({ outcome }) {
 /** @param {Record<string, any>} about */
 function ranFor({ started_at: started, ended_at: ended }) {
   const [from, to] = [momentOf(started), momentOf(ended)];
-  return from !== null && to !== null && to >= from ? lasting(to - from) : "";
+  return from !== null && to !== null && to >= from ? durationText(to - from) : "";
 }
 
 /** @param {unknown} usage */
@@ -76,7 +76,7 @@ async function aboutSession(run, hasSteps) {
   let number = "";
   await Promise.all([
     show(metadata, async () => {
-      const text = await source.about(), about = parsed(text);
+      const text = await source.sessionMetadata(), about = parsed(text);
       run.observed = observedOf(about.observed);
       words = sessionLine(about);
       return sessionRegion(text);

@@ -36,7 +36,7 @@ function attachment(source, n, found) {
   const { name, size, type } = found;
   const kind = type.split(";")[0], link = source.attachmentLink(n, name);
   const isOpened = isImage(kind) || isWritten(kind), isShown = isOpened && size <= (isImage(kind) ? MAX_IMAGE : MAX_TEXT);
-  const about = [el("span", { class: "name", title: name }, name), " ", el("span", { class: "soft" }, `${kind}, ${bytes(size)}`)];
+  const about = [el("span", { class: "name", title: name }, name), " ", el("span", { class: "soft" }, `${kind}, ${sizeText(size)}`)];
   const raw = el("a", { class: "raw", href: link, download: isOpened ? null : name },
     isOpened ? "Raw" : "Download", el("span", { class: "hidden" }, ` ${name}`));
   const node = (/** @type {Node[]} */ ...children) => el("div", { class: "attachment", "data-name": name }, ...children, raw);

@@ -1,5 +1,5 @@
 // @ts-check
-/* Follow a session while it is recorded, by server-sent events (HTML Standard, 9.2). Nothing is asked while the page is hidden. */
+/* Follow a session while it is recorded, by server-sent events (HTML Standard, 9.2). A hidden page does not follow. */
 
 const LIVE = 60000;  // milliseconds after a new step in which the session counts as live
 

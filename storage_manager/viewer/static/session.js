@@ -26,10 +26,10 @@ function startSteps(run, about) {
   const stage = createStage(run, (isNew) => address(isNew)), panels = createPanels(run);
   let current = -1, chosen = 0, timer = 0, playing = 0, speed = 0;
   let view = /** @type {View} */ ("screenshot"), side = /** @type {Side | null} */ (null);
-  const list = stepList(run, (n) => go(n));
-  const line = timeline(run, (n) => go(n));
+  const list = createStepList(run, (n) => go(n));
+  const line = createTimeline(run, (n) => go(n));
   let drawing = 0;
-  $("#film").addEventListener("told", () => { cancelAnimationFrame(drawing); drawing = requestAnimationFrame(() => line.draw()); });
+  $("#film").addEventListener("summary", () => { cancelAnimationFrame(drawing); drawing = requestAnimationFrame(() => line.draw()); });
 
   // --- what is shown -----------------------------------------------------------------------------------------------
 
@@ -50,7 +50,7 @@ function startSteps(run, about) {
   }
 
   async function markSides() {
-    const n = current, observed = (await run.told(n).catch(() => NOTHING)).observed ?? run.observed;
+    const n = current, observed = await observedAt(run, n);
     if (n !== current) return;
     $("#sides").hidden = observed === null || (view !== "screenshot" && view !== "page");
     for (const each of every("button[data-side]")) each.setAttribute("aria-pressed", String(each.dataset.side === (side ?? observed)));
@@ -124,20 +124,20 @@ function startSteps(run, about) {
     let [many, most] = ERRORS_AT_ONCE;
     for (let at = from + direction; at >= 0 && at < steps.length; at += direction * many, many = Math.min(2 * many, most)) {
       const numbers = Array.from({ length: many }, (_, i) => at + i * direction).filter((n) => n >= 0 && n < steps.length);
-      const told = await Promise.all(numbers.map((n) => run.told(n).catch(() => NOTHING)));
+      const summaries = await Promise.all(numbers.map((n) => summaryOf(run, n)));
       if (current !== from) return;
-      const failed = numbers.find((_, i) => told[i].error);
+      const failed = numbers.find((_, i) => summaries[i].error);
       if (failed !== undefined) {
         $("#said").hidden = true;
         return go(failed);
       }
-      say(`Looking for an error: ${numbers[numbers.length - 1] + 1} of ${steps.length}`);
+      notify(`Looking for an error: ${numbers[numbers.length - 1] + 1} of ${steps.length}`);
     }
-    say(direction > 0 ? "No step after this one failed." : "No step before this one failed.");
+    notify(direction > 0 ? "No step after this one failed." : "No step before this one failed.");
   }
 
-  /** Say something for a moment. @param {string} text */
-  function say(text) {
+  /** Show a message for four seconds. @param {string} text */
+  function notify(text) {
     const note = $("#said");
     note.textContent = text;
     note.hidden = false;
@@ -157,7 +157,7 @@ function startSteps(run, about) {
   async function advance() {
     if (!playing) return;
     if (current === steps.length - 1) return play(false);
-    await Promise.all([run.images(current + 1).catch(() => null), run.told(current + 1).catch(() => null)]);
+    await Promise.all([run.images(current + 1).catch(() => null), summaryOf(run, current + 1)]);
     if (!playing) return;
     go(current + 1, { isNew: false });
     playing = setTimeout(advance, pause(current));
@@ -213,9 +213,9 @@ function startSteps(run, about) {
   async function copyLink() {
     try {
       await navigator.clipboard.writeText(location.href);
-      say("The link to this step and view is copied.");
+      notify("The link to this step and view is copied.");
     } catch {
-      say(`This browser does not allow copying. The link: ${location.href}`);
+      notify(`This browser does not allow copying. The link: ${location.href}`);
     }
   }
 
@@ -260,13 +260,13 @@ function startSteps(run, about) {
     let step = "";
     try { step = decodeURIComponent(name ?? ""); } catch { /* not an address of the viewer */ }
     if (current >= 0 && name && !steps.includes(step)) return;  // a link within the page
-    const asked = new URLSearchParams(query ?? "");
+    const given = new URLSearchParams(query ?? "");
     const isOther = steps.indexOf(step) !== current;
     if (isOther) { view = "screenshot"; side = null; }
-    stage.comparison.choose(asked);
+    stage.comparison.choose(given);
     const before = current;
     current = isOther ? -1 : current;  // so that `look` does not change the address yet
-    look(asked.get("view") ?? "screenshot", asked.get("at"));
+    look(given.get("view") ?? "screenshot", given.get("at"));
     current = isOther ? before : current;
     go(Math.max(0, steps.indexOf(step)), { isNew: false });
   }

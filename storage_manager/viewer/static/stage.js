@@ -103,7 +103,7 @@ function createStage(run, changed) {
     if (html.length > MAX_PAGE && !anyway) {
       const show = el("button", { type: "button" }, "Show it anyway");
       show.addEventListener("click", () => draw(() => page(n, at, true)));
-      return [el("p", { class: "empty" }, `This page has ${bytes(html.length)} of HTML. Showing it can take long. `, show)];
+      return [el("p", { class: "empty" }, `This page has ${sizeText(html.length)} of HTML. Showing it can take long. `, show)];
     }
     const { width, height } = windowOf(await metadataOf(run, at)) ?? DEFAULT_WINDOW;
     const { selectors } = targetOf(await run.text(n, "action").catch(() => ""));

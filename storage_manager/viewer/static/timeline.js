@@ -28,7 +28,7 @@ function placesOf(moments) {
 }
 
 /** @param {Run} run @param {(n: number) => void} choose */
-function timeline(run, choose) {
+function createTimeline(run, choose) {
   const area = $("#timeline"), thumbs = $(".thumbs", area), ticks = $(".ticks", area), end = $(".end", area);
   const loading = queue(4);
   let current = 0, places = /** @type {number[]} */ ([]), drawn = "";
@@ -57,7 +57,7 @@ function timeline(run, choose) {
   function draw() {
     const { places: now, span } = placesOf(run.steps.map((_, n) => run.known.get(n)?.moment ?? null));
     places = now;
-    end.textContent = span ? lasting(span) : "";
+    end.textContent = span ? durationText(span) : "";
     const each = Math.ceil(run.steps.length / MAX_TICKS);
     let failed = -1;  // the place of the last tick of a step that failed
     ticks.replaceChildren(...run.steps.flatMap((_, n) => {
@@ -114,7 +114,7 @@ function timeline(run, choose) {
     draw,
     /** Read the times of some steps, then draw. */
     async start() {
-      await Promise.all(samples().map((n) => run.told(n).catch(() => null)));
+      await Promise.all(samples().map((n) => summaryOf(run, n)));
       draw();
     },
     /** @param {number} n */
