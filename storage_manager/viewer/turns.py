@@ -1,4 +1,4 @@
-"""Run costly requests one at a time. Refuse a request if too many others wait."""
+"""Run searches one at a time, and refuse a search if too many others wait."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -22,21 +22,21 @@ class Turns:
         self._queue: list[Callable[[], bool]] = []
 
     @asynccontextmanager
-    async def turn(self, is_wanted: Callable[[], bool] = lambda: True) -> AsyncGenerator[None, None]:
+    async def turn(self, is_connected: Callable[[], bool] = lambda: True) -> AsyncGenerator[None, None]:
         """Wait for the turn of a search, which lasts until the block ends.
 
         Parameters:
-            is_wanted: returns False if the client has left; its search is not counted then.
+            is_connected: returns False if the client has left. Its search is not counted then.
 
         Raises:
             HTTPServiceUnavailable: `limit` searches run or wait.
         """
-        if sum(is_counted() for is_counted in self._queue) >= self._limit:
+        if sum(is_here() for is_here in self._queue) >= self._limit:
             why = f"{self._limit} searches are running or waiting, as many as are allowed. Try again in a moment."
             raise web.HTTPServiceUnavailable(text=why)
-        self._queue.append(is_wanted)
+        self._queue.append(is_connected)
         try:
             async with self._lock:
                 yield
         finally:
-            self._queue.remove(is_wanted)
+            self._queue.remove(is_connected)

@@ -137,7 +137,7 @@ async def test_too_many_searches_are_refused(local: StorageManager, monkeypatch:
 
 async def test_a_reader_who_has_gone_takes_no_turn() -> None:
     turns = Turns(1)
-    async with turns.turn(is_wanted=lambda: False):
+    async with turns.turn(is_connected=lambda: False):
         waiting = asyncio.ensure_future(enter(turns))
         await asyncio.sleep(0)
         with pytest.raises(web.HTTPServiceUnavailable):
