@@ -351,7 +351,7 @@ def table() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(query=LETTERS, tag=LETTERS, host=LETTERS, outcome=st.sampled_from(["", *OUTCOMES]))
 def test_a_condition_means_what_was_typed(
     table: duckdb.DuckDBPyConnection, query: str, tag: str, host: str, outcome: str

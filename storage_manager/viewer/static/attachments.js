@@ -1,7 +1,7 @@
 // @ts-check
-/* Attachments. */
+/* The lists of attachments, and their contents. */
 
-const MAX_TEXT = 1e6, MAX_IMAGE = 32e6;  // bytes that are shown in the page
+const MAX_TEXT = 1e6, MAX_IMAGE = 32e6;  // bytes; larger ones are only linked
 
 /** @param {string} type */
 const isImage = (type) => /^image\/[a-z0-9.+-]+$/.test(type) && !type.includes("xml");

@@ -24,14 +24,14 @@ function createComparison(run, fit, changed) {
     return found;
   }
 
-  /** The number of the other step: the one that was chosen, else the same of another session, else the one before. @param {Run} other @param {number} n */
+  /** The number of the other step: as chosen, or by default the same number in another session, or the step before. @param {Run} other @param {number} n */
   function otherStep(other, n) {
     const own = other.steps.indexOf(chosen.step);
     if (own >= 0) return own;
     return other === run ? Math.max(0, n - 1) : Math.min(n, other.steps.length - 1);
   }
 
-  /** A screenshot with its title, or the reason why there is none. @param {Run} from @param {number} n */
+  /** A screenshot with its title, or with the reason why there is none. @param {Run} from @param {number} n */
   async function half(from, n) {
     const title = el("figcaption", {}, `${from === run ? "" : `${from.session} · `}${n + 1}. ${from.steps[n] ?? "no step"}`);
     try {

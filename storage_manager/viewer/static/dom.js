@@ -1,5 +1,5 @@
 // @ts-check
-/* Elements, words, queues and caches. */
+/* Elements, texts for numbers and times, queues and caches. */
 
 /** The first element that matches; there must be one. @param {string} selector @param {ParentNode} [root] */
 const $ = (selector, root = document) => /** @type {HTMLElement} */ (root.querySelector(selector));

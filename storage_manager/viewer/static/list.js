@@ -1,6 +1,6 @@
 // @ts-check
-/* The list of sessions. The server has filled in the rows that it knows from the catalogue; what is known only by its
-   id is filled in when it is visible, and so is each thumbnail. */
+/* The list of sessions. The server fills in the rows of a catalogue. Rows of which only the id is known, and all
+   thumbnails, are filled in here when they are visible. */
 
 /** A session, as the server summarizes it.
  * @typedef {object} SessionRow
@@ -28,7 +28,7 @@ function timeElement(at) {
   return el("time", { datetime: at, title: date.toLocaleString() }, ageText(date));
 }
 
-/** A tag or a host, which filters the list; one that was cut is only shown.
+/** A tag or a host as a link that filters the list. A text that was cut is no link.
  * @param {string} name @param {string} text @returns {HTMLElement} */
 function filterLabel(name, text) {
   if (text.endsWith("…")) return el("span", { class: "label" }, text);
@@ -77,7 +77,7 @@ async function fillRow(row) {
   }
 }
 
-/** A screenshot reaches the page as an image of its bytes: the policy of this page allows no image from an address.
+/** Show a thumbnail from the bytes of a screenshot, because the policy of this page allows no image from an address.
  * @param {HTMLElement} row */
 async function fillThumb(row) {
   const { session = "", screenshot = "" } = row.dataset, thumb = cell(row, "thumb");
@@ -85,11 +85,11 @@ async function fillThumb(row) {
     const url = (await liveSource(session, [screenshot]).image(0)).url;
     const image = el("img", { alt: "", src: url });
     await image.decode().then(() => thumb.replaceChildren(image), () => {}).finally(() => URL.revokeObjectURL(url));
-  } catch { }  // the row is whole without it
+  } catch { }  // a row can do without a thumbnail
 }
 
-/** Fill in the rows that are visible, and the rows that become visible, from the top. Their pictures come last.
- * @returns {() => void} stops */
+/** Fill in the visible rows, from the top, now and when others become visible. Thumbnails come after the texts.
+ * @returns {() => void} a function that stops it */
 function watchRows() {
   const fill = queue(4), fillImages = queue(3);
   const rows = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("#sessions tr[data-session]")]);
@@ -127,14 +127,14 @@ function startList() {
   const results = /** @type {HTMLElement} */ ($("#results"));
   let stop = watchRows(), timer = 0, isAsking = false, shown = address();
 
-  /** The address of the list for what the form says now, from its first page. */
+  /** The address of the first page of the list for the values of the form. */
   function address() {
     const query = new URLSearchParams();
     for (const [name, value] of new FormData(form)) if (String(value).trim()) query.set(name, String(value).trim());
     return `/?${query}`.replace(/\?$/, "");
   }
 
-  /** Fetch the list from the server. Its page is escaped, and a parsed page runs nothing. One is fetched at a time.
+  /** Fetch the list from the server, one page at a time. The page is escaped, and a parsed page runs nothing.
    * @returns {Promise<void>} */
   async function search() {
     const url = address();

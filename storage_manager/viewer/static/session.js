@@ -1,9 +1,9 @@
 // @ts-check
-/* A session: one current step, in one view, reached by keys, clicks, addresses, playback and search. */
+/* The page of a session: one current step in one view. Keys, clicks, addresses, playback and search select it. */
 
 /** @type {Record<View, string>} the component that a view shows */
 const VIEWS = { screenshot: "screenshot", page: "html", changes: "changes", compare: "screenshot" };
-const HELD = 150;  // milliseconds between two steps, if a key is held down
+const HELD = 150;  // milliseconds; steps that follow each other faster are due to a key that is held down
 const SPEEDS = [1, 2, 4], PAUSES = [250, 2000];  // of playback: the shortest and the longest pause in milliseconds
 const ERRORS_AT_ONCE = [8, 64];  // steps that are read at a time to find the next error: at first, and at most
 
@@ -19,7 +19,7 @@ function startSession({ session, steps, live, sealed, ...rest }) {
 
 /**
  * @param {Run} run
- * @param {Promise<void>} about settled when the session's metadata was read
+ * @param {Promise<void>} about settled after the session's metadata was read
  */
 function startSteps(run, about) {
   const { steps, source } = run;
@@ -42,7 +42,7 @@ function startSteps(run, about) {
   }
 
   let isFirst = true;
-  /** When the first step is shown, read what the timeline needs. */
+  /** Fill the timeline after the first step is shown. */
   function first() {
     if (!isFirst) return;
     isFirst = false;
@@ -56,7 +56,7 @@ function startSteps(run, about) {
     for (const each of every("button[data-side]")) each.setAttribute("aria-pressed", String(each.dataset.side === (side ?? observed)));
   }
 
-  /** Let the address name what is shown. @param {boolean} isNew whether Back leads to what was shown before */
+  /** Write the step and the view into the address. @param {boolean} isNew true: Back leads to the address before */
   function address(isNew) {
     const query = new URLSearchParams({ ...(view === "screenshot" ? {} : { view }), ...(side ? { at: side } : {}), ...(view === "compare" ? stage.comparison.parameters() : {}) }).toString();
     const url = source.link(current) + (query && `?${query}`);
@@ -109,7 +109,7 @@ function startSteps(run, about) {
     load();
   }
 
-  /** Show the other side of the action, if it is known which side is shown. */
+  /** Show the other side of the action, if the side that is shown is known. */
   function turn() {
     if (view !== "screenshot" && view !== "page") return;
     const observed = run.known.get(current)?.observed ?? run.observed;
@@ -147,7 +147,7 @@ function startSteps(run, about) {
 
   // --- playback ----------------------------------------------------------------------------------------------------
 
-  /** How long a step is shown: as long as it was there, but neither too short nor too long. @param {number} n */
+  /** The pause after a step in milliseconds: the time until the next step, within the limits of PAUSES. @param {number} n */
   function pause(n) {
     const [from, to] = [run.known.get(n)?.moment, run.known.get(n + 1)?.moment];
     const time = from && to ? Math.min(PAUSES[1], Math.max(PAUSES[0], to - from)) : 1000;

@@ -1,12 +1,12 @@
 // @ts-check
-/* The timeline: pictures of the run in equal distances of time, and a tick for each step. It is for the pointer; the
-   list of actions has the same steps for the keyboard and for screen readers. */
+/* The timeline: screenshots at equal distances of time, and a tick for each step. It is for the pointer; the list of
+   actions has the same steps for the keyboard and for screen readers. */
 
 const THUMB = 104, MAX_TICKS = 400;  // pixels; ticks
 
 /**
- * The places of the steps from 0 to 1: by time if at least two times are known, else by number. A step whose time is
- * not known is placed between the others.
+ * The positions of the steps from 0 to 1: by time if at least two times are known, otherwise by number. A step without a
+ * known time is placed between the others.
  * @param {(number | null)[]} moments in milliseconds
  */
 function placesOf(moments) {
@@ -35,13 +35,13 @@ function createTimeline(run, choose) {
 
   const slots = () => Math.max(1, Math.min(Math.floor(thumbs.clientWidth / THUMB), run.steps.length));
 
-  /** Up to a dozen steps in equal distances, whose times place the others. */
+  /** Up to a dozen steps at equal distances. Their times determine the positions of the others. */
   function samples() {
     const most = Math.min(run.steps.length, 12);
     return [...new Set(Array.from({ length: most }, (_, i) => Math.round(i * (run.steps.length - 1) / Math.max(1, most - 1))))];
   }
 
-  /** The step that was there at a place from 0 to 1. @param {number} place */
+  /** The step that was current at a position from 0 to 1. @param {number} place */
   function stepAt(place) {
     let n = 0;
     while (n + 1 < places.length && places[n + 1] <= place) n += 1;
@@ -59,7 +59,7 @@ function createTimeline(run, choose) {
     places = now;
     end.textContent = span ? durationText(span) : "";
     const each = Math.ceil(run.steps.length / MAX_TICKS);
-    let failed = -1;  // the place of the last tick of a step that failed
+    let failed = -1;  // the position of the last tick of a step that failed
     ticks.replaceChildren(...run.steps.flatMap((_, n) => {
       const isFailed = run.known.get(n)?.error && places[n] - failed > 1 / MAX_TICKS / 2;
       if (isFailed) failed = places[n];
