@@ -53,6 +53,8 @@ _PARTS = (
     "stage",
     "panels",
     "live",
+    "playback",
+    "search",
     "session",
     "list",
     "start",

@@ -4,7 +4,6 @@
 /** @type {Record<View, string>} the component that a view shows */
 const VIEWS = { screenshot: "screenshot", page: "html", changes: "changes", compare: "screenshot" };
 const HELD = 150;  // milliseconds; steps that follow each other faster are due to a key that is held down
-const SPEEDS = [1, 2, 4], PAUSES = [250, 2000];  // of playback: the shortest and the longest pause in milliseconds
 const ERRORS_AT_ONCE = [8, 64];  // steps that are read at a time to find the next error: at first, and at most
 
 /** @param {{ session: string, steps: string[], live: boolean, sealed?: boolean, metadata?: any, attachments?: number }} data */
@@ -24,10 +23,12 @@ function startSession({ session, steps, live, sealed, ...rest }) {
 function startSteps(run, about) {
   const { steps, source } = run;
   const stage = createStage(run, (isNew) => address(isNew)), panels = createPanels(run);
-  let current = -1, chosen = 0, timer = 0, playing = 0, speed = 0;
+  let current = -1, chosen = 0, timer = 0;
   let view = /** @type {View} */ ("screenshot"), side = /** @type {Side | null} */ (null);
   const list = createStepList(run, (n) => go(n));
   const line = createTimeline(run, (n) => go(n));
+  const playback = createPlayback(run, () => current, (n) => go(n, { isNew: false }));
+  startSearch(run, list, (n) => go(n));
   let drawing = 0;
   $("#film").addEventListener("summary", () => { cancelAnimationFrame(drawing); drawing = requestAnimationFrame(() => line.draw()); });
 
@@ -145,69 +146,6 @@ function startSteps(run, about) {
     note.dataset.timer = String(setTimeout(() => { note.hidden = true; }, 4000));
   }
 
-  // --- playback ----------------------------------------------------------------------------------------------------
-
-  /** The pause after a step in milliseconds: the time until the next step, within the limits of PAUSES. @param {number} n */
-  function pause(n) {
-    const [from, to] = [run.known.get(n)?.moment, run.known.get(n + 1)?.moment];
-    const time = from && to ? Math.min(PAUSES[1], Math.max(PAUSES[0], to - from)) : 1000;
-    return time / SPEEDS[speed];
-  }
-
-  async function advance() {
-    if (!playing) return;
-    if (current === steps.length - 1) return play(false);
-    await Promise.all([run.images(current + 1).catch(() => null), summaryOf(run, current + 1)]);
-    if (!playing) return;
-    go(current + 1, { isNew: false });
-    playing = setTimeout(advance, pause(current));
-  }
-
-  /** @param {boolean} on */
-  function play(on) {
-    clearTimeout(playing);
-    if (on && current === steps.length - 1) go(0, { isNew: false });
-    playing = on ? setTimeout(advance, pause(current)) : 0;
-    button("#play").setAttribute("aria-pressed", String(on));
-    button("#play").textContent = on ? "❚❚" : "▶";
-  }
-
-  button("#play").addEventListener("click", () => play(!playing));
-  button("#speed").addEventListener("click", () => {
-    speed = (speed + 1) % SPEEDS.length;
-    button("#speed").textContent = `${SPEEDS[speed]}×`;
-    button("#speed").setAttribute("aria-label", `${SPEEDS[speed]}× speed`);
-  });
-
-  // --- search ------------------------------------------------------------------------------------------------------
-
-  let searching = new AbortController(), typing = 0;
-
-  async function search() {
-    const query = field("#find").value.trim(), note = $("#found");
-    searching.abort();
-    searching = new AbortController();
-    const { signal } = searching;
-    note.hidden = !query;
-    if (!query) return list.filter(null);
-    note.textContent = "Searching…";
-    try {
-      const { matches, searched, total } = await source.search(query, signal);
-      if (signal.aborted) return;
-      const numbers = new Map(steps.map((id, n) => [id, n]));
-      list.filter(new Map(matches.flatMap(({ step, text }) => (numbers.has(step) ? [[/** @type {number} */ (numbers.get(step)), text]] : []))));
-      note.textContent = `${count(matches.length, "step")} found${searched < total ? ` in the first ${searched.toLocaleString("en")} of ${total.toLocaleString("en")}` : ""}`;
-    } catch (error) {
-      if (!signal.aborted) note.textContent = messageOf(error);
-    }
-  }
-
-  field("#find").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(search, 250); });
-  field("#find").addEventListener("keydown", (event) => {
-    if (event.key === "Enter") go(list.next(1));
-    if (event.key === "Escape") { field("#find").value = ""; search(); $("#stage").focus(); }
-  });
-
   // --- keys, buttons and addresses ---------------------------------------------------------------------------------
 
   async function copyLink() {
@@ -226,7 +164,7 @@ function startSteps(run, about) {
   const KEYS = {
     ArrowLeft: () => move(list.next(-1)), ArrowRight: () => move(list.next(1)), Home: () => move(0), End: () => move(steps.length - 1),
     1: () => look(names[0]), 2: () => look(names[1]), 3: () => look(names[2]), 4: () => look(names[3]),
-    b: turn, e: () => nextError(1), E: () => nextError(-1), p: () => play(!playing), l: copyLink,
+    b: turn, e: () => nextError(1), E: () => nextError(-1), p: playback.toggle, l: copyLink,
     "+": () => stage.step(1), "-": () => stage.step(-1), 0: () => stage.setZoom(0), "/": () => $("#find").focus(), "?": () => help.showModal(),
   };
   const LIST_KEYS = { ArrowUp: () => move(list.next(-1)), ArrowDown: () => move(list.next(1)) };
@@ -280,7 +218,7 @@ function startSteps(run, about) {
     const wasLast = current === steps.length - 1 - added;
     list.draw();
     position();
-    if (wasLast && !playing) go(steps.length - 1, { isNew: false });
+    if (wasLast && !playback.isOn()) go(steps.length - 1, { isNew: false });
     else line.draw();
   };
 }
