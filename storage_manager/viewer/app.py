@@ -1,23 +1,4 @@
-"""The live viewer: an aiohttp application that shows every session of a storage root.
-
-==========================================  ===========================================================
-route                                       answer
-==========================================  ===========================================================
-/                                           the list: `q`, `outcome`, `tag` and `host` search; pages and orders
-/api/sessions/<session>                     a row of the list as JSON: steps, size, goal, outcome, and so on
-/api/sessions/<session>/steps               the ids of the steps, as JSON
-/api/sessions/<session>/outline             action and metadata of the steps in `steps`, as JSON
-/api/sessions/<session>/search              the steps whose page, action or metadata contain `q`, as JSON
-/api/sessions/<session>/events              new steps while the session is recorded, as server-sent events
-/api/sessions/<session>/metadata            the metadata of the session: the stored bytes
-/api/.../<session>[/<step>]/attachments     the attachments, as JSON
-/sessions/<session>[/<step>]                the page of a session, which loads what the user looks at
-/sessions/<session>/<step>/<component>      html, screenshot, action, metadata: the stored bytes
-/sessions/<session>/<step>/changes          the HTML compared with the previous step (or `since`), as JSON
-/.../<session>[/<step>]/attachments/<name>  an attachment: the stored bytes
-/static/viewer.js, /static/viewer.css       the front end
-==========================================  ===========================================================
-"""
+"""The live viewer: an aiohttp application that shows every session of a root. docs/viewer.rst lists the routes."""
 
 import asyncio
 from bisect import bisect_left
@@ -30,7 +11,7 @@ from storage_manager.arguments import check_several, check_whole
 from storage_manager.errors import InvalidDataError
 from storage_manager.layout import ALL_COMPONENTS, check_id, formats
 from storage_manager.storage import StorageManager
-from storage_manager.viewer.attachments import attachment, has_data, list_attachments, read_session_metadata
+from storage_manager.viewer.attachments import attachment_file, has_data, list_attachments, read_session_metadata
 from storage_manager.viewer.changes import MAX_BYTES, compare_steps
 from storage_manager.viewer.files import SEND_SECONDS, StoredFile, read_at_most, send_file
 from storage_manager.viewer.following import Following
@@ -39,32 +20,34 @@ from storage_manager.viewer.outline import read_outline
 from storage_manager.viewer.overview import Overview
 from storage_manager.viewer.searching import search_session
 from storage_manager.viewer.templating import render_page, script, style
+from storage_manager.viewer.turns import Turns
 
 __all__ = ["check_host", "create_app", "serve"]
 
 _STORAGE = web.AppKey("storage", StorageManager)
 _OVERVIEW = web.AppKey("overview", Overview)
 _COMPARING = web.AppKey("comparing", asyncio.Lock)  # one comparison at a time, because it can take 100 MB
-_SEARCHING = web.AppKey("searching", asyncio.Lock)  # one search in a session at a time, because it reads every page
+_SEARCHING = web.AppKey("searching", Turns)  # one search in a session at a time, because it reads every page
 _FOLLOWING = web.AppKey("following", Following)
 _READING = web.AppKey("reading", asyncio.Semaphore)
 _READING_ATTACHMENTS = web.AppKey("reading_attachments", asyncio.Semaphore)  # they may be large, and take long
-MAX_READERS = 4  # components that are read at a time, and attachments; a page of the viewer asks for as many at once
-_NAME = r"{name:[^/]*\.[^/]*}"  # of an attachment; a step may be called "attachments", and no component has a dot
+MAX_SEARCHES = 8  # that run or wait; each takes ten seconds at most
+MAX_READERS = 4  # components that are read at a time, and as many attachments; a page requests no more at once
+_NAME = r"{name:[^/]*\.[^/]*}"  # of an attachment: with a dot, because a step may have the id "attachments"
 _STATIC = {"viewer.js": ("text/javascript", script), "viewer.css": ("text/css", style)}
 
 
 def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.Application:
-    """Return the viewer as an aiohttp application. It shows every session, and loads a component when it is needed.
+    """Return the viewer as an aiohttp application. It shows every session, and reads a component when it is needed.
 
     Stored pages are shown in a sandbox, in which no script runs and nothing is loaded. There is no login: everyone who
     can reach the port sees the sessions, so bind it to 127.0.0.1, as `serve` does. Nothing is written.
 
     Parameters:
-        hosts: names that are accepted in the Host header, besides localhost, 127.0.0.1 and [::1].
+        hosts: names to accept in the Host header, besides localhost, 127.0.0.1 and [::1].
 
     Raises:
-        TypeError: hosts is one name instead of a list.
+        TypeError: hosts is one name instead of several.
         StorageManagerError: jinja2 is not installed.
     """
     check_several(hosts, "hosts", of="names")
@@ -73,7 +56,7 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
     app[_STORAGE] = storage
     app[_OVERVIEW] = Overview(storage)
     app[_COMPARING] = asyncio.Lock()
-    app[_SEARCHING] = asyncio.Lock()
+    app[_SEARCHING] = Turns(MAX_SEARCHES)
     app[_FOLLOWING] = Following(storage)
     app[_READING] = asyncio.Semaphore(MAX_READERS)
     app[_READING_ATTACHMENTS] = asyncio.Semaphore(MAX_READERS)
@@ -88,16 +71,16 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
 async def serve(
     storage: StorageManager, host: str = "127.0.0.1", port: int = 0, *, hosts: Iterable[str] = ()
 ) -> AsyncIterator[str]:
-    """Serve the viewer until the `async with` block ends. The block gets the URL of the viewer.
+    """Serve the viewer until the `async with` block ends. The value of `as` is the URL of the viewer.
 
     Parameters:
         host: the address to bind. Any address but 127.0.0.1 lets other machines see the sessions.
-        port: the port to bind; 0: any free port.
+        port: the port to bind; 0 for any free port.
         hosts: as for create_app. `host` is accepted, too.
 
     Raises:
         InvalidDataError: the host is empty, which would mean every address of this machine.
-        TypeError, ValueError: hosts is one name instead of a list, or port is not the number of a port.
+        TypeError, ValueError: hosts is one name instead of several, or port is no number from 0 to 65535.
         StorageManagerError: jinja2 is not installed.
         OSError: the port is in use, or the address does not belong to this machine.
     """
@@ -115,10 +98,10 @@ async def serve(
 
 
 def check_host(host: object) -> None:
-    """Refuse an empty host: sockets take it for every address, and a shell writes it for a variable that is not set.
+    """Refuse an empty host, which binds every address. A shell passes one for a variable that is not set.
 
     Raises:
-        InvalidDataError: it is empty or blank, or no str.
+        InvalidDataError: the host is empty, blank, or not a str.
     """
     if not isinstance(host, str) or not host.strip():
         why = f"host is {host!r}: give an address, such as 127.0.0.1, or 0.0.0.0 for every address of this machine"
@@ -185,14 +168,14 @@ async def _outline(request: web.Request) -> web.Response:
 
 
 async def _search(request: web.Request) -> web.Response:
-    def is_wanted() -> bool:
+    def is_connected() -> bool:
         return request.transport is not None and not request.transport.is_closing()
 
     session_id, query = check_id(request.match_info["session"], "session_id"), request.query.get("q", "").strip()
-    async with request.app[_SEARCHING]:
-        if not is_wanted():  # the client left while others searched
+    async with request.app[_SEARCHING].turn(is_connected):
+        if not is_connected():  # the client left while others searched
             return web.Response(status=499)
-        return web.json_response(await search_session(request.app[_STORAGE], session_id, query, is_wanted))
+        return web.json_response(await search_session(request.app[_STORAGE], session_id, query, is_connected))
 
 
 async def _events(request: web.Request) -> web.StreamResponse:
@@ -204,7 +187,7 @@ async def _events(request: web.Request) -> web.StreamResponse:
             async for event in events:
                 await asyncio.wait_for(response.write(event), SEND_SECONDS)
         except (ConnectionError, asyncio.TimeoutError):
-            pass  # the reader left
+            pass  # the client left
     return response
 
 
@@ -224,8 +207,8 @@ async def _attachments(request: web.Request) -> web.Response:
 
 async def _attachment(request: web.Request) -> web.StreamResponse:
     storage, names = request.app[_STORAGE], request.match_info
-    file = attachment(storage, names["session"], names.get("step"), names["name"])
-    async with request.app[_READING_ATTACHMENTS]:  # as for a component
+    file = attachment_file(storage, names["session"], names.get("step"), names["name"])
+    async with request.app[_READING_ATTACHMENTS]:  # until it is sent
         return await send_file(request, storage, file)
 
 
@@ -238,7 +221,7 @@ async def _component(request: web.Request) -> web.StreamResponse:
     storage = request.app[_STORAGE]
     url = storage.url_for(request.match_info["session"], request.match_info["step"], spec.name)
     missing = f"This step has no {'HTML' if spec.name == 'html' else spec.name}."
-    async with request.app[_READING]:  # until it is sent, unless it is small
+    async with request.app[_READING]:  # until it is sent
         return await send_file(request, storage, StoredFile(url, spec.content_type, missing))
 
 

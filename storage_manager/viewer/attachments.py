@@ -1,4 +1,4 @@
-"""Read the parts of a session that belong to no component: its metadata, and the attachments of it and of its steps."""
+"""Read the files of a session that are no components: its metadata, its attachments, and those of its steps."""
 
 from contextlib import aclosing
 from typing import Any
@@ -7,10 +7,8 @@ from storage_manager.errors import StorageManagerError, translating
 from storage_manager.inventory import list_files
 from storage_manager.layout import (
     ATTACHMENTS_DIRECTORY,
-    MANIFEST_FILENAME,
     SESSION_METADATA_FILENAME,
     attachment_type,
-    is_attachment,
     is_attachment_name,
     is_data,
     join,
@@ -18,12 +16,12 @@ from storage_manager.layout import (
 from storage_manager.storage import StorageManager
 from storage_manager.viewer.files import StoredFile, read_at_most
 
-__all__ = ["MAX_LISTED", "attachment", "has_data", "list_attachments", "read_session_metadata", "survey"]
+__all__ = ["MAX_LISTED", "attachment_file", "has_data", "list_attachments", "read_session_metadata"]
 
 MAX_LISTED = 1000  # attachments in one answer
 MAX_METADATA = 4_000_000  # bytes of the metadata of a session
 
-# The types that a browser shows, and that cannot run anything in the sandbox in which they are served.
+# The types that a browser shows. They are served with STORED_POLICY, so nothing in them runs.
 _SHOWN = ("image/", "text/", "application/json")
 
 
@@ -31,8 +29,8 @@ async def list_attachments(storage: StorageManager, session_id: str, step_id: st
     """Return the attachments of a step or of a session. On S3 this costs one LIST per thousand files.
 
     Returns:
-        attachments: the first thousand by name, each with `name`, `size` in bytes and `type`; more: how many there are
-            besides.
+        attachments: the first thousand by name, each with `name`, `size` in bytes and `type`; more: the number of
+            the others.
 
     Raises:
         InvalidIdError: refused before any I/O.
@@ -47,18 +45,8 @@ async def list_attachments(storage: StorageManager, session_id: str, step_id: st
     return {"attachments": listed, "more": len(sizes) - len(listed)}
 
 
-async def survey(storage: StorageManager, session_id: str) -> tuple[int, bool]:
-    """Return how many attachments a session and its steps have, and whether it is sealed.
-
-    Raises:
-        As list_attachments.
-    """
-    names = [found.name async for found in list_files(storage, session_id)]
-    return sum(map(is_attachment, names)), MANIFEST_FILENAME in names
-
-
-def attachment(storage: StorageManager, session_id: str, step_id: str | None, name: str) -> StoredFile:
-    """Return an attachment, and how it is served. A browser saves those that it would not show as they are.
+def attachment_file(storage: StorageManager, session_id: str, step_id: str | None, name: str) -> StoredFile:
+    """Return an attachment as a file to send. Browsers save it unless its type is one that they show.
 
     Raises:
         InvalidIdError, InvalidDataError: an id or the name is not allowed.
@@ -70,7 +58,7 @@ def attachment(storage: StorageManager, session_id: str, step_id: str | None, na
 
 
 async def has_data(storage: StorageManager, session_id: str) -> bool:
-    """Return True if a session has a component, an attachment or metadata.
+    """Return True if a session has at least one component, one attachment or metadata.
 
     Raises:
         As list_attachments.
@@ -83,11 +71,11 @@ async def has_data(storage: StorageManager, session_id: str) -> bool:
 
 
 async def read_session_metadata(storage: StorageManager, session_id: str) -> bytes | None:
-    """Return the metadata of a session as it is stored, which may be no JSON; None if there is none.
+    """Return the stored metadata of a session, which may be invalid JSON; None if there is none.
 
     Raises:
         InvalidIdError: refused before any I/O.
-        S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: it cannot be read, or has more than
+        S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: it cannot be read, or is larger than
             four million bytes.
     """
     url = join(storage.url_for(session_id), SESSION_METADATA_FILENAME)

@@ -1,9 +1,9 @@
 """Compare the HTML of two steps line by line, in bounded time and with a result of bounded size.
 
-A line is a tag and the text after it. First, the lines that both pages begin with and end with are set aside. The rest
-is divided at the lines that occur exactly once in both pages, in the same order ("patience diff", Bram Cohen), which
-takes n log n. difflib compares the short pieces between them, until a budget is used up. A long piece counts as
-replaced.
+A line is a tag and the text after it. Equal lines at the beginning and at the end of both pages are left out first. The
+rest is divided at the lines that occur exactly once in each page, in the same order ("patience diff", Bram Cohen). This
+takes n log n steps. difflib compares the short pieces between these lines, until a budget is used up. Other pieces
+count as replaced.
 """
 
 import re
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 __all__ = ["MAX_BYTES", "MAX_CHARACTERS", "Change", "compare", "compare_steps"]
 
 MAX_CHARACTERS = 8_000_000  # per page
-MAX_LINES = 100_000  # per page: two seconds and 100 MB at most; a page of 400 kB has 10,000 lines
+MAX_LINES = 100_000  # per page; takes two seconds and 100 MB at most; a page of 400 kB has 10,000 lines
 MAX_ROWS = 1500  # rows in the result
 MAX_WIDTH = 1000  # characters of a line in the result
 CONTEXT = 2  # equal lines around a change
@@ -39,7 +39,7 @@ class Change(NamedTuple):
 
 
 def compare_steps(since: str | None, before: bytes | None, after: bytes | None) -> dict[str, Any]:
-    """Compare the HTML of a step with that of an earlier step; return the JSON that the front end expects.
+    """Compare the HTML of a step with the HTML of an earlier step; return the JSON for the front end.
 
     Parameters:
         since: the id of the earlier step; None if there is none.
@@ -60,12 +60,12 @@ def compare_steps(since: str | None, before: bytes | None, after: bytes | None) 
 
 
 def compare(before: str, after: str) -> dict[str, Any]:
-    """Compare two pages; return the JSON that the front end expects.
+    """Compare two pages; return the JSON for the front end.
 
     Returns:
         added, removed: numbers of lines; rows: `[sign, text]` with the sign "+", "-", " " for context, or "@" for
-        equal lines that are left out, with their number as text; cut: how many more rows there are. If the pages
-        are too large to compare: `reason` alone.
+        equal lines that are left out, with their number as text; cut: the number of rows that are left out. If the
+        pages are too large to compare: only `reason`.
     """
     if max(len(before), len(after)) > MAX_CHARACTERS:
         return _TOO_LARGE
@@ -114,7 +114,7 @@ def _by_difflib(old: list[str], new: list[str], piece: Change) -> Iterator[Chang
 
 
 def _anchors(old: list[str], new: list[str], offset: int) -> list[tuple[int, int]]:
-    """Return the positions of lines that occur once in both pages: as many as have the same order in both."""
+    """Return the positions of lines that occur once in each page, as many as possible in the same order."""
     counts = (Counter(old), Counter(new))
     positions = {line: position for position, line in enumerate(new)}
     pairs = [(a, positions[line]) for a, line in enumerate(old) if counts[0][line] == counts[1][line] == 1]
@@ -145,7 +145,7 @@ def _rows(old: list[str], new: list[str], changes: list[Change]) -> tuple[list[l
 
 
 def _all_rows(old: list[str], new: list[str], changes: list[Change]) -> Iterator[list[str]]:
-    """Yield the changed lines with a little context, and the number of equal lines between them."""
+    """Yield the changed lines with some context, and the numbers of equal lines that are left out."""
     done = 0
     for change, following in zip(changes, [*changes, None][1:], strict=True):
         first = max(done, change.a - CONTEXT)

@@ -18,17 +18,17 @@ __all__ = ["SEND_SECONDS", "StoredFile", "read_at_most", "send_file"]
 
 logger = logging.getLogger(__name__)
 
-PIECE = 2**18  # bytes that are sent at a time; aiohttp would copy what is larger
-SEND_SECONDS = 60.0  # a client that takes no piece for so long is disconnected, because others wait for its turn
+PIECE = 2**18  # bytes that are sent at a time; aiohttp would copy a larger piece
+SEND_SECONDS = 60.0  # a client that takes no piece for so long is disconnected, because other requests wait
 _RESET = struct.pack("ii", 1, 0)  # struct linger (POSIX, <sys/socket.h>): on, and no time
 
 
 class StoredFile(NamedTuple):
-    """A stored file, and how it is served.
+    """A stored file, and the headers with which it is sent.
 
     Attributes:
-        url: where it is stored.
-        content_type: returns its content type from its first bytes.
+        url: the URL in the storage.
+        content_type: a function that returns the content type for the first bytes.
         missing: the text of the answer if there is no such file.
         headers: more headers of the answer.
     """
@@ -42,8 +42,8 @@ class StoredFile(NamedTuple):
 async def send_file(request: web.Request, storage: StorageManager, file: StoredFile) -> web.StreamResponse:
     """Answer with a stored file. A few blocks of it are in memory at a time.
 
-    A file of one block has a Content-Length. A larger one is sent as it is read. If reading fails then, the connection
-    is reset, so the client does not take what it has for the whole file.
+    A file of one block has a Content-Length. A larger file is sent while it is read. If reading fails then, the
+    connection is reset, so that the client does not take the first part for the whole file.
 
     Raises:
         HTTPNotFound: there is no such file.
@@ -65,7 +65,9 @@ async def send_file(request: web.Request, storage: StorageManager, file: StoredF
 
 
 async def read_at_most(storage: StorageManager, url: str, limit: int) -> bytes | None:
-    """Return the bytes of a file; None if there is none. Of a file of more than `limit` bytes, return only some more.
+    """Return the bytes of a file; None if there is none. If there are more than `limit` bytes, the rest is left out.
+
+    The result has at most one block more than `limit`, so its length shows whether the file is larger.
 
     Raises:
         S3OperationError, S3ConfigError, LocalStorageError: it cannot be read.
@@ -91,7 +93,7 @@ async def _read_blocks(storage: StorageManager, url: str) -> AsyncGenerator[byte
 
 
 async def _first_two(blocks: AsyncGenerator[bytes, None], file: StoredFile) -> list[bytes]:
-    """Return the first two blocks of a file, or fewer if it has no more."""
+    """Return the first two blocks of a file, or all if it has fewer."""
     try:
         found = [await anext(blocks, None), await anext(blocks, None)]
     except StorageManagerError as error:
@@ -110,7 +112,7 @@ def _is_missing(error: StorageManagerError, url: str) -> bool:
 async def _send(
     request: web.Request, response: web.StreamResponse, head: list[bytes], blocks: AsyncGenerator[bytes, None]
 ) -> None:
-    """Send the blocks in `head` and the others in pieces, each when the client has taken the one before."""
+    """Send the blocks in `head`, then the other blocks. Send a piece when the client has taken the one before."""
     try:
         while (block := head.pop(0) if head else await anext(blocks, None)) is not None:
             for start in range(0, len(block), PIECE):
@@ -121,11 +123,11 @@ async def _send(
     except asyncio.TimeoutError:
         _reset(request)
     except ConnectionError:
-        pass  # the client has gone
+        pass  # the client left
 
 
 def _reset(request: web.Request) -> None:
-    """Reset the connection. To a client of HTTP/1.0, a connection that is closed is the end of the file."""
+    """Reset the connection. A client of HTTP/1.0 would take a closed connection for the end of the file."""
     transport = request.transport
     if transport is None or transport.is_closing():
         return

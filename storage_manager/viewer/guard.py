@@ -1,8 +1,8 @@
 """Protect the viewer from other web pages in the same browser: check the Host header, and add security headers.
 
 A page of another site can send requests to 127.0.0.1. It cannot read the answers, because no answer allows it (CORS).
-There is one exception: the site's own name can be made to resolve to 127.0.0.1 (DNS rebinding). Then the Host header of
-the request has that name, so the request is refused.
+There is one exception: the site's own name can resolve to 127.0.0.1 (DNS rebinding). Then the Host header of the
+request has that name, and the request is refused.
 """
 
 import re
@@ -21,14 +21,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::[0-9]{1,5})?")
 
-# The policy of the viewer's pages. A stored page is a srcdoc of such a page, so this policy applies to it, too: it
-# needs inline styles, and data: URLs for images and fonts. Allowed are no script but viewer.js, no frame but a srcdoc,
-# and data from no address but this server's.
+# The policy of the viewer's pages. A stored page is a srcdoc in such a page, so this policy applies to it, too; it
+# needs inline styles, and data: URLs for images and fonts. The only script is viewer.js, the only frames are srcdocs,
+# and data comes only from this server.
 OWN_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src blob: data:; font-src data:; "
     "connect-src 'self'; frame-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-# The policy of a stored component that is opened by itself: it has an origin of its own, runs and loads nothing.
+# The policy of a stored file that is opened by itself: it has an origin of its own, runs nothing and loads nothing.
 STORED_POLICY = (
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -43,19 +43,19 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     # No Content-Security-Policy forbids a connection without a request (preconnect). Chromium knows this header.
     "Connection-Allowlist": "(response-origin)",
-    # Stored pages can show private data: the browser keeps no copy in its cache. Also, a page shows the present data.
+    # Stored pages can show private data, so the browser keeps no copy. A page also shows the data as it is now.
     "Cache-Control": "no-store",
 }
 
 
 async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Add the security headers to every answer, also to errors. A header that a handler has set is not replaced."""
+    """Add the security headers to every answer, errors included, unless a handler has set them."""
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
 
 
 def host_checker(hosts: Iterable[str]) -> Middleware:
-    """Return a middleware that refuses requests unless they are for this machine's names or `hosts`, at any port."""
+    """Return a middleware that accepts requests only for LOCAL_HOSTS and `hosts`, with any port."""
     allowed = LOCAL_HOSTS | {name.lower() for name in hosts}
 
     @web.middleware
@@ -68,12 +68,12 @@ def host_checker(hosts: Iterable[str]) -> Middleware:
     return check
 
 
-_TITLES = {404: "Not found", 502: "The storage cannot be read"}
+_TITLES = {404: "Not found", 502: "The storage cannot be read", 503: "The viewer is busy"}
 
 
 @web.middleware
 async def explain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn errors into a page for people, or into text for viewer.js: with the reason, without a traceback."""
+    """Answer errors with the reason: as a page for people, or as text for viewer.js."""
     try:
         return await handler(request)
     except web.HTTPError as error:

@@ -1,4 +1,4 @@
-"""Search the metadata of sessions without a catalogue: read it, a bounded number of files at a time, and keep it."""
+"""Read the metadata of sessions for a search without a catalogue, and keep it for a short time."""
 
 import asyncio
 import time
@@ -9,19 +9,19 @@ from typing import NamedTuple
 from storage_manager.aio import map_ahead
 from storage_manager.errors import StorageManagerError
 from storage_manager.storage import StorageManager
-from storage_manager.viewer.glance import read_about
-from storage_manager.viewer.wanted import MAX_QUERY, Wanted
+from storage_manager.viewer.list_query import MAX_QUERY, ListQuery
+from storage_manager.viewer.summary import read_metadata
 
-__all__ = ["AboutText", "Abouts"]
+__all__ = ["MetadataCache", "MetadataText"]
 
 CONCURRENCY = 16  # files that are read at a time
-KEPT_TIMES = 20  # as for a listing: what took a second to read is kept for twenty
+KEPT_TIMES = 20  # keep the texts 20 times as long as it took to read them
 KEPT_SECONDS = 60.0  # at most
-MAX_LISTED = 50  # tags that a filter compares
+MAX_TAGS = 50  # that a filter compares
 
 
-class AboutText(NamedTuple):
-    """The metadata of a session that a search and the filters compare."""
+class MetadataText(NamedTuple):
+    """The metadata of a session, as a search and the filters compare it."""
 
     text: str = ""
     outcome: str = ""
@@ -29,34 +29,35 @@ class AboutText(NamedTuple):
     hosts: tuple[str, ...] = ()
     is_unreadable: bool = False
 
-    def matches(self, wanted: Wanted, session_id: str) -> bool:
-        """Return True if each word is in the id or in the metadata, and the filters fit."""
+    def matches(self, query: ListQuery, session_id: str) -> bool:
+        """Return True if each word is in the id or in the metadata, and each filter fits."""
         return (
-            (not wanted.outcome or wanted.outcome == self.outcome)
-            and (not wanted.tag or wanted.tag in self.tags)
-            and (not wanted.host or wanted.host in self.hosts)
-            and all(word in self.text or word in session_id.lower() for word in wanted.words)
+            query.outcome in ("", self.outcome)
+            and query.tag in ("", *self.tags)
+            and query.host in ("", *self.hosts)
+            and all(word in self.text or word in session_id.lower() for word in query.words)
         )
 
 
-class Abouts:
+class MetadataCache:
     """The metadata of sessions, kept for a short time."""
 
     def __init__(self, storage: StorageManager) -> None:
         self._storage = storage
-        self._texts: dict[str, AboutText] = {}
+        self._texts: dict[str, MetadataText] = {}
         self._lock = asyncio.Lock()
         self._begun = self._spent = 0.0
 
-    async def read(self, session_ids: Iterable[str], until: float) -> dict[str, AboutText]:
-        """Return the texts of these sessions; of fewer, the first of them, if there is no time for all.
+    async def read(self, session_ids: Iterable[str], until: float) -> dict[str, MetadataText]:
+        """Return the metadata of these sessions, or of the first of them if the time does not suffice for all.
 
-        A session whose metadata cannot be read has no text. `until` is a time of time.monotonic().
+        Parameters:
+            until: the end of reading, as a time of time.monotonic().
         """
-        wanted = list(session_ids)
+        ids = list(session_ids)
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._read(wanted), until - time.monotonic())
-        return {name: self._texts[name] for name in wanted if name in self._texts}
+            await asyncio.wait_for(self._read(ids), until - time.monotonic())
+        return {session_id: self._texts[session_id] for session_id in ids if session_id in self._texts}
 
     async def _read(self, session_ids: list[str]) -> None:
         async with self._lock:
@@ -71,12 +72,13 @@ class Abouts:
             finally:
                 self._spent += time.monotonic() - started
 
-    async def _text(self, session_id: str) -> tuple[str, AboutText]:
+    async def _text(self, session_id: str) -> tuple[str, MetadataText]:
         try:
-            about = await read_about(self._storage, session_id)
+            metadata = await read_metadata(self._storage, session_id)
         except (StorageManagerError, ValueError):
-            return session_id, AboutText(is_unreadable=True)
-        if about is None:
-            return session_id, AboutText()
-        tags = tuple(tag for tag in about.tags[:MAX_LISTED] if len(tag) <= MAX_QUERY)
-        return session_id, AboutText(about.searched(), (about.outcome or "")[:MAX_QUERY], tags, about.hosts)
+            return session_id, MetadataText(is_unreadable=True)
+        if metadata is None:
+            return session_id, MetadataText()
+        tags = tuple(tag for tag in metadata.tags[:MAX_TAGS] if len(tag) <= MAX_QUERY)
+        outcome = (metadata.outcome or "")[:MAX_QUERY]
+        return session_id, MetadataText(metadata.searched(), outcome, tags, metadata.hosts)

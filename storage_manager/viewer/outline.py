@@ -1,4 +1,4 @@
-"""Read the actions and metadata of several steps, from which the front end makes the list of actions."""
+"""Read the actions and metadata of several steps, for the list of actions of the front end."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -13,17 +13,20 @@ __all__ = ["MAX_STEPS", "read_outline"]
 
 MAX_STEPS = 100  # in one answer
 MAX_BYTES = 1_000_000  # of a component; the front end parses no larger JSON
-MAX_TOTAL = 4_000_000  # of an answer; the front end asks again for the steps that are not in it
+MAX_TOTAL = 4_000_000  # bytes of an answer; the front end requests the other steps again
 CONCURRENCY = 16  # steps that are read at a time
 _COMPONENTS: tuple[Component, ...] = ("action", "metadata")
 
 
 async def read_outline(storage: StorageManager, session_id: str, step_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return the texts of action and metadata by step id, as they are stored.
+    """Return the stored actions and metadata of steps as texts, by step id.
 
-    A text of more than a million bytes is left out. The answer ends before it has more than four million bytes, but it
-    has at least one step. `lacks` has the names of components that the step does not have, and `error` the reason if
-    one cannot be read.
+    A component of more than a million bytes is left out. The answer has as many steps as fit into four million bytes,
+    and at least one.
+
+    Returns:
+        Per step: `action` and `metadata`; `lacks`: the names of components that the step does not have; `error`: the
+        reason if one cannot be read.
 
     Raises:
         InvalidIdError: refused before any I/O.

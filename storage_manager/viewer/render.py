@@ -1,4 +1,4 @@
-"""Write a session as one HTML file, which is opened from disk and makes no request."""
+"""Write a session as one HTML file, which opens from disk and sends no request."""
 
 import asyncio
 import base64
@@ -13,9 +13,10 @@ from typing import IO, Any, NamedTuple
 
 from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
-from storage_manager.layout import COMPONENTS, Component, ComponentSpec, check_id
+from storage_manager.inventory import list_files
+from storage_manager.layout import COMPONENTS, MANIFEST_FILENAME, Component, ComponentSpec, check_id, is_attachment
 from storage_manager.storage import StorageManager
-from storage_manager.viewer.attachments import read_session_metadata, survey
+from storage_manager.viewer.attachments import read_session_metadata
 from storage_manager.viewer.changes import compare_steps
 from storage_manager.viewer.templating import render_page, script, style
 
@@ -68,7 +69,7 @@ def _target(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or "\0" in str(os.fspath(path)):
         raise InvalidDataError("cannot view: path must name a file", operation="view")
     target = Path(os.path.abspath(os.fsdecode(path)))
-    if os.path.islink(target):  # to replace /dev/stdout would be no output
+    if os.path.islink(target):  # the file is renamed to the target, which would replace a link such as /dev/stdout
         target = Path(os.path.realpath(target))
     if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
         raise InvalidDataError(f"cannot view: {target} is a pipe or a device; name a file", operation="view")
@@ -80,17 +81,18 @@ def _target(path: str | os.PathLike[str]) -> Path:
 
 
 async def _about(storage: StorageManager, session_id: str) -> dict[str, Any]:
-    """Return what the file says about the session as a whole.
-
-    That is its metadata, whether it is sealed, and how many attachments are left out.
-    """
-    attachments, sealed = await survey(storage, session_id)
+    """Return the session's metadata, the number of attachments that are left out, and whether it is sealed."""
+    names = [file.name async for file in list_files(storage, session_id)]
     metadata = await _session_metadata(storage, session_id)
-    return {"metadata": metadata, "attachments": attachments, "sealed": sealed}
+    return {
+        "metadata": metadata,
+        "attachments": sum(map(is_attachment, names)),
+        "sealed": MANIFEST_FILENAME in names,
+    }
 
 
 async def _session_metadata(storage: StorageManager, session_id: str) -> dict[str, str] | None:
-    """Return the metadata of a session as `text`, or why it is not in the file as `error`; None if there is none."""
+    """Return the metadata of a session as `text`, or why it cannot be read as `error`; None if there is none."""
     try:
         data = await read_session_metadata(storage, session_id)
     except StorageManagerError as error:
@@ -99,7 +101,7 @@ async def _session_metadata(storage: StorageManager, session_id: str) -> dict[st
 
 
 def _shell(session_id: str, steps: Sequence[str], about: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the parts of the page before and after the blocks of stored data."""
+    """Return the page in two parts: before and after the elements with stored data."""
     digest = base64.b64encode(hashlib.sha256(script().encode()).digest()).decode()
     text = render_page(
         "file",
@@ -134,7 +136,7 @@ async def _blocks(storage: StorageManager, session_id: str, steps: Sequence[str]
 
 
 async def _read_step(storage: StorageManager, session_id: str, step_id: str) -> Mapping[Component, _Answer]:
-    """Read the components of a step together. Raise if reading fails for all, because then the storage fails."""
+    """Read the components of a step. Raise the error if no component can be read, because then the storage fails."""
     answers = await storage.read_step(session_id, step_id)
     failed = [answer for answer in answers.values() if isinstance(answer, StorageManagerError)]
     if len(failed) == len(answers):
@@ -143,7 +145,7 @@ async def _read_step(storage: StorageManager, session_id: str, step_id: str) -> 
 
 
 def _elements(step: _Step, steps: Sequence[str], earlier: _Answer) -> Iterator[str]:
-    """Yield the elements of a step, and the comparison with `earlier`, the HTML of the step before."""
+    """Yield the elements of a step. The last one is the comparison with `earlier`, the HTML of the step before."""
     step_id = steps[step.number]
     for spec in COMPONENTS:
         answer = step.answers[spec.name]
@@ -171,7 +173,7 @@ def _json(value: Any) -> str:
 
 
 def _element(number: int, step_id: str, component: str, text: str, kind: str = "json") -> str:
-    """Return a script element that holds data, so browsers do not run it. Step ids need no escaping in HTML."""
+    """Return a script element with data, which browsers do not run. Step ids need no escaping in HTML."""
     names = f'id="c-{number}-{component}" data-step="{step_id}" data-component="{component}" data-kind="{kind}"'
     return f'<script type="application/json" {names}>{text}</script>\n'
 
@@ -203,7 +205,7 @@ class _File:
 
     def remove(self) -> None:
         """Remove the file if it was not published."""
-        with suppress(OSError):  # closing fails if the disk is full, but then that error was raised before
+        with suppress(OSError):  # closing fails if the disk is full, and the write before has raised that error
             self.close()
         self._path.unlink(missing_ok=True)
 

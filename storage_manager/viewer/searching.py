@@ -15,12 +15,12 @@ from storage_manager.viewer.files import read_at_most
 __all__ = ["around", "search_session", "visible_text"]
 
 MAX_STEPS = 1000  # steps that one search reads
-MAX_BYTES = 4_000_000  # of a component; what comes after them is not searched
-SECONDS = 10.0  # then the steps found so far are returned
+MAX_BYTES = 4_000_000  # of a component; the rest is not searched
+SECONDS = 10.0  # then the search ends with the steps found so far
 CONCURRENCY = 8  # steps that are read at a time
-_BEFORE, _AFTER = 10, 60  # characters around what was found
+_BEFORE, _AFTER = 10, 60  # characters before and after the text that was found
 _COMPONENTS: tuple[Component, ...] = ("action", "metadata", "html")
-_HIDDEN = ("script", "style")
+_HIDDEN = ("script", "style")  # elements whose text a page does not show
 
 
 async def search_session(
@@ -29,14 +29,14 @@ async def search_session(
     """Return the steps that contain a text, in upper or lower case, in their action, their metadata or their page.
 
     Parameters:
-        is_wanted: is asked before each step; the search ends if it returns False.
+        is_wanted: called after each step; the search ends if it returns False.
 
     Returns:
-        matches: dictionaries with `step`, its id, and `text`, the words around; searched: how many steps were read;
-        total: how many there are.
+        matches: dictionaries with `step`, the id of a step, and `text`, the words around the text; searched: the number
+        of steps that were read; total: the number of steps of the session.
 
     Raises:
-        S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed, or none of its steps be read.
+        S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed, or no step can be read.
     """
 
     async def search(step_id: str) -> tuple[str, str | StorageManagerError]:
@@ -57,7 +57,7 @@ async def search_session(
 
 
 def _result(results: Mapping[str, str | StorageManagerError]) -> dict[str, Any]:
-    """Return the matches, and how many steps were read. Raise if none can be read, because then the storage fails."""
+    """Return the matches, and the number of steps that were read. Raise the error if no step can be read."""
     failed = [result for result in results.values() if isinstance(result, StorageManagerError)]
     if failed and len(failed) == len(results):
         raise failed[0]
@@ -67,7 +67,7 @@ def _result(results: Mapping[str, str | StorageManagerError]) -> dict[str, Any]:
 
 
 async def _search_step(storage: StorageManager, session_id: str, step_id: str, query: str) -> str:
-    """Return the words around the first place of a text in a step; "" if it is not there."""
+    """Return the words around the first occurrence of a text in a step; "" if there is none."""
 
     async def read(name: Component) -> bytes:
         data = await read_at_most(storage, storage.url_for(session_id, step_id, name), MAX_BYTES)
@@ -86,7 +86,7 @@ def _find(found: Iterable[bytes], query: str) -> str:
 
 
 def around(text: str, query: str) -> str:
-    """Return the words around the first place of a text, in upper or lower case; "" if it is not there."""
+    """Return the words around the first occurrence of `query`, in upper or lower case; "" if there is none."""
     at = text.lower().find(query.lower())
     if at < 0:
         return ""
@@ -96,10 +96,7 @@ def around(text: str, query: str) -> str:
 
 
 def visible_text(html: str) -> str:
-    """Return the text of a page, roughly: without its tags, scripts and styles.
-
-    This takes time in proportion to the size of the page.
-    """
+    """Remove tags, scripts and styles from a page, roughly, in time proportional to its size."""
     lower, at, texts = html.lower(), 0, list[str]()
     while (tag := html.find("<", at)) >= 0:
         texts.append(html[at:tag])

@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 from storage_manager.errors import StorageManagerError
 from storage_manager.storage import StorageManager
-from storage_manager.viewer.metadata import Abouts
-from storage_manager.viewer.wanted import Wanted
+from storage_manager.viewer.list_query import ListQuery
+from storage_manager.viewer.metadata import MetadataCache
 
 __all__ = ["PAGE", "Listing", "Page"]
 
 PAGE = 100
-SEARCH_SECONDS = 5.0  # then the sessions found so far are shown, with a link that continues the search
-KEPT_TIMES = 20  # keep a listing 20 times as long as it took to read, so listing takes a twentieth of the time
+SEARCH_SECONDS = 5.0  # then the page has the sessions found so far, and a link that continues the search
+KEPT_TIMES = 20  # keep a listing 20 times as long as it took to read it
 KEPT_SECONDS = 60.0  # at most
-_CHUNK = 1000  # names per turn of the event loop; also the sessions whose metadata a search reads
+_CHUNK = 1000  # ids that are handled without a pause; also the sessions whose metadata a search reads
 
 
 class Page(NamedTuple):
@@ -31,9 +31,9 @@ class Page(NamedTuple):
         total: the number of all matches; None if it is not known yet.
         before: the cursor of the previous page; None on the first page.
         next: the cursor of the next page; None on the last page.
-        is_partial: the search took too long; it continues at `next`.
-        searched: the number of sessions whose metadata was searched too; None if it was that of all sessions.
-        unreadable: the number of these whose metadata cannot be read.
+        is_partial: True if the search took too long. It continues at `next`.
+        searched: the number of sessions whose metadata was searched; None for all sessions.
+        unreadable: the number of sessions whose metadata cannot be read.
     """
 
     sessions: list[str]
@@ -47,60 +47,42 @@ class Page(NamedTuple):
 
 
 class Listing:
-    """The session ids in order, read as far as needed and kept for a short time. 100,000 ids take 10 MB.
+    """The session ids in order, read as far as a page needs, and kept for a short time. 100,000 ids take 10 MB.
 
-    Without it every page and every letter of a search would ask the storage again. S3 lists a thousand per request.
+    Without it, every page and every letter of a search would list the sessions again. S3 lists a thousand per request.
     """
 
-    def __init__(self, storage: StorageManager, abouts: Abouts | None = None) -> None:
+    def __init__(self, storage: StorageManager, metadata: MetadataCache | None = None) -> None:
         self._storage = storage
-        self._abouts = abouts
+        self._metadata = metadata
         self._names: _Names | None = None
 
-    async def page(self, query: str = "", after: str = "") -> Page:
-        """Return up to a hundred sessions whose ids contain `query`, in upper or lower case.
+    async def page(self, query: ListQuery) -> Page:
+        """Return one page of the sessions that match. Ids are searched, and the metadata of the first thousand.
 
-        Parameters:
-            query: the text to search for; "" for all sessions.
-            after: the cursor: the page begins with the first id after this one; "" for the first page.
+        The last page reads all ids: for 100,000 sessions on S3, this takes a hundred requests.
 
         Raises:
             S3OperationError, S3ConfigError, LocalStorageError: the sessions cannot be listed.
         """
-        return await self.find(Wanted(query, after=after))
-
-    async def last(self, query: str = "") -> Page:
-        """Return the last page. For 100,000 sessions on S3 this takes a hundred requests.
-
-        Raises:
-            As page.
-        """
-        return await self.find(Wanted(query, is_last=True))
-
-    async def find(self, wanted: Wanted) -> Page:
-        """Return up to a hundred sessions that are wanted. Their metadata is searched too, as far as it is read.
-
-        Raises:
-            As page.
-        """
         until = time.monotonic() + SEARCH_SECONDS
         names = self._current()
-        matching = await self._matching(names, wanted, until)
-        page = await (_last(names, matching) if wanted.is_last else _page(names, matching, wanted, until))
+        matching = await self._matching(names, query, until)
+        page = await (_last(names, matching) if query.is_last else _page(names, matching, query, until))
         return page._replace(searched=matching.searched, unreadable=matching.unreadable)
 
-    async def _matching(self, names: "_Names", wanted: Wanted, until: float) -> "_Matching":
-        """Read the metadata of the first thousand sessions, if it decides which sessions match."""
-        if self._abouts is None or not (wanted.words or wanted.has_filter):
-            return _Matching(wanted)
+    async def _matching(self, names: "_Names", query: ListQuery, until: float) -> "_Matching":
+        """Read the metadata of the first thousand sessions if there is a search or a filter."""
+        if self._metadata is None or not (query.words or query.has_filter):
+            return _Matching(query)
         async with aclosing(names.chunks()) as chunks:
             first = await anext(chunks, list[str]())
-        texts = await self._abouts.read(first, until)
-        matches = {name for name, about in texts.items() if about.matches(wanted, name)}
+        texts = await self._metadata.read(first, until)
+        matches = {name for name, text in texts.items() if text.matches(query, name)}
         searched = next((number for number, name in enumerate(first) if name not in texts), len(first))
         is_all = searched == len(first) and not await names.are_more_than(_CHUNK)
-        unreadable = sum(about.is_unreadable for about in texts.values())
-        return _Matching(wanted, matches, None if is_all else searched, unreadable)
+        unreadable = sum(text.is_unreadable for text in texts.values())
+        return _Matching(query, matches, None if is_all else searched, unreadable)
 
     async def close(self) -> None:
         """Stop reading."""
@@ -114,48 +96,48 @@ class Listing:
 
 
 class _Matching(NamedTuple):
-    """The sessions that match: by their metadata, and also by their ids if there is no filter."""
+    """The sessions that match: by their metadata, or by their ids if there is no filter."""
 
-    wanted: Wanted
+    query: ListQuery
     found: Collection[str] = ()
     searched: int | None = None
     unreadable: int = 0
 
     @property
-    def most(self) -> int | None:
-        """How many of the first names can match; None if all can."""
-        return _CHUNK if self.wanted.has_filter else None
+    def limit(self) -> int | None:
+        """The number of names, from the first, that can match; None if all can."""
+        return _CHUNK if self.query.has_filter else None
 
     def among(self, names: list[str]) -> list[str]:
-        """Return those of the names that match, in their order."""
-        words = self.wanted.words
-        if self.wanted.has_filter:
+        """Return the names that match, in their order."""
+        words = self.query.words
+        if self.query.has_filter:
             return [name for name in names if name in self.found]
         if not words:
             return names
         return [name for name in names if name in self.found or all(word in name.lower() for word in words)]
 
 
-async def _page(names: "_Names", matching: _Matching, wanted: Wanted, until: float) -> Page:
+async def _page(names: "_Names", matching: _Matching, query: ListQuery, until: float) -> Page:
     found, start, earlier = list[str](), 0, deque[str](maxlen=PAGE + 1)
-    async with aclosing(names.chunks(matching.most)) as chunks:
+    async with aclosing(names.chunks(matching.limit)) as chunks:
         async for chunk in chunks:
             matches = matching.among(chunk)
-            cut = bisect_right(matches, wanted.after)
+            cut = bisect_right(matches, query.after)
             start += cut
             earlier.extend(matches[:cut])
             found += matches[cut:]
             if len(found) > PAGE:
                 return Page(found[:PAGE], start, names.count(matching), _before(start, earlier), found[PAGE - 1])
-            if wanted.words and not matching.most and time.monotonic() > until:
-                after = max(chunk[-1], wanted.after)
+            if query.words and not matching.limit and time.monotonic() > until:
+                after = max(chunk[-1], query.after)
                 return Page(found, start, None, _before(start, earlier), after, is_partial=True)
     return Page(found, start, start + len(found), _before(start, earlier), None)
 
 
 async def _last(names: "_Names", matching: _Matching) -> Page:
     total, tail = 0, deque[str](maxlen=2 * PAGE + 1)
-    async with aclosing(names.chunks(matching.most)) as chunks:
+    async with aclosing(names.chunks(matching.limit)) as chunks:
         async for chunk in chunks:
             matches = matching.among(chunk)
             total += len(matches)
@@ -191,23 +173,23 @@ class _Names:
         return age > min(self._spent * KEPT_TIMES, KEPT_SECONDS) and not self._lock.locked()
 
     def count(self, matching: _Matching) -> int | None:
-        """Return the number of matches; None if not all names that can match have been read yet."""
-        if self._source and matching.most is None:
+        """Return the number of matches; None if some names that can match have not been read yet."""
+        if self._source and matching.limit is None:
             return None
-        return len(matching.among(self._names[: matching.most]))
+        return len(matching.among(self._names[: matching.limit]))
 
     async def are_more_than(self, number: int) -> bool:
-        """Return True if there are more names than those that have been read, which are `number` or fewer; or more."""
+        """Return True if there are more than `number` names. Those before must have been read."""
         return len(self._names) > number or bool(await self._more(number))
 
-    async def chunks(self, most: int | None = None) -> AsyncGenerator[list[str], None]:
+    async def chunks(self, limit: int | None = None) -> AsyncGenerator[list[str], None]:
         """Yield all names, up to a thousand at a time.
 
         Parameters:
-            most: yield no chunk that begins after so many; None for all.
+            limit: yield no chunk that begins after so many names; None for all.
         """
         start = 0
-        while most is None or start < most:
+        while limit is None or start < limit:
             chunk = self._names[start : start + _CHUNK] or await self._more(start)
             if not chunk:
                 break
@@ -224,7 +206,7 @@ class _Names:
                 raise StorageManagerError(
                     "cannot list the sessions: another request was cancelled; try again", operation="list"
                 )
-            if self._source and start == len(self._names):  # otherwise another request has read this chunk meanwhile
+            if self._source and start == len(self._names):  # another request may have read this chunk meanwhile
                 await self._read(self._source)
             return self._names[start : start + _CHUNK]
 
@@ -238,10 +220,11 @@ class _Names:
             else:
                 self._source = None
         except BaseException as error:
-            self._begun, self._failure = -KEPT_SECONDS, error  # no other request may use half of a listing
+            self._begun, self._failure = -KEPT_SECONDS, error  # stale: no other request may use half of a listing
             raise
         self._spent += time.monotonic() - started
 
     async def close(self) -> None:
+        """Stop reading."""
         if self._source:
             await self._source.aclose()

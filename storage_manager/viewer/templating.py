@@ -1,4 +1,4 @@
-"""Render the viewer's own pages from the templates beside this file. Every value in them is escaped."""
+"""Render the viewer's own pages from the templates beside this file. Every value is escaped."""
 
 from functools import cache
 from importlib.resources import files
@@ -36,7 +36,7 @@ def render_page(name: str, **values: Any) -> str:
     return _environment().get_template(f"{name}.html.j2").render(**values)  # type: ignore[no-any-return]
 
 
-# The parts of the front end. A part uses only what the parts before it define.
+# The parts of the front end, in order: when a part is run, it uses only names of the parts before it.
 _PARTS = (
     "dom",
     "theme",
@@ -53,6 +53,8 @@ _PARTS = (
     "stage",
     "panels",
     "live",
+    "playback",
+    "search",
     "session",
     "list",
     "start",

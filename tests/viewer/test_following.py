@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -99,6 +100,28 @@ async def test_nobody_lists_for_readers_who_have_gone(local: StorageManager, mon
             await anext(found)
         await ended.wait()
     assert listed
+
+
+async def test_a_quiet_session_is_listed_less_often(local: StorageManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a time without a new step, until one comes."""
+    now, pauses = 0.0, list[float]()
+    monkeypatch.setattr(following, "time", SimpleNamespace(monotonic=lambda: now))
+
+    async def paused(seconds: float) -> None:
+        nonlocal now
+        pauses.append(seconds)
+        now += seconds
+
+    async def listings(*args: Any, interval: float, **kwargs: Any) -> AsyncGenerator[list[str], None]:
+        for step_id in ["1", *[""] * 602, "2", "", ""]:
+            yield [step_id] if step_id else []
+            await paused(interval)
+
+    monkeypatch.setattr(following, "follow_ids", listings)
+    monkeypatch.setattr(following, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": paused}))
+    assert [event async for event in following.Following(local).events("s")][-1].startswith(b"event: sealed")
+    assert [number for number, pause in enumerate(pauses) if pause == 10] == [601, 603]
+    assert set(pauses) == {1, 10}
 
 
 @pytest.mark.thorough

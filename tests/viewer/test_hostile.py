@@ -203,7 +203,7 @@ async def test_what_is_drawn_of_actions_does_nothing(
             for key in ("1", "4", "2"):
                 await page.keyboard.press(key)
                 await page.wait_for_selector(f"body[data-step='{step}'] #stage:not([data-state=loading])")
-            await page.wait_for_selector(f"#film a[data-step='{step}'][data-told]")
+            await page.wait_for_selector(f"#film a[data-step='{step}'][data-kind]")
             await watched.is_quiet(step)
             assert set(await page.evaluate(ELEMENTS, SINKS)) <= PLAIN, step
             assert await page.locator(".marks > *").count() <= 100, step

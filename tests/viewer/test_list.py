@@ -25,11 +25,11 @@ from storage_manager import StorageManager, StorageManagerError
 from storage_manager.catalog import update_catalog
 from storage_manager.catalog.columns import COLUMNS
 from storage_manager.session_fields import arrow_types
-from storage_manager.viewer import create_app, found, glance, metadata, serve, sessions
-from storage_manager.viewer.found import condition_of, order_of
-from storage_manager.viewer.glance import About, size_text
-from storage_manager.viewer.metadata import AboutText
-from storage_manager.viewer.wanted import OUTCOMES, SORTS, Wanted, read_wanted
+from storage_manager.viewer import catalogue, create_app, metadata, serve, sessions, summary
+from storage_manager.viewer.catalogue import condition_of, order_of
+from storage_manager.viewer.list_query import OUTCOMES, SORTS, ListQuery, parse_query
+from storage_manager.viewer.metadata import MetadataText
+from storage_manager.viewer.summary import SessionMetadata, size_text
 from tests.support.roots import Make, Request
 from tests.support.viewed import BREAKING, PNG
 from tests.viewer.test_axe import axe, has_no_fault  # noqa: F401 - a fixture
@@ -85,27 +85,26 @@ async def listed(web: TestClient[Any, Any], path: str) -> tuple[list[str], str]:
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "query",
     [
-        Wanted(),
-        Wanted("two words", outcome="error", tag="a & b", host="x.test"),
-        Wanted(sort="steps", page=7),
-        Wanted(sort="session_id", is_descending=False),
-        Wanted("x", after="run-1", is_by_id=True),
-        Wanted(is_last=True),
+        ListQuery(),
+        ListQuery("two words", outcome="error", tag="a & b", host="x.test"),
+        ListQuery(sort="steps", page=7),
+        ListQuery(sort="session_id", is_descending=False),
+        ListQuery("x", after="run-1", is_by_id=True),
+        ListQuery(is_last=True),
     ],
 )
-def test_a_link_leads_to_what_it_is_for(wanted: Wanted) -> None:
-    link = wanted.link(page=wanted.page, after=wanted.after, is_last=wanted.is_last)
-    query = dict(parse_qsl(link.removeprefix("/?"), keep_blank_values=True))
-    assert read_wanted(query) == wanted
+def test_a_link_leads_to_what_it_is_for(query: ListQuery) -> None:
+    link = query.link(page=query.page, after=query.after, is_last=query.is_last)
+    assert parse_query(dict(parse_qsl(link.removeprefix("/?"), keep_blank_values=True))) == query
 
 
 def test_a_second_click_turns_the_order_round() -> None:
-    assert "sort=steps&order=desc" in Wanted().sort_link("steps")
-    assert "sort=steps&order=asc" in Wanted(sort="steps").sort_link("steps")
-    assert "sort=session_id&order=asc" in Wanted().sort_link("session_id")
-    assert Wanted(sort="started_at", is_descending=False).sort_link("started_at") == "/?q="
+    assert "sort=steps&order=desc" in ListQuery().sort_link("steps")
+    assert "sort=steps&order=asc" in ListQuery(sort="steps").sort_link("steps")
+    assert "sort=session_id&order=asc" in ListQuery().sort_link("session_id")
+    assert ListQuery(sort="started_at", is_descending=False).sort_link("started_at") == "/?q="
 
 
 @pytest.mark.parametrize(
@@ -116,8 +115,8 @@ async def test_values_that_are_refused(local: StorageManager, client: Client, qu
 
 
 def test_what_is_typed_is_bounded() -> None:
-    wanted = read_wanted({"q": "\0a\ud800b " + "word " * 1000, "tag": "x" * 1000})
-    assert (len(wanted.query) <= 128, len(wanted.words), len(wanted.tag), wanted.words[0]) == (True, 8, 128, "ab")
+    query = parse_query({"q": "\0a\ud800b " + "word " * 1000, "tag": "x" * 1000})
+    assert (len(query.text) <= 128, len(query.words), len(query.tag), query.words[0]) == (True, 8, 128, "ab")
 
 
 # --- one row ---
@@ -163,7 +162,7 @@ async def test_a_large_screenshot_is_no_thumbnail(
     for number in range(3):
         await local.store_step_data("run-1", f"step_{number}", screenshot_bytes=PNG * (1 if number == 1 else 3))
     await local.store_attachments("run-1", {"screenshot.jpg": PNG}, "step_9")
-    monkeypatch.setattr(glance, "MAX_THUMBNAIL", len(PNG))
+    monkeypatch.setattr(summary, "MAX_THUMBNAIL", len(PNG))
     assert (await (await (await client(local)).get("/api/sessions/run-1")).json())["screenshot"] == "step_1"
 
 
@@ -265,14 +264,14 @@ async def test_a_search_ends_in_time_and_continues(
 ) -> None:
     """The second search finds what the first one has read, and reads the rest."""
     await fill(local)
-    gate, read = asyncio.Event(), metadata.read_about
+    gate, read = asyncio.Event(), metadata.read_metadata
 
-    async def waits(storage: StorageManager, session_id: str) -> About | None:
+    async def waits(storage: StorageManager, session_id: str) -> SessionMetadata | None:
         if session_id == "run-b":
             await gate.wait()
         return await read(storage, session_id)
 
-    monkeypatch.setattr(metadata, "read_about", waits)
+    monkeypatch.setattr(metadata, "read_metadata", waits)
     monkeypatch.setattr(sessions, "SEARCH_SECONDS", 0.2)
     web = await client(local)
     rows, text = await asyncio.wait_for(listed(web, "/?q=tea"), 30)
@@ -292,15 +291,15 @@ async def test_sixteen_files_at_a_time_and_each_once(
         (Path(local.url_for()) / f"run-{number:02}").mkdir(parents=True)
     running, most, read = 0, 0, list[str]()
 
-    async def counted(storage: StorageManager, session_id: str) -> About | None:
+    async def counted(storage: StorageManager, session_id: str) -> SessionMetadata | None:
         nonlocal running, most
         running, read[len(read) :] = running + 1, [session_id]
         most = max(most, running)
         await asyncio.sleep(0)
         running -= 1
-        return About(goal="tea")
+        return SessionMetadata(goal="tea")
 
-    monkeypatch.setattr(metadata, "read_about", counted)
+    monkeypatch.setattr(metadata, "read_metadata", counted)
     monkeypatch.setattr(metadata, "KEPT_TIMES", 1e9)
     web = await client(local)
     answers = await asyncio.gather(*(listed(web, f"/?q={word}") for word in ("tea", "te", "t")))
@@ -352,7 +351,7 @@ def table() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(query=LETTERS, tag=LETTERS, host=LETTERS, outcome=st.sampled_from(["", *OUTCOMES]))
 def test_a_condition_means_what_was_typed(
     table: duckdb.DuckDBPyConnection, query: str, tag: str, host: str, outcome: str
@@ -360,24 +359,25 @@ def test_a_condition_means_what_was_typed(
     """DuckDB finds what Python finds, so no text becomes anything but a text."""
     rows = table.sql("SELECT * FROM catalog").to_arrow_table().to_pylist()
     for typed in ({"q": query}, {"tag": tag}, {"host": host}, {"q": query, "outcome": outcome, "tag": tag}):
-        wanted = read_wanted(typed)
-        condition = condition_of(wanted)
+        parsed = parse_query(typed)
+        condition = condition_of(parsed)
         duckdb.SQLExpression(condition)  # one expression, and nothing after it
         matches = table.execute(f"SELECT session_id FROM catalog WHERE {condition}").fetchall()
-        expected = {row["session_id"] for row in rows if about_text(row).matches(wanted, row["session_id"])}
+        expected = {row["session_id"] for row in rows if metadata_text(row).matches(parsed, row["session_id"])}
         assert {session_id for (session_id,) in matches} == expected
 
 
 def test_every_order_is_one(table: duckdb.DuckDBPyConnection) -> None:
     for sort in SORTS:
-        order = order_of(Wanted(sort=sort))
+        order = order_of(ListQuery(sort=sort))
         assert len(table.execute(f"SELECT session_id FROM catalog ORDER BY {order}").fetchall()) == 12
 
 
-def about_text(row: dict[str, Any]) -> AboutText:
+def metadata_text(row: dict[str, Any]) -> MetadataText:
     title = "a title" if "title" in (row["metadata"] or "") else None
-    about = About(title, row["goal"], row["outcome"], None, tuple(row["tags"] or ()), tuple(row["hosts"] or ()))
-    return AboutText(about.searched(), about.outcome or "", about.tags, about.hosts)
+    tags, hosts = tuple(row["tags"] or ()), tuple(row["hosts"] or ())
+    found = SessionMetadata(title, row["goal"], row["outcome"], None, tags, hosts)
+    return MetadataText(found.searched(), found.outcome or "", tags, hosts)
 
 
 class Finder:
@@ -414,7 +414,7 @@ class Finder:
 def finder(local: StorageManager, monkeypatch: pytest.MonkeyPatch) -> Finder:
     """A catalogue of 250 sessions that is no table."""
     finder = Finder(local, 250)
-    monkeypatch.setattr(found, "find_sessions", finder)
+    monkeypatch.setattr(catalogue, "find_sessions", finder)
     return finder
 
 
@@ -446,6 +446,15 @@ async def test_rows_of_the_catalogue_are_escaped_and_cut(local: StorageManager, 
     assert 'data-filter="tag" href="/?q=&amp;tag=t">t</a>' in text
 
 
+async def test_too_many_queries_are_refused(
+    local: StorageManager, client: Client, finder: Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "MAX_QUERIES", 0)
+    async with (await client(local)).get("/", headers={"Accept": "text/html"}) as answer:
+        assert (answer.status, "Try again in a moment" in await answer.text()) == (503, True)
+    assert finder.asked == []
+
+
 async def test_a_page_is_kept_until_the_catalogue_changes(
     local: StorageManager, client: Client, finder: Finder
 ) -> None:
@@ -456,10 +465,10 @@ async def test_a_page_is_kept_until_the_catalogue_changes(
     finder.version.with_name("00000000000000000001.json").write_text("{}")
     await listed(web, "/")
     assert len(finder.asked) == 4
-    for number in range(found.KEPT + 1):
+    for number in range(catalogue.KEPT + 1):
         await listed(web, f"/?q={number}")
     await listed(web, "/")
-    assert len(finder.asked) == 4 + found.KEPT + 2
+    assert len(finder.asked) == 4 + catalogue.KEPT + 2
 
 
 async def test_one_query_at_a_time(
@@ -475,7 +484,7 @@ async def test_one_query_at_a_time(
         running -= 1
         return await finder(*args, **kwargs)
 
-    monkeypatch.setattr(found, "find_sessions", counted)
+    monkeypatch.setattr(catalogue, "find_sessions", counted)
     web = await client(local)
     await asyncio.gather(*(listed(web, f"/?q={number}") for number in range(5)))
     assert (most, len(finder.asked)) == (1, 5)
@@ -626,7 +635,7 @@ async def test_the_list_of_a_catalogue_in_a_browser(
     axe: str,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(found, "PAGE", 20)
+    monkeypatch.setattr(catalogue, "PAGE", 20)
     await lay(local, 30)
     await update_catalog(local)
     shutil.rmtree(local.url_for("run-029"))

@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from playwright.async_api import Browser, Page, expect
 
 from storage_manager import StorageManager
 from storage_manager.integrity import seal_session
-from storage_manager.viewer import render_session, serve
+from storage_manager.viewer import app, render_session, serve
 
 pytestmark = pytest.mark.thorough
 
@@ -21,6 +22,9 @@ PAGE = """<!DOCTYPE html><title>Page {0}</title><h1>Page {0}</h1>
 <button id="go">Go</button><button id="buy">Buy</button>
 <noscript>Enable JavaScript</noscript><iframe srcdoc="<h2>Frame {0}</h2><script>top.pwned = 1</script>"></iframe>"""
 TARGET = "iframe.page"
+DEEP = "<p>"
+for _ in range(6):
+    DEEP = f'<iframe srcdoc="{escape(DEEP)}"></iframe>'
 
 
 def picture(width: int, height: int, grey: int = 200) -> bytes:
@@ -192,9 +196,9 @@ async def test_kinds_of_actions(tmp_path: Path, browser: Browser) -> None:
         await sm.store_step_data("shop", f"step_{number}", None, picture(8, 6), {"type": kind}, told(number))
     async with opened(sm, browser, "live", tmp_path) as (page, at):
         await page.goto(f"{at}step_0")
-        rows = page.locator("#film a[data-told]")
+        rows = page.locator("#film a[data-kind]")
         await expect(rows).to_have_count(5)
-        assert await rows.evaluate_all("rows => rows.map((row) => row.dataset.told)") == [*kinds.values(), "tab"]
+        assert await rows.evaluate_all("rows => rows.map((row) => row.dataset.kind)") == [*kinds.values(), "tab"]
 
 
 @pytest.mark.parametrize("where", ["live"])
@@ -275,6 +279,25 @@ async def test_a_phone(tmp_path: Path, browser: Browser) -> None:
         assert image["height"] <= stage["height"]
 
 
+@pytest.mark.parametrize(
+    ("html", "omitted"),
+    [
+        ("<iframe srcdoc='<p>'></iframe>" * 53, "3 frames of this page are"),
+        ("<iframe srcdoc='<p>'></iframe><iframe src='https://shop.test/'></iframe>", ""),
+        (DEEP, "1 frame of this page is"),
+    ],
+    ids=["many", "few", "deep"],
+)
+async def test_frames_that_are_left_out_are_counted(tmp_path: Path, browser: Browser, html: str, omitted: str) -> None:
+    sm = StorageManager.from_url(f"{tmp_path}/base")
+    await sm.store_step_data("shop", "step_1", html, None, {"type": "click"}, told(1))
+    async with opened(sm, browser, "live", tmp_path) as (page, at):
+        await page.goto(f"{at}step_1?view=page")
+        await page.wait_for_selector(f"{SHOWN} iframe.page")
+        notes = await page.locator("#stage .note").all_text_contents()
+    assert [note.partition(" not shown.")[0] for note in notes] == ([omitted] if omitted else [])
+
+
 @WHERE
 async def test_search(shop: StorageManager, browser: Browser, tmp_path: Path, where: str) -> None:
     async with opened(shop, browser, where, tmp_path) as (page, at):
@@ -295,6 +318,16 @@ async def test_search(shop: StorageManager, browser: Browser, tmp_path: Path, wh
         await expect(page.locator("body")).to_have_attribute("data-step", "step_3")
         await page.keyboard.press("Escape")
         await expect(page.locator("#film a")).to_have_count(6)
+
+
+async def test_a_search_that_is_refused(
+    shop: StorageManager, browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "MAX_SEARCHES", 0)
+    async with opened(shop, browser, "live", tmp_path) as (page, at):
+        await page.goto(f"{at}step_1")
+        await page.fill("#find", "lamp")
+        await expect(page.locator("#found")).to_contain_text("Try again in a moment.")
 
 
 @pytest.mark.parametrize("where", ["live"])
@@ -357,6 +390,32 @@ async def test_compare(shop: StorageManager, browser: Browser, tmp_path: Path, w
             await page.reload()
             await expect(titles.first).to_have_text("other · 1. step_1")
             await page.click(".controls button")
+            await expect(page.locator(".compare")).to_have_attribute("data-mode", "side")
             await page.get_by_label("Session to compare with").fill("none")
             await page.keyboard.press("Enter")
             await expect(page.locator(".compare .empty")).to_have_text("The session none has no steps.")
+
+
+@WHERE
+async def test_addresses_of_comparisons(shop: StorageManager, browser: Browser, tmp_path: Path, where: str) -> None:
+    """Back leads to the comparison before, and a link to a slider shows a slider."""
+    async with opened(shop, browser, where, tmp_path) as (page, at):
+        await page.goto(f"{at}step_4?view=compare")
+        titles, shown = page.locator(".compare[data-state=shown] figcaption"), page.locator(".compare")
+        for step in ("1", "2"):
+            await page.get_by_label("Step to compare with").fill(step)
+            await page.keyboard.press("Enter")
+            await expect(titles.first).to_have_text(f"{step}. step_{step}")
+        await page.get_by_role("button", name="Slider").click()
+        await expect(shown).to_have_attribute("data-mode", "slider")
+        link = page.url
+        for title in ("1. step_1", "3. step_3"):
+            await page.go_back()
+            await expect(titles.first).to_have_text(title)
+            await expect(shown).to_have_attribute("data-mode", "side")
+        await page.go_forward()
+        await expect(titles.first).to_have_text("1. step_1")
+        await page.goto("about:blank")
+        await page.goto(link)
+        await expect(titles.first).to_have_text("2. step_2")
+        await expect(shown).to_have_attribute("data-mode", "slider")

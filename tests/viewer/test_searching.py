@@ -8,12 +8,14 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from yarl import URL
 
 from storage_manager import InvalidIdError, LocalStorageError, StorageManager
 from storage_manager.viewer import app, searching, serve
 from storage_manager.viewer.outline import MAX_BYTES, read_outline
 from storage_manager.viewer.searching import around, search_session, visible_text
+from storage_manager.viewer.turns import Turns
 
 
 @pytest.mark.parametrize(
@@ -113,6 +115,39 @@ async def test_steps_that_cannot_be_read_are_not_searched(local: StorageManager,
     (tmp_path / "base" / "s" / "2" / "observation.html").mkdir()
     with pytest.raises(LocalStorageError, match="cannot retrieve"):
         await search_session(local, "s", "lamp", lambda: True)
+
+
+async def test_too_many_searches_are_refused(local: StorageManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_end = asyncio.Event()
+
+    async def search(*args: Any) -> Any:
+        await may_end.wait()
+        return {}
+
+    monkeypatch.setattr(app, "search_session", search)
+    monkeypatch.setattr(app, "MAX_SEARCHES", 2)
+    async with serve(local) as url, aiohttp.ClientSession(url) as client:
+        searches = [asyncio.ensure_future(client.get("/api/sessions/s/search?q=x")) for _ in range(4)]
+        answers = asyncio.as_completed(searches)
+        for answer in (await next(answers), await next(answers)):
+            assert (answer.status, "Try again" in await answer.text()) == (503, True)
+        may_end.set()
+        assert [(await answer).status for answer in answers] == [200, 200]
+
+
+async def test_a_reader_who_has_gone_takes_no_turn() -> None:
+    turns = Turns(1)
+    async with turns.turn(is_connected=lambda: False):
+        waiting = asyncio.ensure_future(enter(turns))
+        await asyncio.sleep(0)
+        with pytest.raises(web.HTTPServiceUnavailable):
+            await enter(turns)
+    await waiting
+
+
+async def enter(turns: Turns) -> None:
+    async with turns.turn():
+        pass
 
 
 async def test_nothing_is_searched_for_readers_who_have_gone(

@@ -49,6 +49,7 @@ async def test_many_frames(local: StorageManager, browser: Browser) -> None:
     async with serve(local) as url:
         await page.goto(f"{url}sessions/s/1?view=page")
         await page.wait_for_selector("#stage[data-state=shown] iframe")
+        await expect(page.locator("#stage .note")).to_have_count(0)
         copies = f"{await page.evaluate(INERT)}</iframe>" * 1000
         await local.store_step_data("s", "3", f"{small}{copies}<template shadowrootmode=open>{copies}</template>")
         inner = (small + copies[: len(copies) // 25]).replace("&", "&amp;").replace("'", "&#39;")
@@ -61,6 +62,7 @@ async def test_many_frames(local: StorageManager, browser: Browser) -> None:
             await expect(first.locator("body")).to_have_text("x")
             assert time.monotonic() - started < SECONDS, step
             assert 2 < len(page.frames) <= 2 + 50, step
+            await expect(page.locator("#stage .note")).to_contain_text("frames of this page are not shown. Up to 50")
 
 
 async def test_ten_thousand_steps_of_which_everything_is_known(local: StorageManager, browser: Browser) -> None:
@@ -106,7 +108,7 @@ async def test_large_actions_are_told_in_several_answers(local: StorageManager, 
     page.on("response", lambda answer: answers.append(answer.url) if "/outline" in answer.url else None)
     async with serve(local) as url:
         await page.goto(f"{url}sessions/s")
-        await expect(page.locator("#film a[data-told=click]")).to_have_count(7)
+        await expect(page.locator("#film a[data-kind=click]")).to_have_count(7)
     assert len(answers) >= 2
 
 

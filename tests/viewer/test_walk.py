@@ -184,7 +184,7 @@ async def opened(page: Page, url: str) -> tuple[float, int, int]:
     await page.goto(url, wait_until="commit")
     await page.wait_for_selector("#stage[data-state=shown] img")
     seconds = time.perf_counter() - started
-    await expect(page.locator("#film a[data-told]").nth(5)).to_be_visible()
+    await expect(page.locator("#film a[data-kind]").nth(5)).to_be_visible()
     await expect(page.locator("#timeline [data-thumb]").first).to_be_visible()
     await expect(page.locator("#timeline [data-thumb=wanted]")).to_have_count(0)
     await page.wait_for_load_state("networkidle")

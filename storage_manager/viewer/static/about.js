@@ -1,5 +1,5 @@
 // @ts-check
-/* The session as a whole: its goal, its outcome, who ran it, what it cost. */
+/* The session as a whole: goal, outcome, agent, model, cost, and all other metadata. */
 
 const OUTCOMES = ["success", "failure", "error", "cancelled"];
 const IN_LIST = ["outcome", "goal", "result", "agent", "model", "reward", "usage", "started_at", "ended_at", "start_url", "tags", "owner", "errors", "error"];
@@ -16,7 +16,7 @@ function badgeOf({ outcome }) {
 /** @param {Record<string, any>} about */
 function ranFor({ started_at: started, ended_at: ended }) {
   const [from, to] = [momentOf(started), momentOf(ended)];
-  return from !== null && to !== null && to >= from ? lasting(to - from) : "";
+  return from !== null && to !== null && to >= from ? durationText(to - from) : "";
 }
 
 /** @param {unknown} usage */
@@ -37,7 +37,7 @@ function sessionLine(about) {
   ];
 }
 
-/** What is known of a session, as terms and values. @param {Record<string, any>} about */
+/** The known fields of a session, as terms and values. @param {Record<string, any>} about */
 function sessionFacts(about) {
   const date = (/** @type {unknown} */ value) => { const moment = momentOf(value); return moment === null ? value : new Date(moment).toLocaleString(); };
   const errors = Array.isArray(about.errors) ? about.errors.slice(0, 5).map(errorText).join("\n") : "";
@@ -76,7 +76,7 @@ async function aboutSession(run, hasSteps) {
   let number = "";
   await Promise.all([
     show(metadata, async () => {
-      const text = await source.about(), about = parsed(text);
+      const text = await source.sessionMetadata(), about = parsed(text);
       run.observed = observedOf(about.observed);
       words = sessionLine(about);
       return sessionRegion(text);

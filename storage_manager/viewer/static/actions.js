@@ -1,13 +1,13 @@
 // @ts-check
-/* What an action says: in a few words, where it acted, why, when, and what failed. */
+/* Read the fields of an action and of the metadata of its step: a description, the target, the reasons, the time, the error. */
 
 /**
  * @typedef {{ x: number, y: number }} Point in pixels of CSS, from the top left corner of the window
  * @typedef {Point & { width: number, height: number }} Box
  * @typedef {{ points: Point[], boxes: Box[], selectors: string[] }} Target
- * @typedef {object} Told what an action and the metadata of its step say
- * @property {string} kind of action, by which the icon is chosen
- * @property {string} words for example "click #buy"; "" if no known field says it
+ * @typedef {object} Summary of a step, from its action and its metadata
+ * @property {string} kind one of KINDS; it selects the icon
+ * @property {string} words a description such as "click #buy"; "" if there is no known field
  * @property {string} host
  * @property {string} error "" if nothing failed
  * @property {[string, string][]} thoughts title and text
@@ -16,7 +16,7 @@
  * @property {"before" | "after" | null} observed
  */
 
-/** The kinds of actions, by words in their types. The first that fits counts. @type {[string, RegExp][]} */
+/** The kinds of actions, with patterns of their types. The first match counts. @type {[string, RegExp][]} */
 const KINDS = [
   ["check", /expect|assert|isvisible|verify/i],
   ["drag", /drag|drop/i],
@@ -33,11 +33,11 @@ const KINDS = [
   ["code", /evaluate|script|code|extract/i],
 ];
 
-/** Fields that tell of an action, but are not its type with its parameters. */
+/** Fields with objects that are not the parameters of an action, named by its type. */
 const NO_TYPES = new Set(["params", "result", "results", "error", "box", "point", "bounding_box", "interacted_element", "attributes", "usage", "log", "metadata"]);
 const MAX_ACTIONS = 50, MAX_WORDS = 120, MAX_THOUGHT = 20000, MAX_MARKS = 50;
 
-/** The actions that an action consists of. @param {Record<string, any>} action */
+/** The parts of an action, or the action itself if it has no parts. @param {Record<string, any>} action */
 function actionsIn(action) {
   const several = Array.isArray(action.actions) ? action.actions.slice(0, MAX_ACTIONS).map(asRecord) : [];
   return several.length ? several : [action];
@@ -51,7 +51,7 @@ function typeOf(action) {
   return { type, params: asRecord(params) };
 }
 
-/** A type without the object that Playwright's trace names before it: "page.goto" becomes "goto". @param {string} type */
+/** Remove the object that a Playwright trace names before a type: "page.goto" becomes "goto". @param {string} type */
 const shortType = (type) => type.replace(/^(locator|page|frame|elementHandle|browserContext|mouse|keyboard)\./i, "");
 
 /** Make a selector of Playwright's easier to read. @param {string} text */
@@ -93,12 +93,12 @@ function errorText(value) {
   const found = asRecord(value), inner = asRecord(found.error);
   const message = [found.message, found.value, inner.message, found.name].find(isText);
   if (message !== undefined) return message.slice(0, 4000);
-  const flat = Object.entries(found).slice(0, 20).filter(([, each]) => typeof each !== "object");  // what is deep takes seconds
+  const flat = Object.entries(found).slice(0, 20).filter(([, each]) => typeof each !== "object");  // a deep object takes seconds
   if (flat.length) return JSON.stringify(Object.fromEntries(flat)).slice(0, 4000);
   return Object.keys(found).length ? "The action failed." : "";
 }
 
-/** What failed; "" if nothing did. @param {Record<string, any>} action @param {Record<string, any>} metadata */
+/** The error of a step; "" if it did not fail. @param {Record<string, any>} action @param {Record<string, any>} metadata */
 function errorOf(action, metadata) {
   const places = [action, ...actionsIn(action), asRecord(action.result), metadata, asRecord(metadata.result)];
   for (const each of places) {
@@ -111,7 +111,7 @@ function errorOf(action, metadata) {
 /** @type {[string, string][]} */
 const THOUGHTS = [["thought", "Thought"], ["thinking", "Thinking"], ["reasoning", "Reasoning"], ["evaluation_previous_goal", "About the last action"], ["memory", "Memory"], ["next_goal", "Next goal"], ["goal", "Goal"], ["plan", "Plan"]];
 
-/** Why the action was chosen, each text once. @param {Record<string, any>} action @param {Record<string, any>} metadata */
+/** The reasons for an action, each text once. @param {Record<string, any>} action @param {Record<string, any>} metadata */
 function thoughtsOf(action, metadata) {
   const said = new Set(), found = /** @type {[string, string][]} */ ([]);
   for (const from of [action, metadata]) {
@@ -146,8 +146,8 @@ function hostOf(url) {
 /** @param {unknown} value @returns {"before" | "after" | null} */
 const observedOf = (value) => (value === "before" || value === "after" ? value : null);
 
-/** Tell what the texts of an action and of metadata say. @param {string} actionText @param {string} metadataText @returns {Told} */
-function tell(actionText, metadataText) {
+/** Summarize a step. @param {string} actionText @param {string} metadataText @returns {Summary} */
+function summarize(actionText, metadataText) {
   const action = parsed(actionText), metadata = parsed(metadataText);
   return {
     kind: kindOf(actionsIn(action)[0]),
@@ -161,7 +161,7 @@ function tell(actionText, metadataText) {
   };
 }
 
-// --- where it acted ---------------------------------------------------------------------------------------------------
+// --- the target ---------------------------------------------------------------------------------------------------------
 
 /** @param {unknown} value @returns {value is number} */
 const isPixel = (value) => typeof value === "number" && Number.isFinite(value) && Math.abs(value) < 1e5;
@@ -182,7 +182,7 @@ function boxesIn(value) {
 const BOXES = ["box", "bounding_box", "boundingBox", "bbox", "bounds", "rect"];
 const POINTS = ["point", "coordinate", "coordinates", "start_coordinate", "end_coordinate", "start", "end", "from", "to"];
 
-/** Where an action acted, as far as its fields say it. @param {string} text @returns {Target} */
+/** The target of an action, as far as its fields name it. @param {string} text @returns {Target} */
 function targetOf(text) {
   const found = /** @type {Target} */ ({ points: [], boxes: [], selectors: [] });
   for (const action of actionsIn(parsed(text))) {
@@ -209,8 +209,8 @@ function selectorsIn(from) {
 /** The selector of a path such as html/body/div[2]/a. @param {string} path */
 const cssOf = (path) => path.replace(/^\/+/, "").split("/").map((part) => part.replace(/\[(\d+)\]/, ":nth-of-type($1)")).join(" > ");
 
-/* What a selector may consist of. Everything else can be slow in some page, and has many spellings: `:\68 as(a)` is
-   `:has(a)`. So can :nth-of-type without the name of an element before it. */
+/* The allowed parts of a selector. Every other part can be slow in some page, and has many spellings: `:\68 as(a)` is
+   `:has(a)`. `:nth-of-type` without the name of an element before it can be slow, too. */
 const NAME = String.raw`(?:[\w-]|[^\0-\x7f]|\\[^\n\r\f])+`;
 const TEXT = String.raw`"(?:[^"\\\n]|\\[^\n])*"|'(?:[^'\\\n]|\\[^\n])*'`;
 const PART = new RegExp([

@@ -1,7 +1,7 @@
 // @ts-check
-/* Attachments. */
+/* The lists of attachments, and their contents. */
 
-const MAX_TEXT = 1e6, MAX_IMAGE = 32e6;  // bytes that are shown in the page
+const MAX_TEXT = 1e6, MAX_IMAGE = 32e6;  // bytes; larger ones are only linked
 
 /** @param {string} type */
 const isImage = (type) => /^image\/[a-z0-9.+-]+$/.test(type) && !type.includes("xml");
@@ -36,7 +36,7 @@ function attachment(source, n, found) {
   const { name, size, type } = found;
   const kind = type.split(";")[0], link = source.attachmentLink(n, name);
   const isOpened = isImage(kind) || isWritten(kind), isShown = isOpened && size <= (isImage(kind) ? MAX_IMAGE : MAX_TEXT);
-  const about = [el("span", { class: "name", title: name }, name), " ", el("span", { class: "soft" }, `${kind}, ${bytes(size)}`)];
+  const about = [el("span", { class: "name", title: name }, name), " ", el("span", { class: "soft" }, `${kind}, ${sizeText(size)}`)];
   const raw = el("a", { class: "raw", href: link, download: isOpened ? null : name },
     isOpened ? "Raw" : "Download", el("span", { class: "hidden" }, ` ${name}`));
   const node = (/** @type {Node[]} */ ...children) => el("div", { class: "attachment", "data-name": name }, ...children, raw);

@@ -4,16 +4,13 @@
 /**
  * Return a view that shows a step beside another one, which the user chooses.
  * @param {Run} run
- * @param {() => void} fit gives what is shown its size
- * @param {() => void} changed is called when the user has chosen another one
+ * @param {() => void} fit sets the sizes of the screenshots
+ * @param {(isNew: boolean) => void} changed called when the user has chosen another step (isNew), or the slider
  */
-function comparing(run, fit, changed) {
-  const chosen = { session: "", step: "", mode: "side" };
+function createComparison(run, fit, changed) {
+  const chosen = { session: "", step: "", isSlider: false };
   /** @type {Map<string, Run>} the last session that was compared */
   const others = new Map();
-  const asked = new URLSearchParams(run.source.live ? location.search : location.hash.split("?")[1]);
-  chosen.session = run.source.live ? asked.get("session") ?? "" : "";
-  chosen.step = asked.get("with") ?? "";
 
   async function otherRun() {
     if (!chosen.session || chosen.session === run.session) return run;
@@ -27,14 +24,14 @@ function comparing(run, fit, changed) {
     return found;
   }
 
-  /** The number of the other step: the one that was chosen, else the same of another session, else the one before. @param {Run} other @param {number} n */
+  /** The number of the other step: as chosen, or by default the same number in another session, or the step before. @param {Run} other @param {number} n */
   function otherStep(other, n) {
     const own = other.steps.indexOf(chosen.step);
     if (own >= 0) return own;
     return other === run ? Math.max(0, n - 1) : Math.min(n, other.steps.length - 1);
   }
 
-  /** A screenshot with its title, or the reason why there is none. @param {Run} from @param {number} n */
+  /** A screenshot with its title, or with the reason why there is none. @param {Run} from @param {number} n */
   async function half(from, n) {
     const title = el("figcaption", {}, `${from === run ? "" : `${from.session} · `}${n + 1}. ${from.steps[n] ?? "no step"}`);
     try {
@@ -49,9 +46,9 @@ function comparing(run, fit, changed) {
   async function fill(area, n) {
     await show(area, async () => {
       const other = await otherRun(), at = otherStep(other, n);
-      area.dataset.mode = chosen.mode;
       const halves = await Promise.all([half(other, at), half(run, n)]);
-      return chosen.mode === "slider" ? [...halves, slider(halves[1])] : halves;
+      area.dataset.mode = chosen.isSlider ? "slider" : "side";
+      return chosen.isSlider ? [...halves, slider(halves[1])] : halves;
     });
     fit();
   }
@@ -69,18 +66,19 @@ function comparing(run, fit, changed) {
   function controls(n, /** @type {HTMLElement} */ area) {
     const session = el("input", { type: "text", value: chosen.session, placeholder: "this session", "aria-label": "Session to compare with", maxlength: "128", spellcheck: "false" });
     const step = el("input", { type: "text", value: chosen.step, placeholder: "the step before", "aria-label": "Step to compare with: its id or its number", maxlength: "128", spellcheck: "false" });
-    const mode = el("button", { type: "button", "aria-pressed": String(chosen.mode === "slider") }, "Slider");
+    const mode = el("button", { type: "button", "aria-pressed": String(chosen.isSlider) }, "Slider");
     const take = async () => {
       chosen.session = session.value.trim();
       const text = step.value.trim(), from = await otherRun().catch(() => run);
       chosen.step = /^\d+$/.test(text) && !from.steps.includes(text) ? from.steps[Number(text) - 1] ?? "" : text;
-      changed();
+      changed(true);
       await fill(area, n);
     };
     for (const input of [session, step]) input.addEventListener("change", take);
     mode.addEventListener("click", () => {
-      chosen.mode = chosen.mode === "side" ? "slider" : "side";
-      mode.setAttribute("aria-pressed", String(chosen.mode === "slider"));
+      chosen.isSlider = !chosen.isSlider;
+      mode.setAttribute("aria-pressed", String(chosen.isSlider));
+      changed(false);
       fill(area, n);
     });
     const ofSession = run.source.live ? [el("label", {}, "Session ", session)] : [];
@@ -89,13 +87,24 @@ function comparing(run, fit, changed) {
 
   /** @param {number} n */
   async function draw(n) {
-    const area = el("div", { class: "compare", "data-mode": chosen.mode });
+    const area = el("div", { class: "compare" });
     const whole = el("div", { class: "comparison" }, controls(n, area), area);
     await fill(area, n);
     return [whole];
   }
 
-  /** What the address says of the comparison. @returns {Record<string, string>} */
-  const query = () => ({ ...(chosen.session ? { session: chosen.session } : {}), ...(chosen.step ? { with: chosen.step } : {}) });
-  return { draw, query };
+  return {
+    draw,
+    /** The parameters of the address that name the comparison. @returns {Record<string, string>} */
+    parameters: () => ({
+      ...(chosen.session ? { session: chosen.session } : {}), ...(chosen.step ? { with: chosen.step } : {}),
+      ...(chosen.isSlider ? { mode: "slider" } : {}),
+    }),
+    /** Choose the comparison that an address names. @param {URLSearchParams} given */
+    choose(given) {
+      chosen.session = run.source.live ? given.get("session") ?? "" : "";
+      chosen.step = given.get("with") ?? "";
+      chosen.isSlider = given.get("mode") === "slider";
+    },
+  };
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/* Elements, words, queues and caches. */
+/* Elements, texts for numbers and times, queues and caches. */
 
 /** The first element that matches; there must be one. @param {string} selector @param {ParentNode} [root] */
 const $ = (selector, root = document) => /** @type {HTMLElement} */ (root.querySelector(selector));
@@ -32,15 +32,15 @@ function el(name, attributes = {}, ...children) {
 const count = (n, one, many = one + "s") => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 
 /** @param {number} n */
-function bytes(n) {
+function sizeText(n) {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let unit = 0;
   while (n >= 1000 && unit < 4) { n /= 1000; unit += 1; }
   return `${n < 10 && unit ? n.toFixed(1) : Math.round(n)} ${units[unit]}`;
 }
 
-/** Say how long something took. @param {number} ms milliseconds */
-function lasting(ms) {
+/** Write a duration. @param {number} ms milliseconds */
+function durationText(ms) {
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 60000) return `${(ms / 1000).toFixed(ms < 10000 ? 1 : 0)} s`;
   const minutes = Math.floor(ms / 60000);
@@ -48,7 +48,7 @@ function lasting(ms) {
 }
 
 /** @param {Date} date */
-function ago(date) {
+function ageText(date) {
   const seconds = Math.max(0, (Date.now() - date.getTime()) / 1000);
   for (const [below, unit, name] of /** @type {[number, number, string][]} */ ([[60, 1, "s"], [3600, 60, "min"], [86400, 3600, "h"]])) {
     if (seconds < below) return `${Math.floor(seconds / unit)} ${name} ago`;
@@ -57,7 +57,7 @@ function ago(date) {
 }
 
 /**
- * Run at most `width` functions at a time, the newest first, because the user is looking at that one now.
+ * Return a queue that runs at most `width` functions at a time, the newest first: the user needs that one now.
  * @param {number} width
  */
 function queue(width) {
@@ -75,23 +75,23 @@ function queue(width) {
 }
 
 /**
- * Keep the latest results, up to `most` bytes. Several calls for the same key wait for one answer.
+ * Keep the latest results, up to `limit` bytes. Calls for the same key share one result.
  * @template {{ size: number }} T
  * @param {(key: number) => Promise<T>} load
- * @param {number} most
- * @param {(value: T) => void} [forget] called with a result that is no longer kept
+ * @param {number} limit
+ * @param {(value: T) => void} [discard] called with a result that is no longer kept
  */
-function remembering(load, most, forget = () => {}) {
+function cached(load, limit, discard = () => {}) {
   /** @type {Map<number, { value: T | null, promise: Promise<T> }>} */
   const kept = new Map();
   let size = 0;
   const trim = (/** @type {number} */ keep) => {
     for (const [key, entry] of kept) {
-      if (size <= most) return;
+      if (size <= limit) return;
       if (key === keep || !entry.value) continue;
       kept.delete(key);
       size -= entry.value.size;
-      forget(entry.value);
+      discard(entry.value);
     }
   };
   const get = (/** @type {number} */ key) => {
@@ -106,17 +106,17 @@ function remembering(load, most, forget = () => {}) {
   return get;
 }
 
-/** What was asked for is not there. */
+/** Thrown if a component, an attachment or a page does not exist. */
 class Missing extends Error {}
 
 /** The message of an error. @param {unknown} error */
 const messageOf = (error) => (error instanceof Error ? error.message : String(error));
 
-/** The turn of the work that an element waits for. @type {WeakMap<HTMLElement, object>} */
+/** The latest call of `show` for each element. @type {WeakMap<HTMLElement, object>} */
 const turns = new WeakMap();
 
 /**
- * Show the result of `work` in an element, unless the user is looking at something else by then. Return false then.
+ * Show the result of `work` in an element. If the element was used for other work meanwhile, return false.
  * @param {HTMLElement} area
  * @param {() => Promise<(Node | string)[]>} work
  */

@@ -1,18 +1,18 @@
 // @ts-check
-/* A stored page, made inert. */
+/* Make a stored page inert: it runs nothing, loads nothing and leads nowhere. */
 
 const PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; form-action 'none'";
-// <noscript> would tell people to enable JavaScript, in a page that a browser with JavaScript had shown
+// <noscript> would ask people to enable JavaScript, in a page that a browser with JavaScript had shown
 const DROPPED = "script, noscript, link, base, meta[http-equiv], frame, object, embed, applet, portal, fencedframe";
 const LOADING = new Set(["src", "srcset", "srcdoc", "poster", "background", "data", "ping", "manifest", "lowsrc", "dynsrc", "imagesrcset", "action", "formaction", "attributionsrc"]);
 const LINKS = new Set(["href", "xlink:href"]), MAX_ATTRIBUTES = 1000;
 const NOWHERE = "about:srcdoc#-";
 const OF_FRAMES = new Set(["srcdoc", "sandbox", "width", "height", "style", "class", "id", "title"]);
-const MAX_FRAMES = 50, MAX_DEPTH = 5;  // frames of a page with those in them, and how deep they may lie
-const FRAMES_PARSING = 1000, OUTLINING = 300;  // milliseconds for all frames of a page, and for all selectors but one
+const MAX_FRAMES = 50, MAX_DEPTH = 5;  // frames of a page, with the frames in them; levels of frames in frames
+const FRAMES_TIME = 1000, OUTLINE_TIME = 300;  // milliseconds for all frames of a page, and for all selectors but one
 
 /* A form's fields, and a document's forms and images, hide its own methods and properties: with <input name="remove">
-   form.remove is the field. So everything of a stored page is called and read through the prototypes. */
+   form.remove is the field. So the methods and properties of a stored page are called and read through prototypes. */
 
 /** @param {{ prototype: any }} type @param {string} name @returns {(node: any, ...values: any[]) => any} */
 const method = (type, name) => {
@@ -35,27 +35,32 @@ const getAttribute = method(Element, "getAttribute"), setAttribute = method(Elem
 const removeAttribute = method(Element, "removeAttribute"), contentOf = getter(HTMLTemplateElement, "content");
 
 /**
- * What is known of a page while it is made inert.
- * @typedef {object} Care
- * @property {string[]} selectors of the elements to outline
- * @property {Map<string, number>} frames the pages of frames that are inert already; each with its number of frames and 1
+ * The frames of a page, and the frames in them.
+ * @typedef {object} Frames
+ * @property {Map<string, number>} inert the HTML of frames that is inert already, with the number of frames: itself and those in it
  * @property {number} left how many frames may still be made inert
- * @property {number} shown how many frames the page has, with those in them
- * @property {{ left: number }} pot the time that is left for frames, in milliseconds
- * @property {number} depth
+ * @property {number} time that is left for making them inert, in milliseconds
+ * @property {number} omitted how many frames were removed because of a limit
+ *
+ * A page, or the page of a frame, while it is made inert.
+ * @typedef {object} Cleaning
+ * @property {string[]} selectors of the elements to outline
+ * @property {Frames} frames of the whole page
+ * @property {number} shown how many frames are kept in this page, with the frames in them
+ * @property {number} depth 0 for the whole page, 1 for a frame in it
  */
 
 /**
  * Remove everything that loads, runs or leads somewhere. Return true if there was anything to remove.
  * @param {Document | DocumentFragment} root
- * @param {Care} care
+ * @param {Cleaning} cleaning
  */
-function clean(root, care) {
+function clean(root, cleaning) {
   let found = false;
   for (const node of all(root, DROPPED)) { remove(node); found = true; }
   for (const node of all(root, "*")) {
-    if (nameOf(node) === "iframe") { found = cleanFrame(node, care) || found; continue; }
-    if (node instanceof HTMLTemplateElement) found = clean(contentOf(node), care) || found;
+    if (nameOf(node) === "iframe") { found = cleanFrame(node, cleaning) || found; continue; }
+    if (node instanceof HTMLTemplateElement) found = clean(contentOf(node), cleaning) || found;
     for (const name of namesOf(node)) {
       if (!LOADING.has(name) && !LINKS.has(name) && !name.startsWith("on")) continue;
       const value = getAttribute(node, name), isData = /^\s*data:/i.test(value);
@@ -73,11 +78,15 @@ function namesOf(node) {
   return names;
 }
 
-/** Keep a frame only with a page that is inert, and in a sandbox. @param {Element} node @param {Care} care */
-function cleanFrame(node, care) {
-  const size = care.frames.get(getAttribute(node, "srcdoc")) ?? Infinity;
-  if (care.shown + size > MAX_FRAMES - care.depth) { remove(node); return true; }
-  care.shown += size;
+/** Put a frame into a sandbox if its page is inert, or else remove it. @param {Element} node @param {Cleaning} cleaning */
+function cleanFrame(node, cleaning) {
+  const size = cleaning.frames.inert.get(getAttribute(node, "srcdoc")) ?? Infinity;
+  if (cleaning.shown + size > MAX_FRAMES - cleaning.depth) {
+    if (hasAttribute(node, "srcdoc")) cleaning.frames.omitted += 1;  // without it, no page is stored
+    remove(node);
+    return true;
+  }
+  cleaning.shown += size;
   let found = false;
   for (const name of namesOf(node)) if (!OF_FRAMES.has(name)) { removeAttribute(node, name); found = true; }
   if (getAttribute(node, "sandbox") === "") return found;
@@ -86,7 +95,8 @@ function cleanFrame(node, care) {
 }
 
 /**
- * Let a link look like a link and tell its address, but lead nowhere. Keep SVG's references into its own document.
+ * Make a link lead nowhere. It still looks like a link, and its tooltip is its address. References of SVG into its own
+ * document are kept.
  * @param {Element} node @param {string} name @param {string} value @param {boolean} isData
  */
 function cleanLink(node, name, value, isData) {
@@ -103,28 +113,28 @@ function cleanLink(node, name, value, isData) {
   return true;
 }
 
-/** Make the pages of frames inert, as far as there may be frames. @param {Document} page @param {Care} care */
-async function cleanFrames(page, care) {
+/** Make the pages of frames inert, up to the limits. `cleanFrame` removes the others. @param {Document} page @param {Cleaning} cleaning */
+async function cleanFrames(page, { frames, depth }) {
   for (const node of all(page, "iframe[srcdoc]")) {
     const html = getAttribute(node, "srcdoc");
-    if (care.frames.has(html) || care.depth >= MAX_DEPTH || care.left <= 0 || care.pot.left <= 0) continue;
-    care.left -= 1;
-    const inner = { ...care, selectors: [], depth: care.depth + 1 };
-    try { setAttribute(node, "srcdoc", await inertWith(html, inner)); } catch { continue; }  // such a frame is removed
-    care.left = inner.left;
-    care.frames.set(getAttribute(node, "srcdoc"), 1 + inner.shown);
+    if (frames.inert.has(html) || depth >= MAX_DEPTH || frames.left <= 0 || frames.time <= 0) continue;
+    frames.left -= 1;
+    const inner = { selectors: [], frames, shown: 0, depth: depth + 1 };
+    try { setAttribute(node, "srcdoc", await inertPage(html, inner)); } catch { continue; }
+    frames.inert.set(getAttribute(node, "srcdoc"), 1 + inner.shown);
   }
 }
 
-const PIECE = 4096, PAUSE = 50, MAX_PARSING = 4000;  // characters; milliseconds, and one more for each 1,000 characters
+const PIECE = 4096, PAUSE = 50;  // characters; milliseconds
+const PARSING_TIME = 4000;  // milliseconds, and one more per 1,000 characters
 
 /**
  * Parse HTML into a document that runs and loads nothing. A page of 1 MB whose elements are never closed would take
- * minutes. So parse it in pieces, let other work run between them, and give up what takes too long.
+ * minutes. So parse it in pieces, let other work run between them, and give up if it takes too long.
  * @param {string} html
- * @param {{ left: number }} pot the time that is left for it, in milliseconds
+ * @param {{ time: number }} budget the time that is left for it, in milliseconds
  */
-async function read(html, pot) {
+async function parse(html, budget) {
   const page = document.implementation.createHTMLDocument("");
   let since = performance.now();
   openDocument(page);
@@ -132,41 +142,45 @@ async function read(html, pot) {
     write(page, html.slice(at, at + PIECE));
     const passed = performance.now() - since;
     if (passed < PAUSE) continue;
-    pot.left -= passed;
-    if (pot.left < 0) throw new Error("This page cannot be shown: reading its HTML takes too long.");
+    budget.time -= passed;
+    if (budget.time < 0) throw new Error("This page cannot be shown: reading its HTML takes too long.");
     await new Promise((done) => setTimeout(done));
     since = performance.now();
   }
   closeDocument(page);
-  pot.left -= performance.now() - since;
+  budget.time -= performance.now() - since;
   return page;
 }
 
 /**
- * Return HTML that runs and loads nothing, in which the elements that match `selectors` are outlined.
+ * Return HTML that runs and loads nothing, in which the elements that match `selectors` are outlined; and how many
+ * frames were left out because of their number, their depth, or the time that they take.
  * @param {string} html
- * @param {string[]} [selectors]
+ * @param {string[]} selectors
  */
-const inert = (html, selectors = []) => inertWith(html, { selectors, frames: new Map(), left: MAX_FRAMES, shown: 0, pot: { left: FRAMES_PARSING }, depth: 0 });
+async function inert(html, selectors) {
+  const frames = { inert: new Map(), left: MAX_FRAMES, time: FRAMES_TIME, omitted: 0 };
+  return { html: await inertPage(html, { selectors, frames, shown: 0, depth: 0 }), omitted: frames.omitted };
+}
 
 /**
  * Serialized HTML can be parsed into another tree (mutation XSS). So parse and clean it again, until there is nothing
  * to remove from exactly the text that the frame gets. The policy comes before all other elements.
  * @param {string} html
- * @param {Care} care
+ * @param {Cleaning} cleaning
  * @returns {Promise<string>}
  */
-async function inertWith(html, care) {
+async function inertPage(html, cleaning) {
   for (let round = 0; round < 5; round += 1) {
-    const page = await read(html, care.depth ? care.pot : { left: MAX_PARSING + html.length / 1000 });
-    await cleanFrames(page, care);
-    care.shown = 0;
+    const page = await parse(html, cleaning.depth ? cleaning.frames : { time: PARSING_TIME + html.length / 1000 });
+    await cleanFrames(page, cleaning);
+    cleaning.shown = 0;
     const doctype = modeOf(page) === "CSS1Compat" ? "<!DOCTYPE html>" : "";
-    if (!clean(page, care) && round) {
+    if (!clean(page, cleaning) && round) {
       const first = `<head><meta http-equiv="Content-Security-Policy" content="${PAGE_POLICY}"><meta http-equiv="x-dns-prefetch-control" content="off">`;
       return doctype + first + html.slice(doctype.length);
     }
-    if (!round) outlineAll(page, care.selectors);
+    if (!round) outlineAll(page, cleaning.selectors);
     html = doctype + htmlOf(rootOf(page));
   }
   throw new Error("This page cannot be shown safely here. Open its raw HTML: it has its own sandbox.");
@@ -174,9 +188,9 @@ async function inertWith(html, care) {
 
 const OUTLINE = "outline: 3px solid #d6336c !important; outline-offset: 2px !important; box-shadow: 0 0 0 8px rgb(214 51 108 / .25) !important";
 
-/** Outline the target. One selector is matched quickly, but ten in a large page are not. @param {Document} page @param {string[]} selectors */
+/** Outline the elements of all selectors. One selector is matched quickly, but ten in a large page are not. @param {Document} page @param {string[]} selectors */
 function outlineAll(page, selectors) {
-  const until = performance.now() + OUTLINING;
+  const until = performance.now() + OUTLINE_TIME;
   for (const selector of new Set(selectors)) if (performance.now() < until) outline(page, selector);
 }
 

@@ -1,5 +1,5 @@
 // @ts-check
-/* JSON, formatted from its text: numbers keep their digits, and there is no limit on depth. */
+/* Format JSON from its text, so that numbers keep their digits and objects can have any depth. */
 
 const MAX_TOKENS = 20000, MAX_STRING = 4000, MAX_INDENT = 40, MAX_SHOWN = 1e6;
 

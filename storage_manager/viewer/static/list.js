@@ -1,8 +1,8 @@
 // @ts-check
-/* The list of sessions. The server has filled in the rows that it knows from the catalogue; what is known only by its
-   id is filled in when it is visible, and so is each thumbnail. */
+/* The list of sessions. The server fills in the rows of a catalogue. Rows of which only the id is known, and all
+   thumbnails, are filled in here when they are visible. */
 
-/** What the server tells of a session.
+/** A session, as the server summarizes it.
  * @typedef {object} SessionRow
  * @property {number} steps
  * @property {number} size in bytes
@@ -23,12 +23,12 @@
 const cell = (row, name) => /** @type {HTMLElement} */ (row.querySelector(`.${name}`));
 
 /** @param {string} at @returns {HTMLElement} */
-function moment(at) {
+function timeElement(at) {
   const date = new Date(at);
-  return el("time", { datetime: at, title: date.toLocaleString() }, ago(date));
+  return el("time", { datetime: at, title: date.toLocaleString() }, ageText(date));
 }
 
-/** A tag or a host, which filters the list; one that was cut is only shown.
+/** A tag or a host as a link that filters the list. A text that was cut is no link.
  * @param {string} name @param {string} text @returns {HTMLElement} */
 function filterLabel(name, text) {
   if (text.endsWith("…")) return el("span", { class: "label" }, text);
@@ -43,7 +43,7 @@ function describe(row, { title, goal, model, tags, hosts, started_at }) {
   const line = cell(row, "goal"), label = title || goal || "";
   line.textContent = label;
   if (label) line.title = goal || label;
-  cell(row, "started").replaceChildren(started_at ? moment(started_at) : "–");
+  cell(row, "started").replaceChildren(started_at ? timeElement(started_at) : "–");
   const site = hosts.slice(0, 1).map((host) => filterLabel("host", host));
   cell(row, "sites").replaceChildren(...site, ...(site.length && model ? [" "] : []), ...(model ? [el("span", { class: "model", title: model }, model)] : []));
   cell(row, "tags").replaceChildren(...tags.flatMap((tag) => [filterLabel("tag", tag), " "]));
@@ -54,11 +54,11 @@ function showSession(row, session) {
   const { steps, size, modified, outcome, unreadable } = session, isKnown = "known" in row.dataset;
   const isGone = isKnown && !steps && !size && !modified;  // since the catalogue was written
   cell(row, "steps").textContent = steps.toLocaleString("en");
-  cell(row, "size").textContent = bytes(size);
-  cell(row, "modified").replaceChildren(isGone ? "deleted" : modified ? moment(modified) : "–");
+  cell(row, "size").textContent = sizeText(size);
+  cell(row, "modified").replaceChildren(isGone ? "deleted" : modified ? timeElement(modified) : "–");
   if (!isKnown) describe(row, session);
   if (outcome) {
-    const known = ["success", "failure", "error", "cancelled"].includes(outcome) ? outcome : null;
+    const known = OUTCOMES.includes(outcome) ? outcome : null;
     cell(row, "result").replaceChildren(el("b", { class: "badge", "data-outcome": known }, outcome));
   } else if (unreadable) {
     cell(row, "result").replaceChildren(el("span", { class: "failed", title: unreadable }, "unreadable"));
@@ -69,33 +69,29 @@ function showSession(row, session) {
 /** @param {HTMLElement} row */
 async function fillRow(row) {
   try {
-    const response = await fetch(`/api/sessions/${encodeURIComponent(row.dataset.session ?? "")}`, { cache: "no-store" });
-    if (!response.ok) throw new Error(await response.text());
-    showSession(row, await response.json());
+    showSession(row, await (await request(`/api/sessions/${encodeURIComponent(row.dataset.session ?? "")}`)).json());
     row.dataset.state = "shown";
   } catch (error) {
     row.dataset.state = "failed";
-    cell(row, "modified").replaceChildren(el("span", { class: "failed", title: /** @type {Error} */ (error).message }, "unreadable"));
+    cell(row, "modified").replaceChildren(el("span", { class: "failed", title: messageOf(error) }, "unreadable"));
   }
 }
 
-/** A screenshot reaches the page as an image of its bytes: the policy of this page allows no image from an address.
+/** Show a thumbnail from the bytes of a screenshot, because the policy of this page allows no image from an address.
  * @param {HTMLElement} row */
 async function fillThumb(row) {
   const { session = "", screenshot = "" } = row.dataset, thumb = cell(row, "thumb");
   try {
-    const response = await fetch(`/sessions/${encodeURIComponent(session)}/${encodeURIComponent(screenshot)}/screenshot`, { cache: "no-store" });
-    if (!response.ok) return;
-    const url = URL.createObjectURL(await response.blob());
-    const image = /** @type {HTMLImageElement} */ (el("img", { alt: "", src: url }));
+    const url = (await liveSource(session, [screenshot]).image(0)).url;
+    const image = el("img", { alt: "", src: url });
     await image.decode().then(() => thumb.replaceChildren(image), () => {}).finally(() => URL.revokeObjectURL(url));
-  } catch { }  // the row is whole without it
+  } catch { }  // a row can do without a thumbnail
 }
 
-/** Fill in the rows that are visible, and the rows that become visible, from the top. Their pictures come last.
- * @returns {() => void} stops */
+/** Fill in the visible rows, from the top, now and when others become visible. Thumbnails come after the texts.
+ * @returns {() => void} a function that stops it */
 function watchRows() {
-  const ask = queue(4), askForImage = queue(3);
+  const fill = queue(4), fillImages = queue(3);
   const rows = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("#sessions tr[data-session]")]);
   /** @type {Set<Element>} */
   const visible = new Set();
@@ -105,10 +101,10 @@ function watchRows() {
     if (!row) return;
     row.dataset.state = "loading";
     await fillRow(row);
-    askForImage(pictureNext);
+    fillImages(fillNextImage);
   }
 
-  async function pictureNext() {
+  async function fillNextImage() {
     const row = rows.find((each) => visible.has(each) && each.dataset.screenshot && !each.dataset.thumb);
     if (!row) return;
     row.dataset.thumb = "loading";
@@ -118,10 +114,10 @@ function watchRows() {
 
   const observer = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) visible[isIntersecting ? "add" : "delete"](target);
-    for (const { isIntersecting } of entries) if (isIntersecting) { ask(fillNext); askForImage(pictureNext); }
+    for (const { isIntersecting } of entries) if (isIntersecting) { fill(fillNext); fillImages(fillNextImage); }
   });
   for (const row of rows) observer.observe(row);
-  for (const time of document.querySelectorAll("#results time")) time.replaceWith(moment(time.getAttribute("datetime") ?? ""));
+  for (const time of document.querySelectorAll("#results time")) time.replaceWith(timeElement(time.getAttribute("datetime") ?? ""));
   return () => { visible.clear(); observer.disconnect(); };
 }
 
@@ -131,14 +127,14 @@ function startList() {
   const results = /** @type {HTMLElement} */ ($("#results"));
   let stop = watchRows(), timer = 0, isAsking = false, shown = address();
 
-  /** The address of the list for what the form says now, from its first page. */
+  /** The address of the first page of the list for the values of the form. */
   function address() {
     const query = new URLSearchParams();
     for (const [name, value] of new FormData(form)) if (String(value).trim()) query.set(name, String(value).trim());
     return `/?${query}`.replace(/\?$/, "");
   }
 
-  /** Fetch the list from the server. Its page is escaped, and a parsed page runs nothing. One is fetched at a time.
+  /** Fetch the list from the server, one page at a time. The page is escaped, and a parsed page runs nothing.
    * @returns {Promise<void>} */
   async function search() {
     const url = address();

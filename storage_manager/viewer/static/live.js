@@ -1,7 +1,7 @@
 // @ts-check
-/* Follow a session while it is recorded, by server-sent events (HTML Standard, 9.2). Nothing is asked while the page is hidden. */
+/* Follow a session while it is recorded, by server-sent events (HTML Standard, 9.2). A hidden page does not follow. */
 
-const LIVE = 60000;  // milliseconds after a new step in which the session counts as live
+const LIVE = 60000;  // milliseconds for which a session is marked as live after a new step
 
 /**
  * @param {Run} run

@@ -1,18 +1,18 @@
 // @ts-check
-/* The panels beside the stage: what failed and why the action was chosen, then action, metadata and attachments. */
+/* The panels beside the stage: the story (the error and the reasons for the action), action, metadata and attachments. */
 
-// shown by the story or in the head of the step, or of no use to a reader
-const TOLD = new Set(["error", "title", "not_captured", "log", "logs", "callId", "call_id", "id", "stepId", "apiName", "trace_id", ...THOUGHTS.map(([name]) => name)]);
+// fields that the story or the head of the step shows, or that no reader needs
+const HIDDEN_FIELDS = new Set(["error", "title", "not_captured", "log", "logs", "callId", "call_id", "id", "stepId", "apiName", "trace_id", ...THOUGHTS.map(([name]) => name)]);
 const MAX_FACTS = 14, MAX_FACT = 160;
 /** Which panels have their JSON open, for all steps. @type {Set<string>} */
 const unfolded = new Set();
 
-/** @param {Told} told @param {Record<string, any>} metadata */
-function storyOf(told, metadata) {
+/** @param {Summary} summary @param {Record<string, any>} metadata */
+function storyOf(summary, metadata) {
   const story = [];
-  if (told.error) story.push(el("div", { class: "banner", role: "note" }, el("b", {}, "Failed"), el("p", {}, told.error)));
+  if (summary.error) story.push(el("div", { class: "banner", role: "note" }, el("b", {}, "Failed"), el("p", {}, summary.error)));
   const missing = Object.entries(asRecord(metadata.not_captured)).filter(([, reason]) => isText(reason)).slice(0, 10);
-  for (const [title, text] of told.thoughts) story.push(el("h4", {}, title), el("p", { class: "prose" }, text));
+  for (const [title, text] of summary.thoughts) story.push(el("h4", {}, title), el("p", { class: "prose" }, text));
   for (const [name, reason] of missing) story.push(el("p", { class: "soft lost" }, el("b", {}, `No ${name.slice(0, 40)}: `), String(reason).slice(0, 500)));
   return story;
 }
@@ -27,7 +27,7 @@ function shortly(value) {
 /** The short fields of an object, as terms and values. @param {string} text */
 function factsOf(text) {
   const value = parsed(text);
-  const facts = Array.isArray(value) ? [] : Object.entries(value).filter(([name]) => !TOLD.has(name)).flatMap(([name, each]) => {
+  const facts = Array.isArray(value) ? [] : Object.entries(value).filter(([name]) => !HIDDEN_FIELDS.has(name)).flatMap(([name, each]) => {
     const words = shortly(each);
     return words && words.length <= MAX_FACT ? [[name.slice(0, 60), words]] : [];
   });
@@ -46,7 +46,7 @@ function factsAndJson(text, name, label) {
 /** @param {Run} run */
 function createPanels(run) {
   const names = ["action", "metadata", ...(run.source.live ? ["attachments"] : [])];
-  const listings = remembering(async (n) => ({ ...(await run.source.attachments(n)), size: 1 }), 500);
+  const listings = cached(async (n) => ({ ...(await run.source.attachments(n)), size: 1 }), 500);
   /** @type {Record<string, boolean>} */
   const seen = {};
   let current = -1;
@@ -62,11 +62,11 @@ function createPanels(run) {
     });
   }
 
-  async function tellStory() {
-    const n = current, [told, metadata] = await Promise.all([run.told(n).catch(() => NOTHING), metadataOf(run, n)]);
+  async function showStory() {
+    const n = current, [summary, metadata] = await Promise.all([summaryOf(run, n), metadataOf(run, n)]);
     if (n !== current) return;
-    $("#story").replaceChildren(...storyOf(told, metadata));
-    $("#summary").textContent = told.words;
+    $("#story").replaceChildren(...storyOf(summary, metadata));
+    $("#summary").textContent = summary.words;
     const words = [metadata.title, metadata.url].filter(isText);
     $("#address").textContent = words.join("  ·  ").slice(0, 500);
   }
@@ -91,7 +91,7 @@ function createPanels(run) {
       }
     },
     load() {
-      tellStory();
+      showStory();
       names.forEach(load);
     },
   };

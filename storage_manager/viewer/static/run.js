@@ -1,10 +1,10 @@
 // @ts-check
-/* A run: the steps of a session, with what was read of them. */
+/* A run: the steps of a session, and a cache of their data. */
 
 const BATCH = 100;  // steps in one request; the list shows fewer
 const IMAGES = 64e6, TEXTS = 16e6;  // bytes that are kept
-/** @type {Told} */
-const NOTHING = { kind: "other", words: "", host: "", error: "", thoughts: [], moment: null, duration: null, observed: null };
+/** @type {Summary} */
+const NO_SUMMARY = { kind: "other", words: "", host: "", error: "", thoughts: [], moment: null, duration: null, observed: null };
 
 /**
  * @typedef {"screenshot" | "page" | "changes" | "compare"} View
@@ -15,9 +15,9 @@ const NOTHING = { kind: "other", words: "", host: "", error: "", thoughts: [], m
  * @property {Source} source
  * @property {((n: number) => Promise<Picture>) & { peek: (n: number) => Picture | null }} images
  * @property {(n: number, name: string) => Promise<string>} text of html, action, metadata or changes
- * @property {(n: number) => Promise<Told>} told
- * @property {Map<number, Told>} known what was told so far
- * @property {Side | null} observed as the session says it
+ * @property {(n: number) => Promise<Summary>} summary
+ * @property {Map<number, Summary>} known the summaries that were read so far
+ * @property {Side | null} observed from the metadata of the session
  */
 
 /** @param {string} session @param {string[]} steps @param {Source} source @returns {Run} */
@@ -27,8 +27,8 @@ function openRun(session, steps, source) {
   /** @type {Promise<Map<number, Outline>> | null} */
   let batch = null;
 
-  /** Ask for the outline of a step, together with those of others that are asked for now. @param {number} n */
-  async function ask(n) {
+  /** Read the outline of a step. Outlines that are needed at the same time are one request. @param {number} n */
+  async function readOutline(n) {
     numbers.push(n);
     batch ??= Promise.resolve().then(async () => {
       const mine = numbers.splice(0, BATCH);
@@ -40,11 +40,11 @@ function openRun(session, steps, source) {
     return { outline, size: 2 * ((outline.action ?? "").length + (outline.metadata ?? "").length + 100) };
   }
 
-  const outlines = remembering(ask, TEXTS);
+  const outlines = cached(readOutline, TEXTS);
   /** @type {Record<string, (n: number) => Promise<{ text: string, size: number }>>} */
   const texts = {};
   for (const name of ["html", "action", "metadata", "changes"]) {
-    texts[name] = remembering(async (n) => { const text = await source.text(n, name); return { text, size: 2 * text.length }; }, TEXTS);
+    texts[name] = cached(async (n) => { const text = await source.text(n, name); return { text, size: 2 * text.length }; }, TEXTS);
   }
 
   /** @param {number} n @param {string} name */
@@ -57,14 +57,14 @@ function openRun(session, steps, source) {
     return (await texts[name](n)).text;  // it is large, or gives the reason why it cannot be read
   }
 
-  /** @type {Map<number, Told>} */
+  /** @type {Map<number, Summary>} */
   const known = new Map();
   return {
     session, steps, source, text, known, observed: null,
-    images: remembering((n) => source.image(n), IMAGES, ({ url }) => URL.revokeObjectURL(url)),
-    async told(n) {
+    images: cached((n) => source.image(n), IMAGES, ({ url }) => URL.revokeObjectURL(url)),
+    async summary(n) {
       const { outline: { action = "", metadata = "", error } } = await outlines(n);
-      const found = known.get(n) ?? { ...tell(action, metadata), ...(error ? { error: `This step cannot be read. ${error}` } : {}) };
+      const found = known.get(n) ?? { ...summarize(action, metadata), ...(error ? { error: `This step cannot be read. ${error}` } : {}) };
       known.set(n, found);
       return found;
     },
@@ -75,6 +75,12 @@ function openRun(session, steps, source) {
 async function metadataOf(run, n) {
   try { return parsed(await run.text(n, "metadata")); } catch { return {}; }
 }
+
+/** The summary of a step, or NO_SUMMARY if it cannot be read. @param {Run} run @param {number} n */
+const summaryOf = (run, n) => run.summary(n).catch(() => NO_SUMMARY);
+
+/** The side of the action that a step has stored; null if it is not known. @param {Run} run @param {number} n */
+const observedAt = async (run, n) => (await summaryOf(run, n)).observed ?? run.observed;
 
 /**
  * The step next to another, as iter_transitions pairs them: the same prefix and consecutive numbers, or the order if
@@ -91,12 +97,12 @@ function neighbour(steps, n, direction) {
 }
 
 /**
- * The step whose page shows a side of the action of step n. Missing if no step does, or if it is not known which.
- * @param {Run} run @param {number} n @param {Side | null} side null: the page of the step itself
+ * The step that has stored the page before or after the action of step n. Throw Missing if it is not known.
+ * @param {Run} run @param {number} n @param {Side | null} side null: the side that the step itself has stored
  */
 async function pageOf(run, n, side) {
   if (side === null) return n;
-  const observed = (await run.told(n).catch(() => NOTHING)).observed ?? run.observed;
+  const observed = await observedAt(run, n);
   if (side === observed) return n;
   if (observed === null) throw new Missing("It was not recorded whether this step shows the page before or after its action.");
   const found = neighbour(run.steps, n, side === "before" ? -1 : 1);

@@ -1,10 +1,9 @@
 // @ts-check
-/* A session: one current step, in one view, reached by keys, clicks, addresses, playback and search. */
+/* The page of a session: one current step in one view. Keys, clicks, addresses, playback and search select it. */
 
 /** @type {Record<View, string>} the component that a view shows */
 const VIEWS = { screenshot: "screenshot", page: "html", changes: "changes", compare: "screenshot" };
-const HELD = 150;  // milliseconds between two steps, if a key is held down
-const SPEEDS = [1, 2, 4], PAUSES = [250, 2000];  // of playback: the shortest and the longest pause in milliseconds
+const HELD = 150;  // milliseconds; steps that follow each other faster are due to a key that is held down
 const ERRORS_AT_ONCE = [8, 64];  // steps that are read at a time to find the next error: at first, and at most
 
 /** @param {{ session: string, steps: string[], live: boolean, sealed?: boolean, metadata?: any, attachments?: number }} data */
@@ -19,17 +18,19 @@ function startSession({ session, steps, live, sealed, ...rest }) {
 
 /**
  * @param {Run} run
- * @param {Promise<void>} about settled when the session's metadata was read
+ * @param {Promise<void>} about settled after the session's metadata was read
  */
 function startSteps(run, about) {
   const { steps, source } = run;
-  const stage = createStage(run, () => address(false)), panels = createPanels(run);
-  let current = -1, chosen = 0, timer = 0, playing = 0, speed = 0;
+  const stage = createStage(run, (isNew) => address(isNew)), panels = createPanels(run);
+  let current = -1, chosen = 0, timer = 0;
   let view = /** @type {View} */ ("screenshot"), side = /** @type {Side | null} */ (null);
-  const list = stepList(run, (n) => go(n));
-  const line = timeline(run, (n) => go(n));
+  const list = createStepList(run, (n) => go(n));
+  const line = createTimeline(run, (n) => go(n));
+  const playback = createPlayback(run, () => current, (n) => go(n, { isNew: false }));
+  startSearch(run, list, (n) => go(n));
   let drawing = 0;
-  $("#film").addEventListener("told", () => { cancelAnimationFrame(drawing); drawing = requestAnimationFrame(() => line.draw()); });
+  $("#film").addEventListener("summary", () => { cancelAnimationFrame(drawing); drawing = requestAnimationFrame(() => line.draw()); });
 
   // --- what is shown -----------------------------------------------------------------------------------------------
 
@@ -42,7 +43,7 @@ function startSteps(run, about) {
   }
 
   let isFirst = true;
-  /** When the first step is shown, read what the timeline needs. */
+  /** Fill the timeline after the first step is shown. */
   function first() {
     if (!isFirst) return;
     isFirst = false;
@@ -50,15 +51,15 @@ function startSteps(run, about) {
   }
 
   async function markSides() {
-    const n = current, observed = (await run.told(n).catch(() => NOTHING)).observed ?? run.observed;
+    const n = current, observed = await observedAt(run, n);
     if (n !== current) return;
     $("#sides").hidden = observed === null || (view !== "screenshot" && view !== "page");
     for (const each of every("button[data-side]")) each.setAttribute("aria-pressed", String(each.dataset.side === (side ?? observed)));
   }
 
-  /** Let the address name what is shown. @param {boolean} isNew whether Back leads to what was shown before */
+  /** Write the step and the view into the address. @param {boolean} isNew true: Back leads to the address before */
   function address(isNew) {
-    const query = new URLSearchParams({ ...(view === "screenshot" ? {} : { view }), ...(side ? { at: side } : {}), ...(view === "compare" ? stage.compared() : {}) }).toString();
+    const query = new URLSearchParams({ ...(view === "screenshot" ? {} : { view }), ...(side ? { at: side } : {}), ...(view === "compare" ? stage.comparison.parameters() : {}) }).toString();
     const url = source.link(current) + (query && `?${query}`);
     try { history[isNew ? "pushState" : "replaceState"](null, "", url); } catch { /* some browsers refuse this for files */ }
   }
@@ -109,7 +110,7 @@ function startSteps(run, about) {
     load();
   }
 
-  /** Show the other side of the action, if it is known which side is shown. */
+  /** Show the other side of the action, if the side that is shown is known. */
   function turn() {
     if (view !== "screenshot" && view !== "page") return;
     const observed = run.known.get(current)?.observed ?? run.observed;
@@ -124,20 +125,20 @@ function startSteps(run, about) {
     let [many, most] = ERRORS_AT_ONCE;
     for (let at = from + direction; at >= 0 && at < steps.length; at += direction * many, many = Math.min(2 * many, most)) {
       const numbers = Array.from({ length: many }, (_, i) => at + i * direction).filter((n) => n >= 0 && n < steps.length);
-      const told = await Promise.all(numbers.map((n) => run.told(n).catch(() => NOTHING)));
+      const summaries = await Promise.all(numbers.map((n) => summaryOf(run, n)));
       if (current !== from) return;
-      const failed = numbers.find((_, i) => told[i].error);
+      const failed = numbers.find((_, i) => summaries[i].error);
       if (failed !== undefined) {
         $("#said").hidden = true;
         return go(failed);
       }
-      say(`Looking for an error: ${numbers[numbers.length - 1] + 1} of ${steps.length}`);
+      notify(`Looking for an error: ${numbers[numbers.length - 1] + 1} of ${steps.length}`);
     }
-    say(direction > 0 ? "No step after this one failed." : "No step before this one failed.");
+    notify(direction > 0 ? "No step after this one failed." : "No step before this one failed.");
   }
 
-  /** Say something for a moment. @param {string} text */
-  function say(text) {
+  /** Show a message for four seconds. @param {string} text */
+  function notify(text) {
     const note = $("#said");
     note.textContent = text;
     note.hidden = false;
@@ -145,77 +146,14 @@ function startSteps(run, about) {
     note.dataset.timer = String(setTimeout(() => { note.hidden = true; }, 4000));
   }
 
-  // --- playback ----------------------------------------------------------------------------------------------------
-
-  /** How long a step is shown: as long as it was there, but neither too short nor too long. @param {number} n */
-  function pause(n) {
-    const [from, to] = [run.known.get(n)?.moment, run.known.get(n + 1)?.moment];
-    const time = from && to ? Math.min(PAUSES[1], Math.max(PAUSES[0], to - from)) : 1000;
-    return time / SPEEDS[speed];
-  }
-
-  async function advance() {
-    if (!playing) return;
-    if (current === steps.length - 1) return play(false);
-    await Promise.all([run.images(current + 1).catch(() => null), run.told(current + 1).catch(() => null)]);
-    if (!playing) return;
-    go(current + 1, { isNew: false });
-    playing = setTimeout(advance, pause(current));
-  }
-
-  /** @param {boolean} on */
-  function play(on) {
-    clearTimeout(playing);
-    if (on && current === steps.length - 1) go(0, { isNew: false });
-    playing = on ? setTimeout(advance, pause(current)) : 0;
-    button("#play").setAttribute("aria-pressed", String(on));
-    button("#play").textContent = on ? "❚❚" : "▶";
-  }
-
-  button("#play").addEventListener("click", () => play(!playing));
-  button("#speed").addEventListener("click", () => {
-    speed = (speed + 1) % SPEEDS.length;
-    button("#speed").textContent = `${SPEEDS[speed]}×`;
-    button("#speed").setAttribute("aria-label", `${SPEEDS[speed]}× speed`);
-  });
-
-  // --- search ------------------------------------------------------------------------------------------------------
-
-  let searching = new AbortController(), typing = 0;
-
-  async function search() {
-    const query = field("#find").value.trim(), note = $("#found");
-    searching.abort();
-    searching = new AbortController();
-    const { signal } = searching;
-    note.hidden = !query;
-    if (!query) return list.filter(null);
-    note.textContent = "Searching…";
-    try {
-      const { matches, searched, total } = await source.search(query, signal);
-      if (signal.aborted) return;
-      const numbers = new Map(steps.map((id, n) => [id, n]));
-      list.filter(new Map(matches.flatMap(({ step, text }) => (numbers.has(step) ? [[/** @type {number} */ (numbers.get(step)), text]] : []))));
-      note.textContent = `${count(matches.length, "step")} found${searched < total ? ` in the first ${searched.toLocaleString("en")} of ${total.toLocaleString("en")}` : ""}`;
-    } catch (error) {
-      if (!signal.aborted) note.textContent = messageOf(error);
-    }
-  }
-
-  field("#find").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(search, 250); });
-  field("#find").addEventListener("keydown", (event) => {
-    if (event.key === "Enter") go(list.next(1));
-    if (event.key === "Escape") { field("#find").value = ""; search(); $("#stage").focus(); }
-  });
-
   // --- keys, buttons and addresses ---------------------------------------------------------------------------------
 
   async function copyLink() {
     try {
       await navigator.clipboard.writeText(location.href);
-      say("The link to this step and view is copied.");
+      notify("The link to this step and view is copied.");
     } catch {
-      say(`This browser does not allow copying. The link: ${location.href}`);
+      notify(`This browser does not allow copying. The link: ${location.href}`);
     }
   }
 
@@ -226,7 +164,7 @@ function startSteps(run, about) {
   const KEYS = {
     ArrowLeft: () => move(list.next(-1)), ArrowRight: () => move(list.next(1)), Home: () => move(0), End: () => move(steps.length - 1),
     1: () => look(names[0]), 2: () => look(names[1]), 3: () => look(names[2]), 4: () => look(names[3]),
-    b: turn, e: () => nextError(1), E: () => nextError(-1), p: () => play(!playing), l: copyLink,
+    b: turn, e: () => nextError(1), E: () => nextError(-1), p: playback.toggle, l: copyLink,
     "+": () => stage.step(1), "-": () => stage.step(-1), 0: () => stage.setZoom(0), "/": () => $("#find").focus(), "?": () => help.showModal(),
   };
   const LIST_KEYS = { ArrowUp: () => move(list.next(-1)), ArrowDown: () => move(list.next(1)) };
@@ -260,12 +198,13 @@ function startSteps(run, about) {
     let step = "";
     try { step = decodeURIComponent(name ?? ""); } catch { /* not an address of the viewer */ }
     if (current >= 0 && name && !steps.includes(step)) return;  // a link within the page
-    const asked = new URLSearchParams(query ?? "");
+    const given = new URLSearchParams(query ?? "");
     const isOther = steps.indexOf(step) !== current;
     if (isOther) { view = "screenshot"; side = null; }
+    stage.comparison.choose(given);
     const before = current;
     current = isOther ? -1 : current;  // so that `look` does not change the address yet
-    look(asked.get("view") ?? "screenshot", asked.get("at"));
+    look(given.get("view") ?? "screenshot", given.get("at"));
     current = isOther ? before : current;
     go(Math.max(0, steps.indexOf(step)), { isNew: false });
   }
@@ -279,7 +218,7 @@ function startSteps(run, about) {
     const wasLast = current === steps.length - 1 - added;
     list.draw();
     position();
-    if (wasLast && !playing) go(steps.length - 1, { isNew: false });
+    if (wasLast && !playback.isOn()) go(steps.length - 1, { isNew: false });
     else line.draw();
   };
 }

@@ -8,8 +8,8 @@
  * @typedef {{ action?: string, metadata?: string, lacks?: string[], error?: string }} Outline the texts of a step, and which are missing
  * @typedef {{ matches: Match[], searched: number, total: number }} Found
  *
- * `n` is the number of a step. Components that are not there are Missing. `about` gives the text of the session's
- * metadata. For attachments, `n` is null if they are those of the session.
+ * `n` is the number of a step. A component that does not exist throws Missing. For attachments, `n` is null if they are
+ * those of the session.
  * @typedef {object} Source
  * @property {boolean} live
  * @property {(n: number) => string} link the address of a step
@@ -17,15 +17,15 @@
  * @property {(n: number, name: string) => Promise<string>} text
  * @property {(n: number) => Promise<Picture>} image
  * @property {(numbers: number[]) => Promise<Outline[]>} outline of each of these steps
- * @property {() => Promise<string>} about
+ * @property {() => Promise<string>} sessionMetadata as stored
  * @property {(n: number | null) => Promise<{ attachments: Listed[], more: number }>} attachments
  * @property {(n: number | null, name: string) => string} attachmentLink
  * @property {(n: number | null, name: string) => Promise<Response>} attachment
  * @property {(query: string, signal: AbortSignal) => Promise<Found>} search
  */
 
-/** Ask the server. @param {string} url @param {RequestInit} [options] */
-async function ask(url, options = {}) {
+/** Send a request to the server. @param {string} url @param {RequestInit} [options] */
+async function request(url, options = {}) {
   let response;
   try {
     response = await fetch(url, { cache: "no-store", ...options });
@@ -39,7 +39,7 @@ async function ask(url, options = {}) {
 }
 
 /** @param {string} session */
-const stepsOf = async (session) => /** @type {string[]} */ (await (await ask(`/api/sessions/${encodeURIComponent(session)}/steps`)).json());
+const stepsOf = async (session) => /** @type {string[]} */ (await (await request(`/api/sessions/${encodeURIComponent(session)}/steps`)).json());
 
 /** @param {string} session @param {string[]} steps @returns {Source} */
 function liveSource(session, steps) {
@@ -53,26 +53,26 @@ function liveSource(session, steps) {
     raw: path,
     async text(n, name) {
       const since = name === "changes" && n ? `?since=${encodeURIComponent(steps[n - 1])}` : "";
-      return (await ask(path(n, name) + since)).text();
+      return (await request(path(n, name) + since)).text();
     },
     async image(n) {
-      const blob = await (await ask(path(n, "screenshot"))).blob();
+      const blob = await (await request(path(n, "screenshot"))).blob();
       return { url: URL.createObjectURL(blob), size: blob.size };
     },
     async outline(numbers) {
       const ids = numbers.map((n) => steps[n]), found = new Map();
       for (let left = ids; left.length; left = ids.filter((id) => !found.has(id))) {  // an answer has as many as it can hold
-        const more = Object.entries(await (await ask(`/api${base}/outline?steps=${left.map(encodeURIComponent).join(",")}`)).json());
+        const more = Object.entries(await (await request(`/api${base}/outline?steps=${left.map(encodeURIComponent).join(",")}`)).json());
         if (!more.length) break;
         for (const [id, outline] of more) found.set(id, outline);
       }
       return ids.map((id) => found.get(id) ?? {});
     },
-    about: async () => (await ask(`/api${base}/metadata`)).text(),
-    attachments: async (n) => (await ask(`/api${directory(n)}`)).json(),
+    sessionMetadata: async () => (await request(`/api${base}/metadata`)).text(),
+    attachments: async (n) => (await request(`/api${directory(n)}`)).json(),
     attachmentLink: link,
-    attachment: (n, name) => ask(link(n, name)),
-    search: async (query, signal) => (await ask(`/api${base}/search?q=${encodeURIComponent(query)}`, { signal })).json(),
+    attachment: (n, name) => request(link(n, name)),
+    search: async (query, signal) => (await request(`/api${base}/search?q=${encodeURIComponent(query)}`, { signal })).json(),
   };
 }
 
@@ -111,7 +111,7 @@ function fileSource(steps, { metadata = null, attachments = 0 }) {
       return { url: `data:${found.kind};base64,${found.text}`, size: found.text.length };
     },
     outline: (numbers) => Promise.all(numbers.map((n) => outlineOf(text, n))),
-    async about() {
+    async sessionMetadata() {
       if (metadata === null) throw new Missing("This session has no metadata.");
       if (metadata.error) throw new Error(metadata.error);
       return metadata.text ?? "";

@@ -1,11 +1,11 @@
 // @ts-check
-/* The stage: one step as a screenshot with marks, as a page, or as changes, in any size. */
+/* The stage shows one step as a screenshot with marks, as a page, or as changes, in any size. */
 
-const MAX_PAGE = 4e6;  // characters of HTML that are shown without asking
+const MAX_PAGE = 4e6;  // characters of HTML; a larger page is shown if the user asks for it
 const ZOOMS = [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4];
 const DEFAULT_WINDOW = { width: 1280, height: 720 };
 
-/** Whether a screenshot shows the whole page, not only the window. @param {HTMLImageElement} image @param {Record<string, any>} metadata */
+/** Return true if a screenshot shows the whole page, not only the window. @param {HTMLImageElement} image @param {Record<string, any>} metadata */
 function isWhole(image, metadata) {
   const size = windowOf(metadata);
   const scale = size ? image.naturalWidth / size.width : 1;
@@ -13,8 +13,8 @@ function isWhole(image, metadata) {
 }
 
 /**
- * Draw where the action acted. Points and boxes are in pixels of CSS in the window. A screenshot has more pixels by the
- * device pixel ratio, and one of the whole page begins above the window by the scrolled distance.
+ * Draw the target of the action. Points and boxes are in CSS pixels of the window. A screenshot has more pixels, by the
+ * device pixel ratio. A screenshot of the whole page begins above the window, by the scrolled distance.
  * @param {HTMLImageElement} image @param {Target} target @param {Record<string, any>} metadata of the step that has the screenshot
  */
 function marksOn(image, { points, boxes }, metadata) {
@@ -40,7 +40,7 @@ function marksOn(image, { points, boxes }, metadata) {
   return marks;
 }
 
-/** A screenshot that is decoded, so that its size is known. @param {Run} run @param {number} n */
+/** Load and decode a screenshot, so that its size is known. @param {Run} run @param {number} n */
 async function pictureOf(run, n) {
   const image = el("img", { class: "screenshot", alt: `Screenshot of step ${n + 1}, ${run.steps[n]}`, draggable: "false" });
   image.src = (await run.images(n)).url;
@@ -48,13 +48,20 @@ async function pictureOf(run, n) {
   return image;
 }
 
-/** Why a component is missing, as the step says it. @param {Run} run @param {number} n @param {string} name @param {Error} error */
+/** The reason why a component is missing, with the reason that the step has stored. @param {Run} run @param {number} n @param {string} name @param {Error} error */
 async function reasonOf(run, n, name, error) {
   const reason = asRecord((await metadataOf(run, n)).not_captured)[name];
   return isText(reason) ? `${error.message.replace(/\.$/, "")}: ${reason.slice(0, 1000)}` : error.message;
 }
 
-/** @param {Run} run @param {() => void} changed is called when the user has chosen another comparison */
+/** Say how many frames of a page are not shown. @param {number} omitted */
+function omittedFrames(omitted) {
+  if (!omitted) return [];
+  const rule = `Up to ${MAX_FRAMES} frames are shown, up to ${MAX_DEPTH} deep, if reading them takes less than ${count(FRAMES_TIME / 1000, "second")}.`;
+  return [el("p", { class: "note" }, `${count(omitted, "frame")} of this page ${omitted === 1 ? "is" : "are"} not shown. ${rule}`)];
+}
+
+/** @param {Run} run @param {(isNew: boolean) => void} changed called when the user has changed the comparison */
 function createStage(run, changed) {
   const stage = $("#stage"), zoom = button("#zoom");
   let factor = 0, pressed = false;  // 0: to fit
@@ -96,13 +103,14 @@ function createStage(run, changed) {
     if (html.length > MAX_PAGE && !anyway) {
       const show = el("button", { type: "button" }, "Show it anyway");
       show.addEventListener("click", () => draw(() => page(n, at, true)));
-      return [el("p", { class: "empty" }, `This page has ${bytes(html.length)} of HTML. Showing it can take long. `, show)];
+      return [el("p", { class: "empty" }, `This page has ${sizeText(html.length)} of HTML. Showing it can take long. `, show)];
     }
     const { width, height } = windowOf(await metadataOf(run, at)) ?? DEFAULT_WINDOW;
     const { selectors } = targetOf(await run.text(n, "action").catch(() => ""));
     const frame = el("iframe", { class: "page", sandbox: "", title: `Stored page of step ${at + 1}, without scripts`, referrerpolicy: "no-referrer", width: String(width), height: String(height) });
-    frame.srcdoc = await inert(html, selectors);
-    return [el("div", { class: "frame" }, frame)];
+    const { html: safe, omitted } = await inert(html, selectors);
+    frame.srcdoc = safe;
+    return [...omittedFrames(omitted), el("div", { class: "frame" }, frame)];
   }
 
   /** @param {number} n */
@@ -120,7 +128,7 @@ function createStage(run, changed) {
     return [list];
   }
 
-  /** Give everything on the stage its size. */
+  /** Set the sizes of the screenshots and the page on the stage. */
   function fit() {
     const shots = /** @type {HTMLElement[]} */ ([...stage.querySelectorAll(".shot, .frame")]);
     for (const control of every("#zoom, #zoom-in, #zoom-out")) control.hidden = !shots.length;
@@ -144,7 +152,7 @@ function createStage(run, changed) {
     if (await show(stage, work)) fit();
   }
 
-  /** Make everything larger or smaller. @param {1 | -1} direction */
+  /** Zoom to the next larger or smaller size. @param {1 | -1} direction */
   function step(direction) {
     const shot = /** @type {HTMLElement | null} */ (stage.querySelector(".shot, .frame"));
     if (!shot) return;
@@ -153,7 +161,7 @@ function createStage(run, changed) {
     fit();
   }
 
-  /** Take the size that fits, or any other. @param {number} size */
+  /** Set the size. @param {number} size 0: to fit; 1: actual size */
   function setZoom(size) {
     factor = size;
     fit();
@@ -175,9 +183,9 @@ function createStage(run, changed) {
   });
   new ResizeObserver(fit).observe(stage);
 
-  const comparison = comparing(run, fit, changed);
+  const comparison = createComparison(run, fit, changed);
   return {
-    step, setZoom, draw, fit, compared: comparison.query,
+    step, setZoom, draw, comparison,
     /** @type {Record<string, (n: number, at: number) => Promise<(Node | string)[]>>} */
     views: { screenshot, page, changes: (n) => changes(n), compare: comparison.draw },
   };

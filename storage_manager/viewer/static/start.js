@@ -8,7 +8,7 @@
                #search input[name=q]       the search; a[rel=prev], a[rel=next] lead to other pages
      session   body[data-step]             the current step; body[data-ready] is set when the first step is chosen
                #film a[data-step]          an action of the list (only those near the visible part exist); aria-current="step" on
-                                           one; data-told is its kind when it is known, data-failed if it failed
+                                           one; data-kind is set when it was read, data-failed if it failed
                #timeline [data-of]         a picture; [data-thumb=wanted|loaded|missing|failed]
                #timeline .tick             a step; [data-failed], [data-current]
                #previous #next #position   the stepper; #step-title, #summary, #address describe the step
@@ -21,7 +21,7 @@
                #story                      .banner for what failed, .prose for thoughts
                #action, #metadata          [data-state] as above; .json contains the text
                #attachments                [data-state] as above (live only); of the step
-               #session-about              a details element, hidden if there is nothing to tell; #session-summary
+               #session-about              a details element, hidden if there is nothing to show; #session-summary
                #session-metadata, #session-attachments   [data-state] as above
                #sealed #live               whether the session is sealed, and whether it is followed
                .attachment[data-name]      an attachment; it has a details element with .content[data-state] if it can be

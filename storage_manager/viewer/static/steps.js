@@ -25,7 +25,7 @@ function icon(kind) {
 /** Write an action as the beginning of a sentence. @param {string} words */
 const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
-/** How long a step took: what it says, or the time since the step before or until the next. @param {Run} run @param {number} n */
+/** The duration of a step in milliseconds: as stored, or the time since the step before or until the next; null if it is not known. @param {Run} run @param {number} n */
 function tookOf(run, n) {
   const own = run.known.get(n);
   if (!own || own.duration !== null) return own?.duration ?? null;
@@ -39,7 +39,7 @@ function tookOf(run, n) {
  * @param {Run} run
  * @param {(n: number) => void} choose
  */
-function stepList(run, choose) {
+function createStepList(run, choose) {
   const strip = $("#strip"), film = $("#film");
   /** @typedef {{ item: HTMLLIElement, link: HTMLAnchorElement, words: HTMLElement, more: HTMLElement, mark: HTMLElement }} Cell */
   /** @type {Map<number, Cell>} by the number of the step */
@@ -107,37 +107,37 @@ function stepList(run, choose) {
 
   function fill() {
     const [first, last] = range(0);
-    for (let row = first; row <= last; row += 1) if (!cells.get(stepAt(row))?.link.dataset.told) ask(stepAt(row));
+    for (let row = first; row <= last; row += 1) if (!cells.get(stepAt(row))?.link.dataset.kind) read(stepAt(row));
   }
 
-  /** Ask for a step; those that are asked for at the same time are one request. @param {number} n */
-  async function ask(n) {
-    let told;
-    try { told = await run.told(n); } catch (error) { return refuse(n, messageOf(error)); }
-    write(n, told);
+  /** Read the summary of a step. @param {number} n */
+  async function read(n) {
+    let summary;
+    try { summary = await run.summary(n); } catch (error) { return writeError(n, messageOf(error)); }
+    write(n, summary);
     for (const other of [n - 1, n + 1]) if (run.known.has(other)) write(other);  // their durations
-    film.dispatchEvent(new Event("told"));
+    film.dispatchEvent(new Event("summary"));
   }
 
-  /** Write into a row why nothing is known of its step. The step is asked for again later. @param {number} n @param {string} why */
-  function refuse(n, why) {
+  /** Write into a row why its step cannot be read. It is read again later. @param {number} n @param {string} why */
+  function writeError(n, why) {
     const cell = cells.get(n);
     if (!cell) return;
     cell.more.textContent = why;
     cell.link.title = `${run.steps[n]}\n${why}`;
   }
 
-  /** Write into a row what is known of its step. @param {number} n @param {Told} [told] */
-  function write(n, told = run.known.get(n)) {
+  /** Write the summary of a step into its row. @param {number} n @param {Summary} [summary] */
+  function write(n, summary = run.known.get(n)) {
     const cell = cells.get(n);
-    if (!cell || !told) return;
-    const took = tookOf(run, n), line = found.get(n) ?? [told.host, took === null ? "" : lasting(took)].filter(Boolean).join(" · ");
-    cell.words.textContent = capital(told.words) || run.steps[n];
-    cell.more.textContent = line || (told.words ? run.steps[n] : "no known action");
-    cell.mark.replaceChildren(icon(told.kind));
-    cell.link.dataset.told = told.kind;
-    cell.link.title = [run.steps[n], told.words, told.error].filter(Boolean).join("\n").slice(0, 1000);
-    if (!told.error) return;
+    if (!cell || !summary) return;
+    const took = tookOf(run, n), line = found.get(n) ?? [summary.host, took === null ? "" : durationText(took)].filter(Boolean).join(" · ");
+    cell.words.textContent = capital(summary.words) || run.steps[n];
+    cell.more.textContent = line || (summary.words ? run.steps[n] : "no known action");
+    cell.mark.replaceChildren(icon(summary.kind));
+    cell.link.dataset.kind = summary.kind;
+    cell.link.title = [run.steps[n], summary.words, summary.error].filter(Boolean).join("\n").slice(0, 1000);
+    if (!summary.error) return;
     cell.link.dataset.failed = "";
     if (!cell.link.querySelector(".failure")) cell.link.append(el("span", { class: "failure" }, el("span", { class: "hidden" }, "failed")));
   }

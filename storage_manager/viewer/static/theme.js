@@ -3,8 +3,8 @@
 
 const THEME = "storage-manager-theme";
 
-/** Return the theme that is stored, after storing another if one is given. @param {string} [value] */
-function storedTheme(value) {  // browsers can refuse to store values
+/** Store a theme if one is given. Return the stored theme; null if there is none. @param {string} [value] */
+function storedTheme(value) {  // a browser can refuse to store values
   try {
     if (value) localStorage.setItem(THEME, value);
     return localStorage.getItem(THEME);

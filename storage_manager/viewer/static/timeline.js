@@ -1,12 +1,12 @@
 // @ts-check
-/* The timeline: pictures of the run in equal distances of time, and a tick for each step. It is for the pointer; the
-   list of actions has the same steps for the keyboard and for screen readers. */
+/* The timeline: screenshots at equal distances of time, and a tick for each step. It is for the pointer; the list of
+   actions has the same steps for the keyboard and for screen readers. */
 
 const THUMB = 104, MAX_TICKS = 400;  // pixels; ticks
 
 /**
- * The places of the steps from 0 to 1: by time if at least two times are known, else by number. A step whose time is
- * not known is placed between the others.
+ * The positions of the steps from 0 to 1: by time if at least two times are known, otherwise by number. A step without a
+ * known time is placed between the others.
  * @param {(number | null)[]} moments in milliseconds
  */
 function placesOf(moments) {
@@ -28,20 +28,20 @@ function placesOf(moments) {
 }
 
 /** @param {Run} run @param {(n: number) => void} choose */
-function timeline(run, choose) {
+function createTimeline(run, choose) {
   const area = $("#timeline"), thumbs = $(".thumbs", area), ticks = $(".ticks", area), end = $(".end", area);
   const loading = queue(4);
   let current = 0, places = /** @type {number[]} */ ([]), drawn = "";
 
   const slots = () => Math.max(1, Math.min(Math.floor(thumbs.clientWidth / THUMB), run.steps.length));
 
-  /** Up to a dozen steps in equal distances, whose times place the others. */
+  /** Up to a dozen steps at equal distances. Their times determine the positions of the others. */
   function samples() {
     const most = Math.min(run.steps.length, 12);
     return [...new Set(Array.from({ length: most }, (_, i) => Math.round(i * (run.steps.length - 1) / Math.max(1, most - 1))))];
   }
 
-  /** The step that was there at a place from 0 to 1. @param {number} place */
+  /** The step that was current at a position from 0 to 1. @param {number} place */
   function stepAt(place) {
     let n = 0;
     while (n + 1 < places.length && places[n + 1] <= place) n += 1;
@@ -57,9 +57,9 @@ function timeline(run, choose) {
   function draw() {
     const { places: now, span } = placesOf(run.steps.map((_, n) => run.known.get(n)?.moment ?? null));
     places = now;
-    end.textContent = span ? lasting(span) : "";
+    end.textContent = span ? durationText(span) : "";
     const each = Math.ceil(run.steps.length / MAX_TICKS);
-    let failed = -1;  // the place of the last tick of a step that failed
+    let failed = -1;  // the position of the last tick of a step that failed
     ticks.replaceChildren(...run.steps.flatMap((_, n) => {
       const isFailed = run.known.get(n)?.error && places[n] - failed > 1 / MAX_TICKS / 2;
       if (isFailed) failed = places[n];
@@ -114,7 +114,7 @@ function timeline(run, choose) {
     draw,
     /** Read the times of some steps, then draw. */
     async start() {
-      await Promise.all(samples().map((n) => run.told(n).catch(() => null)));
+      await Promise.all(samples().map((n) => summaryOf(run, n)));
       draw();
     },
     /** @param {number} n */
