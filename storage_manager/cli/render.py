@@ -1,7 +1,5 @@
 """The command `render`."""
 
-from typing import Any
-
 import click
 
 from storage_manager.cli.completion import complete_sessions
@@ -10,7 +8,6 @@ from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
 from storage_manager.cli.root import open_root, require_session
 from storage_manager.cli.terminal import echo
-from storage_manager.storage import StorageManager
 
 __all__ = ["render"]
 
@@ -33,18 +30,6 @@ def render(root: str | None, session: str, output: str | None, quiet: bool) -> N
 async def _render(root: str | None, session: str, output: str, progress: Progress) -> str:
     from storage_manager.viewer import render_session
 
-    async with open_root(root, kind=_counting(progress)) as storage:
-        progress(0, len(await require_session(storage, session)))
-        return await render_session(storage, session, output)
-
-
-def _counting(progress: Progress) -> type[StorageManager]:
-    """Return a class of managers that show each step that was read: `render_session` itself reports no progress."""
-
-    class Counting(StorageManager):
-        async def read_step(self, session_id: str, step_id: str, **options: Any) -> Any:
-            answers = await super().read_step(session_id, step_id, **options)
-            progress(progress.done + 1, None)
-            return answers
-
-    return Counting
+    async with open_root(root) as storage:
+        await require_session(storage, session)
+        return await render_session(storage, session, output, progress=progress)

@@ -59,16 +59,13 @@ def local_directory(root: str | None) -> str | None:
     return config.root if config and is_local else None
 
 
-def open_root(
-    root: str | None, *, may_be_new: bool = False, kind: type[StorageManager] = StorageManager, **options: Any
-) -> StorageManager:
+def open_root(root: str | None, *, may_be_new: bool = False, **options: Any) -> StorageManager:
     """Return a StorageManager of the root.
 
     Parameters:
         root: its URL; None for the root that the SM_* variables name.
         may_be_new: True to accept a local directory that does not exist. StorageManager creates it; without this, a
             typing error in the URL would create a directory.
-        kind: the class of the manager.
         options: further arguments of StorageManager.
 
     Raises:
@@ -78,7 +75,7 @@ def open_root(
     if not may_be_new and directory is not None and not os.path.isdir(directory):
         why = f"there is no directory {directory}: name the root with --root or SM_ROOT"
         raise LocalStorageError(why, operation="open", url=directory)
-    return kind.from_url(root, **options) if root else kind(**options)
+    return StorageManager.from_url(root, **options) if root else StorageManager(**options)
 
 
 @contextmanager

@@ -979,7 +979,9 @@ def purge_sessions(storage: StorageManager, older_than: datetime | timedelta, *,
     """
     ...
 
-def render_session(storage: StorageManager, session_id: str, path: str | os.PathLike[str]) -> str:
+def render_session(
+    storage: StorageManager, session_id: str, path: str | os.PathLike[str], *, progress: Progress | None = None
+) -> str:
     """Write one HTML file that replays a session from disk, offline. Return its absolute path.
 
     The file appears when it is complete, and then replaces a file of the same name; a failure or a cancellation leaves
@@ -990,12 +992,14 @@ def render_session(storage: StorageManager, session_id: str, path: str | os.Path
 
     Parameters:
         path: the file to write. Its directory must exist.
+        progress: called in your thread with the number of steps that are in the file, and of all steps.
 
     Raises:
         InvalidIdError, InvalidDataError: refused before anything is written: the id or the path cannot be used, or
             there is no such session.
         S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: the session cannot be listed, no
             component of a step can be read, the file cannot be written, or jinja2 is not installed.
+        TypeError: progress is not a function.
     """
     ...
 

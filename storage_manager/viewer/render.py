@@ -11,7 +11,8 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from storage_manager.aio import map_ahead, run_to_end
+from storage_manager.aio import Progress, map_ahead, run_to_end
+from storage_manager.arguments import check_callable
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.inventory import list_files
 from storage_manager.layout import COMPONENTS, MANIFEST_FILENAME, Component, ComponentSpec, check_id, is_attachment
@@ -35,7 +36,13 @@ _POLICY = (
 _ESCAPES = [(char, f"\\u{ord(char):04x}") for char in "<>&\u2028\u2029"]
 
 
-async def render_session(storage: StorageManager, session_id: str, path: str | os.PathLike[str]) -> str:
+async def render_session(
+    storage: StorageManager,
+    session_id: str,
+    path: str | os.PathLike[str],
+    *,
+    progress: Progress | None = None,
+) -> str:
     """Write one HTML file that replays a session from disk, offline. Return its absolute path.
 
     The file appears when it is complete, and then replaces a file of the same name; a failure or a cancellation leaves
@@ -46,13 +53,16 @@ async def render_session(storage: StorageManager, session_id: str, path: str | o
 
     Parameters:
         path: the file to write. Its directory must exist.
+        progress: called on the event loop with the number of steps that are in the file, and of all steps.
 
     Raises:
         InvalidIdError, InvalidDataError: refused before anything is written: the id or the path cannot be used, or
             there is no such session.
         S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: the session cannot be listed, no
             component of a step can be read, the file cannot be written, or jinja2 is not installed.
+        TypeError: progress is not a function.
     """
+    check_callable(progress, "progress", "the numbers of steps done and in all")
     with translating("view", storage.url_for()):
         target = await asyncio.to_thread(_target, path)
         steps, about = await storage.list_steps_for_session(session_id), await _about(storage, session_id)
@@ -61,7 +71,7 @@ async def render_session(storage: StorageManager, session_id: str, path: str | o
             raise InvalidDataError(f"cannot view: {why}", operation="view")
         before, after = _shell(check_id(session_id, "session_id"), steps, about)
     with translating("view", str(target)):
-        await _write(target, before, _blocks(storage, session_id, steps), after)
+        await _write(target, before, _blocks(storage, session_id, steps, progress or (lambda done, total: None)), after)
     return str(target)
 
 
@@ -122,17 +132,21 @@ class _Step(NamedTuple):
     answers: Mapping[Component, _Answer]
 
 
-async def _blocks(storage: StorageManager, session_id: str, steps: Sequence[str]) -> AsyncGenerator[list[str], None]:
+async def _blocks(
+    storage: StorageManager, session_id: str, steps: Sequence[str], progress: Progress
+) -> AsyncGenerator[list[str], None]:
     """Yield the stored data of each step as elements of the page. The backend stays open until the last step."""
 
     async def read(number: int) -> _Step:
         return _Step(number, await _read_step(storage, session_id, steps[number]))
 
     html: _Answer = None
+    progress(0, len(steps))
     async with storage.backend(), aclosing(map_ahead(read, range(len(steps)), CONCURRENCY)) as read_ahead:
         async for step in read_ahead:
             earlier, html = html, step.answers["html"]
             yield await asyncio.to_thread(list, _elements(step, steps, earlier))
+            progress(step.number + 1, len(steps))
 
 
 async def _read_step(storage: StorageManager, session_id: str, step_id: str) -> Mapping[Component, _Answer]:

@@ -64,6 +64,16 @@ async def test_the_file_says_how_many_attachments_it_leaves_out(sm: StorageManag
     assert "<script>pwned" not in text
 
 
+async def test_progress_counts_the_steps(local: StorageManager, tmp_path: Path) -> None:
+    for number in range(3):
+        await local.store_step_data("s", f"step_{number}", "<p>")
+    seen: list[tuple[int, int | None]] = []
+    await render_session(local, "s", tmp_path / "s.html", progress=lambda *numbers: seen.append(numbers))
+    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    with pytest.raises(TypeError, match="progress must be"):
+        await render_session(local, "s", tmp_path / "s.html", progress=1)  # type: ignore[arg-type]
+
+
 async def test_a_session_without_steps(sm: StorageManager, tmp_path: Path) -> None:
     await sm.store_session_metadata("run-2", {"goal": "nothing"})
     await sm.store_attachments("run-3", {"a.txt": "a"})
