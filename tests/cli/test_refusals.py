@@ -92,6 +92,12 @@ def test_a_name_that_is_mistyped(place: Path) -> None:
     assert (code, err.endswith("Error: there is no command nothing-like-it\n")) == (2, True)
 
 
+@pytest.mark.parametrize(("name", "choices"), [("export", "parquet, webdataset"), ("completion", "bash, zsh, fish")])
+def test_a_missing_argument_names_its_choices_in_one_line(name: str, choices: str) -> None:
+    code, _, err = sm(name)
+    assert (code, "\\n" in err, f"Choose from: {choices}" in err.splitlines()[-1]) == (2, False, True)
+
+
 @pytest.mark.thorough
 def test_what_is_not_there(place: Path) -> None:
     at = ("--root", SAMPLE)
