@@ -17,6 +17,8 @@ _USUAL = _Terms("--root or SM_ROOT", "SM_S3_ENDPOINT_URL")
 
 # What the library says, and what a command says instead. Of two phrases that begin alike, the longer one comes first.
 _PHRASES = (
+    # cli
+    ("name the root with --root or SM_ROOT", "name the root with {root}"),
     # errors.py
     ("correct s3_bucket_name (SM_S3_BUCKET_NAME)", "correct the bucket in {root}"),
     (" (AWS_ACCESS_KEY_ID, AWS_PROFILE, or storage_options)", " (AWS_ACCESS_KEY_ID or AWS_PROFILE)"),

@@ -98,6 +98,26 @@ def test_a_missing_argument_names_its_choices_in_one_line(name: str, choices: st
     assert (code, "\\n" in err, f"Choose from: {choices}" in err.splitlines()[-1]) == (2, False, True)
 
 
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_no_suggestion_is_the_name_itself_or_far_from_it(place: Path, command: str) -> None:
+    (place / "dirs/_session.json").mkdir(parents=True)
+    (place / "open").mkdir()
+    (place / "open/_session.json").write_text("{}")
+    why = f"storage-manager: there is no session {place}/dirs: there are directories, and no file of a session\n"
+    assert sm(command, "dirs", "--root", place) == (3, "", why)
+    assert sm(command, "nope", "--root", place) == (3, "", f"storage-manager: there is no session {place}/nope\n")
+
+
+def test_an_output_that_cannot_be_written(place: Path) -> None:
+    command = ("show", "harbour-books", "step_000001", "--component", "html", "--root", SAMPLE, "-o")
+    advice = "create its directory, or give another file with --output"
+    why = f"storage-manager: cannot write no/page.html: No such file or directory ({advice})\n"
+    assert sm(*command, "no/page.html") == (3, "", why)
+    (place / "file").touch()
+    why = "storage-manager: cannot write file/page: Not a directory (give another file with --output)\n"
+    assert sm(*command, "file/page") == (3, "", why)
+
+
 @pytest.mark.thorough
 def test_what_is_not_there(place: Path) -> None:
     at = ("--root", SAMPLE)
