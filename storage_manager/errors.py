@@ -73,7 +73,7 @@ class StorageManagerError(Exception):
 
     Attributes:
         operation: "store", "retrieve", "list", "delete", "share", "check", "record", "seal", "verify", "sweep",
-            "copy", "purge", "import", "export", "view", "catalog", "find", "open" or "configure"; None if unknown.
+            "copy", "purge", "import", "export", "view", "render", "catalog", "find", "open" or "configure"; None if unknown.
         url: the URL that failed, never with a credential; None if the argument was refused before any I/O.
     """
 

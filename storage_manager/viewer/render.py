@@ -52,30 +52,30 @@ async def render_session(storage: StorageManager, session_id: str, path: str | o
         S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: the session cannot be listed, no
             component of a step can be read, the file cannot be written, or jinja2 is not installed.
     """
-    with translating("view", storage.url_for()):
+    with translating("render", storage.url_for()):
         target = await asyncio.to_thread(_target, path)
         steps, about = await storage.list_steps_for_session(session_id), await _about(storage, session_id)
         if not steps and not about["metadata"] and not about["attachments"]:
             why = f"there is no session {session_id} at {storage.url_for()}"
-            raise InvalidDataError(f"cannot view: {why}", operation="view")
+            raise InvalidDataError(f"cannot render: {why}", operation="render")
         before, after = _shell(check_id(session_id, "session_id"), steps, about)
-    with translating("view", str(target)):
+    with translating("render", str(target)):
         await _write(target, before, _blocks(storage, session_id, steps), after)
     return str(target)
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or "\0" in str(os.fspath(path)):
-        raise InvalidDataError("cannot view: path must name a file", operation="view")
+        raise InvalidDataError("cannot render: path must name a file", operation="render")
     target = Path(os.path.abspath(os.fsdecode(path)))
     if os.path.islink(target):  # to replace /dev/stdout would be no output
         target = Path(os.path.realpath(target))
     if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
-        raise InvalidDataError(f"cannot view: {target} is a pipe or a device; name a file", operation="view")
+        raise InvalidDataError(f"cannot render: {target} is a pipe or a device; name a file", operation="render")
     if os.path.isdir(target):
-        raise InvalidDataError(f"cannot view: {target} is a directory; name a file in it", operation="view")
+        raise InvalidDataError(f"cannot render: {target} is a directory; name a file in it", operation="render")
     if not os.path.isdir(target.parent):
-        raise InvalidDataError(f"cannot view: the directory {target.parent} does not exist", operation="view")
+        raise InvalidDataError(f"cannot render: the directory {target.parent} does not exist", operation="render")
     return target
 
 
