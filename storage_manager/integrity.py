@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import re
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -99,6 +100,11 @@ class _Seal(BaseModel, frozen=True):
 
     size: NonNegativeInt
     sha256: Annotated[str, StringConstraints(max_length=64)]
+
+
+_NEWEST = 2  # the version of the manifests that are written
+_VERSION = re.compile(rb'"version"\s*:\s*([0-9]{1,9})\b')
+_HEAD_BYTES = 1024  # of a manifest, in which its version is
 
 
 class _Manifest(BaseModel):
@@ -415,10 +421,17 @@ async def _read_manifest(
     try:
         return await asyncio.to_thread(_seals_in, data, cancelled), []
     except ValueError as error:
-        why = f"not a manifest of this library: {_first_fault(error)}; seal the session again"
-        return None, [Problem(path, "unreadable", why)]
+        return None, [Problem(path, "unreadable", _why_no_manifest(data, error))]
     finally:
         cancelled.set()
+
+
+def _why_no_manifest(data: bytes, error: ValueError) -> str:
+    version = _VERSION.search(data[:_HEAD_BYTES])
+    if version and int(version[1]) > _NEWEST:
+        advice = "a newer version of this library may have written it: update the library"
+        return f"its version is {int(version[1])}, and this library reads up to {_NEWEST}: {advice}"
+    return f"not a manifest of this library: {_first_fault(error)}; seal the session again"
 
 
 def _without_manifest(path: str, error: StorageManagerError, is_listed: bool) -> list[Problem]:
