@@ -67,6 +67,11 @@ async def test_concurrency_that_is_no_whole_number(sm: StorageManager, tmp_path:
         StorageManager(local_base_path=tmp_path, max_concurrency=value)
 
 
+def test_the_example_for_a_number_of_bytes_is_a_usual_one(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"such as max_file_bytes=1073741824 \(1 GiB\)"):
+        StorageManager(local_base_path=tmp_path, max_file_bytes="1G")  # type: ignore[arg-type]
+
+
 async def test_numbers_that_are_too_small(sm: StorageManager, tmp_path: Path) -> None:
     for number in (0, -1):
         with pytest.raises(ValueError, match=f"^concurrency must be at least 1, not {number}"):
