@@ -1038,7 +1038,8 @@ def _found_attachments(stored: Mapping[str, _Answer], strict: bool) -> dict[str,
 def _seconds(expires_in: int | timedelta) -> int:
     seconds = expires_in.total_seconds() if isinstance(expires_in, timedelta) else expires_in
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 1 <= seconds <= WEEK:
-        why = f"expires_in is {expires_in!r}: give 1 to {WEEK} seconds, or a timedelta of at most seven days"
+        given = str(expires_in).removesuffix(", 0:00:00") if isinstance(expires_in, timedelta) else repr(expires_in)
+        why = f"expires_in is {given}: give 1 to {WEEK} seconds, or a timedelta of at most seven days"
         raise InvalidDataError(why, operation="share")
     return int(seconds)
 

@@ -47,6 +47,8 @@ _PHRASES = (
     ("raise max_file_bytes, or open it with storage.fs.open(storage.url_for(...))", "copy it with `get`"),
     (" (leave out overwrite=False)", ""),
     (": leave out overwrite=False", ""),
+    ("expires_in is", "--expires is"),
+    ("give 1 to 604800 seconds, or a timedelta of at most seven days", "give 1s to 7d"),
     # export, importers, catalog
     ("use complete_only=False", "give --incomplete"),
     ("all_calls=True imports", "--all-calls imports"),

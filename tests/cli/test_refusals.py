@@ -118,6 +118,11 @@ def test_an_output_that_cannot_be_written(place: Path) -> None:
     assert sm(*command, "file/page") == (3, "", why)
 
 
+def test_links_that_would_work_too_long(place: Path) -> None:
+    done = sm("share", "harbour-books", "step_000001", "--expires", "8d", "--root", SAMPLE)
+    assert done == (2, "", "storage-manager: --expires is 8 days: give 1s to 7d\n")
+
+
 @pytest.mark.thorough
 def test_what_is_not_there(place: Path) -> None:
     at = ("--root", SAMPLE)
