@@ -258,9 +258,12 @@ def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Return the settings for a URL of S3 or of the local disk; None for any other fsspec backend.
 
     Raises:
+        LocalStorageError: the URL is empty.
         S3ConfigError, StorageManagerError: the URL holds more than a root (for example a password or a query).
     """
     text = os.fspath(url)
+    if not text:
+        raise LocalStorageError("the URL is empty: give s3://bucket/prefix or a directory", operation="configure")
     if _BAD_SLASHES.match(text):
         raise StorageManagerError("a URL has two slashes after its protocol: s3://bucket/prefix", operation="configure")
     if "://" not in text:

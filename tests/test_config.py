@@ -119,6 +119,11 @@ def test_local_base_path_is_a_directory_name(path: Any) -> None:
         StorageManager(local_base_path=path)
 
 
+def test_an_empty_url_is_called_so() -> None:
+    with pytest.raises(LocalStorageError, match="^the URL is empty: give"):
+        StorageManager.from_url("")
+
+
 def test_local_base_path_knows_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Config.resolve(local_base_path="~/data").root == f"{tmp_path}/data"
