@@ -48,7 +48,7 @@ from storage_manager.layout import (
     why_foreign,
 )
 from storage_manager.manifest import ANY_FORM_BYTES, read_entries
-from storage_manager.storage import StorageManager
+from storage_manager.storage import StorageManager, check_storage
 
 __all__ = ["Problem", "seal_session", "sweep", "unseal_session", "verify_session"]
 
@@ -140,6 +140,7 @@ async def seal_session(storage: StorageManager, session_id: str) -> str:
         InvalidDataError: there is no such session, or it is empty.
         S3OperationError, S3ConfigError, LocalStorageError: a file cannot be read, or the manifest cannot be written.
     """
+    check_storage(storage)
     with translating("seal", storage.url_for()):
         url = storage.url_for(session_id)
     with translating("seal", url):
@@ -163,6 +164,7 @@ async def unseal_session(storage: StorageManager, session_id: str) -> bool:
     Raises:
         S3OperationError, S3ConfigError, LocalStorageError: it cannot be deleted.
     """
+    check_storage(storage)
     path = join(storage.url_for(session_id), MANIFEST_FILENAME)
     with translating("delete", path):
         async with storage.backend() as backend:
@@ -264,6 +266,7 @@ async def verify_session(storage: StorageManager, session_id: str, *, require_se
         S3OperationError, S3ConfigError, LocalStorageError: the root is gone or cannot be used as it is configured, or
             the service fails, so that it is unknown if the session is whole.
     """
+    check_storage(storage)
     with translating("verify", storage.url_for()):
         url = storage.url_for(session_id)
     with translating("verify", url):
@@ -509,6 +512,7 @@ async def sweep(storage: StorageManager, older_than: timedelta = timedelta(hours
         InvalidDataError: the age is negative, or not a timedelta. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed, or a leftover cannot be removed.
     """
+    check_storage(storage)
     if not isinstance(older_than, timedelta) or older_than < timedelta(0):
         why = f"older_than is {older_than!r}: give an age (a timedelta) that is not negative"
         raise InvalidDataError(f"cannot sweep: {why}", operation="sweep")

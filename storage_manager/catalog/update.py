@@ -14,7 +14,7 @@ from storage_manager.catalog.rows import Row, list_session, read_row
 from storage_manager.catalog.table import Catalog
 from storage_manager.errors import InvalidIdError, StorageManagerError, first_of, translating
 from storage_manager.layout import CATALOG_DIRECTORY, check_id, check_ids, join
-from storage_manager.storage import StorageManager
+from storage_manager.storage import StorageManager, check_storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,6 +75,7 @@ async def update_catalog(
         StorageManagerError: the backend is neither S3 nor local disk, the table is damaged, or deltalake is not
             installed.
     """
+    check_storage(storage)
     given = check_ids(session_ids, "catalog")
     check_whole(concurrency, "concurrency")
     check_callable(progress, "progress", "the numbers of sessions done and in all")

@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 from storage_manager.aio import map_ahead, run_to_end
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.layout import COMPONENTS, Component, ComponentSpec, check_id
-from storage_manager.storage import StorageManager
+from storage_manager.storage import StorageManager, check_storage
 from storage_manager.viewer.attachments import read_session_metadata, survey
 from storage_manager.viewer.changes import compare_steps
 from storage_manager.viewer.templating import render_page, script, style
@@ -52,6 +52,7 @@ async def render_session(storage: StorageManager, session_id: str, path: str | o
         S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: the session cannot be listed, no
             component of a step can be read, the file cannot be written, or jinja2 is not installed.
     """
+    check_storage(storage)
     with translating("render", storage.url_for()):
         target = await asyncio.to_thread(_target, path)
         steps, about = await storage.list_steps_for_session(session_id), await _about(storage, session_id)
