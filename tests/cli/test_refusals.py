@@ -54,6 +54,13 @@ def test_the_root_is_named_before_or_after_the_command_or_by_a_variable(
     assert sm("info").out.startswith("url                     memory://x\n")
 
 
+def test_a_mistyped_variable(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SM_S3_BUCKETNAME", "some-bucket")
+    code, out, err = sm("info")
+    assert (code, f"{place}/.storage_data" in out, err.count("\n")) == (0, True, 1)
+    assert err.endswith("did you mean SM_S3_BUCKET_NAME?\n")
+
+
 def test_a_check_that_fails_creates_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(self: StorageManager) -> None:
         raise LocalStorageError("full")
