@@ -946,8 +946,9 @@ def check_storage(storage: object, name: str = "storage") -> None:
     """
     if not isinstance(storage, StorageManager):
         what = f"{type(storage).__module__}.{type(storage).__name__}".removeprefix("builtins.")
-        is_sync = what.startswith("storage_manager.sync.")
-        advice = "storage_manager.sync has functions that take one" if is_sync else "StorageManager.from_url(url) opens one"
+        advice = "StorageManager.from_url(url) returns one"
+        if what.startswith("storage_manager.sync."):
+            advice = "storage_manager.sync has functions that take one"
         raise TypeError(f"{name} must be a storage_manager.StorageManager, not {what} ({advice})")
 
 
