@@ -232,7 +232,7 @@ def _variables() -> dict[str, str]:
 @lru_cache(maxsize=256)  # one warning for each variable
 def warn_if_mistyped(name: str) -> None:
     """Log a warning if a variable is no setting, but its name is similar to one. Its value is not read."""
-    from difflib import get_close_matches  # only variables that are no settings need it
+    from difflib import get_close_matches  # noqa: PLC0415 - only mistakes need it
 
     similar = get_close_matches(name, _VARIABLES, n=1, cutoff=_SIMILAR)
     if similar:

@@ -141,7 +141,7 @@ def test_a_mistyped_variable_is_named_once(
 
 
 def test_an_empty_url_is_called_so() -> None:
-    with pytest.raises(LocalStorageError, match="^the URL is empty: give"):
+    with pytest.raises(LocalStorageError, match=r"^the URL is empty: give"):
         StorageManager.from_url("")
 
 
