@@ -19,7 +19,8 @@ def check_whole(value: SupportsIndex, name: str, least: int = 1, most: int | Non
         TypeError: it is not a whole number.
         ValueError: it is below `least`, or above `most`.
     """
-    example = f"give a whole number, such as {name}={max(least, 8)}"
+    value_of_example = "1073741824 (1 GiB)" if name.endswith("_bytes") else max(least, 8)
+    example = f"give a whole number, such as {name}={value_of_example}"
     if not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an int, not {_kind(value)}: {example}")
     number = operator.index(value)

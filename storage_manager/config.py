@@ -5,10 +5,12 @@ secret. This is no pydantic model: to import pydantic and build it took a third 
 """
 
 import ipaddress
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -16,7 +18,9 @@ from storage_manager.defaults import DEFAULT_LOCAL_BASE_PATH, DEFAULT_S3_REGION
 from storage_manager.errors import LocalStorageError, S3ConfigError, StorageManagerError, translating
 from storage_manager.s3_settings import ENDPOINT_RULE, configured_endpoint, is_amazon, is_endpoint
 
-__all__ = ["DEFAULT_LOCAL_BASE_PATH", "DEFAULT_S3_REGION", "Config", "arguments_of"]
+__all__ = ["DEFAULT_LOCAL_BASE_PATH", "DEFAULT_S3_REGION", "Config", "arguments_of", "warn_if_mistyped"]
+
+logger = logging.getLogger(__name__)
 
 _PREFIX = "SM_"
 # Amazon's rule (Amazon S3 User Guide, "General purpose bucket naming rules"), and what all clients accept elsewhere.
@@ -200,6 +204,9 @@ _CHECKS: dict[str, Callable[[object, str | None], Any]] = {
     "require_s3": _check_bool,
     "other_root": _check_text,
 }
+_VARIABLES = ("SM_ROOT", *(_PREFIX + field.upper() for field in _CHECKS if field != "other_root"))
+_OF_TESTS = "SM_TEST_"  # the variables of the test suite begin so
+_SIMILAR = 0.8  # the ratio of difflib from which a variable is taken for a mistyped one: SM_BUCKET_NAME has 0.9
 _NAMES_OF_A_ROOT = {"s3_bucket_name", "local_base_path", "prefer_s3"}
 
 
@@ -209,6 +216,9 @@ def _environment(given: Mapping[str, Any]) -> dict[str, Any]:
     SM_ROOT overrides the variables of bucket, prefix and directory, and each of these arguments overrides SM_ROOT.
     """
     variables = _variables()
+    for name in variables:
+        if name.startswith(_PREFIX) and not name.startswith(_OF_TESTS) and name not in _VARIABLES:
+            warn_if_mistyped(name)
     fields = {field: _PREFIX + field.upper() for field in _CHECKS if field != "other_root"}
     settings: dict[str, Any] = {field: variables[name] for field, name in fields.items() if name in variables}
     url = _root_url(given)
@@ -217,6 +227,16 @@ def _environment(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _variables() -> dict[str, str]:
     return {name.upper(): value for name, value in os.environ.items() if value}
+
+
+@lru_cache(maxsize=256)  # one warning for each variable
+def warn_if_mistyped(name: str) -> None:
+    """Log a warning if a variable is no setting, but its name is similar to one. Its value is not read."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only mistakes need it
+
+    similar = get_close_matches(name, _VARIABLES, n=1, cutoff=_SIMILAR)
+    if similar:
+        logger.warning("the variable %s is ignored, because there is no such setting: did you mean %s?", name, *similar)
 
 
 def _root_url(given: Mapping[str, Any]) -> str | None:
@@ -258,9 +278,12 @@ def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Return the settings for a URL of S3 or of the local disk; None for any other fsspec backend.
 
     Raises:
+        LocalStorageError: the URL is empty.
         S3ConfigError, StorageManagerError: the URL holds more than a root (for example a password or a query).
     """
     text = os.fspath(url)
+    if not text:
+        raise LocalStorageError("the URL is empty: give s3://bucket/prefix or a directory", operation="configure")
     if _BAD_SLASHES.match(text):
         raise StorageManagerError("a URL has two slashes after its protocol: s3://bucket/prefix", operation="configure")
     if "://" not in text:

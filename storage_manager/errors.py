@@ -73,7 +73,8 @@ class StorageManagerError(Exception):
 
     Attributes:
         operation: "store", "retrieve", "list", "delete", "share", "check", "record", "seal", "verify", "sweep",
-            "copy", "purge", "import", "export", "view", "catalog", "find", "open" or "configure"; None if unknown.
+            "copy", "purge", "import", "export", "view", "render", "catalog", "find", "open" or "configure"; None if
+            unknown.
         url: the URL that failed, never with a credential; None if the argument was refused before any I/O.
     """
 
@@ -157,6 +158,12 @@ _ADVICE_BY_NAMES = {
     "ENOENT": "the directory is gone: create it again, or mount its disk, or choose another local_base_path",
 }
 _ADVICE = {name: advice for names, advice in _ADVICE_BY_NAMES.items() for name in names.split()} | {_WEB_PAGE: _NOT_S3}
+
+_NOT_CREATED = "the directory cannot be created there: mount its disk, or choose another local_base_path"
+_UNKNOWN_PROTOCOL = (
+    "s3://, file:// and memory:// are built in; for another protocol of fsspec, install the package that has it"
+)
+_TO_A_FILE = ("export", "render")  # the operations that write to a place that is not the root
 
 # Errors that are raised before a request is sent: by botocore (a service's answer is a ClientError, which is no
 # BotoCoreError), by obstore, for a missing package, or for a storage option that no client has.
@@ -293,12 +300,23 @@ def translate(error: Exception, operation: str, url: str) -> StorageManagerError
     reason = text if text not in ("", "None") else type(error).__name__  # some services send a code without a message
     reason = reason if names[0] in reason else f"{names[0]}: {reason}"
     cls = _error_class(url, names)
-    # the table has advice for S3 and local disk only
-    advice = cls is not StorageManagerError and next((_ADVICE[name] for name in names if name in _ADVICE), None)
+    advice = _UNKNOWN_PROTOCOL if text.startswith("Protocol not known") else _advice(cls, names, operation)
     message = f"cannot {operation} {url}: {reason.rstrip('.')}" + (f" ({advice})" if advice else "")
     translated = cls(message, operation=operation, url=url)
     translated.__cause__ = None if _quotes_credentials(error, url) else error
     return translated
+
+
+def _advice(cls: type[StorageManagerError], names: list[str], operation: str) -> str:
+    """Return what to do about an error, or an empty text. The table has advice for S3 and local disk only."""
+    if cls is StorageManagerError:
+        return ""
+    if operation == "open" and "ENOENT" in names:  # the root is being created
+        return _NOT_CREATED
+    advice = next((_ADVICE[name] for name in names if name in _ADVICE), "")
+    if operation in _TO_A_FILE:
+        advice = advice.replace("choose another local_base_path", "choose another directory")
+    return advice
 
 
 def _quotes_credentials(error: BaseException, url: str) -> bool:

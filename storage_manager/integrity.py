@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import re
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +48,7 @@ from storage_manager.layout import (
     why_foreign,
 )
 from storage_manager.manifest import ANY_FORM_BYTES, read_entries
-from storage_manager.storage import StorageManager
+from storage_manager.storage import StorageManager, check_storage
 
 __all__ = ["Problem", "seal_session", "sweep", "unseal_session", "verify_session"]
 
@@ -101,6 +102,11 @@ class _Seal(BaseModel, frozen=True):
     sha256: Annotated[str, StringConstraints(max_length=64)]
 
 
+_NEWEST = 2  # the version of the manifests that are written
+_VERSION = re.compile(rb'"version"\s*:\s*([0-9]{1,9})\b')
+_HEAD_BYTES = 1024  # of a manifest, in which its version is
+
+
 class _Manifest(BaseModel):
     """The content of a session's manifest. The keys of the mappings are paths relative to the session.
 
@@ -134,6 +140,7 @@ async def seal_session(storage: StorageManager, session_id: str) -> str:
         InvalidDataError: there is no such session, or it is empty.
         S3OperationError, S3ConfigError, LocalStorageError: a file cannot be read, or the manifest cannot be written.
     """
+    check_storage(storage)
     with translating("seal", storage.url_for()):
         url = storage.url_for(session_id)
     with translating("seal", url):
@@ -157,6 +164,7 @@ async def unseal_session(storage: StorageManager, session_id: str) -> bool:
     Raises:
         S3OperationError, S3ConfigError, LocalStorageError: it cannot be deleted.
     """
+    check_storage(storage)
     path = join(storage.url_for(session_id), MANIFEST_FILENAME)
     with translating("delete", path):
         async with storage.backend() as backend:
@@ -258,6 +266,7 @@ async def verify_session(storage: StorageManager, session_id: str, *, require_se
         S3OperationError, S3ConfigError, LocalStorageError: the root is gone or cannot be used as it is configured, or
             the service fails, so that it is unknown if the session is whole.
     """
+    check_storage(storage)
     with translating("verify", storage.url_for()):
         url = storage.url_for(session_id)
     with translating("verify", url):
@@ -415,10 +424,17 @@ async def _read_manifest(
     try:
         return await asyncio.to_thread(_seals_in, data, cancelled), []
     except ValueError as error:
-        why = f"not a manifest of this library: {_first_fault(error)}; seal the session again"
-        return None, [Problem(path, "unreadable", why)]
+        return None, [Problem(path, "unreadable", _why_no_manifest(data, error))]
     finally:
         cancelled.set()
+
+
+def _why_no_manifest(data: bytes, error: ValueError) -> str:
+    version = _VERSION.search(data[:_HEAD_BYTES])
+    if version and int(version[1]) > _NEWEST:
+        advice = "a newer version of this library may have written it: update the library"
+        return f"its version is {int(version[1])}, and this library reads up to {_NEWEST}: {advice}"
+    return f"not a manifest of this library: {_first_fault(error)}; seal the session again"
 
 
 def _without_manifest(path: str, error: StorageManagerError, is_listed: bool) -> list[Problem]:
@@ -496,6 +512,7 @@ async def sweep(storage: StorageManager, older_than: timedelta = timedelta(hours
         InvalidDataError: the age is negative, or not a timedelta. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed, or a leftover cannot be removed.
     """
+    check_storage(storage)
     if not isinstance(older_than, timedelta) or older_than < timedelta(0):
         why = f"older_than is {older_than!r}: give an age (a timedelta) that is not negative"
         raise InvalidDataError(f"cannot sweep: {why}", operation="sweep")

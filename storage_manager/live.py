@@ -10,7 +10,7 @@ from storage_manager.backends import FileInfo
 from storage_manager.errors import InvalidDataError
 from storage_manager.inventory import files_by_step
 from storage_manager.layout import MANIFEST_FILENAME, Step, check_id, is_data, is_id
-from storage_manager.storage import StorageManager
+from storage_manager.storage import StorageManager, check_storage
 
 __all__ = ["follow_ids", "follow_session"]
 
@@ -47,6 +47,7 @@ async def follow_ids(
 
     Parameters and errors are those of follow_session.
     """
+    check_storage(storage)
     session_id = check_id(session_id, "session_id")
     _check_interval(interval)
     async with storage.backend() as backend:

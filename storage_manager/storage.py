@@ -58,6 +58,7 @@ __all__ = [
     "Options",
     "StorageManager",
     "check_readable",
+    "check_storage",
     "iter_listings",
     "iter_step_ids",
     "redacted_content",
@@ -123,8 +124,8 @@ class StorageManager:
             s3_endpoint_url: SM_S3_ENDPOINT_URL; for services other than Amazon's.
             s3_engine: SM_S3_ENGINE; default "s3fs". "obstore" needs less CPU (extra `obstore`).
             require_s3: SM_REQUIRE_S3; default False. True: raise instead of falling back to local disk.
-            storage_options: passed to the filesystem; they override the library's own. Credentials may be given here.
-                Without them, botocore looks for credentials as usual.
+            storage_options: passed to the filesystem as they are, and checked there when it is opened; they override
+                the library's own. Credentials may be given here. Without them, botocore looks for credentials as usual.
             redact: a function that removes secrets from each step before it is stored, or a list of secrets for
                 redact_secrets.
             fsync: local disk only: flush each step to the disk before it is published (13 to 70 times slower).
@@ -135,12 +136,12 @@ class StorageManager:
             S3ConfigError: the configuration is visibly wrong, or S3 is required and no bucket is configured.
             LocalStorageError: the base directory cannot be created.
             InvalidDataError: redact is neither a function nor a list of secrets.
-            TypeError: storage_options is not a mapping, or a limit is not a whole number.
+            TypeError: storage_options is not a mapping, a limit is not a whole number, or fsync is not a bool.
             ValueError: max_concurrency or max_file_bytes is below 1.
         """
         from storage_manager.config import Config  # only the first manager needs it
 
-        _check_options(storage_options, max_concurrency, max_file_bytes)
+        _check_options(storage_options, max_concurrency, max_file_bytes, fsync)
         config = Config.resolve(
             storage_options,
             s3_bucket_name=s3_bucket_name,
@@ -937,6 +938,20 @@ async def _without_refused(steps: AsyncGenerator[Step | LocalStorageError, None]
         raise refused[0]
 
 
+def check_storage(storage: object, name: str = "storage") -> None:
+    """Refuse an argument that is not a StorageManager, before any I/O.
+
+    Raises:
+        TypeError: it is something else, such as a path.
+    """
+    if not isinstance(storage, StorageManager):
+        what = f"{type(storage).__module__}.{type(storage).__name__}".removeprefix("builtins.")
+        advice = "StorageManager.from_url(url) returns one"
+        if what.startswith("storage_manager.sync."):
+            advice = "storage_manager.sync has functions that take one"
+        raise TypeError(f"{name} must be a storage_manager.StorageManager, not {what} ({advice})")
+
+
 def _require(name: str, value: str | None, **others: str | None) -> None:
     """Refuse each of the other arguments that is given without this one."""
     for other, given in others.items():
@@ -945,11 +960,17 @@ def _require(name: str, value: str | None, **others: str | None) -> None:
 
 
 def _check_options(
-    storage_options: object = None, max_concurrency: int = 1, max_file_bytes: int = 1, **others: object
+    storage_options: object = None,
+    max_concurrency: int = 1,
+    max_file_bytes: int = 1,
+    fsync: object = False,
+    **others: object,
 ) -> None:
     if storage_options is not None and not isinstance(storage_options, Mapping):
         kind = type(storage_options).__name__  # the value may hold a secret
         raise TypeError(f"storage_options must be a mapping, such as a dict, or None, not {kind}")
+    if not isinstance(fsync, bool):
+        raise TypeError(f"fsync must be True or False, not {type(fsync).__name__}")
     check_whole(max_concurrency, "max_concurrency")
     check_whole(max_file_bytes, "max_file_bytes")
 
@@ -1038,7 +1059,8 @@ def _found_attachments(stored: Mapping[str, _Answer], strict: bool) -> dict[str,
 def _seconds(expires_in: int | timedelta) -> int:
     seconds = expires_in.total_seconds() if isinstance(expires_in, timedelta) else expires_in
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 1 <= seconds <= WEEK:
-        why = f"expires_in is {expires_in!r}: give 1 to {WEEK} seconds, or a timedelta of at most seven days"
+        given = str(expires_in).removesuffix(", 0:00:00") if isinstance(expires_in, timedelta) else repr(expires_in)
+        why = f"expires_in is {given}: give 1 to {WEEK} seconds, or a timedelta of at most seven days"
         raise InvalidDataError(why, operation="share")
     return int(seconds)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from storage_manager.errors import InvalidDataError, StorageManagerError
 from storage_manager.layout import Step, StepData, check_ids
-from storage_manager.storage import StorageManager, iter_listings
+from storage_manager.storage import StorageManager, check_storage, iter_listings
 
 __all__ = ["Transition", "iter_transitions"]
 
@@ -66,6 +66,7 @@ async def iter_transitions(
             nor that of its session has it. A guess could pair each action with the wrong page.
         As iter_steps.
     """
+    check_storage(storage)
     if observed not in (*_BOTH, None):
         raise InvalidDataError(f"observed must be 'before', 'after' or None, not {observed!r}", operation="retrieve")
     places: _Places = deque()

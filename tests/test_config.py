@@ -11,7 +11,7 @@ from botocore.exceptions import ProfileNotFound
 from botocore.session import Session
 
 from storage_manager import LocalStorageError, S3ConfigError, S3OperationError, StorageManager, StorageManagerError
-from storage_manager.config import Config, arguments_of
+from storage_manager.config import Config, arguments_of, warn_if_mistyped
 from storage_manager.s3_settings import S3Settings
 
 SETTINGS = {
@@ -117,6 +117,32 @@ def test_s3_makes_no_local_directory(tmp_path: Path) -> None:
 def test_local_base_path_is_a_directory_name(path: Any) -> None:
     with pytest.raises(LocalStorageError, match="local_base_path"):
         StorageManager(local_base_path=path)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SM_S3_BUCKETNAME", "SM_S3_BUCKET_NAME"),
+        ("SM_BUCKET_NAME", "SM_S3_BUCKET_NAME"),
+        ("sm_s3_region_name", "SM_S3_REGION"),
+        ("SM_ROOTS", "SM_ROOT"),
+        *((name, None) for name in ("SM_TEST_S3_REGION", "SM_ROOT", "SM_TOKEN", "SM_HOSTS", "SM_OUTPUT_DATA_DIR")),
+    ],
+)
+def test_a_mistyped_variable_is_named_once(
+    name: str, meant: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_if_mistyped.cache_clear()
+    monkeypatch.setenv(name, str(tmp_path))
+    for _ in range(2):
+        Config.resolve()
+    why = f"the variable {name.upper()} is ignored, because there is no such setting: did you mean {meant}?"
+    assert [record.getMessage() for record in caplog.records] == ([why] if meant else [])
+
+
+def test_an_empty_url_is_called_so() -> None:
+    with pytest.raises(LocalStorageError, match=r"^the URL is empty: give"):
+        StorageManager.from_url("")
 
 
 def test_local_base_path_knows_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

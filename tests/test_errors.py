@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -368,6 +369,20 @@ def test_no_exception_at_all_comes_through(cls: type[Exception]) -> None:
         raise cause
     assert caught.value.__cause__ is cause
     assert (caught.value.operation, caught.value.url) == ("list", "/s")
+
+
+@pytest.mark.parametrize(
+    ("operation", "error", "advice"),
+    [
+        ("export", NotADirectoryError(errno.ENOTDIR, "x"), r"move it, or choose another directory\)"),
+        ("render", OSError(errno.EROFS, "x"), r"read-only: choose another directory\)"),
+        ("store", OSError(errno.EROFS, "x"), r"read-only: choose another local_base_path\)"),
+        ("open", FileNotFoundError(errno.ENOENT, "x"), r"\(the directory cannot be created there: mount its disk"),
+        ("store", FileNotFoundError(errno.ENOENT, "x"), r"\(the directory is gone: create it again"),
+    ],
+)
+def test_advice_fits_the_operation(operation: str, error: OSError, advice: str) -> None:
+    assert re.search(advice, str(translate(error, operation, "/data")))
 
 
 def test_no_error_no_change() -> None:

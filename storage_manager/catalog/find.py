@@ -24,7 +24,7 @@ from storage_manager.catalog.table import Catalog
 from storage_manager.catalog.worker import REFUSED
 from storage_manager.errors import InvalidDataError, StorageManagerError, how_to_install, translating
 from storage_manager.layout import CATALOG_DIRECTORY, join
-from storage_manager.storage import StorageManager
+from storage_manager.storage import StorageManager, check_storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,6 +64,7 @@ async def find_sessions(
         S3OperationError, S3ConfigError, LocalStorageError: the catalogue cannot be read.
         StorageManagerError: there is no catalogue, or deltalake or duckdb is not installed.
     """
+    check_storage(storage)
     if limit is not None:
         check_whole(limit, "limit", least=0)
     for name, text in {"where": where, "order_by": order_by}.items():

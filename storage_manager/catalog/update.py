@@ -12,9 +12,9 @@ from storage_manager.catalog.cluster import active_client, visit_on_cluster
 from storage_manager.catalog.columns import arrow
 from storage_manager.catalog.rows import Row, list_session, read_row
 from storage_manager.catalog.table import Catalog
-from storage_manager.errors import InvalidIdError, StorageManagerError, translating
+from storage_manager.errors import InvalidIdError, StorageManagerError, first_of, translating
 from storage_manager.layout import CATALOG_DIRECTORY, check_id, check_ids, join
-from storage_manager.storage import StorageManager
+from storage_manager.storage import StorageManager, check_storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +51,8 @@ async def update_catalog(
     New sessions are read. If a session in the table is not sealed, it costs one listing. It is read again if a file
     was added or deleted, or has another size, time or ETag. If a session in the table is sealed, it is not looked at: a
     change is found only with `session_ids` or `full`. Deleted sessions are removed from the table. If a session cannot
-    be read, its row does not change, and a warning names it.
+    be read, its row does not change, and a warning names it. If a named session does not exist, and the table does not
+    have it, a warning names it too.
 
     Several updates may run at the same time: a commit that conflicts is repeated. An update that is killed leaves the
     table whole, and the next update continues.
@@ -74,6 +75,7 @@ async def update_catalog(
         StorageManagerError: the backend is neither S3 nor local disk, the table is damaged, or deltalake is not
             installed.
     """
+    check_storage(storage)
     given = check_ids(session_ids, "catalog")
     check_whole(concurrency, "concurrency")
     check_callable(progress, "progress", "the numbers of sessions done and in all")
@@ -127,6 +129,7 @@ class _Update:
         self._has_written = False
         self._counts = {"added": 0, "refreshed": 0, "removed": 0}
         self._failed = list[_Visited]()
+        self._without_files = list[str]()
         self._done = 0
 
     async def run(self, named: Sequence[str] | None, concurrency: int) -> CatalogUpdate:
@@ -189,8 +192,10 @@ class _Update:
             self._bytes += len(row["metadata"] or "")
             self._are_new &= task.known is None
             self._counts["added" if task.known is None else "refreshed"] += 1
-        elif task.known is not None and visited.is_missing:
+        elif visited.is_missing and task.known is not None:
             self._remove(task.session_id)
+        elif visited.is_missing:
+            self._without_files.append(task.session_id)
 
     async def _write(self, *, may_be_empty: bool = False) -> None:
         if self._rows or self._removed or may_be_empty:
@@ -205,9 +210,11 @@ class _Update:
     def _report(self) -> None:
         if self._failed:
             names = [visited.task.session_id for visited in self._failed]
-            shown = ", ".join(names[:10]) + ", ..." * (len(names) > 10)
-            why = f"cannot be read and are left as they are in the catalogue: {shown} ({self._failed[0].error})"
-            logger.warning("%d sessions %s", len(names), why)
+            why = f"cannot be read and are left as they are in the catalogue: {first_of(names, 10)}"
+            logger.warning("%d sessions %s (%s)", len(names), why, self._failed[0].error)
+        if self._without_files:
+            names = self._without_files
+            logger.warning("%d sessions do not exist, or have no files: %s", len(names), first_of(names, 10))
 
 
 async def _visit(storage: StorageManager, task: _Task) -> _Visited:

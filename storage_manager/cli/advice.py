@@ -17,6 +17,8 @@ _USUAL = _Terms("--root or SM_ROOT", "SM_S3_ENDPOINT_URL")
 
 # What the library says, and what a command says instead. Of two phrases that begin alike, the longer one comes first.
 _PHRASES = (
+    # cli
+    ("name the root with --root or SM_ROOT", "name the root with {root}"),
     # errors.py
     ("correct s3_bucket_name (SM_S3_BUCKET_NAME)", "correct the bucket in {root}"),
     (" (AWS_ACCESS_KEY_ID, AWS_PROFILE, or storage_options)", " (AWS_ACCESS_KEY_ID or AWS_PROFILE)"),
@@ -45,6 +47,8 @@ _PHRASES = (
     ("raise max_file_bytes, or open it with storage.fs.open(storage.url_for(...))", "copy it with `get`"),
     (" (leave out overwrite=False)", ""),
     (": leave out overwrite=False", ""),
+    ("expires_in is", "--expires is"),
+    ("give 1 to 604800 seconds, or a timedelta of at most seven days", "give 1s to 7d"),
     # export, importers, catalog
     ("use complete_only=False", "give --incomplete"),
     ("all_calls=True imports", "--all-calls imports"),

@@ -8,9 +8,11 @@ from storage_manager.cli.completion import complete_sessions
 from storage_manager.cli.options import command, group, quiet_option, root_option
 from storage_manager.cli.process import run
 from storage_manager.cli.progress import Progress
-from storage_manager.cli.root import open_root
+from storage_manager.cli.root import open_root, require_sessions
 from storage_manager.cli.terminal import echo
 from storage_manager.cli.text import count
+from storage_manager.errors import InvalidDataError
+from storage_manager.storage import StorageManager
 
 if TYPE_CHECKING:
     from storage_manager.catalog import CatalogUpdate
@@ -46,7 +48,30 @@ async def _run(root: str | None, sessions: tuple[str, ...], full: bool, progress
     from storage_manager.catalog import update_catalog
 
     async with open_root(root) as storage:
+        await _require(storage, sessions)
         return await update_catalog(storage, sessions or None, full=full, progress=progress)
+
+
+async def _require(storage: StorageManager, sessions: tuple[str, ...]) -> None:
+    """Require that each session exists, or is in the catalogue: then the update removes it there.
+
+    Raises:
+        InvalidDataError: a session is in neither of both.
+    """
+    for session_id in sessions:
+        try:
+            await require_sessions(storage, [session_id])
+        except InvalidDataError:
+            if session_id not in await _catalogued(storage):
+                raise
+
+
+async def _catalogued(storage: StorageManager) -> list[str]:
+    """Return the ids of the sessions in the catalogue."""
+    from storage_manager.catalog.table import Catalog
+
+    table = await Catalog(storage).read(["session_id"])
+    return [] if table is None else list(table["session_id"].to_pylist())
 
 
 catalog.add_command(_update)

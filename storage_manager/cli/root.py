@@ -28,6 +28,7 @@ __all__ = [
     "settings_of",
 ]
 
+_SIMILAR = 0.8  # the ratio of difflib from which a name is suggested: rnu-1 has 0.8 for run-1, and nope 0.75 for open
 _MOST_NAMES = 5000  # that are compared with a mistyped one, in half a second
 
 
@@ -69,11 +70,12 @@ def open_root(root: str | None, *, may_be_new: bool = False, **options: Any) -> 
         options: further arguments of StorageManager.
 
     Raises:
-        LocalStorageError: there is no such directory.
+        LocalStorageError: there is no such directory, or it is a file.
     """
     directory = local_directory(root)
     if not may_be_new and directory is not None and not os.path.isdir(directory):
-        why = f"there is no directory {directory}: name the root with --root or SM_ROOT"
+        fault = f"{directory} is a file" if os.path.isfile(directory) else f"there is no directory {directory}"
+        why = f"{fault}: name the root with --root or SM_ROOT"
         raise LocalStorageError(why, operation="open", url=directory)
     return StorageManager.from_url(root, **options) if root else StorageManager(**options)
 
@@ -160,12 +162,13 @@ async def _first(names: AsyncGenerator[str, None]) -> list[str]:
 
 
 def _missing(what: str, url: str, names: Sequence[str], name: str) -> InvalidDataError:
-    return InvalidDataError(f"there is no {what} {url}{did_you_mean(name, names)}", operation="list", url=url)
+    why = ": there are directories, and no file of a session" if name in names else did_you_mean(name, names)
+    return InvalidDataError(f"there is no {what} {url}{why}", operation="list", url=url)
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:
     """Return `: did you mean run-1?` if one of the names is similar, else an empty text."""
     from difflib import get_close_matches  # only mistakes need it
 
-    similar = get_close_matches(name, names, n=1)
+    similar = get_close_matches(name, names, n=1, cutoff=_SIMILAR)
     return f": did you mean {similar[0]}?" if similar else ""

@@ -15,7 +15,7 @@ from storage_manager.cli.root import open_root, require_step
 from storage_manager.cli.session_view import SessionView, load_session
 from storage_manager.cli.terminal import echo_bytes, echo_lines
 from storage_manager.cli.text import columns, indented, json_line, moment, one_line, paragraphs, size
-from storage_manager.errors import InvalidDataError
+from storage_manager.errors import InvalidDataError, LocalStorageError
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, Component, formats, is_attachment_name
 
 __all__ = ["show"]
@@ -97,9 +97,18 @@ def _write(root: str | None, session: str, step: str, component: Component, outp
         raise click.UsageError("a screenshot is not text, so it cannot be shown on a terminal: give -o FILE")
     data = run(_read(root, session, step, component))
     if output is not None:
-        Path(output).write_bytes(data)
+        _write_file(Path(output), data)
     else:
         echo_bytes(data)
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        advice = "create its directory, or " if isinstance(error, FileNotFoundError) else ""
+        why = f"cannot write {path}: {error.strerror} ({advice}give another file with --output)"
+        raise LocalStorageError(why, operation="retrieve", url=str(path)) from error
 
 
 async def _read(root: str | None, session: str, step: str, component: Component) -> bytes:

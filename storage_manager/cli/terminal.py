@@ -102,7 +102,10 @@ def echo_error(error: click.ClickException) -> None:
         echo_lines(context.get_usage().split("\n"), err=True)
         echo(f"Try '{context.command_path} {context.help_option_names[0]}' for help.", err=True)
         echo("", err=True)
-    echo(f"Error: {error.format_message()}", err=True)
+    message = error.format_message()
+    if isinstance(error, click.MissingParameter):  # click lists the choices in lines of their own
+        message = " ".join(message.split())
+    echo(f"Error: {message}", err=True)
 
 
 def echo_exception(error: BaseException) -> None:

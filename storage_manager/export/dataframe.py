@@ -16,7 +16,7 @@ from storage_manager.export.rows import Row, read_metadata, read_steps
 from storage_manager.export.table import arrow, schema, to_batch
 from storage_manager.export.writing import check_options
 from storage_manager.layout import Component, StepData
-from storage_manager.storage import StorageManager
+from storage_manager.storage import StorageManager, check_storage
 
 if TYPE_CHECKING:
     import dask.dataframe
@@ -55,6 +55,7 @@ def read_dask(
         StorageManagerError: dask or pyarrow is not installed; or, when a partition is computed, the worker does not
             find any of its sessions.
     """
+    check_storage(storage)
     check_options("steps_per_partition", steps_per_partition)
     from_map, empty = _from_map(), schema(components).empty_table()
     parts = sync(get_loop(), _parts, storage, session_ids, steps_per_partition)

@@ -20,7 +20,7 @@ from storage_manager.export.table import arrow, schema, text_array, to_batch
 from storage_manager.export.target import Target, target_url
 from storage_manager.export.writing import BATCH_BYTES, check_options, write_export
 from storage_manager.layout import ALL_COMPONENTS, Component, check_attachment_names, formats
-from storage_manager.storage import StorageManager
+from storage_manager.storage import StorageManager, check_storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,6 +74,7 @@ async def export_parquet(
         S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: steps cannot be read, the target
             cannot be written, or pyarrow is not installed.
     """
+    check_storage(storage)
     with translating("export", storage.url_for()):
         directory = target_url(storage, url)
         check_options("row_group_bytes", row_group_bytes, MAX_ROW_GROUP_BYTES, progress)

@@ -14,7 +14,7 @@ from storage_manager.export.rows import Row, Unlisted, read_sessions, report_unl
 from storage_manager.export.target import Target, target_url
 from storage_manager.export.writing import check_options, write_export
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS
-from storage_manager.storage import StorageManager
+from storage_manager.storage import StorageManager, check_storage
 
 __all__ = ["export_webdataset"]
 
@@ -57,6 +57,7 @@ async def export_webdataset(
         S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: steps cannot be read, or the target
             cannot be written.
     """
+    check_storage(storage)
     with translating("export", storage.url_for()):
         directory = target_url(storage, url)
         check_options("shard_bytes", shard_bytes, progress=progress)

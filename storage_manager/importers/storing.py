@@ -27,7 +27,7 @@ from storage_manager.inventory import list_files
 from storage_manager.layout import COMPONENTS, SESSION_METADATA_FILENAME, Step, StepData, check_id, is_id
 from storage_manager.recorder.markup import without_user
 from storage_manager.redaction import Redactor, refusal
-from storage_manager.storage import StorageManager
+from storage_manager.storage import StorageManager, check_storage
 
 __all__ = ["MAX_STEPS", "Read", "Source", "check_source", "import_session", "present", "time_of"]
 
@@ -83,6 +83,7 @@ async def import_session(
     Raises:
         As import_browser_use.
     """
+    check_storage(storage)
     name = _checked(path)
     check_callable(progress, "progress", "two numbers")
     with translating("import", name):

@@ -37,7 +37,7 @@ from storage_manager.recorder.capture import Capture, Observer, shortened
 from storage_manager.recorder.markup import storable, without_user
 from storage_manager.recorder.pages import PageView, check_page
 from storage_manager.redaction import method_for_files, redacted_metadata, refusal
-from storage_manager.storage import Attachment, StorageManager, check_readable
+from storage_manager.storage import Attachment, StorageManager, check_readable, check_storage
 
 __all__ = ["Recorder", "metadata_of", "record"]
 
@@ -97,10 +97,7 @@ def record(
         AlreadyExistsError: when the block ends; as for Recorder.step. Everything is stored, but the session is not
             sealed.
     """
-    if not isinstance(storage, StorageManager):
-        what = f"{type(storage).__module__}.{type(storage).__name__}"
-        advice = "storage_manager.sync.record takes a synchronous one"
-        raise TypeError(f"storage must be a storage_manager.StorageManager, not {what} ({advice})")
+    check_storage(storage)
     with translating("record", storage.url_for()):
         if observed not in ("after", "before"):
             raise InvalidDataError(f"observed must be 'after' or 'before', not {observed!r}", operation="record")

@@ -74,8 +74,8 @@ class StorageManager:
             s3_endpoint_url: SM_S3_ENDPOINT_URL; for services other than Amazon's.
             s3_engine: SM_S3_ENGINE; default "s3fs". "obstore" needs less CPU (extra `obstore`).
             require_s3: SM_REQUIRE_S3; default False. True: raise instead of falling back to local disk.
-            storage_options: passed to the filesystem; they override the library's own. Credentials may be given here.
-                Without them, botocore looks for credentials as usual.
+            storage_options: passed to the filesystem as they are, and checked there when it is opened; they override
+                the library's own. Credentials may be given here. Without them, botocore looks for credentials as usual.
             redact: a function that removes secrets from each step before it is stored, or a list of secrets for
                 redact_secrets.
             fsync: local disk only: flush each step to the disk before it is published (13 to 70 times slower).
@@ -86,7 +86,7 @@ class StorageManager:
             S3ConfigError: the configuration is visibly wrong, or S3 is required and no bucket is configured.
             LocalStorageError: the base directory cannot be created.
             InvalidDataError: redact is neither a function nor a list of secrets.
-            TypeError: storage_options is not a mapping, or a limit is not a whole number.
+            TypeError: storage_options is not a mapping, a limit is not a whole number, or fsync is not a bool.
             ValueError: max_concurrency or max_file_bytes is below 1.
         """
         ...
@@ -1051,7 +1051,8 @@ def update_catalog(
     New sessions are read. If a session in the table is not sealed, it costs one listing. It is read again if a file
     was added or deleted, or has another size, time or ETag. If a session in the table is sealed, it is not looked at: a
     change is found only with `session_ids` or `full`. Deleted sessions are removed from the table. If a session cannot
-    be read, its row does not change, and a warning names it.
+    be read, its row does not change, and a warning names it. If a named session does not exist, and the table does not
+    have it, a warning names it too.
 
     Several updates may run at the same time: a commit that conflicts is repeated. An update that is killed leaves the
     table whole, and the next update continues.

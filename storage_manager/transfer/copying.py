@@ -35,7 +35,7 @@ from storage_manager.layout import (
 )
 from storage_manager.overlap import lies_within
 from storage_manager.redaction import Redactor, redacted, redacted_metadata
-from storage_manager.storage import StorageManager, redacted_content
+from storage_manager.storage import StorageManager, check_storage, redacted_content
 
 __all__ = ["CopyResult", "copy_sessions"]
 
@@ -102,6 +102,8 @@ async def copy_sessions(
             that of the first failure.
         TypeError, ValueError: concurrency is not a whole number, or is below 1; or progress is not a function.
     """
+    check_storage(source, "source")
+    check_storage(target, "target")
     ids = check_ids(session_ids, "copy")
     concurrency = check_whole(concurrency, "concurrency")
     check_callable(progress, "progress", "two numbers")

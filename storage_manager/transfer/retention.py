@@ -9,7 +9,7 @@ from storage_manager.aio import Progress, map_ahead, run_to_end
 from storage_manager.arguments import check_callable
 from storage_manager.errors import InvalidDataError, StorageManagerError, first_of, translating
 from storage_manager.inventory import is_our_file, list_files
-from storage_manager.storage import StorageManager
+from storage_manager.storage import StorageManager, check_storage
 
 __all__ = ["PurgedSession", "purge_sessions", "purging"]
 
@@ -78,6 +78,7 @@ async def purging(
     Parameters:
         progress: called on the event loop with the number of sessions checked so far, and None.
     """
+    check_storage(storage)
     check_callable(progress, "progress", "two numbers")
     limit, checked, failed = _moment(older_than), 0, list[StorageManagerError]()
 

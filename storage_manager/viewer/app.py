@@ -10,7 +10,7 @@ from aiohttp import web
 from storage_manager.arguments import check_several, check_whole
 from storage_manager.errors import InvalidDataError
 from storage_manager.layout import ALL_COMPONENTS, check_id, formats
-from storage_manager.storage import StorageManager
+from storage_manager.storage import StorageManager, check_storage
 from storage_manager.viewer.attachments import attachment_file, has_data, list_attachments, read_session_metadata
 from storage_manager.viewer.changes import MAX_BYTES, compare_steps
 from storage_manager.viewer.files import SEND_SECONDS, StoredFile, read_at_most, send_file
@@ -50,6 +50,7 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
         TypeError: hosts is one name instead of several.
         StorageManagerError: jinja2 is not installed.
     """
+    check_storage(storage)
     check_several(hosts, "hosts", of="names")
     render_page("error", title="", reason="")  # raises now, not at the first request, if jinja2 is missing
     app = web.Application(middlewares=[explain_errors, host_checker(hosts)])

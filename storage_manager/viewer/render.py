@@ -16,7 +16,7 @@ from storage_manager.arguments import check_callable
 from storage_manager.errors import InvalidDataError, StorageManagerError, translating
 from storage_manager.inventory import list_files
 from storage_manager.layout import COMPONENTS, MANIFEST_FILENAME, Component, ComponentSpec, check_id, is_attachment
-from storage_manager.storage import StorageManager
+from storage_manager.storage import StorageManager, check_storage
 from storage_manager.viewer.attachments import read_session_metadata
 from storage_manager.viewer.changes import compare_steps
 from storage_manager.viewer.templating import render_page, script, style
@@ -62,31 +62,32 @@ async def render_session(
             component of a step can be read, the file cannot be written, or jinja2 is not installed.
         TypeError: progress is not a function.
     """
+    check_storage(storage)
     check_callable(progress, "progress", "the numbers of steps done and in all")
-    with translating("view", storage.url_for()):
+    with translating("render", storage.url_for()):
         target = await asyncio.to_thread(_target, path)
         steps, about = await storage.list_steps_for_session(session_id), await _about(storage, session_id)
         if not steps and not about["metadata"] and not about["attachments"]:
             why = f"there is no session {session_id} at {storage.url_for()}"
-            raise InvalidDataError(f"cannot view: {why}", operation="view")
+            raise InvalidDataError(f"cannot render: {why}", operation="render")
         before, after = _shell(check_id(session_id, "session_id"), steps, about)
-    with translating("view", str(target)):
+    with translating("render", str(target)):
         await _write(target, before, _blocks(storage, session_id, steps, progress or (lambda done, total: None)), after)
     return str(target)
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or "\0" in str(os.fspath(path)):
-        raise InvalidDataError("cannot view: path must name a file", operation="view")
+        raise InvalidDataError("cannot render: path must name a file", operation="render")
     target = Path(os.path.abspath(os.fsdecode(path)))
     if os.path.islink(target):  # the file is renamed to the target, which would replace a link such as /dev/stdout
         target = Path(os.path.realpath(target))
     if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
-        raise InvalidDataError(f"cannot view: {target} is a pipe or a device; name a file", operation="view")
+        raise InvalidDataError(f"cannot render: {target} is a pipe or a device; name a file", operation="render")
     if os.path.isdir(target):
-        raise InvalidDataError(f"cannot view: {target} is a directory; name a file in it", operation="view")
+        raise InvalidDataError(f"cannot render: {target} is a directory; name a file in it", operation="render")
     if not os.path.isdir(target.parent):
-        raise InvalidDataError(f"cannot view: the directory {target.parent} does not exist", operation="view")
+        raise InvalidDataError(f"cannot render: the directory {target.parent} does not exist", operation="render")
     return target
 
 

@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 
-from storage_manager import InvalidDataError, InvalidIdError, Step, StepData, StorageManager
+from storage_manager import InvalidDataError, InvalidIdError, Step, StepData, StorageManager, sync
 from storage_manager.aio import map_ahead
+from storage_manager.catalog import find_sessions, update_catalog
 from storage_manager.export import export_parquet, export_webdataset, read_dask
 from storage_manager.importers import import_agentlab, import_browser_use, import_playwright_trace, import_webvoyager
-from storage_manager.integrity import sweep
+from storage_manager.integrity import seal_session, sweep, unseal_session, verify_session
 from storage_manager.inventory import count_steps
+from storage_manager.live import follow_session
+from storage_manager.recorder import record
 from storage_manager.transfer import copy_sessions, purge_sessions, purging
-from storage_manager.viewer import create_app, serve
+from storage_manager.transitions import iter_transitions
+from storage_manager.viewer import create_app, render_session, serve
 
 pytestmark = pytest.mark.thorough
 
@@ -65,6 +69,11 @@ async def test_concurrency_that_is_no_whole_number(sm: StorageManager, tmp_path:
     assert (await sm.list_steps_for_session("s"), await other.list_sessions()) == (["t"], [])
     with pytest.raises(TypeError, match=r"^max_concurrency must be an int, not"):
         StorageManager(local_base_path=tmp_path, max_concurrency=value)
+
+
+def test_the_example_for_a_number_of_bytes_is_a_usual_one(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"such as max_file_bytes=1073741824 \(1 GiB\)"):
+        StorageManager(local_base_path=tmp_path, max_file_bytes="1G")  # type: ignore[arg-type]
 
 
 async def test_numbers_that_are_too_small(sm: StorageManager, tmp_path: Path) -> None:
@@ -118,6 +127,36 @@ async def test_components_that_are_none(sm: StorageManager, tmp_path: Path, valu
             await called(call)
 
 
+@pytest.mark.parametrize("wrong", ["dir", None, sync.StorageManager], ids=repr)
+async def test_something_else_in_place_of_a_manager(local: StorageManager, tmp_path: Path, wrong: Any) -> None:
+    wrong = wrong if not isinstance(wrong, type) else wrong(local_base_path=tmp_path / "sync")
+    calls: list[Callable[[], Any]] = [
+        lambda: copy_sessions(wrong, local),
+        lambda: copy_sessions(local, wrong),
+        lambda: purge_sessions(wrong, timedelta(0)),
+        lambda: purging(wrong, timedelta(0)),
+        lambda: find_sessions(wrong),
+        lambda: update_catalog(wrong),
+        lambda: export_parquet(wrong, f"{tmp_path}/out"),
+        lambda: export_webdataset(wrong, f"{tmp_path}/out"),
+        lambda: read_dask(wrong),
+        lambda: import_browser_use(wrong, tmp_path / "no.json"),
+        lambda: seal_session(wrong, "s"),
+        lambda: unseal_session(wrong, "s"),
+        lambda: verify_session(wrong, "s"),
+        lambda: sweep(wrong),
+        lambda: iter_transitions(wrong),
+        lambda: follow_session(wrong, "s"),
+        lambda: record(wrong, "s"),
+        lambda: render_session(wrong, "s", tmp_path / "page.html"),
+        lambda: create_app(wrong),
+        lambda: serve(wrong),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"(storage|source|target) must be a storage_manager\.StorageManager, not "):
+            await called(call)
+
+
 async def test_other_arguments(sm: StorageManager, tmp_path: Path) -> None:
     other: Any = StorageManager(local_base_path=tmp_path / "other")
     wrong: Any = 5
@@ -135,6 +174,9 @@ async def test_other_arguments(sm: StorageManager, tmp_path: Path) -> None:
         (lambda: import_webvoyager(sm, wrong), TypeError, "path must be a str or a Path, not int"),
         (lambda: import_agentlab(sm, wrong), TypeError, "path must be a str or a Path, not int"),
         (lambda: StorageManager.from_url(wrong), TypeError, "url must be a str or a Path, not int"),
+        (lambda: StorageManager(local_base_path=tmp_path, fsync="yes"), TypeError, "fsync must be True or False"),  # type: ignore[arg-type]
+        (lambda: StorageManager.from_url(tmp_path, fsync=1), TypeError, "fsync must be True or False, not int"),  # type: ignore[arg-type]
+        (lambda: StorageManager.from_url("memory://x", fsync=1), TypeError, "fsync must be True or False"),  # type: ignore[arg-type]
         (lambda: StorageManager(storage_options="x"), TypeError, "storage_options must be a mapping"),  # type: ignore[arg-type]
         (lambda: create_app(sm, hosts="x.test"), TypeError, "hosts must be a list or another iterable of names"),
         (lambda: serve(sm, hosts="x.test"), TypeError, "hosts must be a list or another iterable of names"),

@@ -128,6 +128,14 @@ async def test_an_update_sees_new_changed_and_deleted_sessions(sm: StorageManage
     }
 
 
+async def test_a_session_that_neither_exists_nor_is_in_the_table_is_named(
+    local: StorageManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    await local.store_session_metadata("one", {})
+    assert await update_catalog(local, ["one", "gone"]) == (1, 0, 0, 1)
+    assert "1 sessions do not exist, or have no files: gone" in caplog.text
+
+
 @pytest.mark.thorough
 async def test_a_sealed_session_is_trusted_until_it_is_named(sm: StorageManager) -> None:
     for name in ("one", "two"):

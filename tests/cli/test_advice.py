@@ -53,6 +53,8 @@ def test_no_message_has_a_keyword_of_python() -> None:
         (["cp", "s3://bucket", "out", "--source-endpoint", "ftp://x"], "--source-endpoint"),
         (["cp", "s3://bucket", "out", "--source-profile", "nobody"], "--source-profile or --target-profile"),
         (["ls", "--root", "/dev/null/x"], "name the root with --root or SM_ROOT"),
+        (["cp", "nodir", "out"], "nodir: name the root with the URL"),
+        (["ls", "--root", __file__], f"{__file__} is a file: name the root with --root or SM_ROOT"),
         (["put", str(SAMPLE), "--root", "/dev/null/x"], "choose another directory in --root or SM_ROOT"),
     ],
 )

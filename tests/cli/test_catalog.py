@@ -22,6 +22,11 @@ async def test_sessions_are_found_that_the_catalogue_has(tmp_path: Path) -> None
     assert sm("catalog", "update", "-q", *at) == (0, told, "")
     one = sm("find", "steps = 0", "--limit", "1", "--order-by", "session_id", *at)
     assert one == (0, f"{'-':<20}  fail ure\\x1b[2J     0 steps  run-2  {'x' * 77}...\n", "")
+    (tmp_path / "root/run-2/_session.json").unlink()
+    (tmp_path / "root/run-2").rmdir()
+    assert sm("catalog", "update", "-q", "run-2", *at).out.endswith("0 added, 0 read again, 1 removed\n")
+    gone = f"storage-manager: there is no session {tmp_path}/root/run-2\n"
+    assert sm("catalog", "update", "-q", "harbour-books", "run-2", *at) == (3, "", gone)
     wrong = sm("find", "nothing = 1", *at)
     assert (wrong.code, wrong.out) == (2, "")
     assert "the columns are session_id" in wrong.err
@@ -31,9 +36,7 @@ async def test_sessions_are_found_that_the_catalogue_has(tmp_path: Path) -> None
 async def test_what_is_found_is_for_machines_too(tmp_path: Path) -> None:
     at = ("--root", str(tmp_path / "root"))
     sm("put", "-q", SAMPLE, *at)
-    assert sm("catalog", "update", "-q", "harbour-books", "gone", *at).out.startswith(
-        "1 session in the catalogue: 1 added"
-    )
+    assert sm("catalog", "update", "-q", "harbour-books", *at).out.startswith("1 session in the catalogue: 1 added")
     assert sm("catalog", "update", "-q", "--full", *at).out.endswith("0 added, 1 read again, 0 removed\n")
     assert sm("catalog", "update", "-q", "--full", "run", *at).code == 2
     [row] = map(json.loads, lines(sm("find", "--json", *at).out))

@@ -54,6 +54,13 @@ def test_the_root_is_named_before_or_after_the_command_or_by_a_variable(
     assert sm("info").out.startswith("url                     memory://x\n")
 
 
+def test_a_mistyped_variable(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SM_S3_BUCKETNAME", "some-bucket")
+    code, out, err = sm("info")
+    assert (code, f"{place}/.storage_data" in out, err.count("\n")) == (0, True, 1)
+    assert err.endswith("did you mean SM_S3_BUCKET_NAME?\n")
+
+
 def test_a_check_that_fails_creates_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(self: StorageManager) -> None:
         raise LocalStorageError("full")
@@ -90,6 +97,37 @@ def test_a_name_that_is_mistyped(place: Path) -> None:
     assert (code, err.endswith("Error: there is no command verfy: did you mean verify?\n")) == (2, True)
     code, _, err = sm("nothing-like-it")
     assert (code, err.endswith("Error: there is no command nothing-like-it\n")) == (2, True)
+
+
+@pytest.mark.parametrize(("name", "choices"), [("export", "parquet, webdataset"), ("completion", "bash, zsh, fish")])
+def test_a_missing_argument_names_its_choices_in_one_line(name: str, choices: str) -> None:
+    code, _, err = sm(name)
+    assert (code, "\\n" in err, f"Choose from: {choices}" in err.splitlines()[-1]) == (2, False, True)
+
+
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_no_suggestion_is_the_name_itself_or_far_from_it(place: Path, command: str) -> None:
+    (place / "dirs/_session.json").mkdir(parents=True)
+    (place / "open").mkdir()
+    (place / "open/_session.json").write_text("{}")
+    why = f"storage-manager: there is no session {place}/dirs: there are directories, and no file of a session\n"
+    assert sm(command, "dirs", "--root", place) == (3, "", why)
+    assert sm(command, "nope", "--root", place) == (3, "", f"storage-manager: there is no session {place}/nope\n")
+
+
+def test_an_output_that_cannot_be_written(place: Path) -> None:
+    command = ("show", "harbour-books", "step_000001", "--component", "html", "--root", SAMPLE, "-o")
+    advice = "create its directory, or give another file with --output"
+    why = f"storage-manager: cannot write no/page.html: No such file or directory ({advice})\n"
+    assert sm(*command, "no/page.html") == (3, "", why)
+    (place / "file").touch()
+    why = "storage-manager: cannot write file/page: Not a directory (give another file with --output)\n"
+    assert sm(*command, "file/page") == (3, "", why)
+
+
+def test_links_that_would_work_too_long(place: Path) -> None:
+    done = sm("share", "harbour-books", "step_000001", "--expires", "8d", "--root", SAMPLE)
+    assert done == (2, "", "storage-manager: --expires is 8 days: give 1s to 7d\n")
 
 
 @pytest.mark.thorough

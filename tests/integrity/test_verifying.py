@@ -127,6 +127,16 @@ async def test_a_session_that_is_not_there_is_missing(sm: StorageManager) -> Non
     assert await verify_session(sm, "run-1") == [Problem(sm.url_for("run-1"), "missing", "there is no such session")]
 
 
+async def test_a_manifest_of_a_newer_version_is_not_sealed_again(local: StorageManager) -> None:
+    await local.store_step_data("s", "t", "<p>")
+    path = Path(await seal_session(local, "s"))
+    path.write_text(path.read_text().replace('"version": 2', '"version": 3').replace('"version":2', '"version":3'))
+    [problem, *_] = await verify_session(local, "s")
+    assert problem.kind == "unreadable"
+    assert problem.detail.startswith("its version is 3, and this library reads up to 2: a newer version of this")
+    assert problem.detail.endswith("update the library")
+
+
 SEAL = {"size": 1, "sha256": "0"}
 
 

@@ -177,7 +177,7 @@ async def test_what_cannot_be_stored_is_refused_at_once(
 
 def test_a_synchronous_manager_is_refused(local: StorageManager) -> None:
     storage: Any = sync.StorageManager.from_url(local.url_for())
-    with pytest.raises(TypeError, match=r"not storage_manager\.sync\..*storage_manager\.sync\.record takes"):
+    with pytest.raises(TypeError, match=r"not storage_manager\.sync\..*storage_manager\.sync has functions"):
         record(storage, "s")
 
 

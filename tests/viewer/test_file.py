@@ -132,7 +132,8 @@ async def test_what_is_refused_before_anything_is_written(
     with pytest.raises(error) as caught:
         await render_session(local, session_id, name)
     assert isinstance(caught.value, StorageManagerError)
-    assert caught.value.operation == "view"
+    assert caught.value.operation == "render"
+    assert "cannot view" not in str(caught.value)
     assert os.listdir(tmp_path) == ["base"]
 
 
