@@ -209,12 +209,11 @@ class _Update:
 
     def _report(self) -> None:
         if self._failed:
-            names = [visited.task.session_id for visited in self._failed]
-            why = f"cannot be read and are left as they are in the catalogue: {first_of(names, 10)}"
-            logger.warning("%d sessions %s (%s)", len(names), why, self._failed[0].error)
+            names = first_of([visited.task.session_id for visited in self._failed], 10)
+            error = self._failed[0].error
+            logger.warning("sessions that cannot be read keep their row in the catalogue: %s (%s)", names, error)
         if self._without_files:
-            names = self._without_files
-            logger.warning("%d sessions do not exist, or have no files: %s", len(names), first_of(names, 10))
+            logger.warning("sessions that do not exist, or have no files: %s", first_of(self._without_files, 10))
 
 
 async def _visit(storage: StorageManager, task: _Task) -> _Visited:

@@ -133,7 +133,7 @@ async def test_a_session_that_neither_exists_nor_is_in_the_table_is_named(
 ) -> None:
     await local.store_session_metadata("one", {})
     assert await update_catalog(local, ["one", "gone"]) == (1, 0, 0, 1)
-    assert "1 sessions do not exist, or have no files: gone" in caplog.text
+    assert "sessions that do not exist, or have no files: gone" in caplog.text
 
 
 @pytest.mark.thorough
