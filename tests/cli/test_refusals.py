@@ -23,10 +23,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.thorough
 def test_a_place_that_is_not_there_is_not_made(place: Path) -> None:
     missing = f"storage-manager: there is no directory {place}/.storage_data: name the root with --root or SM_ROOT\n"
+    missing_source = f"storage-manager: there is no directory {place}/nobody: name the root with the URL\n"
     for command in (["ls"], ["verify"], ["show", "a", "b"], ["get", "a", "out"], ["cp", "nobody", "out"], ["rm", "a"]):
         code, out, err = sm(*command)
         assert (code, out) == (3, "")
-        assert err.startswith(missing.replace(".storage_data", "nobody") if command[0] == "cp" else missing)
+        assert err.startswith(missing_source if command[0] == "cp" else missing)
         assert err.count("\n") == 1
     code, out, err = sm("info")
     assert (code, err) == (0, "")
