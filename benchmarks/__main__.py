@@ -1,6 +1,6 @@
 """Compare the library with others, on local disk and on S3, and write one report.
 
-    python -m benchmarks                        run everything, in about 20 minutes
+    python -m benchmarks                        run everything, in about 40 minutes
     python -m benchmarks 'local-*' s3-store-8   run some rows; --list prints all names
     python -m benchmarks --small                count requests, in about a minute; the times mean nothing
 
@@ -161,7 +161,7 @@ def run(options: argparse.Namespace) -> int:
     if any(row.method == "copy" for row in chosen) and shutil.which("rclone") is None:
         options.without.append("rclone")  # the report says so
         print("rclone is not on PATH, so only our engines are measured in the row s3-copy", file=sys.stderr)
-    Path(options.output).mkdir(parents=True, exist_ok=True)  # fails now, and not after 20 minutes of work
+    Path(options.output).mkdir(parents=True, exist_ok=True)  # fails now, and not after all of the work
     with ExitStack() as opened:
         directory = opened.enter_context(working_directory(options.directory))
         server = opened.enter_context(endpoint(options.endpoint))
