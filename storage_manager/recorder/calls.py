@@ -30,6 +30,7 @@ __all__ = [
     "checked",
     "failures",
     "has_protocol",
+    "is_silence",
     "is_timeout",
     "is_weak",
     "values",
@@ -180,6 +181,11 @@ def is_timeout(answer: object) -> bool:
     """Return True for a timeout of ours, of Playwright (TimeoutError) or of Selenium (TimeoutException)."""
     names = ("TimeoutError", "TimeoutException")
     return isinstance(answer, BaseException) and any(cls.__name__ in names for cls in type(answer).__mro__)
+
+
+def is_silence(answer: object) -> bool:
+    """Return True for a timeout of ours. It does not say what the page was waiting for."""
+    return isinstance(answer, BaseException) and str(answer).startswith(NO_ANSWER)
 
 
 def accepts(function: Callable[..., Any], keyword: str) -> bool:

@@ -20,6 +20,7 @@ from storage_manager.recorder.calls import (
     accepts,
     failures,
     has_protocol,
+    is_silence,
     is_timeout,
     is_weak,
 )
@@ -32,6 +33,9 @@ _IMAGES = ("png", "jpeg", "webp")
 # Seconds of the first attempt. Playwright waits for every font of the page, and a font that never loads takes all of
 # them; Chromium's own protocol does not wait. A page that is only slow is captured either way.
 FIRST_SECONDS = 2.0
+# Seconds that we wait longer than Playwright does. Its error says what it was waiting for, and it may come late if the
+# machine is busy.
+MARGIN = 1.0
 
 
 class Picture(NamedTuple):
@@ -104,21 +108,23 @@ class Camera:
         if first is not None and not is_timeout(first):
             return first
         image = yield from self._through_protocol(page, deadline)
-        if isinstance(image, BaseException):
-            return (yield from self._through_page(page, deadline))
-        self._remember(page)
-        return image
+        if not isinstance(image, BaseException):
+            self._remember(page)
+            return image
+        last = yield from self._through_page(page, deadline)
+        return first if first is not None and is_silence(last) else last
 
     def _through_page(self, page: Any, deadline: Deadline, seconds: float | None = None) -> Steps[Shot]:
         """Take a screenshot with the page's own method, and convert it if the page cannot make such an image.
 
-        Playwright gets a timeout that ends a little before ours. Without it, a screenshot that hangs would also block
-        the next one.
+        Playwright gets a timeout that ends before ours. Without it, a screenshot that hangs would also block the next
+        one.
         """
-        options = self._options(page)
+        options, limit = self._options(page), seconds + MARGIN if seconds else None
         if accepts(page.screenshot, "timeout"):
-            options["timeout"] = 10 * round(min(seconds or deadline.left, deadline.left) * 90)  # milliseconds
-        image: Shot = yield from deadline.call(partial(page.screenshot, **options), bytes, seconds)
+            ours = min(limit or deadline.left, deadline.left)
+            options["timeout"] = round(1000 * max(ours - MARGIN, ours / 2))  # milliseconds
+        image: Shot = yield from deadline.call(partial(page.screenshot, **options), bytes, limit)
         if not isinstance(image, BaseException) and not self._makes(page, self._picture.image):
             image = yield Work(partial(attempt, partial(_converted, image, self._picture)))
         return image

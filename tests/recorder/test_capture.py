@@ -1,6 +1,7 @@
 """What is captured of a page that does not keep still, or does not answer."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -145,6 +146,24 @@ async def test_a_screenshot_that_never_ends_leaves_the_html() -> None:
     shown = await capture(page)
     assert shown.html == page.html
     assert shown.metadata["not_captured"] == {"screenshot": "the page gave no answer in 0.05 seconds"}
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_reason_of_the_page_is_kept_if_its_next_attempt_hangs() -> None:
+    page = Still()
+    page.context = SimpleNamespace(new_cdp_session=fails)  # type: ignore[attr-defined]
+
+    async def screenshot() -> bytes:
+        page.screenshot = never  # type: ignore[method-assign]
+        raise TimeoutError("waiting for fonts to load")
+
+    page.screenshot = screenshot  # type: ignore[method-assign]
+    shown = await capture(page)
+    assert shown.metadata["not_captured"] == {"screenshot": "waiting for fonts to load"}
+
+
+async def fails(*args: Any, **kwargs: Any) -> Any:
+    raise ConnectionError("no protocol")
 
 
 @pytest.mark.usefixtures("impatient")
