@@ -4,6 +4,7 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 
 from aiohttp import web
 
@@ -26,12 +27,13 @@ __all__ = ["check_host", "create_app", "serve"]
 
 _STORAGE = web.AppKey("storage", StorageManager)
 _OVERVIEW = web.AppKey("overview", Overview)
-_COMPARING = web.AppKey("comparing", asyncio.Lock)  # one comparison at a time, because it can take 100 MB
+_COMPARING = web.AppKey("comparing", Turns)  # one comparison at a time, because it can take 100 MB
 _SEARCHING = web.AppKey("searching", Turns)  # one search in a session at a time, because it reads every page
 _FOLLOWING = web.AppKey("following", Following)
 _READING = web.AppKey("reading", asyncio.Semaphore)
 _READING_ATTACHMENTS = web.AppKey("reading_attachments", asyncio.Semaphore)  # they may be large, and take long
 MAX_SEARCHES = 8  # that run or wait; each takes ten seconds at most
+MAX_COMPARISONS = 16  # that run or wait; each takes three seconds at most, and a browser makes six requests at a time
 MAX_READERS = 4  # components that are read at a time, and as many attachments; a page requests no more at once
 _NAME = r"{name:[^/]*\.[^/]*}"  # of an attachment: with a dot, because a step may have the id "attachments"
 _STATIC = {"viewer.js": ("text/javascript", script), "viewer.css": ("text/css", style)}
@@ -56,8 +58,8 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
     app = web.Application(middlewares=[explain_errors, host_checker(hosts)])
     app[_STORAGE] = storage
     app[_OVERVIEW] = Overview(storage)
-    app[_COMPARING] = asyncio.Lock()
-    app[_SEARCHING] = Turns(MAX_SEARCHES)
+    app[_COMPARING] = Turns("comparisons", MAX_COMPARISONS)
+    app[_SEARCHING] = Turns("searches", MAX_SEARCHES)
     app[_FOLLOWING] = Following(storage)
     app[_READING] = asyncio.Semaphore(MAX_READERS)
     app[_READING_ATTACHMENTS] = asyncio.Semaphore(MAX_READERS)
@@ -169,14 +171,14 @@ async def _outline(request: web.Request) -> web.Response:
 
 
 async def _search(request: web.Request) -> web.Response:
-    def is_connected() -> bool:
-        return request.transport is not None and not request.transport.is_closing()
-
+    is_connected = partial(_is_connected, request)
     session_id, query = check_id(request.match_info["session"], "session_id"), request.query.get("q", "").strip()
     async with request.app[_SEARCHING].turn(is_connected):
-        if not is_connected():  # the client left while others searched
-            return web.Response(status=499)
         return web.json_response(await search_session(request.app[_STORAGE], session_id, query, is_connected))
+
+
+def _is_connected(request: web.Request) -> bool:
+    return request.transport is not None and not request.transport.is_closing()
 
 
 async def _events(request: web.Request) -> web.StreamResponse:
@@ -229,7 +231,7 @@ async def _component(request: web.Request) -> web.StreamResponse:
 async def _changes(request: web.Request) -> web.Response:
     storage, session_id, step_id = request.app[_STORAGE], request.match_info["session"], request.match_info["step"]
     since = request.query.get("since") or await _previous_step(storage, session_id, step_id)
-    async with request.app[_COMPARING]:
+    async with request.app[_COMPARING].turn(partial(_is_connected, request)):
         after = await read_at_most(storage, storage.url_for(session_id, step_id, "html"), MAX_BYTES)
         before = await read_at_most(storage, storage.url_for(session_id, since, "html"), MAX_BYTES) if since else None
         return web.json_response(await asyncio.to_thread(compare_steps, since, before, after))

@@ -69,7 +69,7 @@ class Catalogue:
     def __init__(self, storage: StorageManager) -> None:
         self._storage = storage
         self._pages: OrderedDict[tuple[_Version, ListQuery], CataloguePage] = OrderedDict()
-        self._turns = Turns(MAX_QUERIES)
+        self._turns = Turns("searches", MAX_QUERIES)
 
     async def find(self, query: ListQuery) -> CataloguePage | None:
         """Return a page of sessions; None if there is no catalogue.

@@ -1,6 +1,7 @@
 """Search a session on the server, and read the outlines of its steps."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from storage_manager import InvalidIdError, LocalStorageError, StorageManager
 from storage_manager.viewer import app, searching, serve
 from storage_manager.viewer.outline import MAX_BYTES, read_outline
 from storage_manager.viewer.searching import around, search_session, visible_text
-from storage_manager.viewer.turns import Turns
+from storage_manager.viewer.turns import ClientHasLeft, Turns
 
 
 @pytest.mark.parametrize(
@@ -135,18 +136,42 @@ async def test_too_many_searches_are_refused(local: StorageManager, monkeypatch:
         assert [(await answer).status for answer in answers] == [200, 200]
 
 
+async def test_too_many_comparisons_are_refused(local: StorageManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_end = threading.Event()
+
+    def compare(*args: Any) -> Any:
+        may_end.wait()
+        return {}
+
+    monkeypatch.setattr(app, "compare_steps", compare)
+    monkeypatch.setattr(app, "MAX_COMPARISONS", 2)
+    await local.store_step_data("s", "1", "<p>")
+    async with serve(local) as url, aiohttp.ClientSession(url) as client:
+        comparisons = [asyncio.ensure_future(client.get("/sessions/s/1/changes")) for _ in range(3)]
+        answers = asyncio.as_completed(comparisons)
+        try:
+            answer = await next(answers)
+            assert (answer.status, "2 comparisons are running" in await answer.text()) == (503, True)
+        finally:
+            may_end.set()
+        assert [(await answer).status for answer in answers] == [200, 200]
+
+
 async def test_a_reader_who_has_gone_takes_no_turn() -> None:
-    turns = Turns(1)
-    async with turns.turn(is_connected=lambda: False):
+    turns, is_here = Turns("searches", 1), True
+    async with turns.turn(is_connected=lambda: is_here):
+        is_here = False
         waiting = asyncio.ensure_future(enter(turns))
         await asyncio.sleep(0)
         with pytest.raises(web.HTTPServiceUnavailable):
             await enter(turns)
     await waiting
+    with pytest.raises(ClientHasLeft):
+        await enter(turns, lambda: False)
 
 
-async def enter(turns: Turns) -> None:
-    async with turns.turn():
+async def enter(turns: Turns, is_connected: Callable[[], bool] = lambda: True) -> None:
+    async with turns.turn(is_connected):
         pass
 
 
