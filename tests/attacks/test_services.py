@@ -39,7 +39,7 @@ async def read_in_a_child(url: str, engine: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("length", [10**13, 2**30 + 1, 2**63 - 1, 2**64])
+@pytest.mark.parametrize("length", [10**13, 2**64])
 async def test_a_length_is_not_believed(
     answered_by: Answers, engine: str, length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

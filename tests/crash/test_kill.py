@@ -148,7 +148,7 @@ async def test_kills_at_random_moments(base: Path, order: Order, acknowledged: P
 @pytest.mark.parametrize("fsync", [True])
 async def test_kills_with_fsync(base: Path, order: Order, acknowledged: Path) -> None:
     """The same with fsync."""
-    assert await kill_rounds(StorageManager(local_base_path=base), order, acknowledged, 20) > (0, 0)
+    assert await kill_rounds(StorageManager(local_base_path=base), order, acknowledged, 12) > (0, 0)
 
 
 @pytest.mark.parametrize("existing", [False, True], ids=["new", "over"])

@@ -265,10 +265,9 @@ class Machine(RuleBasedStateMachine):
     ("backends", "more"),
     [
         (["local_at"], 4),  # a disk is that much quicker
-        (["local_at", "s3fs_at"], 1),
-        (["s3fs_at", "obstore_at"], 1),
+        (["local_at", "s3fs_at", "obstore_at"], 1),
     ],
-    ids=["disk", "disk and s3fs", "s3fs and obstore"],
+    ids=["disk", "disk, s3fs and obstore"],
 )
 def test_storage_holds_what_a_dict_would_hold(
     backends: list[str], more: int, request: pytest.FixtureRequest, loop: asyncio.AbstractEventLoop

@@ -191,6 +191,7 @@ ENDINGS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("make", ["local", ("moto", "s3fs")], indirect=True, ids=["local", "s3fs"])
 @pytest.mark.thorough
 def test_nothing_is_printed_at_the_end_of_a_script(ending: str, make: Make) -> None:
     made = make()

@@ -109,6 +109,7 @@ def rows_of_ray() -> tuple[Rows, Rows]:
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray has no package for this Python")
+@pytest.mark.parametrize("place", ["s3"], indirect=True)  # one cluster is enough: it takes half a minute to start
 @pytest.mark.usefixtures("place")
 def test_ray() -> None:
     rows, images = alone(rows_of_ray)
