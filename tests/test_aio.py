@@ -267,7 +267,7 @@ async def test_they_really_run_at_once(kind: str) -> None:
         waiting += 1
         if waiting == 4:
             everyone.set()
-        await asyncio.wait_for(everyone.wait(), 5)
+        await asyncio.wait_for(everyone.wait(), 30)
         return number
 
     assert [result async for result in map_ahead(work, getattr(Source(4), kind)(), 4)] == [0, 1, 2, 3]

@@ -202,7 +202,7 @@ async def test_aclose_does_not_wait_for_its_own_task(local: StorageManager) -> N
     await fill(local, 3)
     steps = local.iter_sessions()
     assert await anext(steps) == "s"
-    await asyncio.wait_for(local.aclose(), 5)
+    await asyncio.wait_for(local.aclose(), 30)
     assert [name async for name in steps] == []
     async with local.backend():
         await local.aclose()
@@ -243,7 +243,7 @@ async def test_two_acloses_at_once_both_return(local: StorageManager) -> None:
     closing = [asyncio.ensure_future(local.aclose()) for _ in range(2)]
     await asyncio.sleep(0)
     leave.set()
-    await asyncio.wait_for(asyncio.gather(*closing), 5)
+    await asyncio.wait_for(asyncio.gather(*closing), 30)
     task.cancel()
 
 
@@ -256,7 +256,7 @@ async def test_aclose_does_not_wait_for_operations_that_begin_later(local: Stora
 
     tasks = [asyncio.ensure_future(store()) for _ in range(3)]
     await asyncio.sleep(0.01)
-    await asyncio.wait_for(local.aclose(), 5)
+    await asyncio.wait_for(local.aclose(), 30)
     stop.set()
     await asyncio.gather(*tasks)
 
@@ -267,7 +267,7 @@ async def test_two_tasks_that_close_in_their_own_blocks(local: StorageManager) -
             await asyncio.sleep(0)
             await local.aclose()
 
-    await asyncio.gather(*(asyncio.wait_for(close(), 5) for _ in range(2)))
+    await asyncio.gather(*(asyncio.wait_for(close(), 30) for _ in range(2)))
 
 
 async def test_a_closed_local_backend_refuses_every_read(local: StorageManager) -> None:
@@ -276,4 +276,4 @@ async def test_a_closed_local_backend_refuses_every_read(local: StorageManager) 
     await local.aclose()
     for _ in range(3):
         with pytest.raises(RuntimeError, match="after shutdown"):
-            await asyncio.wait_for(closed.read_files([local.url_for("s", "t", "html")]), 5)
+            await asyncio.wait_for(closed.read_files([local.url_for("s", "t", "html")]), 30)

@@ -65,7 +65,7 @@ async def test_concurrency_that_is_no_whole_number(sm: StorageManager, tmp_path:
         with pytest.raises(
             TypeError, match=r"^concurrency must be an int, not .*: give a whole number, such as concurrency=8"
         ):
-            await asyncio.wait_for(called(call), 10)
+            await asyncio.wait_for(called(call), 30)
     assert (await sm.list_steps_for_session("s"), await other.list_sessions()) == (["t"], [])
     with pytest.raises(TypeError, match=r"^max_concurrency must be an int, not"):
         StorageManager(local_base_path=tmp_path, max_concurrency=value)

@@ -293,8 +293,8 @@ async def test_a_pipe_holds_no_reader(sm: StorageManager) -> None:
     ]
     for read in reads:
         with pytest.raises(OSError, match=r"regular file|named pipe|\.pipe"):
-            await asyncio.wait_for(read(), 5)
-        assert await asyncio.wait_for(sm.retrieve_step_data("s", "t"), 5) == DATA
+            await asyncio.wait_for(read(), 30)
+        assert await asyncio.wait_for(sm.retrieve_step_data("s", "t"), 30) == DATA
 
 
 # --- sizes ----------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ async def test_a_file_too_large_for_memory_is_named(sm: StorageManager, size: in
     with pytest.raises(LocalStorageError, match=r"screenshot\.png: EFBIG.*max_file_bytes") as caught:
         await sm.retrieve_step_data("s", "t", strict=True)
     assert caught.value.url == sm.url_for("s", "t", "screenshot")
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
 
 
 async def test_the_limit_is_an_option(tmp_path: Path) -> None:
@@ -412,7 +412,7 @@ async def test_a_long_walk_can_be_cancelled(sm: StorageManager, monkeypatch: pyt
     await asyncio.to_thread(begun.wait)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 30)
     assert await asyncio.to_thread(ended.wait, 5)
 
 

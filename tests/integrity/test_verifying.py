@@ -232,7 +232,7 @@ async def test_uploads_that_are_truncated_without_a_new_token(answered_by: Answe
         page = page.replace(b"NextKeyMarker", b"LastKeyMarker")
     sm, _ = await answered_by(listing(), page)
     with pytest.raises(S3OperationError, match="truncated, without a token"):
-        await asyncio.wait_for(verify_session(sm, "run-1"), 10)
+        await asyncio.wait_for(verify_session(sm, "run-1"), 30)
 
 
 async def test_who_may_not_list_uploads_may_verify(answered_by: Answers, caplog: pytest.LogCaptureFixture) -> None:

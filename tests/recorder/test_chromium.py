@@ -204,7 +204,7 @@ async def test_a_page_that_hangs(sm: StorageManager, page: Page, monkeypatch: py
     started = time.monotonic()
     async with record(sm, "s") as recorder:
         await recorder.step(page, {"type": "click"})
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 8, "2 s as a rule; Playwright itself waits 30"
         await recorder.step(other)
     hung, whole = [step.data async for step in sm.iter_steps(["s"])]
     why = "the page gave no answer in 2 seconds"

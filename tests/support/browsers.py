@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
+
+expect.set_options(timeout=30_000)  # milliseconds; the default of 5 seconds is short for a busy machine
 
 ARGUMENTS = ["--no-sandbox"]  # root has none in a container
 
