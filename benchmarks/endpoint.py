@@ -3,7 +3,7 @@
 It answers the requests of the contestants (PUT, GET, HEAD, DELETE, LIST, DeleteObjects, create bucket) and counts
 them. It accepts every signature, and every bucket exists. A second port does the same over TLS.
 
-It ends on Ctrl-C, or when its standard input ends. In the background, standard input ends at once;
+It ends on Ctrl+C, or when its standard input ends. In the background, standard input ends at once;
 `sleep 3600 | python -m benchmarks.endpoint &` prevents this. URLs below `/-/` control it:
 
     GET /-/requests                    return the number of answered requests, by kind, as JSON

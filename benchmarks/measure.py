@@ -90,7 +90,7 @@ def endpoint(url: str | None) -> Iterator[Endpoint]:
         return
     command = [sys.executable, "-m", "benchmarks.endpoint"]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes, start_new_session=True) as process:  # Ctrl-C must not reach it
+    with subprocess.Popen(command, **pipes, start_new_session=True) as process:  # Ctrl+C must not reach it
         assert process.stdout is not None
         url, tls, authority = (process.stdout.readline().strip() for _ in range(3))
         yield Endpoint(url, controlled=True, tls=tls, authority=authority)

@@ -40,7 +40,7 @@ def serve(
     connection: Connection, classes: tuple[type[Contestant], ...], name: str, location: Location, cpu: int | None
 ) -> None:
     """Answer each (watched, root, method, arguments) with a Reading or a Failure, until the connection is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver handles Ctrl-C, and closes the connection
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver handles Ctrl+C, and closes the connection
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
     contestant = next(one for one in classes if one.name == name)

@@ -52,6 +52,8 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         _write(_find(duckdb, **given["query"]))
+    except duckdb.OutOfMemoryException as error:
+        raise MemoryError from error  # as Python itself does at its limit
     except (duckdb.Error, ValueError) as error:
         sys.stdout.write(" ".join(str(error).partition("\n\nLINE")[0].split()))
         return REFUSED

@@ -7,7 +7,7 @@ code  meaning
 1     done, and problems were found
 2     wrong usage: nothing was done
 3     a storage error, or a session or step that does not exist; the line says what to do
-130   interrupted by Ctrl-C; 143 by SIGTERM; 129 by SIGHUP, because the terminal was closed
+130   interrupted by Ctrl+C; 143 by SIGTERM; 129 by SIGHUP, because the terminal was closed
 141   the program that reads the output has closed it (`| head`)
 ====  ======================================================================================
 """
@@ -62,7 +62,7 @@ def print_error(error: Exception | str, command: str | None = None) -> None:
 
 
 def run(work: Coroutine[Any, Any, Out]) -> Out:
-    """Run a coroutine and return its result. Ctrl-C cancels it and waits until it has ended; a second Ctrl-C kills.
+    """Run a coroutine and return its result. Ctrl+C cancels it and waits until it has ended; a second Ctrl+C kills.
 
     Raises:
         Interrupted: SIGINT, SIGTERM or SIGHUP arrived. SIGHUP stays ignored if `nohup` has ignored it.

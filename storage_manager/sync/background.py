@@ -82,7 +82,7 @@ class Call(Generic[T]):
     def run(self, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
         """Call a function on the background loop, wait, and return its result or raise its error.
 
-        If the wait is interrupted, as by Ctrl-C, the work is cancelled, and has ended when the interrupt is raised. A
+        If the wait is interrupted, as by Ctrl+C, the work is cancelled, and has ended when the interrupt is raised. A
         second interrupt does not wait for the end.
 
         Raises:

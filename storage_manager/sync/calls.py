@@ -22,7 +22,7 @@ Out = TypeVar("Out")
 
 
 def carry_out(steps: Steps[Out]) -> Out:
-    """Run steps to their end. At Ctrl-C or `sys.exit` the steps may still make the calls that clean up."""
+    """Run steps to their end. At Ctrl+C or `sys.exit` the steps may still make the calls that clean up."""
     go_on: Callable[[], Request] = partial(next, steps)
     while True:
         try:

@@ -1,7 +1,7 @@
 """Text of a page, a file or a service against each regular expression: the time grows as the text does, not faster.
 
 A pattern that backtracks over repeated characters takes time that grows with the square of their number, and holds the
-interpreter meanwhile: no other task, no cancellation and no Ctrl-C gets through.
+interpreter meanwhile: no other task, no cancellation and no Ctrl+C gets through.
 """
 
 import ast

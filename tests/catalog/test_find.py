@@ -146,6 +146,13 @@ async def test_a_condition_has_little_memory(found_in: StorageManager, monkeypat
 
 
 @pytest.mark.thorough
+async def test_the_advice_of_duckdb_about_its_memory_is_not_passed_on(found_in: StorageManager) -> None:
+    """It names settings that nobody can change here."""
+    with pytest.raises(InvalidDataError, match="too much memory: make it simpler"):
+        await find_sessions(found_in, "(select count(distinct repeat(range::text, 2000)) from range(1000000)) > 0")
+
+
+@pytest.mark.thorough
 async def test_a_cancelled_query_ends_its_process(found_in: StorageManager, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
     ask = find._ask
