@@ -123,7 +123,7 @@ async def test_html_and_screenshot_are_of_one_moment(sm: StorageManager, page: P
 
 
 async def test_a_page_that_never_stops_is_said_to(sm: StorageManager, page: Page) -> None:
-    await page.set_content(COLOURED.replace("</script>", "setInterval(next, 1)</script>"))
+    await page.set_content("<body id=b><script>let n = 0; setInterval(() => { b.title = n++ }, 1)</script>")
     data = await recorded(sm, page)
     assert (data.metadata or {})["changed_during_capture"] is True
     assert data.html
