@@ -44,7 +44,7 @@ _lock = threading.Lock()
 
 
 def without_secrets(options: Any) -> Any:
-    """Return the keywords of a filesystem without secrets. Nested mappings are searched too, by the names of the keys."""
+    """Return keywords of a filesystem without those that may be secrets, by their names, also in nested mappings."""
     if isinstance(options, Mapping):
         return {name: without_secrets(value) for name, value in options.items() if not _may_be_secret(str(name))}
     return [without_secrets(value) for value in options] if isinstance(options, (list, tuple)) else options

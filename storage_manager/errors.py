@@ -288,7 +288,7 @@ def _error_class(url: str, names: list[str]) -> type[StorageManagerError]:
 
 
 def translate(error: Exception, operation: str, url: str) -> StorageManagerError:
-    """Translate any error into an error of the library. The message says what failed, on which URL, why, and what to do.
+    """Translate any error into one of the library. The message says what failed, on which URL, why, and what to do.
 
     The original error becomes the cause, unless it or one of its own causes contains a credential. The message hides
     credentials.

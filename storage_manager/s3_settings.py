@@ -93,7 +93,7 @@ def is_endpoint(url: str) -> bool:
     return clean and parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query + parts.fragment
 
 
-# Seconds without progress, in each of three attempts. A dead address is reported after 15 s, a silent server after 48 s.
+# Seconds without progress, in each of three attempts. A dead address is reported in 15 s, a silent server in 48 s.
 CONNECT_TIMEOUT, READ_TIMEOUT = 4, 15
 _PUBLIC = ("anon", "profile", "requester_pays", "use_ssl")  # options that hold no secret
 # The AWS files with profiles: the variable, the default path, and the names of the sections as botocore reads them.
