@@ -243,7 +243,7 @@ class _Copying:
 
     @property
     def is_hopeless(self) -> bool:
-        """True if a root cannot be used: all of the first steps and sessions failed, and not because of their content."""
+        """True if a root cannot be used: the first steps and sessions have all failed, and not due to their content."""
         are_faults = [not isinstance(error, InvalidDataError) for error in self.failed[:_MANY_FAILURES]]
         return self.done + self.unlisted == sum(are_faults) == _MANY_FAILURES
 

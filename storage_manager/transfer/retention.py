@@ -59,7 +59,7 @@ async def purge_sessions(
 
     Raises:
         InvalidDataError: the datetime has no time zone, or the age is negative. Raised before any I/O.
-        TypeError: `storage` is not a StorageManager, or progress is not a function. Raised before any I/O.
+        TypeError: `storage` is not a StorageManager. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed; or sessions could not be listed
             or deleted. The message then says how many, which, and why, and the error has the class of the first
             failure. The other sessions are deleted.
@@ -78,6 +78,10 @@ async def purging(
 
     Parameters:
         progress: called on the event loop with the number of sessions checked so far, and None.
+
+    Raises:
+        As purge_sessions.
+        TypeError: progress is not a function.
     """
     check_storage(storage)
     check_callable(progress, "progress", "two numbers")
@@ -122,7 +126,7 @@ def _failure(failed: Sequence[StorageManagerError], checked: int) -> StorageMana
 async def _delete_if_older(
     storage: StorageManager, session_id: str, limit: datetime
 ) -> PurgedSession | asyncio.CancelledError | None:
-    """Delete a session if it is still old. Return the session if it was deleted, or a cancellation that came meanwhile."""
+    """Delete a session if it is still old. Return the session, a cancellation that came meanwhile, or None."""
     found = await _find_older(storage, session_id, limit)
     if found is None:
         return None
