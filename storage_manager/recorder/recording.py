@@ -383,7 +383,7 @@ class Recorder:
                 await self._move_up(step.number)
 
     async def _move_up(self, taken: int) -> None:
-        """Give the waiting steps the next free numbers, because another writer has used the number of the first step."""
+        """Give the waiting steps the next free numbers: another writer has used the number of the first one."""
         step_ids = await self._storage.list_steps_for_session(self.session_id)
         distance = max(self._last_number(step_ids), taken) + 1 - taken
         for step in self._waiting:
@@ -483,7 +483,7 @@ class Recorder:
         raise refusal(self._storage.redact, why)
 
     def _without_user(self, metadata: dict[str, Any]) -> dict[str, Any]:
-        """Remove user and password from the URL of a step. Mask secrets first: a secret may be a longer part of the URL."""
+        """Remove user and password from the URL of a step. Mask secrets first: a secret may include the password."""
         url = metadata.get("url")
         if not isinstance(url, str) or without_user(url) == url:
             return metadata

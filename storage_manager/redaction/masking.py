@@ -182,7 +182,7 @@ class Secret:
         return self._may_hide or self._letters in text
 
     def in_bytes(self, data: bytes) -> list[tuple[int, int]]:
-        """Return start and end of each occurrence of the secret: encoded, with plain letters and digits, or as UTF-16."""
+        """Return start and end of each occurrence of the secret: encoded, with plain letters and digits, or UTF-16."""
         found = [span for part in self._utf16 if part in data for span in _all(part, data)]
         if self._plain in data:
             found += [match.span() for match in self._pattern_in_bytes.finditer(data)]

@@ -49,7 +49,7 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
         hosts: names to accept in the Host header, besides localhost, 127.0.0.1 and [::1].
 
     Raises:
-        TypeError: hosts is one name instead of several.
+        TypeError: `storage` is not a StorageManager, or hosts is one name instead of several.
         StorageManagerError: jinja2 is not installed.
     """
     check_storage(storage)
