@@ -1,4 +1,4 @@
-"""Read sessions on a Dask cluster if this process has a Dask client. Use it to build a catalogue of millions of sessions.
+"""Read sessions on a Dask cluster if this process has a Dask client: to build a catalogue of millions of sessions.
 
 Each worker reads its sessions directly from the storage. It finds credentials as botocore does.
 """
