@@ -1,6 +1,6 @@
 """Store what browser agents see and do: the HTML, screenshot, action and metadata of each step.
 
-The same calls store on S3 or on local disk. The URLs open in pandas, dask, duckdb and any other tool that uses fsspec.
+The same calls work on S3 and on local disk. pandas, dask, duckdb and other tools that use fsspec can open the URLs.
 """
 
 from storage_manager.defaults import DEFAULT_LOCAL_BASE_PATH, DEFAULT_S3_REGION

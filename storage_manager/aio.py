@@ -1,4 +1,4 @@
-"""Two helpers for asyncio: await work to its end despite a cancellation, and map items ahead of a reader."""
+"""Two helpers for asyncio: finish work despite a cancellation, and process items ahead of their reader."""
 
 import asyncio
 from collections import deque
@@ -10,17 +10,17 @@ from storage_manager.arguments import check_several, check_whole
 
 __all__ = ["Progress", "map_ahead", "run_to_end"]
 
-Progress = Callable[[int, int | None], None]  # called with the number of items done, and of all items if it is known
+Progress = Callable[[int, int | None], None]  # called with the number of items done, and the total if it is known
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
 async def run_to_end(work: Awaitable[Out], undo: Callable[[Out], object] | None = None) -> Out:
-    """Await work to its end, even if the caller is cancelled meanwhile.
+    """Wait until work has ended, even if the caller is cancelled meanwhile.
 
-    A write that was sent cannot be undone, and must not continue after the caller has gone on. So the cancellation is
-    raised when the work has ended.
+    A write cannot be taken back once it was sent, and it must not be running after the caller has continued. So the
+    cancellation is raised only when the work has ended.
 
     Parameters:
         undo: called with the result if the caller was cancelled, for example to close an open file.
@@ -32,7 +32,7 @@ async def run_to_end(work: Awaitable[Out], undo: Callable[[Out], object] | None 
         while not task.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([task])
-        # the call of `exception` also keeps asyncio from reporting the error, which nobody awaits any more
+        # calling `exception` also stops asyncio from reporting an error that nobody retrieved
         if not task.cancelled() and task.exception() is None and undo is not None:
             undo(task.result())
         raise
@@ -56,8 +56,8 @@ async def map_ahead(
 ) -> AsyncGenerator[Out, None]:
     """Call a function for every item ahead of the reader, and yield the results in the order of the items.
 
-    At most `concurrency` items are under way. After a failure no further item is taken. If the reader leaves or an
-    item fails, the other calls are cancelled and awaited, and the source is closed.
+    At most `concurrency` calls are running. After a failure, no further item is taken. If the reader stops or a call
+    fails, the other calls are cancelled and awaited, and the source is closed.
 
     Raises:
         TypeError, ValueError: concurrency is not a whole number, or is below 1; or items is not iterable. No item is

@@ -1,7 +1,7 @@
-"""Check the arguments of public functions, so that a wrong type is an error that names the argument.
+"""Check the arguments of public functions, so that the error for a wrong type names the argument.
 
-Without these checks, `concurrency="4"` would be a TypeError about `<` deep inside, `concurrency=2.5` would be no limit
-at all, and a string in place of a list would be taken for a list of letters.
+Without these checks, `concurrency="4"` would raise a TypeError about `<` deep in the code, `concurrency=2.5` would not
+limit anything, and a string in place of a list would be read as a list of letters.
 """
 
 import operator
@@ -13,7 +13,7 @@ __all__ = ["check_callable", "check_several", "check_whole"]
 
 
 def check_whole(value: SupportsIndex, name: str, least: int = 1, most: int | None = None) -> int:
-    """Return an argument that must be a whole number.
+    """Check that an argument is a whole number, and return it as an int.
 
     Raises:
         TypeError: it is not a whole number.
@@ -31,10 +31,10 @@ def check_whole(value: SupportsIndex, name: str, least: int = 1, most: int | Non
 
 
 def check_several(value: object, name: str, *, of: str, may_be_async: bool = False) -> None:
-    """Refuse an argument that is not a list or another iterable. A str or bytes would be taken for its letters.
+    """Check that an argument is a list or another iterable. A str or bytes would be read as single letters.
 
     Parameters:
-        of: what the iterable has to contain, for the message.
+        of: what the iterable must contain, for the message.
         may_be_async: an asynchronous iterable is accepted too.
 
     Raises:
@@ -47,7 +47,7 @@ def check_several(value: object, name: str, *, of: str, may_be_async: bool = Fal
 
 
 def check_callable(value: object, name: str, takes: str) -> None:
-    """Refuse an argument that is neither None nor a function.
+    """Check that an argument is a function or None.
 
     Raises:
         TypeError: it cannot be called.
@@ -57,6 +57,6 @@ def check_callable(value: object, name: str, takes: str) -> None:
 
 
 def _kind(value: object) -> str:
-    """Return the type of a value, and its text if that is short. It is the caller's own value, never stored data."""
+    """Return the type of a value, and its text if that is short. The value comes from the caller, not from a file."""
     text = repr(value) if isinstance(value, (str, bytes, int, float, timedelta, type(None))) else ""
     return f"{type(value).__name__} ({text})" if 0 < len(text) <= 40 else type(value).__name__

@@ -1,7 +1,7 @@
-"""The settings: constructor argument, else `SM_*` variable, else default, in one frozen dataclass.
+"""The settings, as one frozen dataclass. Each comes from a constructor argument, an `SM_*` variable, or its default.
 
-Settings that are visibly wrong are refused here. No message repeats a value that was given, because it could be a
-secret. This is no pydantic model: to import pydantic and build it took a third of the time of `storage-manager ls`.
+Settings that are visibly wrong are refused here. No message repeats the value of a setting, because it could be a
+secret. This is not a pydantic model: importing pydantic took a third of the time of `storage-manager ls`.
 """
 
 import ipaddress
@@ -23,7 +23,7 @@ __all__ = ["DEFAULT_LOCAL_BASE_PATH", "DEFAULT_S3_REGION", "Config", "arguments_
 logger = logging.getLogger(__name__)
 
 _PREFIX = "SM_"
-# Amazon's rule (Amazon S3 User Guide, "General purpose bucket naming rules"), and what all clients accept elsewhere.
+# Amazon's rule (Amazon S3 User Guide, "General purpose bucket naming rules"), and the names that all clients accept.
 _AMAZON_BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ANY_BUCKET = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,255}")
 _REGION = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
@@ -41,10 +41,10 @@ def _is_ip_address(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Config:
-    """The resolved settings. `root` is the URL below which the sessions are.
+    """The resolved settings. `root` is the URL of the directory that contains the sessions.
 
     Attributes:
-        other_root: the URL in SM_ROOT if it is neither of S3 nor of the local disk, else None.
+        other_root: the URL in SM_ROOT if it is neither on S3 nor on local disk, else None.
     """
 
     s3_bucket_name: str | None = None
@@ -59,15 +59,15 @@ class Config:
 
     @classmethod
     def resolve(cls, storage_options: Mapping[str, Any] | None = None, **arguments: Any) -> "Config":
-        """Take each setting from its argument unless that is None, else from the environment, else the default.
+        """Read each setting from its argument. If that is None, read the environment, and then use the default.
 
         Parameters:
-            storage_options: the user's keywords for the filesystem, which may include the endpoint.
+            storage_options: the user's keywords for the filesystem. They may include the endpoint.
 
         Raises:
-            S3ConfigError: a setting is wrong. The message names its argument or variable, never its value.
+            S3ConfigError: a setting is wrong. The message names the argument or variable, but not its value.
             LocalStorageError: `local_base_path` is not the name of a directory.
-            StorageManagerError: SM_ROOT holds more than a root.
+            StorageManagerError: SM_ROOT contains more than the URL of a root.
         """
         given = {_FIELDS.get(name, name): value for name, value in arguments.items() if value is not None}
         settings = {"local_base_path": DEFAULT_LOCAL_BASE_PATH, **_environment(given), **given}
@@ -98,7 +98,7 @@ class Config:
 
 
 def _check(settings: Mapping[str, Any], endpoint: str | None) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the checked settings, and for each wrong one the reason.
+    """Return the checked settings, and the reason for each setting that is wrong.
 
     Parameters:
         endpoint: the endpoint of storage_options or of the AWS variables. The rule for buckets depends on it.
@@ -206,12 +206,12 @@ _CHECKS: dict[str, Callable[[object, str | None], Any]] = {
 }
 _VARIABLES = ("SM_ROOT", *(_PREFIX + field.upper() for field in _CHECKS if field != "other_root"))
 _OF_TESTS = "SM_TEST_"  # the variables of the test suite begin so
-_SIMILAR = 0.8  # the ratio of difflib from which a variable is taken for a mistyped one: SM_BUCKET_NAME has 0.9
+_SIMILAR = 0.8  # difflib's ratio above which a variable counts as mistyped: SM_BUCKET_NAME has 0.9
 _NAMES_OF_A_ROOT = {"s3_bucket_name", "local_base_path", "prefer_s3"}
 
 
 def _environment(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that the environment gives. Variables may have any case; an empty one counts as unset.
+    """Return the settings in the environment. The names ignore case; an empty variable counts as unset.
 
     SM_ROOT overrides the variables of bucket, prefix and directory, and each of these arguments overrides SM_ROOT.
     """
@@ -254,7 +254,7 @@ def _settings_of_root(url: str) -> dict[str, Any]:
 
 
 def _explain(faults: Mapping[str, str], given: Mapping[str, Any]) -> str:
-    """Return a message that names, for each wrong setting, its argument or its variable, and the reason."""
+    """Return a message with the argument or variable of each wrong setting, and the reason."""
     arguments = {field: argument for argument, field in _FIELDS.items()}
     sources = {field: arguments.get(field, field) if field in given else _variable_of(field, given) for field in faults}
     return "; ".join(f"{sources[field]} {why}" for field, why in faults.items())
@@ -275,11 +275,11 @@ _BAD_SLASHES = re.compile(
 
 
 def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return the settings for a URL of S3 or of the local disk; None for any other fsspec backend.
+    """Return the settings for a URL on S3 or on local disk; None for any other fsspec backend.
 
     Raises:
         LocalStorageError: the URL is empty.
-        S3ConfigError, StorageManagerError: the URL holds more than a root (for example a password or a query).
+        S3ConfigError, StorageManagerError: the URL contains more than a root (for example a password or a query).
     """
     text = os.fspath(url)
     if not text:
@@ -305,7 +305,7 @@ def arguments_of(url: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def _s3_arguments(url: str) -> dict[str, Any]:
-    """Return the settings for a URL of S3. `#` and `%` in its prefix are ordinary characters, as for fsspec."""
+    """Return the settings for a URL on S3. `#` and `%` in its prefix are ordinary characters, as in fsspec."""
     before, sharp, after = url.partition("#")
     parts = _split(before, S3ConfigError)
     if sharp and not parts.path:
@@ -314,7 +314,7 @@ def _s3_arguments(url: str) -> dict[str, Any]:
 
 
 def _has_password(url: str) -> bool:
-    """Return True if a URL in lower case has a password, or chains another URL, which may have one."""
+    """Return True if a URL in lower case has a password, or chains another URL, which may have a password."""
     before = url.partition("//")[2].replace("%40", "@").rpartition("@")[0]  # the last @: a password may have others
     return ":" in before or "%3a" in before or "::" in url or any(f";{name}=" in url for name in _PARAMETERS)
 
@@ -323,7 +323,7 @@ _ONLY_A_ROOT = "the URL must name a root only: remove its user, query, fragment 
 
 
 def _split(url: str, cls: type[StorageManagerError] = StorageManagerError) -> SplitResult:
-    """Split a URL that names a root only. `urlsplit` alone would drop control characters silently."""
+    """Split a URL that names only a root. `urlsplit` alone would silently remove control characters."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -1,8 +1,8 @@
-"""The credentials in use, which no message may show. Services and libraries quote them in their errors.
+"""The credentials in use. No message may show them, but services and libraries quote them in their errors.
 
-They are taken from `storage_options`, from the `AWS_*` variables, from the URLs of proxies, and from botocore.
-Credentials that botocore finds in a profile or a role are known when it signs the first request with them. Other
-credentials of Amazon's are recognised by their shape.
+They come from `storage_options`, from the `AWS_*` variables, from the URLs of proxies, and from botocore. Credentials
+that botocore finds in a profile or a role are known as soon as it signs the first request with them. Other Amazon
+credentials are recognised by their shape.
 """
 
 import os
@@ -27,12 +27,12 @@ _VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
 # `key`, `secret`, `token`, `client_kwargs['aws_access_key_id']`, `account_key`, `password`, `connection_string`, ...
 _NAME = re.compile(r"key|secret|token|passw|credential|auth|connection_string", re.IGNORECASE)
 _USER = re.compile(r"user(name)?", re.IGNORECASE)  # a long one may be a token
-# The id of a key of Amazon's (IAM User Guide, "Unique identifiers"), a session token, and a token of OpenID (RFC 7519).
+# The id of an Amazon key (IAM User Guide, "Unique identifiers"), a session token, and an OpenID token (RFC 7519).
 _SHAPE = re.compile(
     r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|[A-Za-z0-9+/]{100,}={0,2}|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*", re.ASCII
 )
 _USER_OF_URL = re.compile(r"[a-z][a-z0-9+.-]{0,20}://([^/?#]*)@", re.IGNORECASE)
-# The characters of Amazon's keys that `quote` may leave unchanged.
+# The characters of Amazon keys that `quote` may leave unchanged.
 _SAFE = ("", "/", "+", "=", "/+", "/=", "+=", "/+=")
 _PERCENT = re.compile("%[0-9A-F]{2}")
 _FOUND = 24  # texts of each client: 8 times key, secret and token, because an error may quote earlier ones
@@ -44,7 +44,7 @@ _lock = threading.Lock()
 
 
 def without_secrets(options: Any) -> Any:
-    """Return keywords of a filesystem without those whose names may be of secrets, also in nested mappings."""
+    """Return keywords of a filesystem without those that may be secrets, by their names, also in nested mappings."""
     if isinstance(options, Mapping):
         return {name: without_secrets(value) for name, value in options.items() if not _may_be_secret(str(name))}
     return [without_secrets(value) for value in options] if isinstance(options, (list, tuple)) else options
@@ -72,7 +72,7 @@ def _secrets_in(options: Mapping[Any, Any], is_inside: bool = False) -> Iterator
 
 
 def _secrets_of_url(url: str) -> Iterator[str]:
-    """Yield the password in a URL, or the user if there is no password, and both as a header has them (RFC 7617)."""
+    """Yield the password in a URL, or the user if there is no password; and both as a header sends them (RFC 7617)."""
     found = _USER_OF_URL.match(url)
     if found:
         user, colon, password = found[1].partition(":")
@@ -85,7 +85,7 @@ class Found:
     """The credentials that the clients of one backend have found. Messages hide them as long as this object exists.
 
     Parameters:
-        url: the URL of the root for which they are used.
+        url: the URL of the root that the credentials are used for.
     """
 
     def __init__(self, url: str) -> None:
@@ -99,7 +99,7 @@ class Found:
         self._secrets.extend(secret for secret in secrets if secret and secret not in self._secrets)
 
     def listener(self) -> Callable[[Iterable[str | None]], None]:
-        """Return `add` as a function that does not keep this object alive: clients outlive their backend."""
+        """Return `add` as a function that does not keep this object alive. Clients live longer than their backend."""
         weak = WeakMethod(self.add)
 
         def add(secrets: Iterable[str | None]) -> None:
@@ -115,10 +115,10 @@ class Found:
 
 
 def without_credentials(text: str, url: str, *, from_service: bool = False) -> str:
-    """Return a text without the credentials for a URL, neither plain nor as a URL, XML or JSON encodes them.
+    """Return a text without the credentials for a URL: neither plain, nor encoded for a URL, XML or JSON.
 
     Parameters:
-        from_service: True to hide also texts that have the shape of a credential of Amazon's.
+        from_service: True to hide also texts that have the shape of an Amazon credential.
     """
     for secret in sorted(_credentials_for(url), key=len, reverse=True):
         for form in _forms(secret):
@@ -127,7 +127,7 @@ def without_credentials(text: str, url: str, *, from_service: bool = False) -> s
 
 
 def _forms(secret: str) -> list[str]:
-    """Return a text, and its encodings in URLs, XML, JSON and Python, the longest first."""
+    """Return a text and its encodings in URLs, XML, JSON and Python, the longest first."""
     quoted = {*(quote(secret, safe=safe) for safe in _SAFE), quote_plus(secret)}
     quoted |= {_PERCENT.sub(lambda code: code[0].lower(), form) for form in quoted}
     xml = {escape(secret), escape(secret, quote=False)}

@@ -1,4 +1,4 @@
-"""The defaults of settings that users import."""
+"""The default values of settings. Users can import them."""
 
 __all__ = ["DEFAULT_LOCAL_BASE_PATH", "DEFAULT_S3_REGION"]
 

@@ -1,6 +1,6 @@
-"""Encode the value of a component as bytes, and decode it again. A value that would change by this is refused.
+"""Encode the value of a component as bytes, and decode it again. A value that would change in this way is refused.
 
-JSON is UTF-8, one line that ends in a newline, so that each file is JSON (RFC 8259) and JSON Lines (jsonlines.org).
+JSON is one line of UTF-8 that ends in a newline, so each file is valid JSON (RFC 8259) and JSON Lines (jsonlines.org).
 The functions that use pydantic_core import it themselves, because a listing does not need it.
 """
 
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 MAX_JSON_DEPTH = 200  # levels; jiter, which reads the JSON again, stops at 201
-# Commas and brackets, also those in texts. Decoding a component of a gigabyte would take minutes and 30 GB.
+# Commas and brackets, also those in strings. Decoding a component of a gigabyte would take minutes and 30 GB.
 MAX_JSON_VALUES = 2**22
 MAX_JSON_INT = 10**4300  # Python reads at most 4300 digits (sys.int_info.default_max_str_digits)
 
@@ -45,7 +45,7 @@ def _show(where: _KeyPath) -> str:
 
 
 def _short(name: object) -> str:
-    """Return a key as text, or only its type and length: no later check would recognise a part of a secret."""
+    """Return a key as text. For a long key, return only its type and length, because a part of it could be secret."""
     text = repr(name) if isinstance(name, (str, int, float, NoneType)) else ""
     return text if text and len(text) <= 60 else f"<{type(name).__name__}{_length(name)}>"
 
@@ -97,7 +97,7 @@ def _plain_other(value: object, where: _KeyPath) -> Any:
 
 
 def _plain(value: object, where: _KeyPath) -> Any:
-    """Return an equal value of JSON's own types, or refuse it with an error that names its position."""
+    """Return an equal value of JSON's own types. If there is none, raise an error that names the position."""
     if len(where) > MAX_JSON_DEPTH + 1:  # the path begins with the keyword
         raise _refusal(where, f"nested deeper than {MAX_JSON_DEPTH} levels, or in itself")
     if (type(value) is str and value.isascii()) or value is None or isinstance(value, bool):  # most values, first
@@ -114,7 +114,7 @@ def _plain(value: object, where: _KeyPath) -> Any:
 
 
 def encode_json(value: object, keyword: str) -> bytes:
-    """Return a mapping as JSON. InvalidDataError names the key of a value that JSON cannot hold."""
+    """Return a mapping as JSON. If JSON cannot hold a value, InvalidDataError names its key."""
     from pydantic_core import to_json
 
     with refusing(keyword, "it cannot be read"):
@@ -131,7 +131,7 @@ def encode_attachment(name: str, value: object) -> bytes:
     """Return bytes unchanged, text as UTF-8, and a mapping or list as JSON if the name ends in `.json`.
 
     Raises:
-        InvalidDataError: the value is of another type, has no JSON form, or the name does not end in `.json`.
+        InvalidDataError: the value has another type or no JSON form, or the name does not end in `.json`.
     """
     where = (f"attachments[{name!r}]",)
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -150,7 +150,7 @@ def encode_attachment(name: str, value: object) -> bytes:
 
 
 def decode_json(data: bytes) -> dict[str, Any]:
-    """Return the mapping in the bytes. ValueError if they hold no JSON object, or more values than may be stored."""
+    """Return the mapping in the bytes. Raise ValueError if they are not a JSON object, or have too many values."""
     from pydantic_core import from_json
 
     if _has_too_many_values(data):
@@ -164,20 +164,20 @@ def decode_json(data: bytes) -> dict[str, Any]:
 
 
 def count_values(data: bytes) -> int:
-    """Return at least the number of values in JSON: of its commas and brackets, also those in texts."""
+    """Return an upper limit for the number of values: the number of commas and brackets, also those in strings."""
     return data.count(b",") + data.count(b"[") + data.count(b"{") + 1
 
 
 def _has_too_many_values(data: bytes) -> bool:
-    """Return True if it would take more than two seconds to decode JSON. Nothing else runs in that time."""
+    """Return True if decoding would take more than two seconds. Nothing else could run in that time."""
     return len(data) > MAX_JSON_VALUES and count_values(data) > MAX_JSON_VALUES
 
 
 def _has_infinity(value: object) -> bool:
-    """Return True if a number was too large for a float: jiter reads it as infinity.
+    """Return True if a number was too large for a float. jiter reads such a number as infinity.
 
-    Writing the JSON again is the quickest test: 27 ms for the worst megabyte. A search for such numbers in the text
-    took up to 450 ms.
+    Writing the JSON again is the quickest test: it takes 27 ms for the worst megabyte. A search for such numbers in the
+    text took up to 450 ms.
     """
     from pydantic_core import to_json
 
@@ -193,7 +193,7 @@ def encode_bytes(value: object, keyword: str) -> bytes:
 
 
 def encode_image(value: object, keyword: str) -> bytes:
-    """Return bytes unchanged, the content of a file that is given as a path, and an image of Pillow as PNG."""
+    """Return bytes unchanged. For a path, return the content of the file. Return an image of Pillow as PNG."""
     if isinstance(value, os.PathLike):
         return _file_content(value, keyword)
     if hasattr(value, "save") and hasattr(value, "getbands"):  # Pillow need not be installed
@@ -223,7 +223,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def has_surrogates(text: str) -> bool:
-    """Return True if a text has a lone surrogate, so that UTF-8 cannot encode it."""
+    """Return True if a text has a lone surrogate, which UTF-8 cannot encode."""
     return not text.isascii() and _SURROGATE.search(text) is not None
 
 
@@ -231,9 +231,9 @@ _PIECE = 2**16  # characters that are replaced in less than 10 ms
 
 
 def without_surrogates(text: str) -> Iterator[str]:
-    """Yield a text in pieces, with U+FFFD in place of each lone surrogate. A page may contain such characters.
+    """Yield a text in pieces, with U+FFFD in place of each lone surrogate. A page may contain lone surrogates.
 
-    Other work can run between two pieces. All pieces of one megabyte of surrogates together take 150 ms.
+    Other work can run between two pieces. One megabyte of surrogates takes 150 ms in all.
     """
     if text.isascii():
         yield text
@@ -243,7 +243,7 @@ def without_surrogates(text: str) -> Iterator[str]:
 
 
 def image_type(data: bytes) -> str:
-    """Return the content type of an image: JPEG or WebP if its first bytes say so, else PNG."""
+    """Return the content type of an image: that of JPEG or WebP if it begins like one, else that of PNG."""
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else "image/png"

@@ -1,17 +1,17 @@
-"""Every error that the library raises, and the translation of other libraries' errors into these.
+"""The errors that the library raises, and the translation of errors of other libraries.
 
     Exception
     └── StorageManagerError            base class; raised itself for backends other than S3 and local disk
         ├── S3ConfigError              S3 cannot be used as it is configured
         ├── S3OperationError           S3 refused a request or did not answer
-        ├── LocalStorageError          the local disk refused
-        ├── AlreadyExistsError         (also FileExistsError) `overwrite=False`, and something is there already
-        ├── InvalidIdError             (also ValueError) a session or step id, refused before any I/O
-        └── InvalidDataError           (also ValueError) a component or argument, refused before any I/O
+        ├── LocalStorageError          the local disk refused an operation
+        ├── AlreadyExistsError         (also FileExistsError) `overwrite=False`, and a file exists already
+        ├── InvalidIdError             (also ValueError) a session or step id is not allowed
+        └── InvalidDataError           (also ValueError) a component or an argument is not allowed
 
-This module imports no other library. It recognises S3 errors by the code in the service's answer (Amazon S3 API
-reference, "Error responses") and by the names of their classes, so that botocore and aiohttp stay unloaded
-until S3 is used.
+This module imports no other library. It recognises S3 errors by the code in the answer of the service (Amazon S3 API
+reference, "Error responses") and by the names of their classes. So botocore and aiohttp are not imported before S3 is
+used.
 """
 
 import errno
@@ -54,8 +54,8 @@ __all__ = [
 Out = TypeVar("Out")
 
 
-# The name of the distribution, which is not on PyPI: `storage-manager` is another project there. Every page that says
-# how to install this one has both texts. A test in tests/docs checks that.
+# The name of the distribution. It is not on PyPI, where `storage-manager` is another project. Every page that explains
+# the installation has both texts. A test in tests/docs checks that.
 DISTRIBUTION = "agent-storage-manager"
 NOT_ON_PYPI = "not on PyPI yet"
 
@@ -69,13 +69,13 @@ def how_to_install(extra: str) -> str:
 class StorageManagerError(Exception):
     """Base class of the library's errors. The message says what failed, on which URL, why, and what to do.
 
-    `__cause__` is the original error, unless that quotes a credential.
+    `__cause__` is the original error, unless its text contains a credential.
 
     Attributes:
         operation: "store", "retrieve", "list", "delete", "share", "check", "record", "seal", "verify", "sweep",
             "copy", "purge", "import", "export", "view", "render", "catalog", "find", "open" or "configure"; None if
             unknown.
-        url: the URL that failed, never with a credential; None if the argument was refused before any I/O.
+        url: the URL that failed, without credentials; None if an argument was refused before any I/O.
     """
 
     def __init__(self, message: str, *, operation: str | None = None, url: str | None = None) -> None:
@@ -89,23 +89,23 @@ class S3ConfigError(StorageManagerError):
 
 
 class S3OperationError(StorageManagerError):
-    """An S3 service refused a request, or gave no usable answer within the attempts and timeouts."""
+    """An S3 service refused a request, or did not send a usable answer within the attempts and timeouts."""
 
 
 class LocalStorageError(StorageManagerError):
-    """The local disk refused: it is full or read-only, a permission is missing, or the directory is gone."""
+    """The local disk refused an operation: it is full or read-only, or a permission or the directory is missing."""
 
 
 class InvalidIdError(StorageManagerError, ValueError):
-    """A session or step id is not allowed. It is refused before any I/O, on every backend alike."""
+    """A session or step id is not allowed. The rules are the same for all backends. Raised before any I/O."""
 
 
 class InvalidDataError(StorageManagerError, ValueError):
-    """A component cannot be stored faithfully, or an argument cannot be used. It is refused before any I/O."""
+    """A component would not be equal after reading, or an argument is not allowed. Raised before any I/O."""
 
 
 class AlreadyExistsError(StorageManagerError, FileExistsError):
-    """`overwrite=False`, and something is there already. `url` is one of the files that were not replaced."""
+    """With `overwrite=False`, a file exists already. `url` is one of the files that were not replaced."""
 
     def __init__(self, message: str, *, operation: str | None = None, url: str | None = None) -> None:
         super().__init__(message, operation=operation, url=url)
@@ -113,7 +113,7 @@ class AlreadyExistsError(StorageManagerError, FileExistsError):
 
 
 def already_exists(url: str) -> AlreadyExistsError:
-    """Return the error for a file that a write with overwrite=False has met."""
+    """Return the error for a file that exists already, from a write with overwrite=False."""
     why = f"cannot store {url}: the file exists already, and overwrite is False"
     return AlreadyExistsError(why, operation="store", url=url)
 
@@ -133,7 +133,7 @@ _SLOW = (
 _WEB_PAGE = "a web page"  # botocore calls it a 500, whatever its status
 _NOT_S3 = "check s3_endpoint_url (SM_S3_ENDPOINT_URL): the server there does not speak S3"
 
-# The advice for an error, by its names: S3 error codes or HTTP statuses, class names, or errno names.
+# The advice for an error, by its names. A name is an S3 error code, an HTTP status, a class name or an errno name.
 _ADVICE_BY_NAMES = {
     "NoSuchBucket": "create the bucket, or correct s3_bucket_name (SM_S3_BUCKET_NAME)",
     "AccessDenied AllAccessDisabled 403": _NO_ACCESS,
@@ -163,15 +163,15 @@ _NOT_CREATED = "the directory cannot be created there: mount its disk, or choose
 _UNKNOWN_PROTOCOL = (
     "s3://, file:// and memory:// are built in; for another protocol of fsspec, install the package that has it"
 )
-_TO_A_FILE = ("export", "render")  # the operations that write to a place that is not the root
+_TO_A_FILE = ("export", "render")  # the operations that write outside of the root
 
-# Errors that are raised before a request is sent: by botocore (a service's answer is a ClientError, which is no
-# BotoCoreError), by obstore, for a missing package, or for a storage option that no client has.
+# Errors that are raised before a request is sent: by botocore (the error of a service is a ClientError, which is no
+# BotoCoreError), by obstore, for a missing package, or for an unknown storage option.
 _CONFIG_ERRORS = {
     "BotoCoreError", "UnauthenticatedError", "UnknownConfigurationKeyError", "ImportError", "OptionsError",
 }  # fmt: skip
 
-# The BotoCoreErrors that are about a request, and not about the configuration.
+# The BotoCoreErrors that are caused by a request, and not by the configuration.
 _REQUEST_ERRORS = {
     "HTTPClientError", "ConnectionError", "IncompleteReadError", "ChecksumError", "FlexibleChecksumError",
     "UnseekableStreamError", "CapacityNotAvailableError", "PaginationError", "WaiterError",
@@ -189,7 +189,7 @@ _TRANSIENT = {
 
 
 def _response(error: BaseException) -> Mapping[str, Any]:
-    """Return the response of an S3 service that the error or one of its causes carries, else an empty mapping."""
+    """Return the response of an S3 service in the error or in one of its causes, else an empty mapping."""
     causes: list[BaseException] = [error]
     for one in causes:
         response = getattr(one, "response", None)
@@ -212,7 +212,7 @@ def _status(error: BaseException) -> int:
 
 
 def _names(error: BaseException) -> list[str]:
-    """Return the names under which the tables above may know the error, the most specific first."""
+    """Return the names by which the tables above may list the error, the most specific name first."""
     code, number = _code(error), getattr(error, "errno", None)
     headers = _response(error).get("ResponseMetadata", {}).get("HTTPHeaders", {})
     page = _WEB_PAGE if "text/html" in headers.get("content-type", "") else ""
@@ -221,12 +221,12 @@ def _names(error: BaseException) -> list[str]:
 
 
 def came_from_service(error: BaseException) -> bool:
-    """Return True if the error carries a response from an S3 service."""
+    """Return True if the error contains a response of an S3 service."""
     return bool(_response(error))
 
 
 def is_missing(error: BaseException) -> bool:
-    """Return True if the error says that the file does not exist, and not that its bucket does not."""
+    """Return True if the error means that the file does not exist. A missing bucket is another error."""
     return isinstance(error, FileNotFoundError) and _code(error) in ("", "NoSuchKey", "NoSuchVersion")
 
 
@@ -240,7 +240,7 @@ _UNSUPPORTED = ("MethodNotAllowed", "NotImplemented", "NotSupported", "Unsupport
 
 
 def is_unsupported(error: BaseException) -> bool:
-    """Return True if an S3 service answered that it does not have this operation (Amazon S3, "Error responses")."""
+    """Return True if an S3 service answered that it does not support the operation (Amazon S3, "Error responses")."""
     return _status(error) in (405, 501) or _code(error) in _UNSUPPORTED
 
 
@@ -250,7 +250,7 @@ def is_precondition_failed(error: BaseException) -> bool:
 
 
 def is_refused(error: BaseException) -> bool:
-    """Return True if a service answered that it did not carry out a request: with 4xx, or because it has too many."""
+    """Return True if a service answered that it did not carry out a request: with 4xx, or with SlowDown."""
     return 400 <= _status(error) < 500 or _code(error) == "SlowDown"
 
 
@@ -259,7 +259,7 @@ def is_range_refused(error: BaseException) -> bool:
     return _code(error) == "InvalidRange" or _status(error) == 416
 
 
-# The codes with which services refuse a DeleteObjects that they do not understand. XML cannot hold every key.
+# The codes with which services refuse a DeleteObjects that they cannot read. XML cannot contain every key.
 _BULK_REFUSED = {
     "InvalidRequest", "MalformedXML", "MalformedPOSTRequest", "InvalidArgument", "BadRequest", "400",
     "MissingContentMD5",
@@ -288,9 +288,9 @@ def _error_class(url: str, names: list[str]) -> type[StorageManagerError]:
 
 
 def translate(error: Exception, operation: str, url: str) -> StorageManagerError:
-    """Return the library's error for any other error: what failed, on which URL, why, and what to do.
+    """Translate any error into one of the library. The message says what failed, on which URL, why, and what to do.
 
-    The other error becomes its cause, unless it or one of its own causes quotes a credential. The message hides
+    The original error becomes the cause, unless it or one of its own causes contains a credential. The message hides
     credentials.
     """
     if isinstance(error, StorageManagerError):
@@ -308,7 +308,7 @@ def translate(error: Exception, operation: str, url: str) -> StorageManagerError
 
 
 def _advice(cls: type[StorageManagerError], names: list[str], operation: str) -> str:
-    """Return what to do about an error, or an empty text. The table has advice for S3 and local disk only."""
+    """Return the advice for an error, or an empty text. The table has advice for S3 and local disk only."""
     if cls is StorageManagerError:
         return ""
     if operation == "open" and "ENOENT" in names:  # the root is being created
@@ -326,7 +326,7 @@ def _quotes_credentials(error: BaseException, url: str) -> bool:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Return the error and the errors that a traceback shows with it: causes, contexts and the members of a group."""
+    """Return the error, and the errors that its traceback shows: causes, contexts and the members of a group."""
     chain = [error]
     for one in chain:
         context = None if one.__suppress_context__ else one.__context__
@@ -336,7 +336,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def first_of(names: Sequence[str], most: int = 5) -> str:
-    """Return the first of several names or URLs, for a message."""
+    """Return the first few of several names or URLs, for a message."""
     return ", ".join(names[:most]) + ", ..." * (len(names) > most)
 
 
@@ -349,11 +349,11 @@ def attempt(call: Callable[[], Out]) -> Out | Exception:
 
 
 class translating:  # noqa: N801 - a context manager; a class is quicker than a generator
-    """Raise any error of the block as a StorageManagerError with this operation and URL; chained.
+    """Translate each error of the block into a StorageManagerError with this operation and URL. It is chained.
 
     Raises:
-        StorageManagerError: the class that `translate` chooses. A StorageManagerError of the block passes, and
-            gets the name of the operation that the user called.
+        StorageManagerError: of the class that `translate` chooses. A StorageManagerError that the block itself raises
+            is not translated; its `operation` becomes the operation that the user called.
     """
 
     def __init__(self, operation: str, url: str) -> None:
@@ -372,7 +372,7 @@ class translating:  # noqa: N801 - a context manager; a class is quicker than a 
 
 @contextmanager
 def needing(package: str, extra: str, operation: str) -> Iterator[None]:
-    """Raise an ImportError of the block as an error that says which extra to install; chained.
+    """Translate an ImportError of the block into an error that names the extra to install. It is chained.
 
     Raises:
         StorageManagerError: the package is not installed.
@@ -386,10 +386,10 @@ def needing(package: str, extra: str, operation: str) -> Iterator[None]:
 
 @contextmanager
 def refusing(what: str, why: str) -> Iterator[None]:
-    """Raise any error of the block as InvalidDataError, for code that reads a user's value; chained.
+    """Translate each error of the block into an InvalidDataError. It is chained. Use it for code that reads user data.
 
     Raises:
-        InvalidDataError: `what` cannot be stored, because of `why` and the text of the error.
+        InvalidDataError: `what` cannot be stored. The message has `why` and the text of the original error.
     """
     try:
         yield
@@ -400,9 +400,9 @@ def refusing(what: str, why: str) -> Iterator[None]:
 
 
 def _text_of(error: Exception) -> str:
-    """Return the text of an error, but of pydantic's ValidationError only a count.
+    """Return the text of an error. For pydantic's ValidationError, return only the number of faults.
 
-    The text of a ValidationError shortens values, so that a part of a secret could remain in it.
+    The text of a ValidationError shortens values, so it could contain a part of a secret, which is not recognised.
     """
     count = getattr(error, "error_count", None)
     return f"{count()} faults in {getattr(error, 'title', 'it')}" if callable(count) else str(error)

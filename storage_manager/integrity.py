@@ -1,4 +1,4 @@
-"""Seal a session, verify that it is whole, and remove the files that killed writers left in a root."""
+"""Seal a session, verify that it is whole, and remove the files that killed writers left behind in a root."""
 
 import asyncio
 import errno
@@ -72,7 +72,7 @@ _UNSEALED: tuple[_Kind, str] = (
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with a session: its URL, its kind, and the details."""
+    """A problem of a session: the URL of a file or session, the kind, and the details."""
 
     url: str
     kind: _Kind
@@ -131,12 +131,13 @@ async def seal_session(storage: StorageManager, session_id: str) -> str:
     The manifest is one line of JSON that ends in a newline: `{"version": 2, "sealed_at":
     "2026-01-31T12:00:00.000+00:00", "components": {"step_000001/observation.html": {"size": 12, "sha256": "..."},
     ...}, "files": {"_session.json": {...}, "step_000001/axtree.json": {...}, ...}}`, sorted by path. Size and SHA-256
-    (FIPS 180-4, in hexadecimal) are those of the bytes as they are stored. `files` has the attachments and the metadata
-    of the session. Files that are not part of the layout are not listed. No listing shows the manifest. Sealing again
-    replaces it. Deleting a step or an attachment also deletes the manifest, so that the session is no longer sealed.
+    (FIPS 180-4, in hexadecimal) are those of the stored bytes. `files` has the attachments and the metadata of the
+    session. The manifest does not name files that are not part of the layout. No listing shows the manifest. Sealing
+    again replaces it. Deleting a step or an attachment also deletes the manifest. The session is then no longer sealed.
 
     Raises:
         InvalidIdError: the session id is not allowed. Raised before any I/O.
+        TypeError: `storage` is not a StorageManager. Raised before any I/O.
         InvalidDataError: there is no such session, or it is empty.
         S3OperationError, S3ConfigError, LocalStorageError: a file cannot be read, or the manifest cannot be written.
     """
@@ -159,9 +160,10 @@ async def seal_session(storage: StorageManager, session_id: str) -> str:
 
 
 async def unseal_session(storage: StorageManager, session_id: str) -> bool:
-    """Delete the manifest of a session, to which more will be stored. Return False if it has none.
+    """Delete the manifest of a session, before more is stored in it. Return False if it has none.
 
     Raises:
+        TypeError: `storage` is not a StorageManager. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: it cannot be deleted.
     """
     check_storage(storage)
@@ -181,14 +183,14 @@ async def _seal_components(storage: StorageManager, session_id: str, names: Iter
 
 
 def _others(names: Iterable[str]) -> list[str]:
-    """Return the paths of the attachments and of the metadata of a session, sorted."""
+    """Return the sorted paths of the attachments and the metadata of a session."""
     return sorted(name for name in names if is_data(name) and not is_component(name))
 
 
 async def _hash_files(
     storage: StorageManager, url: str, paths: Iterable[str]
 ) -> AsyncGenerator[tuple[str, _Seal | StorageManagerError], None]:
-    """Read files in blocks. Yield the path of each with its size and hash, or the error."""
+    """Read files in blocks. Yield the path of each file with its size and hash, or with the error."""
 
     async def read(path: str) -> tuple[str, _Seal | StorageManagerError]:
         try:
@@ -212,12 +214,12 @@ def _readable(seal: _Seal | StorageManagerError) -> _Seal:
 async def _map_steps(
     function: Callable[[Mapping[str, _Answer]], Out], storage: StorageManager, session_id: str, steps: _Steps
 ) -> AsyncGenerator[Out, None]:
-    """Read each step ahead, call the function on its components in a thread, and yield the results in order.
+    """Read the steps ahead, call the function for the components of each in a thread, and yield the results in order.
 
-    The function hashes, which takes a millisecond or more per MB. The event loop can do nothing else in that time.
+    The function computes hashes, which takes a millisecond or more per MB. It would block the event loop.
 
     Parameters:
-        function: its argument has the result of read_step for each component, by the path relative to the session.
+        function: gets the results of read_step, by the paths of the components relative to the session.
     """
     with ThreadPoolExecutor(1, "storage_manager") as thread:
 
@@ -233,7 +235,7 @@ async def _map_steps(
 
 
 def _seal_step(answers: Mapping[str, _Answer]) -> dict[str, _Seal]:
-    """Return size and hash of each component that exists."""
+    """Return the size and the hash of each component that exists."""
     for answer in answers.values():
         if isinstance(answer, StorageManagerError):
             raise renamed_error(answer, "seal")
@@ -248,23 +250,24 @@ async def verify_session(storage: StorageManager, session_id: str, *, require_se
     """Return the problems of a session, sorted by URL; [] if it is whole. Nothing is changed.
 
     A sealed session is compared with its manifest. A component, an attachment or the metadata of the session is
-    `missing`, `changed` (its bytes differ from those that were sealed), or `unlisted` (it was stored after the session
-    was sealed).
+    `missing`, `changed` (its bytes differ from the sealed ones), or `unlisted` (it was stored after the session was
+    sealed).
 
-    In any session, a component or the metadata of the session is `unreadable` if access to it is refused, if a
+    In every session, a component or the metadata of the session is `unreadable` if access to it is refused, if a
     directory has its name, or if it is not UTF-8 or not a JSON object. The session itself is `unreadable` if it or a
     directory in it cannot be listed, for example because access is refused. The other files are still verified.
-    A staged file of this library, and an upload to S3 that was begun and not completed, is a `leftover`. Any other file
-    that is not part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating
-    systems leave are ignored. The attachments of a session that is not sealed are not read.
+    A staged file of this library is a `leftover`, and so is an S3 upload that was not completed. Any other file that is
+    not part of the layout is `unlisted`. A session that does not exist is `missing`. Files that operating systems
+    create are ignored. The attachments of a session without a seal are not read.
 
     Parameters:
-        require_seal: True to report a session that is not sealed as `unsealed`.
+        require_seal: True to report a session without a seal as `unsealed`.
 
     Raises:
         InvalidIdError: the session id is not allowed. Raised before any I/O.
-        S3OperationError, S3ConfigError, LocalStorageError: the root is gone or cannot be used as it is configured, or
-            the service fails, so that it is unknown if the session is whole.
+        TypeError: `storage` is not a StorageManager. Raised before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: it is unknown if the session is whole, because the root is
+            missing, the root cannot be used as it is configured, or the service fails.
     """
     check_storage(storage)
     with translating("verify", storage.url_for()):
@@ -292,7 +295,7 @@ async def _verify(storage: StorageManager, session_id: str, url: str, require_se
 
 
 async def _names_of(storage: StorageManager, session_id: str, url: str) -> tuple[set[str], list[Problem]]:
-    """Return the names of the files of a session, and the problem if they cannot all be listed."""
+    """Return the names of the files of a session, and a problem if not all of them can be listed."""
     names = set[str]()
     try:
         async for file in list_files(storage, session_id):
@@ -317,7 +320,7 @@ def _foreign(path: str) -> str:
 async def _check_others(
     storage: StorageManager, url: str, paths: Sequence[str], seals: Mapping[str, _Seal] | None
 ) -> list[Problem]:
-    """Return the problems of attachments and of the session's metadata. `seals` is None if it is not sealed."""
+    """Return the problems of the attachments and the metadata of a session. `seals` is None if it is not sealed."""
     found = [(path, *_UNSEALED) for path in paths if seals is not None and path not in seals]
     to_read = [path for path in paths if seals and path in seals]
     async for path, now in _hash_files(storage, url, to_read):
@@ -330,7 +333,7 @@ async def _check_others(
 
 
 async def _why_unhashed(storage: StorageManager, url: str, error: StorageManagerError) -> tuple[_Kind, str]:
-    """Return the kind and details for a file that was listed and cannot be read. If the root is gone, raise that."""
+    """Return the kind and details for a listed file that cannot be read. Raise an error if the root is missing."""
     if is_missing(error.__cause__ or error):
         async with storage.backend() as backend:
             await backend.read_files([url])  # raises if the root is missing
@@ -349,8 +352,8 @@ async def _check_metadata(storage: StorageManager, url: str) -> list[tuple[str, 
 def _why_unreadable(error: StorageManagerError) -> str:
     """Return why a session or component cannot be read.
 
-    Raise the error instead if it is about the root or the service, or if this process has too few files or too little
-    memory: then the state of the session is unknown.
+    Raise the error instead if its cause is the root or the service, or if this process has no free file descriptor or
+    memory. The state of the session is then unknown.
     """
     ours, cause = renamed_error(error, "verify"), error.__cause__ or error
     is_ours = isinstance(cause, OSError) and cause.errno in _OURS
@@ -362,8 +365,8 @@ def _why_unreadable(error: StorageManagerError) -> str:
 async def _to_read(storage: StorageManager, session_id: str, names: Iterable[str]) -> set[str]:
     """Return the paths of the components to read: those in the listing, but not those that only the manifest has.
 
-    A forged manifest may have any number of them. On other backends than S3, every component of each step is read: a
-    directory may have the name of a component, and the listing of files does not show directories.
+    A forged manifest may name any number of components. On backends other than S3, every component of each step is
+    read: a directory may have the name of a component, and the listing of files does not show directories.
     """
     paths = set(filter(is_component, names))
     if not storage.get_storage_info()["uses_s3"]:
@@ -377,7 +380,7 @@ def _lost(url: str, paths: Iterable[str]) -> list[Problem]:
 
 
 def _by_step(paths: Iterable[str]) -> list[tuple[str, list[Component]]]:
-    """Return step ids, each with its components, for paths relative to the session."""
+    """Return the step ids in these paths, each with its components. The paths are relative to the session."""
     names = sorted(path.partition("/")[::2] for path in paths)
     steps = groupby(names, lambda name: name[0])
     return [(step_id, [BY_FILENAME[filename].name for _, filename in group]) for step_id, group in steps]
@@ -392,7 +395,7 @@ async def _leftovers(storage: StorageManager, url: str, names: Iterable[str]) ->
 async def _unfinished_uploads(storage: StorageManager, url: str) -> list[str]:
     """Return the files with an unfinished upload.
 
-    Few users have the right to list uploads. Without this right, a warning is logged, and none is returned.
+    Few users have the right to list uploads. Without this right, a warning is logged, and nothing is returned.
     """
     try:
         async with storage.backend() as backend:
@@ -407,10 +410,10 @@ async def _unfinished_uploads(storage: StorageManager, url: str) -> list[str]:
 async def _read_manifest(
     storage: StorageManager, url: str, *, is_listed: bool
 ) -> tuple[Mapping[str, _Seal] | None, list[Problem]]:
-    """Return the seals of a session, None if it is not sealed; and what is wrong with its manifest.
+    """Return the seals of a session (None if it is not sealed), and the problems of its manifest.
 
     Parameters:
-        is_listed: True if the manifest is in the listing of the session. On other backends than S3 it is read in any
+        is_listed: True if the manifest is in the listing of the session. On backends other than S3, it is read in any
             case, because a directory may have its name.
     """
     path = join(url, MANIFEST_FILENAME)
@@ -438,7 +441,7 @@ def _why_no_manifest(data: bytes, error: ValueError) -> str:
 
 
 def _without_manifest(path: str, error: StorageManagerError, is_listed: bool) -> list[Problem]:
-    """Return the problem of a manifest that cannot be read. If it is missing and was not listed, there is none."""
+    """Return the problem of a manifest that cannot be read. A missing manifest that was not listed is no problem."""
     if not is_missing(error.__cause__ or error):
         return [Problem(path, "unreadable", _why_unreadable(error))]
     why = "the seal was removed while the session was verified: verify it again, or seal it again"
@@ -446,7 +449,7 @@ def _without_manifest(path: str, error: StorageManagerError, is_listed: bool) ->
 
 
 def _seals_in(data: bytes, cancelled: threading.Event) -> Mapping[str, _Seal]:
-    """Return the seals in a manifest. A small one may have any form of JSON.
+    """Return the seals in a manifest. A small manifest may have any JSON formatting.
 
     Raises:
         ValueError: it is not a manifest.
@@ -497,19 +500,20 @@ def _changed(was: _Seal, now: _Seal) -> str:
 
 
 async def sweep(storage: StorageManager, older_than: timedelta = timedelta(hours=1)) -> int:
-    """Remove the leftovers of killed writers: staged files, probes of `check`, unfinished uploads. Return how many.
+    """Remove what killed writers left: staged files, test files of `check`, unfinished uploads. Return how many.
 
-    Sessions, steps and their files are not touched. On local disk, the first store in each event loop already removes
-    leftovers that are older than an hour. Call this for S3, or to remove them sooner. On S3 it needs the rights
-    s3:ListBucketMultipartUploads and s3:AbortMultipartUpload. On other fsspec backends there are no leftovers.
+    Sessions, steps and their files do not change. On local disk, the first store in each event loop already removes
+    leftovers that are older than an hour. Call this function for S3, or to remove leftovers sooner. On S3, it needs the
+    rights s3:ListBucketMultipartUploads and s3:AbortMultipartUpload. Other fsspec backends have no leftovers.
 
     Parameters:
-        older_than: the minimum age of a leftover, counted from its last write. It has to be longer than any write
-            takes: a writer whose files are removed has to start again on local disk, and fails on S3. Use zero only if
-            nobody is writing.
+        older_than: the minimum age of a leftover, counted from its last write. It must be longer than the longest
+            write. If the files of a running writer are removed, the writer starts again on local disk, and fails on S3.
+            Use zero only if nobody is writing.
 
     Raises:
         InvalidDataError: the age is negative, or not a timedelta. Raised before any I/O.
+        TypeError: `storage` is not a StorageManager. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed, or a leftover cannot be removed.
     """
     check_storage(storage)

@@ -1,4 +1,4 @@
-"""List the files of a session with their sizes and times, and read files as they are stored."""
+"""List the files of a session with their sizes and times, and read the stored bytes of files."""
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -50,11 +50,11 @@ async def list_files(
 ) -> AsyncGenerator[FileInfo, None]:
     """Yield every file of a session, or of one step, with its name, size, time and ETag.
 
-    Files that operating systems leave (`.DS_Store`, `Thumbs.db`, ...) are not part of a session, and are left out. So
-    are the empty objects that consoles of S3 create for directories.
+    Files that operating systems create (`.DS_Store`, `Thumbs.db`, ...) are not part of a session, and are left out. The
+    empty objects that S3 consoles create for directories are left out, too.
 
     The name is relative to the session (`step_000001/action.json`), or to the step if one is given. If there is no such
-    session or step, nothing is yielded. On S3 this costs one LIST per thousand files.
+    session or step, nothing is yielded. On S3, this costs one LIST per thousand files.
 
     Raises:
         InvalidIdError: an id is not allowed. Raised before any I/O.
@@ -71,12 +71,12 @@ async def list_files(
 
 
 def is_leftover(path: str) -> bool:
-    """Return True if a killed writer left a file. `path` is relative to a session."""
+    """Return True if a killed writer left a file behind. `path` is relative to a session."""
     return any(STAGED.fullmatch(part) for part in path.split("/"))
 
 
 def is_foreign(path: str) -> bool:
-    """Return True if a file is not part of the layout, and neither the system's nor left by a killed writer.
+    """Return True if neither this library nor the operating system creates files with this path.
 
     `path` is relative to a session.
     """
@@ -84,16 +84,16 @@ def is_foreign(path: str) -> bool:
 
 
 def is_our_file(path: str) -> bool:
-    """Return True if a file shows that the directory is a session. `path` is relative to that directory.
+    """Return True if a file proves that its directory is a session. `path` is relative to that directory.
 
-    An attachment of a step does not show it: many programs have files with such paths (`backups/2019/db.tar`).
+    An attachment of a step proves nothing: many programs have files with such paths (`backups/2019/db.tar`).
     """
     is_of_step = is_attachment(path) and not path.startswith(f"{ATTACHMENTS_DIRECTORY}/")
     return is_data(path) and not is_of_step
 
 
 async def hash_file(storage: StorageManager, url: str) -> tuple[int, str]:
-    """Return the size of a file and its SHA-256 in hexadecimal. It is read in blocks, whatever its size.
+    """Return the size of a file and its SHA-256 in hexadecimal. The file is read in blocks.
 
     Raises:
         S3OperationError, S3ConfigError, LocalStorageError: it cannot be read.
@@ -110,10 +110,10 @@ async def files_by_step(
 ) -> Mapping[str, dict[str, FileInfo]]:
     """Return the files of a session by step id and file name. An id without files has an empty dict.
 
-    Files that lie directly in the session have the step id "", its attachments `_files`.
+    Files directly in the session have the step id "". Attachments of the session have the step id `_files`.
 
     Parameters:
-        unlisted: a list, to which the error is appended if a part of the session cannot be listed. Then the other files
+        unlisted: a list. If a part of the session cannot be listed, the error is appended to it, and the other files
             are returned. None to raise the error.
 
     Raises:
@@ -134,7 +134,7 @@ async def files_by_step(
 async def summarize(storage: StorageManager, session_id: str) -> Summary:
     """Return how many steps and bytes a session has, and when it was last written.
 
-    If there is no such session, the numbers are zero and the time is None.
+    If there is no such session, both numbers are zero, and the time is None.
 
     Raises:
         As list_files.
@@ -150,14 +150,16 @@ async def summarize(storage: StorageManager, session_id: str) -> Summary:
 
 
 async def count_steps(storage: StorageManager, session_ids: Iterable[str] | None = None, *, strict: bool = True) -> int:
-    """Return how many steps the given sessions have, or all sessions. On S3 this costs one LIST per session.
+    """Return how many steps the given sessions have. On S3, this costs one LIST per session.
 
     Parameters:
-        strict: False to count no steps for a session that cannot be listed, instead of raising.
+        session_ids: the sessions; None for all.
+        strict: False to count no steps for a session that cannot be listed, instead of raising an error.
 
     Raises:
         InvalidIdError: an id is not allowed. Raised before any I/O.
-        S3OperationError, S3ConfigError, LocalStorageError: the root or, with strict, a session cannot be listed.
+        S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed; with strict, also if a session
+            cannot be listed.
     """
     given = check_ids(session_ids, "list")
 
@@ -178,10 +180,10 @@ async def read_stored(storage: StorageManager, urls: Sequence[str], operation: s
     """Return the bytes of the files at these URLs. Nothing is decoded.
 
     Parameters:
-        operation: the operation that an error names.
+        operation: the operation to name in errors.
 
     Raises:
-        S3OperationError, S3ConfigError, LocalStorageError: a file is missing or cannot be read. The error is about the
+        S3OperationError, S3ConfigError, LocalStorageError: a file is missing or cannot be read. The error names the
             first such file.
     """
     async with storage.backend() as backend:
@@ -195,17 +197,17 @@ async def read_stored(storage: StorageManager, urls: Sequence[str], operation: s
 
 
 def deleted_error() -> FileNotFoundError:
-    """Return the error for a file that was listed, but does not exist any more when it is read.
+    """Return the error for a file that was listed, but was deleted before it was read.
 
-    It has no errno, so that its message does not advise to create a missing directory.
+    The error has no errno, because the advice for ENOENT is about a missing directory.
     """
     return FileNotFoundError("it was deleted after it was listed")
 
 
 def renamed_error(error: StorageManagerError, operation: str) -> StorageManagerError:
-    """Return an error of `StorageManager.read_step` as an error of the operation that read the step.
+    """Return an error of `StorageManager.read_step` with the name of the operation that the user called.
 
-    read_step says "cannot retrieve <url>"; a user who called seal_session reads "cannot seal <url>" instead.
+    For example, the message of read_step is "cannot retrieve <url>", and that of seal_session is "cannot seal <url>".
     """
     cause = error.__cause__
     return translate(cause if isinstance(cause, Exception) else error, operation, error.url or "")

@@ -7,7 +7,7 @@
     <root>/<session id>/_manifest.json
     <root>/_catalog/                     derived from the sessions
 
-`COMPONENTS` is the one table of the components: storing, retrieving, exporting and viewing follow from it.
+`COMPONENTS` is the table of the components. Storing, retrieving, exporting and viewing use it.
 """
 
 import json
@@ -82,14 +82,15 @@ class StepData(NamedTuple):
     metadata: dict[str, Any] | None = None
 
     def _repr_html_(self) -> str:
-        """Return the screenshot, URL and action for a notebook. Nothing is read, and no text becomes markup."""
+        """Return the screenshot, URL and action as HTML for a notebook. No file is read, and all text is escaped."""
         return _as_html("", self)
 
 
 class Step(NamedTuple):
     """One step of a session, with its data.
 
-    `attachments` are those that `iter_steps` was asked for, as bytes by name. `store_steps` takes any attachment here.
+    `attachments` has the bytes of the attachments that `iter_steps` was asked for, by name. For `store_steps`, it may
+    have any attachments.
     """
 
     session_id: str
@@ -98,7 +99,7 @@ class Step(NamedTuple):
     attachments: Mapping[str, Any] = {}
 
     def _repr_html_(self) -> str:
-        """Return the ids, screenshot, URL and action for a notebook. Nothing is read, and no text becomes markup."""
+        """Return the ids, screenshot, URL and action as HTML for a notebook. No file is read; all text is escaped."""
         return _as_html(f"{self.session_id} / {self.step_id}", self.data)
 
 
@@ -132,14 +133,14 @@ _WHY_WHOLE = {"": "it is empty", LOST_AND_FOUND: "file systems have a directory 
 
 
 def is_id(name: str) -> bool:
-    """Return True if the name may be a session or a step id. Listings leave out every other name."""
+    """Return True if the name is a valid session or step id. Listings leave out all other names."""
     return _ID.fullmatch(name) is not None
 
 
 def only_ids(names: list[str]) -> list[str]:
-    """Return the names that are valid ids, in their order. No name may hold a slash.
+    """Return the names that are valid ids, in the same order. No name may contain a slash.
 
-    All names are first tested together with one pattern, because usually all are valid. That is six times as fast.
+    Usually all names are valid. So they are first tested together with one pattern, which is six times as fast.
     """
     text = "/".join(names) + "/"
     if _SHAPES.fullmatch(text) and not any(part in text for part in ("::", "./", f"{LOST_AND_FOUND}/")):
@@ -165,14 +166,14 @@ def _fault(value: str) -> str:
 
 
 def _shown(name: str) -> str:
-    """Return a name for a message, or only its length: a part of a long name could be a part of a secret."""
+    """Return a name for a message. For a long name, return only its length: a part of it could be part of a secret."""
     return repr(name) if len(name) <= 40 else f"of {len(name)} characters"
 
 
 def as_id(value: object) -> Any:
-    """Return the text of a UUID, or the decimal digits of an integer from 0 on; any other value unchanged.
+    """Return a UUID as text, and an integer from 0 on as decimal digits. Return any other value unchanged.
 
-    An integer is an int or what Python takes as one (`__index__`), such as those of numpy. True and False are not.
+    An integer is an int, or an object with `__index__`, such as an integer of numpy. True and False do not count.
     """
     if type(value) is str:
         return value
@@ -183,7 +184,7 @@ def as_id(value: object) -> Any:
 
 
 def _number(value: Any) -> int | None:
-    """Return an integer as an int, or None for anything else. Arrays and tensors have `__index__` too."""
+    """Return an integer as an int; None for any other value. Arrays and tensors have `__index__` too."""
     if isinstance(value, bool) or not hasattr(type(value), "__index__") or hasattr(type(value), "__len__"):
         return None
     number = attempt(lambda: operator.index(value))
@@ -191,14 +192,14 @@ def _number(value: Any) -> int | None:
 
 
 def check_id(value: object, what: str) -> str:
-    """Return the id as text, or refuse it before any I/O.
+    """Check a session or step id, and return it as text. This needs no I/O.
 
     An id has 1 to 128 letters, digits and `_ . : = @ + , ~ -`. It begins with a letter or digit, has no `::`, and does
     not end in `.`. fsspec, S3, file systems, dask, pyarrow and Spark take such a name literally: it is not hidden, not
     a pattern, and not a chain of URLs. `lost+found` is refused, because file systems have a directory of this name.
 
     Parameters:
-        value: a session or step id: a str; or a UUID or an integer from 0 on, whose text is the id.
+        value: the id: a str; or a UUID or an integer from 0 on, which is converted to text.
         what: "session_id" or "step_id", for the message.
 
     Raises:
@@ -215,10 +216,10 @@ def check_id(value: object, what: str) -> str:
 
 
 def check_ids(session_ids: object, operation: str) -> Iterable[Any] | None:
-    """Return ids as text, each as `as_id` gives it. Refuse what is not an iterable of ids, such as a single id.
+    """Return each id as `as_id` does. Refuse a value that is not an iterable of ids, such as a single id.
 
     Raises:
-        InvalidIdError: `session_ids` is neither None nor such an iterable. Its `operation` is the one given.
+        InvalidIdError: `session_ids` is neither None nor such an iterable. The error has the given operation.
     """
     if isinstance(session_ids, str):
         raise InvalidIdError("session_ids is one id: give a list of ids", operation=operation)
@@ -229,14 +230,14 @@ def check_ids(session_ids: object, operation: str) -> Iterable[Any] | None:
 
 
 def join(root: str, *names: str) -> str:
-    """Return the URL of something below the root: session, step and file, with a slash between them."""
+    """Return a URL below the root: the names of session, step and file, with a slash between them."""
     return "/".join((root, *names))
 
 
 class ComponentSpec(NamedTuple):
     """One row of `COMPONENTS`: the names of a component, and how it is stored.
 
-    `encode(value, keyword)` raises InvalidDataError. `decode(data)` raises ValueError if the data cannot be read.
+    `encode(value, keyword)` raises InvalidDataError. `decode(data)` raises ValueError if the data cannot be decoded.
     """
 
     name: Component
@@ -263,23 +264,23 @@ BY_FILENAME = {row.filename: row for row in COMPONENTS}
 
 
 def is_component(path: str) -> bool:
-    """Return True if the path, relative to a session, is that of a component: `step_000001/action.json`."""
+    """Return True if a path, relative to a session, names a component: `step_000001/action.json`."""
     step_id, _, filename = path.rpartition("/")
     return is_id(step_id) and filename in BY_FILENAME
 
 
 def is_attachment(path: str) -> bool:
-    """Return True if the path, relative to a session, is that of an attachment: `step_000001/axtree.json`."""
+    """Return True if a path, relative to a session, names an attachment: `step_000001/axtree.json`."""
     directory, _, name = path.rpartition("/")
     return (directory == ATTACHMENTS_DIRECTORY or is_id(directory)) and is_attachment_name(name)
 
 
 def is_data(path: str) -> bool:
-    """Return True if the path, relative to a session, is that of a component, an attachment or the metadata."""
+    """Return True if a path, relative to a session, names a component, an attachment or the metadata."""
     return path == SESSION_METADATA_FILENAME or is_component(path) or is_attachment(path)
 
 
-# macOS and Windows write these when someone looks at a directory; NFS and FUSE, when an open file is deleted.
+# macOS and Windows create these when someone views a directory; NFS and FUSE, when an open file is deleted.
 _SYSTEM_FILE = re.compile(
     r"\.DS_Store|\._.*|\.localized|Icon\r|(eh)?thumbs\.db|desktop\.ini|\.directory|\.nfs.*|\.__afs.*|\.fuse_hidden.*",
     re.IGNORECASE,
@@ -291,16 +292,16 @@ _SYSTEM_DIRECTORIES = {"@eaDir", ".@__thumb", ".AppleDouble", "__MACOSX", ".Appl
 
 
 def is_system_file(path: str) -> bool:
-    """Return True if operating systems leave files of this name. They are not data, and no session needs them.
+    """Return True if operating systems create files with this name. These files are not data of a session.
 
-    Every file in a directory that they leave is such a file, too.
+    Every file in a directory that operating systems create is such a file, too.
     """
     *above, name = path.split("/")
     return _SYSTEM_FILE.fullmatch(name) is not None or not _SYSTEM_DIRECTORIES.isdisjoint(above)
 
 
 def is_system_directory(name: str) -> bool:
-    """Return True if operating systems leave directories of this name."""
+    """Return True if operating systems create directories with this name."""
     return name in _SYSTEM_DIRECTORIES
 
 
@@ -309,7 +310,7 @@ _ATTACHMENT_RULE = (
     "extension, such as .webm"
 )
 _ATTACHMENT_NAME = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9][A-Za-z0-9_.=@+,-]*\.[A-Za-z0-9]+")
-_TYPES = MimeTypes()  # Python's own table: that of the operating system differs between machines
+_TYPES = MimeTypes()  # Python's own table, because the table of the operating system differs between machines
 for _type, _extensions in {
     "application/json": ".har",
     "application/jsonl": ".jsonl .ndjson",
@@ -322,23 +323,23 @@ for _type, _extensions in {
 }.items():
     for _extension in _extensions.split():
         _TYPES.add_type(_type, _extension)
-# A browser runs the scripts in files of these types, and of types that end in +xml. With a share link, it would run
-# them as a page of the service.
+# A browser runs scripts in files of these types, and of types that end in +xml. If it opened such a file with a share
+# link, the scripts would run as part of the service's site.
 _ACTIVE = re.compile(r".*[/.+](x?html|xml|xslt?|xul|(java|ecma)script)(\+.*)?|message/rfc822|multipart/.*")
 
 
 def is_attachment_name(name: str) -> bool:
-    """Return True if an attachment may have this name."""
+    """Return True if an attachment can have this name."""
     is_shaped = _ATTACHMENT_NAME.fullmatch(name) is not None
     return is_shaped and name.lower() not in BY_FILENAME and not is_system_file(name)
 
 
 def check_attachment_name(name: object) -> str:
-    """Return the name of an attachment unchanged, or refuse it before any I/O.
+    """Check the name of an attachment, and return it unchanged. This needs no I/O.
 
     A name has 1 to 128 letters, digits and `_ . = @ + , -`. It begins with a letter or digit, and ends in an extension:
-    a dot, and letters or digits. In any case, it is neither the file name of a component nor a name that operating
-    systems leave (`Thumbs.db`, `desktop.ini`).
+    a dot, and letters or digits. In upper or lower case, it is neither the file name of a component nor the name of a
+    file that operating systems create (`Thumbs.db`, `desktop.ini`).
 
     Raises:
         InvalidDataError: the name is not allowed. The message names the rule that it breaks.
@@ -356,7 +357,7 @@ def check_attachment_name(name: object) -> str:
 
 
 def check_attachment_names(names: object) -> list[str]:
-    """Return the names of attachments as a list.
+    """Check the names of attachments, and return them as a list.
 
     Raises:
         InvalidDataError: a name is not allowed, or `names` is not a list.
@@ -368,7 +369,7 @@ def check_attachment_names(names: object) -> list[str]:
 
 
 def why_foreign(path: str) -> str:
-    """Return why a file is not part of a session, and what to do. `path` is relative to the session."""
+    """Return why a file is not part of a session, and what to do about it. `path` is relative to the session."""
     directory, _, name = path.rpartition("/")
     first = directory.partition("/")[0]
     if name.startswith("."):
@@ -387,9 +388,9 @@ def why_foreign(path: str) -> str:
 
 
 def attachment_type(name: str) -> str:
-    """Return the content type of an attachment, from its name.
+    """Return the content type of an attachment, which depends on its name.
 
-    HTML, XHTML, SVG, XML and JavaScript are text/plain, because a browser would run the scripts in them.
+    HTML, XHTML, SVG, XML and JavaScript are text/plain, so that a browser does not run scripts in them.
     """
     kind, encoding = _TYPES.guess_type(name, strict=False)
     kind = kind if kind and not encoding else "application/octet-stream"
@@ -399,7 +400,7 @@ def attachment_type(name: str) -> str:
 
 
 def content_type_of(path: str, data: bytes = b"") -> str:
-    """Return the content type of a file of a session, from its path and, for a screenshot, its first bytes."""
+    """Return the content type of a file of a session, by its path and, for a screenshot, by its first bytes."""
     directory, _, name = path.rpartition("/")
     if name in BY_FILENAME and directory != ATTACHMENTS_DIRECTORY:
         return BY_FILENAME[name].content_type(data)
@@ -410,7 +411,7 @@ def formats(components: Sequence[Component]) -> list[ComponentSpec]:
     """Return the rows of `COMPONENTS` with these names, in the order of the table.
 
     Raises:
-        InvalidDataError: one of the names is not that of a component, or `components` is not a list.
+        InvalidDataError: a name is not the name of a component, or `components` is not a list.
     """
     if isinstance(components, str):
         raise InvalidDataError(f"components is one name: give a list, [{components!r}]")

@@ -18,19 +18,20 @@ __all__ = ["follow_ids", "follow_session"]
 async def follow_session(
     storage: StorageManager, session_id: str, *, interval: float = 1.0
 ) -> AsyncGenerator[Step, None]:
-    """Yield the steps of a session as they are stored, from the first. This ends when the session is sealed.
+    """Yield the steps of a session as they are stored, from the first step on, until the session is sealed.
 
-    Each step is yielded once. Those that one listing finds are in the order of their ids. If the session does not exist
-    yet, this waits for it. On S3 a step appears file by file. So the newest step is held back until a listing finds it
-    unchanged, another one follows, or the session is sealed. On local disk a new step appears with all of its files at
-    once.
+    Each step is yielded once. The steps that one listing finds are in the order of their ids. If the session does not
+    exist yet, the iteration waits for it. On S3, a step appears file by file. So the newest step is held back until a
+    listing finds it unchanged, until another step follows, or until the session is sealed. On local disk, a new step
+    appears with all of its files at once.
 
     Parameters:
         interval: seconds from one listing of the session to the next; more than 0. A listing is one LIST for each
-            thousand files. If it takes more than half of the interval, the interval is twice that time.
+            thousand files. If it takes more than half of the interval, the interval becomes twice that time.
 
     Raises:
-        InvalidIdError, InvalidDataError: refused before any I/O.
+        InvalidIdError, InvalidDataError: an argument is not allowed. Raised before any I/O.
+        TypeError: `storage` is not a StorageManager.
         S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed, or as iter_steps.
     """
     async with aclosing(follow_ids(storage, session_id, interval=interval)) as found:
@@ -43,7 +44,7 @@ async def follow_session(
 async def follow_ids(
     storage: StorageManager, session_id: str, *, interval: float = 1.0
 ) -> AsyncGenerator[list[str], None]:
-    """Yield the ids of new steps after each listing, [] if there are none. Nothing is read.
+    """Yield the ids of the new steps after each listing; [] if there are none. No step is read.
 
     Parameters and errors are those of follow_session.
     """
@@ -70,7 +71,7 @@ def _check_interval(interval: object) -> None:
 
 
 class _Watch:
-    """The state of a session that is followed: which steps were yielded, and which one is held back.
+    """The state of a session that is followed: the steps that were yielded, and the step that is held back.
 
     Parameters:
         has_whole_steps: True if a new step appears with all of its files at once.
@@ -82,7 +83,7 @@ class _Watch:
         self._held: tuple[str, frozenset[FileInfo]] | None = None  # the newest step, with its files
 
     def ready(self, files: Mapping[str, Mapping[str, FileInfo]], is_sealed: bool) -> list[str]:
-        """Return the ids of new steps that can be read, after a listing.
+        """Return the ids of the new steps of a listing that can be read.
 
         Parameters:
             files: the files of the session by step id and name.
@@ -104,5 +105,5 @@ def _is_step(step_id: str, files: Mapping[str, FileInfo]) -> bool:
 
 
 def _moment(files: Iterable[FileInfo]) -> float:
-    """Return when the last of these files was written, in seconds since 1970; 0 if the backend does not know it."""
+    """Return when the last of these files was written, in seconds since 1970; 0 if the backend does not report it."""
     return max((file.modified.timestamp() for file in files if file.modified), default=0)

@@ -1,8 +1,8 @@
-"""Read the entries of a manifest of any size, so that another task can run, and end the reading, at any time.
+"""Read the entries of a manifest of any size. Other tasks can run meanwhile, and can stop the reading at any time.
 
-Who may write to a root may also write a manifest. To parse 85 MB of JSON that is not a manifest took 55 s and 8 GB, and
-nothing else ran meanwhile. So a large manifest is read one entry after another, in the form in which `seal_session`
-writes it. A small one may have any form that JSON allows: another tool may have written it again.
+Everyone who may write to a root may also write a manifest. Parsing 85 MB of JSON that was not a manifest took 55 s and
+8 GB, and nothing else could run meanwhile. So a large manifest must have the form that `seal_session` writes, and is
+read entry by entry. A small manifest may have any JSON formatting, because another tool may have rewritten it.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 __all__ = ["ANY_FORM_BYTES", "MAX_BYTES", "Entry", "read_entries"]
 
-ANY_FORM_BYTES = 2**18  # up to this size a manifest is parsed as JSON, in a tenth of a second
+ANY_FORM_BYTES = 2**18  # a manifest of up to this size is parsed as JSON, in a tenth of a second
 MAX_BYTES = 2**28  # two million files; reading them takes four times as much memory
 
 _HEAD = re.compile(rb'\s*\{\s*"version"\s*:\s*([12])\s*,\s*"sealed_at"\s*:\s*"[^"\\]{0,64}"\s*,\s*')
@@ -27,7 +27,7 @@ _END = re.compile(rb"\}\s*")
 
 
 class Entry(NamedTuple):
-    """The path, size and hash of one file, as a manifest has them."""
+    """The path, size and hash of one file in a manifest."""
 
     path: str
     size: int
@@ -38,7 +38,7 @@ def read_entries(data: bytes, cancelled: threading.Event) -> Iterator[Entry]:
     """Yield the entries of a manifest that has the form of `seal_session`. Stop if the event is set.
 
     Raises:
-        ValueError: it does not have this form, and the message says where; or it has more than MAX_BYTES bytes.
+        ValueError: it does not have this form (the message names the position), or has more than MAX_BYTES bytes.
     """
     if len(data) > MAX_BYTES:
         raise ValueError(f"it has {len(data):,} bytes, and {MAX_BYTES:,} are allowed")

@@ -1,4 +1,4 @@
-"""Check if one root lies within another, no matter how their URLs are written."""
+"""Check if one root lies within another, however their URLs are written."""
 
 import os
 
@@ -9,10 +9,10 @@ __all__ = ["lies_within"]
 
 
 def lies_within(url: str, root: str) -> bool:
-    """Return True if a URL is that of the root, or of something below it. On local disk, links are followed.
+    """Return True if a URL names the root or something below it. On local disk, links are followed.
 
     Parameters:
-        url, root: URLs of any fsspec backend. They do not contain the endpoint, so the caller has to compare those.
+        url, root: URLs of any fsspec backend. They do not contain the endpoints, which the caller has to compare.
     """
     (*kind, path), (*root_kind, root_path) = _parts(url), _parts(root)
     return kind == root_kind and f"{path}/".startswith(f"{root_path.rstrip('/')}/")
@@ -21,7 +21,7 @@ def lies_within(url: str, root: str) -> bool:
 def _parts(url: str) -> tuple[str, str, str]:
     """Return protocol, host and path as the backend reads them.
 
-    To the backends, `memory:///a` is the same as `memory://a`, and `s3a://` the same as `s3://`.
+    For the backends, `memory:///a` is the same as `memory://a`, and `s3a://` is the same as `s3://`.
     """
     protocol, rest = split_protocol(url)
     if protocol in (None, "file", "local"):

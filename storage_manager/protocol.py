@@ -1,6 +1,6 @@
-"""The protocol `sm://`, with which any tool that uses fsspec opens `sm://session/step/metadata.json`.
+"""The protocol `sm://`. Any tool that uses fsspec can open `sm://session/step/metadata.json`.
 
-The `SM_*` variables name the root. fsspec finds the protocol through the entry point `fsspec.specs` of this package.
+The `SM_*` variables choose the root. fsspec finds the protocol through the entry point `fsspec.specs` of this package.
 """
 
 import errno
@@ -28,22 +28,22 @@ _FEW_KEYWORDS = "s3_bucket_name, s3_endpoint_url, local_base_path and others"
 class SessionFileSystem(AbstractFileSystem):
     """The sessions of one root as a synchronous filesystem. Its paths begin with the session id.
 
-    Any thread and any forked child may use it. Its pickle contains the root and the credentials, so that a worker needs
-    no variables. `to_json` contains only the root. Files that are being written are hidden, as in every listing.
+    Any thread and any forked child process may use it. Its pickle contains the root and the credentials, so that a
+    worker needs no variables. `to_json` contains only the root. Listings do not show files that are being written.
 
-    Most methods call the method of the same name of the root's own fsspec filesystem. `rm`, `cat` and `glob` expand
-    patterns in the same way on every root. `get`, `cp` and `mv` expand them as that filesystem does. Only the path that
-    is given here may be a pattern: a base directory on local disk may have `*`, `?` and `[` in its name.
+    Most methods call the method of the same name in the fsspec filesystem of the root. `rm`, `cat` and `glob` expand
+    patterns in the same way on every root. `get`, `cp` and `mv` expand patterns as the filesystem of the root does.
+    Only the given path may be a pattern: on local disk, the base directory may have `*`, `?` and `[` in its name.
 
     Parameters:
         storage: a StorageManager; None to create one from the settings.
-        asynchronous, loop: ignored. Callers that can be asynchronous, such as zarr, give them to every filesystem.
+        asynchronous, loop: ignored. Asynchronous callers, such as zarr, pass them to every filesystem.
         anon: True to use S3 without credentials. pandas tries this after a request was refused.
-        settings: the keywords of StorageManager. Without any, the `SM_*` variables choose the root.
+        settings: keywords for StorageManager. If there are none, the `SM_*` variables choose the root.
 
     Raises:
         S3ConfigError, LocalStorageError: as StorageManager.
-        InvalidIdError: a path contains `..`, in any method, or the root itself is to be deleted.
+        InvalidIdError: a path contains `..`, or the root itself would be deleted or moved. All methods raise this.
         InvalidDataError: `redact` is given. A file that is written here is not a step, so it cannot be redacted.
         TypeError: StorageManager has no such keyword.
         FileNotFoundError, PermissionError, OSError: raised by the methods, as by any fsspec filesystem.
@@ -68,13 +68,13 @@ class SessionFileSystem(AbstractFileSystem):
             raise TypeError("cannot use settings with a storage, which has its own: give one or the other")
         self.storage = _manager(settings) if storage is None else storage
         self.path = strip_protocol(self.storage.url_for())
-        # then the filesystem of the root would take each path for a pattern, so fsspec's own methods expand it here
+        # True: the filesystem of the root would take every path for a pattern, so this class expands patterns itself
         self._has_magic = has_magic(self.path)
-        _ = self.fs  # open it now, so that options that it cannot use raise an error here
+        _ = self.fs  # opens it now, so that wrong options raise an error here
 
     @property
     def fs(self) -> AbstractFileSystem:
-        """The filesystem for the root. It is looked up on each use, because a forked child has another."""
+        """The filesystem of the root. It is looked up on each use, because a forked child process has another one."""
         return self.storage.fs
 
     def __repr__(self) -> str:
@@ -82,7 +82,7 @@ class SessionFileSystem(AbstractFileSystem):
 
     @property
     def storage_options(self) -> dict[str, Any]:
-        """The keywords of `to_dict`, without credentials; {} if the root has none. The pickle keeps the credentials."""
+        """The keywords of `to_dict`, without credentials; {} if `to_dict` raises. The pickle keeps the credentials."""
         try:
             keywords = self.to_dict()
         except StorageManagerError:
@@ -91,23 +91,23 @@ class SessionFileSystem(AbstractFileSystem):
 
     @storage_options.setter
     def storage_options(self, given: object) -> None:
-        """Ignore the value. fsspec sets the keywords that were given, which may hold credentials."""
+        """Ignore the value. fsspec sets the given keywords here, and they may contain credentials."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return make_instance, (type(self), (), {"storage": self.storage})
 
     @property
     def _fs_token(self) -> str:
-        """The name that dask gives its tasks. It is the same in any process for the same root and options."""
+        """The name for tasks of dask. It is the same in every process for the same root and options."""
         return str(tokenize(self.storage.url_for(), self.fs.storage_options))
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
-        """Return keywords for the root that do not depend on variables. They hold no credentials.
+        """Return keywords for the root that do not depend on variables. They contain no credentials.
 
-        The reader finds credentials on its own machine.
+        The process that reads them finds credentials on its own machine.
 
         Raises:
-            StorageManagerError: the root is neither S3 nor local disk, so there are no keywords for it.
+            StorageManagerError: the root is neither on S3 nor on local disk, so there are no keywords for it.
         """
         cls, options, url = type(self), self.storage.storage_options, self.storage.url_for()
         keywords = arguments_of(url)
@@ -119,7 +119,7 @@ class SessionFileSystem(AbstractFileSystem):
             "protocol": self.protocol,
             "args": [],
             **keywords,
-            # if there is no endpoint here, the root is Amazon's: None overrides a worker's own SM_S3_ENDPOINT_URL
+            # without an endpoint here, the service is Amazon's: None overrides SM_S3_ENDPOINT_URL of a worker
             "storage_options": {"endpoint_url": None, **options} if options else {},
         }
 
@@ -134,9 +134,9 @@ class SessionFileSystem(AbstractFileSystem):
         return "/".join(parts)
 
     def _join(self, path: Any) -> Any:
-        """Return a path, or each of several paths, as the filesystem of the root has it.
+        """Return one or several paths as paths of the root's filesystem.
 
-        A slash at the end is kept, because it marks a directory there too.
+        A slash at the end is kept, because it marks a directory in that filesystem too.
         """
         if isinstance(path, dict):
             return {self._join(name): value for name, value in path.items()}
@@ -149,7 +149,7 @@ class SessionFileSystem(AbstractFileSystem):
         return path.removeprefix(self.path).strip("/")
 
     def _visible(self, infos: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yield the details of each file under its path here. Leave out files that are being written."""
+        """Yield the details of each file, with its `sm://` path. Leave out files that are being written."""
         for info in infos:
             name = self._relpath(info["name"])
             if f"/{STAGING_PREFIX}" not in f"/{name}":
@@ -227,7 +227,7 @@ class SessionFileSystem(AbstractFileSystem):
         return self.fs.open(self._join(path), *args, **kwargs)
 
     def cat(self, path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the content of one file, or a dict of the contents of several. `find` here expands a pattern."""
+        """Return the content of one file, or a dict with the contents of several files. The path may be a pattern."""
         if self._has_magic:
             return super().cat(path, *args, **kwargs)
         contents = self.fs.cat(self._join(self._expanded(path)), *args, **kwargs)
@@ -240,9 +240,9 @@ class SessionFileSystem(AbstractFileSystem):
         return content
 
     def cat_ranges(self, paths: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return a range of bytes of each file. If a path leads out of the root, raise that.
+        """Return a range of bytes of each file. Raise an error if a path leads out of the root.
 
-        fsspec's own method, before 2026.9, returns this error among the results.
+        Before version 2026.9, fsspec's own method returned this error as one of the results.
         """
         return self.fs.cat_ranges(self._join(paths), *args, **kwargs)
 
@@ -292,7 +292,7 @@ class SessionFileSystem(AbstractFileSystem):
     def mv(self, path1: Any, path2: Any, recursive: bool = False, **kwargs: Any) -> None:
         """Rename on local disk. On S3, copy and then delete.
 
-        For a directory on S3 this does not call fsspec's own `mv`, which takes directories for missing files.
+        For a directory on S3, fsspec's own `mv` is not called, because it reports directories as missing files.
         """
         if recursive and self.fs.async_impl:
             self.copy(self._refuse_root(path1), path2, recursive=True)
@@ -317,12 +317,12 @@ class SessionFileSystem(AbstractFileSystem):
         self.fs.rmdir(self._join(self._refuse_root(path)))
 
     def _expanded(self, path: Any) -> Any:
-        """Return the path or paths as given, or, for a pattern, the paths that match it, the deepest first."""
+        """Return the given path or paths. For a pattern, return the matching paths, the deepest first."""
         is_pattern = isinstance(path, str) and has_magic(path)
         return sorted(self.glob(path), reverse=True) if is_pattern else path
 
     def _refuse_root(self, path: Any) -> Any:
-        """Return the path or paths as given, unless one of them is the root. On S3 the root may be the bucket."""
+        """Return the given path or paths, unless one of them is the root. On S3, the root may be the bucket itself."""
         names = path if isinstance(path, (list, tuple, set)) else [path]
         if not all(map(self._strip_protocol, names)):
             raise InvalidIdError("the root is not deleted or moved: name the sessions in it")

@@ -1,6 +1,6 @@
 """The settings of S3: the keywords for s3fs, and checks that need neither botocore nor a request.
 
-No message repeats a value that was given, because it could be a secret.
+No message repeats the value of a setting, because it could be a secret.
 """
 
 import ipaddress
@@ -31,9 +31,9 @@ ENDPOINT_RULE = "an http:// or https:// URL with a host, without user, password,
 
 
 def check_endpoint(url: str | None, root: str = "") -> None:
-    """Refuse an endpoint URL that is malformed, or that names the bucket of the root.
+    """Refuse an endpoint URL that is malformed, or that contains the name of the bucket.
 
-    Only endpoints of Amazon's are checked for the bucket: elsewhere, a bucket `minio` at `http://minio.svc` is correct.
+    Only Amazon endpoints are checked for the bucket: elsewhere, a bucket `minio` at `http://minio.svc` is correct.
 
     Parameters:
         url: the endpoint, from any source; None for Amazon's own.
@@ -54,12 +54,12 @@ def check_endpoint(url: str | None, root: str = "") -> None:
 
 
 def is_amazon(url: str | None) -> bool:
-    """Return True if the endpoint is one of Amazon's own, or None."""
+    """Return True if the endpoint belongs to Amazon, or is None."""
     return url is None or re.match(r"https?://([^/]*\.)?amazonaws\.com(\.cn)?(:\d+)?(/|\Z)", url.lower()) is not None
 
 
 def configured_endpoint(options: Mapping[str, Any]) -> str | None:
-    """Return the endpoint in storage_options, else in the variables that AWS tools read, else None."""
+    """Return the endpoint in storage_options, else the endpoint in the variables of AWS tools, else None."""
     given = options.get("endpoint_url") or (options.get("client_kwargs") or {}).get("endpoint_url")
     url = given or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
     return None if url is None else str(url)
@@ -83,7 +83,7 @@ def _network(text: str) -> "ipaddress.IPv4Network | ipaddress.IPv6Network | None
 
 
 def is_endpoint(url: str) -> bool:
-    """Return True if the URL is as ENDPOINT_RULE says."""
+    """Return True if the URL follows ENDPOINT_RULE."""
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises ValueError if it is not a number
@@ -93,7 +93,7 @@ def is_endpoint(url: str) -> bool:
     return clean and parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query + parts.fragment
 
 
-# Seconds without progress, in each of three attempts: a dead address is reported in 15 s, a silent server in 48 s.
+# Seconds without progress, in each of three attempts. A dead address is reported in 15 s, a silent server in 48 s.
 CONNECT_TIMEOUT, READ_TIMEOUT = 4, 15
 _PUBLIC = ("anon", "profile", "requester_pays", "use_ssl")  # options that hold no secret
 # The AWS files with profiles: the variable, the default path, and the names of the sections as botocore reads them.
@@ -104,17 +104,17 @@ _PROFILE_FILES = (
 
 
 class Service:
-    """The known differences of a root's service from Amazon S3. All backends of the root share them.
+    """The known differences between the service of a root and Amazon S3. All backends of the root share them.
 
     Attributes:
-        compares_e_tags: False if its ETags look like an MD5 and are none, so that they are not compared.
+        compares_e_tags: False if its ETags look like MD5s but are not, so they are not compared.
         has_md5_e_tags: True if an ETag was the MD5 of the bytes.
         deletes_in_bulk: False if it has no DeleteObjects.
         lists_in_order: False if its listings are not sorted.
-        wants_content_md5: True if it refuses a PUT without the MD5 of the bytes, which obstore cannot send.
-        refuses_to_replace: True if it honours If-None-Match in a PUT, False if not, None if it is not known yet.
+        wants_content_md5: True if it refuses a PUT without the MD5 of the bytes. obstore cannot send an MD5.
+        refuses_to_replace: True if it honours If-None-Match in a PUT, False if not, None if this is not known yet.
         refuses_to_complete: the same for the end of an upload in parts.
-        may_replace_steps: True if the warning was logged that a recorder may replace steps of another.
+        may_replace_steps: True after the warning that one recorder may replace steps of another.
     """
 
     refuses_to_replace: bool | None = None
@@ -126,13 +126,13 @@ class Service:
 
 
 class S3Settings:
-    """The settings of S3 for one root: the library's own, and the user's storage_options over them.
+    """The settings of S3 for one root: those of the library, overridden by the user's storage_options.
 
     Parameters:
         engine: "s3fs" or "obstore".
         region, endpoint_url: as configured; storage_options may override them.
         storage_options: the user's keywords for s3fs.
-        max_concurrency: the most requests in flight.
+        max_concurrency: the maximum number of requests in flight.
     """
 
     def __init__(
@@ -153,10 +153,10 @@ class S3Settings:
                 "max_pool_connections": max_concurrency,
                 "connect_timeout": CONNECT_TIMEOUT,
                 "read_timeout": READ_TIMEOUT,
-                "user_agent": "storage-manager",  # botocore builds its own for every request, which takes 90 us
-                "signature_version": "s3v4",  # for links too: botocore would sign them with version 2, of 2006
-                # A CRC is not needed: a PUT signs the SHA-256 of its body, and its ETag is compared. Services other
-                # than Amazon's may not support a CRC.
+                "user_agent": "storage-manager",  # botocore's own is built again for every request, in 90 us
+                "signature_version": "s3v4",  # also for links, which botocore would sign with version 2, from 2006
+                # A CRC is not needed: a PUT signs the SHA-256 of its body, and its ETag is compared. Some services
+                # do not support a CRC.
                 "request_checksum_calculation": "when_required",
                 "response_checksum_validation": "when_required",
             },
@@ -174,19 +174,19 @@ class S3Settings:
 
     @property
     def region(self) -> str:
-        """The region that requests go to."""
+        """The region of the requests."""
         return str(_merge(self._ours, self._options)["client_kwargs"]["region_name"])
 
     @property
     def endpoint_url(self) -> str | None:
-        """The endpoint that requests go to; None for Amazon's own."""
+        """The endpoint of the requests; None for Amazon's own."""
         options = _merge(self._ours, self._options)
         url = options["endpoint_url"] or options["client_kwargs"].get("endpoint_url")
         return None if url is None else str(url)
 
     @property
     def public_options(self) -> dict[str, Any]:
-        """The options that another tool needs to open the same URLs; only those that never hold a secret."""
+        """The options that another tool needs to open the same URLs. None of them ever contains a secret."""
         given = {name: self._options[name] for name in _PUBLIC if name in self._options}
         endpoint = {"endpoint_url": self.endpoint_url} if self.endpoint_url else {}
         return {"client_kwargs": {"region_name": self.region}, **given, **endpoint}
@@ -195,7 +195,7 @@ class S3Settings:
         """Refuse an engine that is not installed, credentials that are visibly wrong, and a wrong endpoint.
 
         Raises:
-            S3ConfigError: one of these is wrong. The message repeats no value.
+            S3ConfigError: one of these is wrong. The message does not contain its value.
         """
         if find_spec(self.engine) is None:
             why = f"s3_engine (SM_S3_ENGINE) is {self.engine}, which is not installed: {how_to_install(self.engine)}"
@@ -218,7 +218,7 @@ class S3Settings:
             raise S3ConfigError(f"an access {given} is given without {missing}: {how}", operation="configure")
 
     def _check_profile(self) -> None:
-        """Refuse a profile that neither AWS file has."""
+        """Refuse a profile that is in neither AWS file."""
         given = [(name, os.environ[name]) for name in ("AWS_DEFAULT_PROFILE", "AWS_PROFILE") if os.environ.get(name)]
         if self._options.get("profile"):
             given = [("storage_options['profile']", self._options["profile"])]
@@ -245,7 +245,7 @@ def _profiles() -> set[str]:
 
 
 def _merge(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return our options, replaced by theirs, also inside options that are mappings. There None replaces nothing."""
+    """Return our options, overridden by theirs. Mappings are merged; None does not replace a mapping."""
     theirs = {name: value for name, value in theirs.items() if value is not None or not _are_mappings(ours.get(name))}
     both = {name: _merge(ours[name], value) for name, value in theirs.items() if _are_mappings(ours.get(name), value)}
     return {**ours, **theirs, **both}

@@ -1,4 +1,4 @@
-"""The fields of a session's metadata that this library knows, as values of one type each, for tables.
+"""The fields of session metadata that this library knows, for tables. Each field has one type.
 
 A value of another type becomes None, so that a mistake in one session does not stop an export or a catalogue.
 """
@@ -18,12 +18,12 @@ _INT64 = 2**63
 
 
 def text_of(value: object) -> str | None:
-    """Return a text that UTF-8 can hold, else None."""
+    """Return a text if UTF-8 can encode it, else None."""
     return value if isinstance(value, str) and not has_surrogates(value) else None
 
 
 def number_of(value: object) -> float | None:
-    """Return a finite number, else None."""
+    """Return a number if it is finite, else None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -34,7 +34,7 @@ def number_of(value: object) -> float | None:
 
 
 def time_of(value: object) -> datetime | None:
-    """Return a time in ISO 8601 as UTC, else None. A time without a zone is taken for UTC."""
+    """Return a time in ISO 8601 as UTC; None for any other value. A time without a time zone counts as UTC."""
     try:
         parsed = datetime.fromisoformat(value.replace("Z", "+00:00")) if isinstance(value, str) else None
         return parsed and (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
@@ -83,7 +83,7 @@ _OF_USAGE = ("input_tokens", "output_tokens", "cost_usd")
 def fields_of(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the value of each field of KINDS; None for a field that the session lacks.
 
-    The field `metadata` has all metadata as one line of JSON. It is None if the line has more than MAX_METADATA
+    The field `metadata` has all metadata as one line of JSON. It is None if this line has more than MAX_METADATA
     characters, or cannot be encoded as UTF-8.
     """
     given = dict(metadata or {})

@@ -66,16 +66,16 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# A file of the user's own. bytes are stored as they are, str as UTF-8, and a mapping or list as JSON. A PathLike is a
-# local file, which is not read into memory as a whole.
+# An attachment: bytes are stored unchanged, a str is stored as UTF-8, and a mapping or list as JSON. A PathLike names a
+# local file, which is streamed: it is never in memory as a whole.
 Attachment = bytes | bytearray | memoryview | str | Mapping[str, Any] | list[Any] | os.PathLike[str]
 _Answer = bytes | StorageManagerError | None  # the content of a file, the error of reading it, or None if it is missing
 
-WEEK = 7 * 24 * 3600  # seconds; the longest time that S3 lets a link be valid
+WEEK = 7 * 24 * 3600  # seconds; S3 allows no link that is valid longer
 
 
 class Options(TypedDict, total=False):
-    """The keywords that both the constructor and `from_url` take."""
+    """The keywords of both the constructor and `from_url`."""
 
     s3_region_name: str | None
     s3_endpoint_url: str | None
@@ -88,12 +88,12 @@ class Options(TypedDict, total=False):
 
 
 class StorageManager:
-    """Stores the HTML, screenshot, action and metadata of each step of a browser session; each is whole or absent.
+    """Stores the HTML, screenshot, action and metadata of the steps of browser sessions, each file whole or not at all.
 
-    It uses S3 if a bucket is configured, else local disk. A setting comes from its argument, else from its `SM_*`
-    variable, else from its default. The variable SM_ROOT is a URL as for `from_url`. It is used if no argument names a
-    root, and overrides the variables of bucket, prefix and directory. One manager serves any number of event loops,
-    threads and forked children, and need not be closed.
+    It uses S3 if a bucket is configured, and local disk otherwise. Each setting comes from its argument, else from its
+    `SM_*` variable, else from its default. The variable SM_ROOT is a URL, as for `from_url`. It is used if no argument
+    names a root, and it overrides the variables for bucket, prefix and directory. Any number of event loops, threads
+    and forked child processes can share one manager. You do not have to close it.
     """
 
     def __init__(
@@ -113,10 +113,10 @@ class StorageManager:
         max_concurrency: int = 32,
         max_file_bytes: int = 2**30,
     ) -> None:
-        """Resolve the configuration. No request is made.
+        """Resolve the configuration. No request is sent.
 
         Parameters:
-            s3_bucket_name: SM_S3_BUCKET_NAME; without one, local disk is used.
+            s3_bucket_name: SM_S3_BUCKET_NAME; if there is none, local disk is used.
             s3_region_name: SM_S3_REGION; default "us-west-2".
             local_base_path: SM_LOCAL_BASE_PATH; default "./.storage_data". It is created if local disk is used.
             prefer_s3: SM_PREFER_S3; default True. False: use local disk even if a bucket is configured.
@@ -124,16 +124,17 @@ class StorageManager:
             s3_endpoint_url: SM_S3_ENDPOINT_URL; for services other than Amazon's.
             s3_engine: SM_S3_ENGINE; default "s3fs". "obstore" needs less CPU (extra `obstore`).
             require_s3: SM_REQUIRE_S3; default False. True: raise instead of falling back to local disk.
-            storage_options: passed to the filesystem as they are, and checked there when it is opened; they override
-                the library's own. Credentials may be given here. Without them, botocore looks for credentials as usual.
+            storage_options: keywords for the filesystem, which checks them when it is opened. They override the
+                library's own keywords. They may contain credentials; otherwise botocore finds credentials as usual.
             redact: a function that removes secrets from each step before it is stored, or a list of secrets for
                 redact_secrets.
-            fsync: local disk only: flush each step to the disk before it is published (13 to 70 times slower).
-            max_concurrency: the most requests in flight per event loop.
-            max_file_bytes: the largest file that is returned as bytes; a larger one is an error that names it.
+            fsync: True to flush each step to the local disk before it is published (13 to 70 times slower).
+            max_concurrency: the maximum number of requests in flight per event loop.
+            max_file_bytes: the size of the largest file that is returned as bytes. A larger file is an error that names
+                the file.
 
         Raises:
-            S3ConfigError: the configuration is visibly wrong, or S3 is required and no bucket is configured.
+            S3ConfigError: the configuration is visibly wrong, or S3 is required but no bucket is configured.
             LocalStorageError: the base directory cannot be created.
             InvalidDataError: redact is neither a function nor a list of secrets.
             TypeError: storage_options is not a mapping, a limit is not a whole number, or fsync is not a bool.
@@ -167,15 +168,16 @@ class StorageManager:
 
     @classmethod
     def from_url(cls, url: str | os.PathLike[str], **options: "Unpack[Options]") -> "Self":
-        """Return a manager for the sessions below a URL. It ignores the `SM_*` variables of bucket, prefix, directory.
+        """Return a manager for the sessions below a URL. The variables for bucket, prefix and directory are ignored.
 
         Parameters:
             url: `s3://bucket/prefix`, `file:///data`, `/data`, or a URL of any installed fsspec backend.
-            options: keywords of the constructor. For S3, the variables of endpoint, region and engine apply too.
+            options: keywords of the constructor. For S3, the variables for endpoint, region and engine apply too.
 
         Raises:
-            S3ConfigError, LocalStorageError, ValueError: as the constructor.
-            TypeError: an option of S3 with a URL that is neither of S3 nor of the local disk; or the URL is not a str.
+            S3ConfigError, LocalStorageError, InvalidDataError, ValueError: as the constructor.
+            TypeError: as the constructor; the URL is neither a str nor a Path; or an S3 option is given, but the URL is
+                neither on S3 nor on local disk.
             StorageManagerError: fsspec has no such backend, or its package is not installed.
         """
         from storage_manager.config import Config, arguments_of  # as in the constructor
@@ -187,7 +189,7 @@ class StorageManager:
         if arguments is not None:
             return cls(**arguments, **given)
         for name in sorted(name for name in given if name.startswith("s3_")):
-            raise TypeError(f"{name} is an option of S3, but the URL is not of S3")
+            raise TypeError(f"{name} is an option of S3, but the URL is not on S3")
         _check_options(**given)
         self = cls.__new__(cls)
         self._open_root(os.fspath(url), Config.resolve(prefer_s3=False, require_s3=False), **given)
@@ -203,18 +205,18 @@ class StorageManager:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections of the running loop, after all operations have ended. This is optional.
+        """Close the connections of the running event loop, after all operations have ended. This is optional.
 
-        It waits for every operation of other tasks with this manager, also for sealing, verifying, copying and
-        exporting. It does not wait for an iterator that is between two items. It may be called several times. A later
-        operation opens new connections.
+        It waits for all operations that other tasks perform with this manager, including sealing, verifying, copying
+        and exporting. It does not wait for an iterator that is between two items. It may be called several times. A
+        later operation opens new connections.
         """
         await self._root.close()
 
     # --- the root ---------------------------------------------------------------------------------
 
     def get_storage_info(self) -> dict[str, Any]:
-        """Return uses_s3, s3_bucket, s3_region, local_base_path, effective_storage_type. None of them is a secret."""
+        """Return uses_s3, s3_bucket, s3_region, local_base_path and effective_storage_type. None of these is secret."""
         protocol, s3 = self._root.protocol, self._root.s3
         return {
             "uses_s3": s3 is not None,
@@ -238,8 +240,8 @@ class StorageManager:
             attachment: the name of an attachment of the step, or of the session if no step is given.
 
         Raises:
-            InvalidIdError: an id is not allowed, or something is given without the session or step that it is in.
-            InvalidDataError: there is no such component, the name is not allowed, or both are given.
+            InvalidIdError: an id is not allowed, or the session or the step is missing.
+            InvalidDataError: there is no such component, an attachment cannot have this name, or both are given.
         """
         if component is not None and attachment is not None:
             raise InvalidDataError("component and attachment are two files: give one of them")
@@ -255,39 +257,42 @@ class StorageManager:
 
     @property
     def storage_options(self) -> dict[str, Any]:
-        """The options that pandas, dask and fsspec.open need beside `url_for(...)`: endpoint and region, no secret."""
+        """The options that pandas, dask and fsspec.open need to open `url_for(...)`: endpoint and region, no secret."""
         return self._root.public_options
 
     @property
     def fs(self) -> AbstractFileSystem:
         """fsspec's synchronous filesystem for the same root, usable from any thread.
 
-        On local disk it writes and deletes through no link, and waits for no pipe.
+        On local disk, it refuses to write or delete through a link, and to open a pipe.
         """
         with translating("open", self._root.url):
             return self._root.open_sync()
 
     @property
     def async_fs(self) -> AsyncFileSystem:
-        """The fsspec filesystem that the manager itself uses on the running loop."""
+        """The fsspec filesystem that the manager itself uses on the running event loop."""
         with translating("open", self._root.url):
             return self._root.backend()
 
     @property
     def max_file_bytes(self) -> int:
-        """The largest file that is returned as bytes."""
+        """The size of the largest file that is returned as bytes."""
         return self._root.max_file_bytes
 
     def backend(self) -> AbstractAsyncContextManager[Backend]:
-        """Give the same filesystem as a typed Backend, for one operation. `aclose` waits until the block ends.
+        """Return a context manager with the typed Backend of this manager, for one operation.
+
+        `aclose` waits until the block ends.
 
         Raises:
-            S3ConfigError, LocalStorageError, StorageManagerError: when the block begins, if it cannot be opened.
+            S3ConfigError, LocalStorageError, StorageManagerError: the backend cannot be opened. Raised when the block
+                begins.
         """
         return self._root.use()
 
     async def check(self) -> None:
-        """Prove that the root can be used: list it, then write, read and delete one hidden probe.
+        """Check that the root can be used: list it, then write, read and delete a hidden test file.
 
         Raises:
             S3OperationError, S3ConfigError, LocalStorageError: the root cannot be used. The message says why, and
@@ -322,20 +327,20 @@ class StorageManager:
         attachments: Mapping[str, Attachment] | None = None,
         overwrite: bool = True,
     ) -> dict[str, str | None]:
-        """Store the given components and attachments, whole and redacted; leave the others as they are.
+        """Store the given components and attachments, whole and redacted. Other files of the step do not change.
 
-        On local disk a new step appears at once, with everything that was given. If this raises or is cancelled,
-        nothing is being written any more, and the same call repairs the step.
+        On local disk, a new step appears at once, with all files of the call. If the call raises an error or is
+        cancelled, nothing is being written any more. The same call then repairs the step.
 
-        With overwrite=False no file is replaced, and of several writers of one file exactly one succeeds. A new step
-        on local disk is then stored whole or not at all. In a step that exists, and on S3, files of the call that did
-        not exist may have been stored when it raises. A call that is repeated after an error may raise for its own
-        files. On S3, this raises if the service ignores If-None-Match. A hidden probe finds that out before the first
-        such write to a root.
+        With overwrite=False, no file is replaced. If several writers store the same file, exactly one of them succeeds.
+        On local disk, a new step is then stored whole or not at all. In an existing step, and on S3, the call may have
+        stored some of its files when it raises an error. If the call is repeated, these files may cause
+        AlreadyExistsError. On S3, the call raises an error if the service ignores If-None-Match. Before the first such
+        write to a root, this is tested with a hidden file.
 
         Parameters:
-            session_id, step_id: letters, digits and `_ . : = @ + , ~ -`, at most 128; or a UUID or an integer from
-                0 on, whose text is the id. Text is sorted by character: "10" comes before "9".
+            session_id, step_id: 1 to 128 letters, digits and `_ . : = @ + , ~ -`; or a UUID or an integer from 0 on,
+                which is converted to text. Ids are sorted as text: "10" comes before "9".
             html_content: text, which is stored as UTF-8, or bytes, which are stored unchanged.
             screenshot_bytes: a PNG image; on S3, JPEG and WebP get their own content type.
             action_data, metadata: mappings of JSON values (RFC 8259: no NaN). datetime, UUID, Path, Enum, dataclass
@@ -343,17 +348,17 @@ class StorageManager:
             attachments: other files of the step, by name: bytes, text, a mapping or list (as JSON, under a name that
                 ends in `.json`), or the Path of a local file, which is never read into memory as a whole. A name ends
                 in an extension; see docs/layout.rst.
-            overwrite: False to raise if one of the files exists, even with the same bytes.
+            overwrite: False to raise an error if one of the files exists, even with the same bytes.
 
         Returns:
             html_path, screenshot_path, action_data_path, metadata_path: the URL of each component that was stored
-            (`s3://...` or an absolute local path), and None for the others; and the URL of each attachment by its name.
+            (`s3://...` or an absolute local path), and None for the others. Also the URL of each attachment, by name.
 
         Raises:
-            InvalidIdError, InvalidDataError: refused before any I/O.
+            InvalidIdError, InvalidDataError: an argument is not allowed. Raised before any I/O.
             AlreadyExistsError: with overwrite=False, one of the files exists. It is unchanged.
             S3OperationError, S3ConfigError, LocalStorageError: a file could not be stored. The message says why.
-            StorageManagerError: overwrite=False on another backend, which cannot promise it.
+            StorageManagerError: with overwrite=False, the backend is neither S3 nor local disk.
         """
         values = (html_content, screenshot_bytes, action_data, metadata)
         url, components, others = await self._files_of_step(session_id, step_id, values, attachments)
@@ -371,14 +376,14 @@ class StorageManager:
         *,
         may_be_stored: bool = False,
     ) -> None:
-        """Store a step that must not exist, as a recorder does. Its metadata is written first, and claims the step.
+        """Store a new step, as a recorder does. Its metadata is written first, and claims the step.
 
         On a backend without conditional writes, an existing step is overwritten.
 
         Parameters:
-            data: it has metadata.
-            may_be_stored: True if an earlier call with the same step failed, and may have stored it. A step that exists
-                with the same metadata is then this step, and its files are written again.
+            data: the components, with metadata.
+            may_be_stored: True if an earlier call for this step failed, and may have stored it. If a step with the same
+                metadata exists, it is then taken for this step, and its files are written again.
 
         Raises:
             AlreadyExistsError: the step has metadata already. Nothing is written.
@@ -398,7 +403,7 @@ class StorageManager:
     async def _files_of_step(
         self, session_id: str, step_id: str, values: Sequence[object], attachments: Mapping[str, Attachment] | None
     ) -> tuple[str, list[File], list[File]]:
-        """Return the URL of a step, and its components and its attachments as files, redacted. Nothing is written.
+        """Return the URL of a step, and its components and attachments as redacted files. Nothing is written.
 
         Raises:
             InvalidIdError, InvalidDataError: an id, a name or a value is not allowed, or the redactor refuses it.
@@ -416,7 +421,7 @@ class StorageManager:
                     await backend.write_files(files, overwrite=overwrite)
 
     async def _attachment_files(self, url: str, attachments: Mapping[str, Attachment]) -> list[File]:
-        """Return attachments as files of a directory, redacted. Nothing is written.
+        """Return attachments as redacted files of a directory. Nothing is written.
 
         Raises:
             InvalidDataError: a name or a value is not allowed, or the redactor refuses it.
@@ -439,16 +444,16 @@ class StorageManager:
         components: Sequence[Component] = ALL_COMPONENTS,
         strict: bool = False,
     ) -> StepData:
-        """Return the components of a step. One that is missing or unreadable is None, and a warning is logged for it.
+        """Return the components of a step. A missing or unreadable component is None, and a warning is logged.
 
         Parameters:
             components: the names of the components to read; the others are None.
-            strict: True to raise for the first component that exists but cannot be read or decoded.
+            strict: True to raise an error for the first component that exists but cannot be read or decoded.
 
         Raises:
-            InvalidIdError, InvalidDataError: refused before any I/O.
-            S3OperationError, S3ConfigError, LocalStorageError: every component failed for another reason than
-                being missing (no such bucket, no access, no connection); with strict, the first one that did.
+            InvalidIdError, InvalidDataError: an argument is not allowed. Raised before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError: reading failed for every component (no such bucket, no
+                access, no connection); with strict, for one of them. A missing component is not a failure.
         """
         stored = await self.read_step(session_id, step_id, components=components)
         return self._decoded_step(session_id, step_id, stored, strict)
@@ -474,14 +479,14 @@ class StorageManager:
     ) -> dict[Component, bytes | StorageManagerError | None]:
         """Return components of a step as they are stored: for each its bytes, None if it is missing, or the error.
 
-        The errors are returned, not raised. Nothing is decoded and nothing is logged. Everything that reads a step
-        (retrieving, sealing, exporting, viewing) uses this method.
+        The errors are returned, not raised. Nothing is decoded, and nothing is logged. Retrieving, sealing, exporting
+        and viewing use this method to read steps.
 
         Parameters:
-            components: the names of the components to read. The answer has them in the order of `layout.COMPONENTS`.
+            components: the names of the components to read. The result has them in the order of `layout.COMPONENTS`.
 
         Raises:
-            InvalidIdError, InvalidDataError: refused before any I/O.
+            InvalidIdError, InvalidDataError: an argument is not allowed. Raised before any I/O.
             S3ConfigError, StorageManagerError: the backend cannot be opened.
         """
         stored, _ = await self.read_files_of_step(session_id, step_id, components)
@@ -490,7 +495,7 @@ class StorageManager:
     async def read_files_of_step(
         self, session_id: str, step_id: str, components: Sequence[Component], names: Sequence[str] = ()
     ) -> tuple[dict[Component, _Answer], dict[str, _Answer]]:
-        """Return components of a step, and the attachments with these names, as read_step does, in one batch.
+        """Return components and named attachments of a step, as read_step does. All files are read in one batch.
 
         Raises:
             As read_step.
@@ -509,21 +514,21 @@ class StorageManager:
     async def get_share_links(
         self, session_id: str, step_id: str, expires_in: int | timedelta = 3600
     ) -> dict[str, str | None]:
-        """Return a link to each component of a step, which a browser opens without credentials; None if it is missing.
+        """Return a link to each component of a step. A browser can open it without credentials.
 
-        On S3, everyone who has the link may read until it expires, or until the credentials that signed it do (those of
-        a role last hours). A page that is opened this way runs its scripts, as a page of the S3 service: send links to
-        screenshots, or show pages in the viewer. The call costs one LIST.
+        On S3, everyone who has a link can read the file until the link expires, or until the credentials that signed it
+        expire (those of a role last some hours). A page that is opened with a link runs its scripts, as a page of the
+        S3 service. So send links to screenshots, or show pages in the viewer. The call costs one LIST.
 
         Parameters:
             expires_in: seconds, or a timedelta; up to seven days, as S3 allows ("Presigned URLs", Signature Version 4).
 
         Returns:
-            html_path, screenshot_path, action_data_path, metadata_path: presigned URLs on S3, or `file://` URLs,
-            which do not expire, on local disk.
+            html_path, screenshot_path, action_data_path, metadata_path: presigned URLs on S3; on local disk, `file://`
+            URLs, which do not expire. A missing component has None.
 
         Raises:
-            InvalidIdError, InvalidDataError: refused before any I/O.
+            InvalidIdError, InvalidDataError: an argument is not allowed. Raised before any I/O.
             S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: the step cannot be listed, or
                 the backend has no such links.
         """
@@ -543,10 +548,11 @@ class StorageManager:
     ) -> str:
         """Replace the metadata of a session, `_session.json`. Return its URL.
 
-        A sealed session is then `changed` until it is sealed again. Any JSON mapping is stored. The library itself
-        reads goal (str), outcome ("success", "failure", "error", "cancelled"), reward (number), agent, model (str),
-        tags (list of str), owner, start_url (str), started_at, ended_at (ISO 8601), observed ("before", "after") and
-        usage ({"input_tokens": int, "output_tokens": int, "cost_usd": number}).
+        If the session is sealed, verify_session reports it as `changed` until it is sealed again. The metadata may be
+        any JSON mapping. The library itself reads these fields: goal (str), outcome ("success", "failure", "error",
+        "cancelled"), reward (number), agent, model (str), tags (list of str), owner, start_url (str), started_at,
+        ended_at (ISO 8601), observed ("before", "after") and usage ({"input_tokens": int, "output_tokens": int,
+        "cost_usd": number}).
 
         Parameters:
             overwrite: as for store_step_data.
@@ -592,7 +598,7 @@ class StorageManager:
         """Return the metadata of a session; None if there is none.
 
         Raises:
-            InvalidIdError: refused before any I/O.
+            InvalidIdError: the id is not allowed. Raised before any I/O.
             InvalidDataError: the stored metadata is not a JSON object.
             S3OperationError, S3ConfigError, LocalStorageError: it cannot be read.
         """
@@ -634,9 +640,9 @@ class StorageManager:
         """Return the bytes of an attachment; None if there is none.
 
         Raises:
-            InvalidIdError, InvalidDataError: refused before any I/O.
-            S3OperationError, S3ConfigError, LocalStorageError: it cannot be read; or it has more than `max_file_bytes`
-                bytes: open it with `storage.fs.open(storage.url_for(...))`.
+            InvalidIdError, InvalidDataError: an argument is not allowed. Raised before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError: it cannot be read, or it has more than `max_file_bytes`
+                bytes. Open a larger file with `storage.fs.open(storage.url_for(...))`.
         """
         return await self._read_file(self._attachment_path("retrieve", session_id, name, step_id))
 
@@ -644,7 +650,7 @@ class StorageManager:
         """Return the names of the attachments of a step, or of the session itself, sorted by code point.
 
         Raises:
-            InvalidIdError: refused before any I/O.
+            InvalidIdError: an id is not allowed. Raised before any I/O.
             S3OperationError, S3ConfigError, LocalStorageError: they cannot be listed.
         """
         url = self._directory("list", session_id, step_id)
@@ -653,10 +659,12 @@ class StorageManager:
                 return sorted({found.name async for page in pages for found in page if is_attachment_name(found.name)})
 
     async def delete_attachment(self, session_id: str, name: str, step_id: str | None = None) -> None:
-        """Delete an attachment, and its session's seal, and prove it. If there is none, log an INFO record.
+        """Delete an attachment and the seal of its session, and check the deletion.
+
+        If there is no such attachment, an INFO record is logged.
 
         Raises:
-            InvalidIdError, InvalidDataError: refused before any I/O.
+            InvalidIdError, InvalidDataError: an argument is not allowed. Raised before any I/O.
             S3OperationError, S3ConfigError, LocalStorageError: it cannot be deleted.
         """
         path = self._attachment_path("delete", session_id, name, step_id)
@@ -666,7 +674,7 @@ class StorageManager:
                     logger.info("nothing to delete at %s", path)
 
     def _directory(self, operation: str, session_id: str, step_id: str | None) -> str:
-        """Return the URL of the directory of the attachments of a step, or of a session."""
+        """Return the URL of the directory that holds the attachments of a step, or of a session."""
         if step_id is None:
             return join(self._url(operation, session_id), ATTACHMENTS_DIRECTORY)
         return self._url(operation, session_id, step_id)
@@ -698,27 +706,31 @@ class StorageManager:
         """Return the ids of a session's steps, sorted by code point; [] if there is no such session.
 
         Raises:
-            InvalidIdError: refused before any I/O.
+            InvalidIdError: the id is not allowed. Raised before any I/O.
             S3OperationError, S3ConfigError, LocalStorageError: the session cannot be listed.
         """
         return [name async for page in self._pages(self._url("list", session_id)) for name in page]
 
     async def delete_step(self, session_id: str, step_id: str) -> None:
-        """Delete a step with all its files, and its session's seal, and prove it. If there is none, log an INFO record.
+        """Delete a step with all its files, and the seal of its session, and check the deletion.
+
+        If there is no such step, an INFO record is logged.
 
         Raises:
-            InvalidIdError: refused before any I/O.
-            S3OperationError, S3ConfigError, LocalStorageError: a file is left. The message names it.
+            InvalidIdError: an id is not allowed. Raised before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError: a file could not be deleted. The message names it.
         """
         url = self._url("delete", session_id, step_id)
         await self._delete(url, join(self._url("delete", session_id), MANIFEST_FILENAME))
 
     async def delete_session(self, session_id: str) -> None:
-        """Delete a session with all its steps, and prove it. If there is none, log an INFO record.
+        """Delete a session with all its steps, and check the deletion.
+
+        If there is no such session, an INFO record is logged.
 
         Raises:
-            InvalidIdError: refused before any I/O.
-            S3OperationError, S3ConfigError, LocalStorageError: a file is left. The message names it.
+            InvalidIdError: the id is not allowed. Raised before any I/O.
+            S3OperationError, S3ConfigError, LocalStorageError: a file could not be deleted. The message names it.
         """
         await self._delete(self._url("delete", session_id))
 
@@ -731,9 +743,9 @@ class StorageManager:
     async def iter_sessions(self) -> AsyncGenerator[str, None]:
         """Yield the ids of all sessions in order, page by page.
 
-        S3 lists `run-1` before `run`, because the keys of `run` continue with a slash. So `run-1` is held back until
-        the listing has passed `run`; the same holds for `+ , .` in place of `-`. A local directory is read as a whole,
-        because POSIX does not sort it.
+        S3 lists `run-1` before `run`, because the keys of `run` continue with a slash, and `-` sorts before a slash. So
+        `run-1` is held back until the listing has passed `run`. The same is true for `+`, `,` and `.` in place of `-`.
+        A local directory is read as a whole, because POSIX does not sort its entries.
 
         Raises:
             S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed.
@@ -754,19 +766,19 @@ class StorageManager:
         concurrency: int = 16,
         strict: bool = False,
     ) -> AsyncGenerator[Step, None]:
-        """Yield steps in order (session, then step), read ahead. At most `concurrency` steps are held in memory.
+        """Yield steps, ordered by session and step. They are read ahead; at most `concurrency` of them are in memory.
 
-        A session that cannot be listed, for example because its directory may not be read, is left out, and a warning
-        is logged for it. So is a step on local disk whose directory may not be read. A missing component is a DEBUG
-        record.
+        A session that cannot be listed, for example because access to its directory is refused, is left out, and a
+        warning is logged. A step on local disk is left out in the same way if access to its directory is refused. If a
+        component is missing, a DEBUG record is logged.
 
         Parameters:
             session_ids: the sessions, in this order; None for all.
             components: as for retrieve_step_data.
-            attachments: the names of attachments to read as well. A step without one lacks it in `Step.attachments`.
+            attachments: the names of attachments to read as well. `Step.attachments` has those that the step has.
             concurrency: how many steps are read at a time.
-            strict: True to raise for the first file that exists but cannot be read or decoded, and for the first step
-                or session that may not be read.
+            strict: True to raise an error for the first file that exists but cannot be read or decoded, for the first
+                session that cannot be listed, and for the first step to which access is refused.
 
         Raises:
             As retrieve_step_data.
@@ -798,9 +810,9 @@ class StorageManager:
         concurrency: int = 16,
         strict: bool = False,
     ) -> AsyncGenerator[Step, None]:
-        """Yield the steps with these ids, in this order, read ahead. At most `concurrency` steps are held in memory.
+        """Yield the steps with these ids, in this order. They are read ahead; at most `concurrency` are in memory.
 
-        A step on local disk whose directory may not be read is left out, and a warning is logged for it.
+        A step on local disk is left out if access to its directory is refused. A warning is then logged.
 
         Parameters:
             ids: pairs of a session id and a step id.
@@ -832,15 +844,15 @@ class StorageManager:
         return Step(session_id, step_id, data, _found_attachments(others, strict))
 
     async def store_steps(self, steps: Iterable[Step] | AsyncIterable[Step], *, concurrency: int = 16) -> int:
-        """Store many steps; return how many. The source is read only as fast as steps are stored.
+        """Store many steps, and return how many. The source is read only as fast as the steps are stored.
 
         Parameters:
-            steps: any iterable of steps, also an asynchronous one such as iter_steps.
+            steps: an iterable of steps, or an asynchronous iterable such as iter_steps.
             concurrency: how many steps are stored at a time.
 
         Raises:
-            InvalidIdError, InvalidDataError, S3OperationError, S3ConfigError, LocalStorageError: at least one step was
-                not stored. The steps that were under way have ended, and no further step was begun.
+            InvalidIdError, InvalidDataError, S3OperationError, S3ConfigError, LocalStorageError: a step was not stored.
+                No further step is begun, and no store is running any more.
             TypeError, ValueError: steps is not iterable; or concurrency is not a whole number, or is below 1.
         """
         check_several(steps, "steps", of="Step", may_be_async=True)
@@ -859,12 +871,12 @@ class StorageManager:
                     yield only_ids(page)
 
     async def _next(self, pages: AsyncGenerator[list[str], None]) -> list[str] | None:
-        """Return the next page; None after the last. `aclose` waits for this call, but not between two pages."""
+        """Return the next page; None after the last one. `aclose` waits for this call, but not between two pages."""
         async with self.backend():
             return await anext(pages, None)
 
     def _url(self, operation: str, session_id: str, *step_id: str) -> str:
-        """Return the URL of a session or a step, after its ids were checked."""
+        """Check the ids, and return the URL of the session or step."""
         try:
             ids = [check_id(session_id, "session_id"), *(check_id(value, "step_id") for value in step_id)]
         except InvalidIdError as error:
@@ -883,11 +895,11 @@ async def iter_listings(
     Parameters:
         session_ids: the sessions, in this order; None for all.
         refuse: called with the id and the error of each session that cannot be listed, in the order of the sessions.
-            If it raises, the iteration ends.
+            If it raises an error, the iteration ends.
 
     Raises:
         InvalidIdError: an id is not allowed.
-        S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed, or none of the sessions.
+        S3OperationError, S3ConfigError, LocalStorageError: the root or every session cannot be listed.
     """
 
     async def listed(session_id: str) -> tuple[str, list[str] | StorageManagerError]:
@@ -917,7 +929,7 @@ async def iter_step_ids(
     session_ids: Iterable[str] | None,
     refuse: Callable[[str, StorageManagerError], None],
 ) -> AsyncGenerator[tuple[str, str], None]:
-    """Yield the session id and step id of each step in order. Parameters and errors are those of iter_listings."""
+    """Yield the session id and step id of each step, in order. Parameters and errors are those of iter_listings."""
     async with aclosing(iter_listings(storage, session_ids, refuse)) as listings:
         async for session_id, step_ids in listings:
             for step_id in step_ids:
@@ -925,7 +937,7 @@ async def iter_step_ids(
 
 
 async def _without_refused(steps: AsyncGenerator[Step | LocalStorageError, None]) -> AsyncGenerator[Step, None]:
-    """Yield the steps, and log a warning for each to which access is refused. If it is refused to all, raise."""
+    """Yield the steps. Log a warning for each step to which access is refused. Raise an error if all are refused."""
     refused, count = list[LocalStorageError](), 0
     async for step in steps:
         if isinstance(step, Step):
@@ -939,10 +951,10 @@ async def _without_refused(steps: AsyncGenerator[Step | LocalStorageError, None]
 
 
 def check_storage(storage: object, name: str = "storage") -> None:
-    """Refuse an argument that is not a StorageManager, before any I/O.
+    """Check, before any I/O, that an argument is a StorageManager.
 
     Raises:
-        TypeError: it is something else, such as a path.
+        TypeError: it has another type, such as a path.
     """
     if not isinstance(storage, StorageManager):
         what = f"{type(storage).__module__}.{type(storage).__name__}".removeprefix("builtins.")
@@ -953,7 +965,7 @@ def check_storage(storage: object, name: str = "storage") -> None:
 
 
 def _require(name: str, value: str | None, **others: str | None) -> None:
-    """Refuse each of the other arguments that is given without this one."""
+    """Refuse the other arguments if this argument is not given."""
     for other, given in others.items():
         if value is None and given is not None:
             raise InvalidIdError(f"{other} is given without {name}")
@@ -979,10 +991,10 @@ async def redacted_content(redact: Redactor, name: str, content: bytes | Stream,
     """Return an attachment as the redactor returns it. A stream that is not text is returned unchanged.
 
     Parameters:
-        limit: the most bytes of a text that are read into memory.
+        limit: the maximum size of a text, in bytes, because it is read into memory.
 
     Raises:
-        InvalidDataError: the redactor knows only steps, or it failed, or a text is too large.
+        InvalidDataError: the redactor can redact only steps, it failed, or a text is too large.
     """
     if isinstance(content, Stream):
         if not await content.is_text():
@@ -999,7 +1011,7 @@ def _content(name: str, value: object) -> bytes | Stream:
 
 
 def check_readable(name: str, path: os.PathLike[str]) -> Stream:
-    """Return the attachment at the path of a local file, as a stream. The file is opened, to see that it can be read.
+    """Return a local file as a stream, for an attachment. The file is opened once, to check that it can be read.
 
     Raises:
         InvalidDataError: the file is missing, is not a regular file, or cannot be read.
@@ -1017,7 +1029,7 @@ def _file(row: ComponentSpec, step_url: str, value: object) -> File:
 
 
 def _urls(files: Iterable[File]) -> dict[str, str]:
-    """Return the URL of each file by the file's name."""
+    """Return the URLs of files, by the names of the files."""
     return {file.path.rpartition("/")[2]: file.path for file in files}
 
 
@@ -1028,10 +1040,10 @@ def _stored(url: str, answer: bytes | Exception) -> _Answer:
 
 
 def _decoded(row: ComponentSpec, step_url: str, answer: _Answer, strict: bool, missing: int) -> Any:
-    """Return the value of a component. If it is missing or unreadable, log that and return None.
+    """Return the value of a component. If it is missing or unreadable, log a record, and return None.
 
     Parameters:
-        missing: the level of the record for a missing component.
+        missing: the level of the log record for a missing component.
     """
     why: object = answer or "it is missing"
     if isinstance(answer, bytes):
@@ -1047,7 +1059,7 @@ def _decoded(row: ComponentSpec, step_url: str, answer: _Answer, strict: bool, m
 
 
 def _found_attachments(stored: Mapping[str, _Answer], strict: bool) -> dict[str, bytes]:
-    """Return the attachments that were read. For one that cannot be read, log a warning or, if strict, raise."""
+    """Return the attachments that were read. If one cannot be read, log a warning or, if strict, raise the error."""
     for error in stored.values():
         if isinstance(error, StorageManagerError):
             if strict:

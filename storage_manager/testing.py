@@ -60,11 +60,11 @@ NAMES = ["0", "B", "a", "a+c", "a-1", "a.b", "a=", "b", "b-1", "b-1-2", "run", "
 
 @pytest.mark.asyncio
 class StorageManagerTests:
-    """Test the promises of StorageManager at one root. A subclass supplies one fixture, `storage`.
+    """Test the promises of StorageManager for one root. A subclass supplies one fixture, `storage`.
 
     `storage` returns a manager of an empty root that other managers can open as well. The tests delete everything in
     the root, so they refuse a root that contains any file. `set`, `get` and `files` bypass the code under test. They
-    use fsspec's own filesystem (`storage.fs`); override them if you do not trust that one.
+    use fsspec's own filesystem (`storage.fs`). Override them if you do not trust this filesystem.
     """
 
     @pytest.fixture
@@ -81,7 +81,7 @@ class StorageManagerTests:
         return bytes(await asyncio.to_thread(storage.fs.cat_file, url))
 
     async def files(self, storage: StorageManager) -> list[str]:
-        """Return the paths of all files of the root, also hidden ones, bypassing the code under test."""
+        """Return the paths of all files of the root, including hidden files, bypassing the code under test."""
         return list(await asyncio.to_thread(storage.fs.find, storage.url_for()))
 
     @pytest_asyncio.fixture(autouse=True)
@@ -96,7 +96,7 @@ class StorageManagerTests:
         await storage.aclose()
 
     def _clear(self, storage: StorageManager) -> None:
-        """Delete the files that the tests wrote and that belong to no session."""
+        """Delete the files of the tests that belong to no session."""
         if storage.fs.exists(storage.url_for()):
             for path in storage.fs.ls(storage.url_for(), detail=False):
                 storage.fs.rm(path, recursive=True)

@@ -1,4 +1,4 @@
-"""Pair each action with the page before it and the page after it, whichever way the steps were recorded."""
+"""Pair each action with the page before it and the page after it, for every way of recording."""
 
 import logging
 from collections import Counter, deque
@@ -45,25 +45,27 @@ async def iter_transitions(
 ) -> AsyncGenerator[Transition, None]:
     """Yield the page before, the action and the page after, for every action of these sessions.
 
-    A step holds one page. If it was observed before its action, the page after the action is that of the next step. If
-    it was observed after its action, the page before the action is that of the previous step. This neighbour has to
-    exist, and has to show the right moment: it was observed the same way, or it has no action. If both steps have a
-    `page_id` in their metadata, both have to be the same. Otherwise this page is None. Two ids are neighbours if they
-    have the same prefix and consecutive numbers at their ends, such as `step_9` and `step_10`. If no id of a session
-    ends in a number, ids that follow each other in the list are neighbours.
+    Each step has one page. If the page was observed before the action of its step, the page of the next step is the
+    page after the action. If it was observed after the action, the page of the previous step is the page before the
+    action. The page of such a neighbour is used only if the neighbour was observed in the same way or has no action,
+    and if the `page_id` in the metadata of both steps is the same (if both have one). Otherwise this page is None.
 
-    Transitions come in the order of these numbers. At most `concurrency` steps and two more are held in memory. As
-    iter_steps does, this leaves out sessions and steps that cannot be read, with a warning.
+    Two steps are neighbours if their ids have the same prefix and end in consecutive numbers, such as `step_9` and
+    `step_10`. If no id of a session ends in a number, steps that follow each other in the list are neighbours.
+
+    Transitions come in the order of these numbers. At most `concurrency` + 2 steps are in memory. Sessions and steps
+    that cannot be read are left out with a warning, as by iter_steps.
 
     Parameters:
         session_ids: the sessions, in this order; None for all.
-        observed: when the pages were observed, for all steps. None takes `observed` of each step's metadata, or else of
-            its session's metadata.
+        observed: when the pages of all steps were observed. None to use `observed` in the metadata of each step, or
+            else in the metadata of its session.
         concurrency: how many steps are read at a time.
 
     Raises:
         InvalidDataError: observed is another value; or it is None, and neither the metadata of a step with an action
             nor that of its session has it. A guess could pair each action with the wrong page.
+        TypeError: `storage` is not a StorageManager.
         As iter_steps.
     """
     check_storage(storage)
@@ -80,7 +82,7 @@ async def iter_transitions(
 
 
 _Ids = tuple[str, str]
-# The prefix and the number of an id; None if the step has no neighbours.
+# The prefix and the number in an id; None if the step has no neighbours.
 _Place = tuple[str, int | None]
 _Places = deque[tuple[_Ids, _Place]]  # in the order in which the steps are read
 _Window = tuple[Step | None, Step, Step | None]
@@ -89,7 +91,7 @@ _Window = tuple[Step | None, Step, Step | None]
 async def _ids(
     storage: StorageManager, session_ids: Iterable[str] | None, places: _Places
 ) -> AsyncGenerator[_Ids, None]:
-    """Yield the ids of all steps in the order of their numbers. Append their places to `places`."""
+    """Yield the ids of all steps in the order of their numbers. Append the place of each step to `places`."""
 
     def refuse(session_id: str, error: StorageManagerError) -> None:
         logger.warning("the actions of %s are left out: %s", session_id, error)
@@ -121,7 +123,7 @@ def _split(step_id: str) -> _Place:
 
 
 async def _windows(steps: AsyncIterable[Step], places: _Places) -> AsyncGenerator[_Window, None]:
-    """Yield each step between its neighbours; None if there is no such neighbour."""
+    """Yield each step with the steps before and after it. A neighbour that does not exist is None."""
     previous: Step | None = None
     step: Step | None = None
     place: _Place = ("", None)
@@ -136,7 +138,7 @@ async def _windows(steps: AsyncIterable[Step], places: _Places) -> AsyncGenerato
 
 
 def _place_of(step: Step, places: _Places) -> _Place:
-    """Return the place of a step. Remove it, and those of the steps before it, which could not be read."""
+    """Return the place of a step. Remove it from the places, and those of earlier steps, which could not be read."""
     while True:
         ids, place = places.popleft()
         if ids == (step.session_id, step.step_id):
@@ -149,7 +151,7 @@ def _follows(place: _Place, next_place: _Place) -> bool:
 
 
 class _Moments:
-    """Finds out when the page of a step was observed: before or after its action."""
+    """Finds out if the page of a step was observed before or after its action."""
 
     def __init__(self, storage: StorageManager, given: Observed | None) -> None:
         self._storage = storage
@@ -160,7 +162,7 @@ class _Moments:
         """Return "before" or "after": when the page of a step with an action was observed.
 
         Raises:
-            InvalidDataError: neither the step nor its session says it.
+            InvalidDataError: neither the step nor its session has this field.
         """
         said = self._given or (step.data.metadata or {}).get("observed")
         said = said if said in _BOTH else await self._of_session(step.session_id)
@@ -179,7 +181,7 @@ class _Moments:
         return self._session[1]
 
     async def page_of(self, neighbour: Step | None, step: Step, moment: str) -> StepData | None:
-        """Return the page of a neighbour, if it was observed at this moment of its own action, or has no action.
+        """Return the page of a neighbour if it was observed at this moment of its action, or if it has no action.
 
         The page of another tab is not returned.
         """
@@ -191,7 +193,7 @@ class _Moments:
 
 
 def _is_of_another_tab(one: Step, other: Step) -> bool:
-    """Return True if both steps have a tab in their metadata, and it is not the same."""
+    """Return True if both steps have a tab in their metadata, and the tabs differ."""
     tabs = [(step.data.metadata or {}).get("page_id") for step in (one, other)]
     return None not in tabs and tabs[0] != tabs[1]
 

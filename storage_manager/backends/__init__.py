@@ -1,6 +1,7 @@
-"""Backends: the only code that knows filesystems. The protocol in a root's URL selects its backend; on S3, the engine.
+"""Backends: the only code that knows filesystems. The protocol in the URL of a root selects the backend.
 
-The library of a backend is imported when a root first opens it: s3fs alone takes half a second.
+On S3, the engine selects it. The library of a backend is imported on first use, because importing s3fs takes half a
+second.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ __all__ = [
 class Root:
     """A root URL with its settings, and its backends: one for each event loop of each process.
 
-    The end of a loop closes its backend. A forked child does not use the backends of its parent.
+    When a loop ends, its backend is closed. A forked child process does not use the backends of its parent.
 
     Parameters:
         url: `s3://bucket[/prefix]`, an absolute directory, or a URL of another fsspec backend.
@@ -88,15 +89,15 @@ class Root:
 
     @property
     def max_file_bytes(self) -> int:
-        """The largest file that is read into memory."""
+        """The size of the largest file that is read into memory."""
         return self._limits[1]
 
     def backend(self) -> FsspecBackend:
-        """Return the backend of the running loop; open it on first use."""
+        """Return the backend of the running loop. It is opened on first use."""
         return self._current().backend
 
     def use(self) -> AbstractAsyncContextManager[Backend]:
-        """Give the backend of the running loop for one operation. It is not closed before the block ends."""
+        """Return a context manager with the backend of the running loop. It is not closed before the block ends."""
         return _Operation(self._current)
 
     async def close(self) -> None:
@@ -146,7 +147,7 @@ class Root:
         return backend
 
     def open_sync(self) -> fsspec.AbstractFileSystem:
-        """Return a synchronous filesystem for the same root, usable from any thread: fsspec's own, or a subclass."""
+        """Return a synchronous filesystem for the same root: fsspec's own, or a subclass. Any thread can use it."""
         if self.s3:
             from storage_manager.backends.s3 import SyncS3FileSystem
 
@@ -159,7 +160,7 @@ class Root:
 
     @property
     def public_options(self) -> dict[str, Any]:
-        """The options that another tool needs to open the same URLs; only those that never hold a secret."""
+        """The options that another tool needs to open the same URLs. None of them ever contains a secret."""
         return self.s3.public_options if self.s3 else {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -171,10 +172,11 @@ class Root:
 
 
 def _refuse_reserved(protocol: str, options: Mapping[str, Any]) -> None:
-    """Refuse storage_options that the library itself gives to each filesystem.
+    """Refuse storage_options that the library itself passes to each filesystem.
 
     Raises:
-        S3ConfigError, LocalStorageError, StorageManagerError: for S3, local disk, another backend.
+        S3ConfigError, LocalStorageError, StorageManagerError: such an option is given: on S3, on local disk, or for
+            another backend.
     """
     reserved = ("asynchronous", "loop", *(("root", "fsync") if protocol == "file" else ()))
     cls = {"s3": S3ConfigError, "file": LocalStorageError}.get(protocol, StorageManagerError)
@@ -184,10 +186,10 @@ def _refuse_reserved(protocol: str, options: Mapping[str, Any]) -> None:
 
 
 def _check_directory(path: str) -> None:
-    """Refuse a directory that fsspec could not open at the URL that `url_for` gives.
+    """Refuse a directory that fsspec could not open with the URL that `url_for` returns.
 
     Raises:
-        LocalStorageError: the path has `::`, with which fsspec chains URLs, or is not text.
+        LocalStorageError: the path has `::`, which chains URLs in fsspec, or is not valid UTF-8.
     """
     if "::" in path:
         why = "fsspec chains URLs with '::', so no other tool could open it"
@@ -210,7 +212,7 @@ class _OpenBackend:
         self._closers: set[asyncio.Task[Any] | None] = set()  # tasks that wait in close
 
     async def end(self, operation: "_Operation") -> None:
-        """Forget an operation. The last one closes the backend, if close was called and no call of it waits."""
+        """Forget an operation. The last one closes the backend if close was called and no call of close is waiting."""
         del self.active[operation]
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
@@ -224,8 +226,9 @@ class _OpenBackend:
     async def close(self) -> None:
         """Wait for the operations of other tasks. Then close the backend, unless an operation still uses it.
 
-        This does not wait for operations that begin later, nor for those of tasks that wait here themselves. They get
-        this backend too, because they may be part of an operation that this waits for. The last one closes it.
+        This does not wait for operations that begin later, nor for operations of tasks that are waiting here. These
+        operations use the same backend, because they may be part of an operation that this waits for. The last of them
+        closes the backend.
         """
         self.closing = True
         current, begun = asyncio.current_task(), set(self.active)
@@ -241,13 +244,13 @@ class _OpenBackend:
             await self._close()
 
     def _running(self, begun: "set[_Operation]") -> "set[asyncio.Task[Any]]":
-        """Return the tasks of these operations that have not ended, without the tasks that wait in close."""
+        """Return the tasks of those operations that have not ended, without the tasks that are waiting in close."""
         tasks = {self.active[operation] for operation in begun & self.active.keys()} - self._closers
         return {task for task in tasks if task and not task.done()}
 
 
 class _Operation(AbstractAsyncContextManager[Backend]):
-    """One use of a backend, as a context manager: quicker than a generator, as every operation enters one."""
+    """One use of a backend, as a context manager. Every operation enters one, and a generator would be slower."""
 
     def __init__(self, current: Callable[[], _OpenBackend]) -> None:
         self._current = current

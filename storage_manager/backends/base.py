@@ -1,7 +1,7 @@
-"""The interface of a filesystem for this library, and its default implementation for any fsspec backend.
+"""The interface of a filesystem for this library, and the default implementation for any fsspec backend.
 
-Paths are literal: a path is a name, never a pattern. fsspec's own methods expand patterns, raise the first error while
-the other calls continue, and have no pages.
+Paths are literal: a path is a name, never a pattern. In contrast, fsspec's own methods expand patterns, raise the first
+error while other calls are still running, and return listings without pages.
 """
 
 import asyncio
@@ -48,18 +48,18 @@ Out = TypeVar("Out")
 
 
 def hidden_name() -> str:
-    """Return a new name for a staged file. It is no valid id, no listing shows it, and `sweep` recognises it."""
+    """Return a new name for a staged file. It is not a valid id, listings hide it, and `sweep` recognises it."""
     return STAGING_PREFIX + os.urandom(16).hex()
 
 
 def md5_in(e_tag: str) -> str | None:
-    """Return the MD5 in hexadecimal that an S3 ETag looks like; None if it does not."""
+    """Return an S3 ETag without quotes if it looks like an MD5 in hexadecimal; None otherwise."""
     digest = _MD5.fullmatch(e_tag.lower())
     return digest and digest[1]
 
 
 class File(NamedTuple):
-    """A file to write. A browser gets `content_type` if it opens the file on S3."""
+    """A file to write. `content_type` is the type that a browser gets if it opens the file on S3."""
 
     path: str
     data: bytes | Stream
@@ -76,15 +76,15 @@ class FileInfo(NamedTuple):
 
     @property
     def md5(self) -> str | None:
-        """The MD5 in hexadecimal that the ETag looks like; None if it does not."""
+        """The ETag if it looks like an MD5 in hexadecimal; None otherwise."""
         return md5_in(self.e_tag or "")
 
 
 class Backend(ABC):
     """The interface of a filesystem for this library. Every backend is also an fsspec `AsyncFileSystem`.
 
-    A backend belongs to one event loop and one process. To write one, subclass `FsspecBackend`, which implements every
-    method for any fsspec filesystem, and override the methods that your filesystem can do better.
+    A backend belongs to one event loop and one process. To write a backend, subclass `FsspecBackend`, which implements
+    every method for any fsspec filesystem. Override the methods that your filesystem can do better.
     """
 
     max_in_flight = 32  # requests at a time
@@ -95,21 +95,22 @@ class Backend(ABC):
 
     @abstractmethod
     async def write_files(self, files: Sequence[File], *, overwrite: bool = True) -> None:
-        """Write every file whole. All files are in one directory. If this raises, nothing is being written any more.
+        """Write every file whole. All files are in the same directory. After an error, no write is running any more.
 
         Parameters:
             overwrite: False to replace no file.
 
         Raises:
             AlreadyExistsError: with overwrite=False, one of the files exists. Others may have been written.
-            StorageManagerError: the backend cannot do this (`has_conditional_writes`). Raised before any I/O.
+            StorageManagerError: with overwrite=False, the backend has no conditional writes (`has_conditional_writes`).
+                Raised before any I/O.
         """
 
     @abstractmethod
     async def write_new_step(self, files: Sequence[File]) -> None:
-        """Write the files of a new step. The first file claims the step: of several writers one succeeds.
+        """Write the files of a new step. The first file claims the step: only one of several writers succeeds.
 
-        A backend without conditional writes overwrites files of this name.
+        A backend without conditional writes overwrites existing files.
 
         Raises:
             AlreadyExistsError: the first file exists. Nothing is written.
@@ -121,14 +122,14 @@ class Backend(ABC):
 
     @abstractmethod
     async def read_files(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
-        """Return for each path its bytes, or the error that reading it raised.
+        """Return the bytes for each path, or the error that reading raised.
 
-        A file of more than `max_file_bytes` is an error (EFBIG), and is not read.
+        For a file of more than `max_file_bytes`, return an error (EFBIG). It is not read.
         """
 
     @abstractmethod
     def read_blocks(self, path: str) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of a file in blocks of some megabytes, whatever its size. An empty file has no block."""
+        """Yield the bytes of a file of any size in blocks of some megabytes. An empty file has no block."""
 
     @abstractmethod
     def iter_names(self, path: str) -> AsyncGenerator[list[str], None]:
@@ -141,12 +142,12 @@ class Backend(ABC):
     def iter_files(self, path: str) -> AsyncGenerator[list[FileInfo], None]:
         """Yield the files in a directory and below it, in pages. A missing directory has none.
 
-        If a part of it cannot be listed, yield the other files first, as far as possible, and then raise.
+        If a part of it cannot be listed, first yield the other files, as far as possible, and then raise the error.
         """
 
     @abstractmethod
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """Delete all files below a directory, and prove it with a listing.
+        """Delete all files below a directory, and check the deletion with a listing.
 
         Parameters:
             also_delete: the paths of files to delete too, if the directory exists.
@@ -157,9 +158,9 @@ class Backend(ABC):
 
     @abstractmethod
     async def remove_file(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """Delete a file of a step or of a session, and prove it with a listing.
+        """Delete a file of a step or of a session, and check the deletion with a listing.
 
-        A step or session that has no other file is then gone, too.
+        If the step or session has no other file, it no longer exists.
 
         Parameters:
             also_delete: the paths of files of the session to delete too, if the file exists.
@@ -170,35 +171,35 @@ class Backend(ABC):
 
     @abstractmethod
     async def link(self, path: str, seconds: int) -> str:
-        """Return a link with which a browser can open a file. It is valid for so many seconds, if it can expire."""
+        """Return a link with which a browser can open a file. If it can expire, it is valid for this many seconds."""
 
     @abstractmethod
     async def list_unfinished(self, path: str) -> list[str]:
-        """Return the paths of the files below a session or step whose upload has begun and not ended."""
+        """Return the paths of files below a session or step whose upload was begun but not completed."""
 
     @abstractmethod
     async def sweep(self, path: str, older_than: float) -> int:
-        """Delete the files that killed writers left at a root, if they are older than so many seconds.
+        """Delete the files that killed writers left at a root, if they are older than this many seconds.
 
         Returns:
             The number of files and uploads that were deleted.
         """
 
     async def table_options(self, path: str, *, to_write: bool) -> dict[str, str]:
-        """Return the options with which Delta Lake opens a table in a directory. They hold secrets.
+        """Return the options with which Delta Lake opens a table in a directory. They contain secrets.
 
         Parameters:
-            to_write: True to prove that only one of several writers of the same version of the table can succeed.
+            to_write: True to check that only one of several writers of the same version of the table can succeed.
 
         Raises:
-            StorageManagerError: the backend cannot have such tables.
+            StorageManagerError: the backend does not support such tables.
         """
         why = "only roots on S3 and on local disk can have a catalogue"
         raise StorageManagerError(f"cannot open {path}: {why}", operation="open", url=path)
 
     @abstractmethod
     async def close(self) -> None:
-        """Release connections and threads. It may be called again."""
+        """Release connections and threads. It may be called several times."""
 
 
 class _BackendMeta(ABCMeta, type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec has no types
@@ -223,7 +224,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
         await self.write_files(files)
 
     async def _write_all(self, write: Callable[[File], Awaitable[None]], files: Sequence[File]) -> None:
-        """Write files at the same time, and those that are streams one after another."""
+        """Write files at the same time, but write streams one after another."""
         results = await self._map(write, [file for file in files if not isinstance(file.data, Stream)])
         for error in filter(None, results):
             raise error
@@ -239,7 +240,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
                 await run_to_end(self._pipe_file(file.path, file.data))
 
     async def _write_stream(self, path: str, stream: Stream) -> None:
-        """Write the stream to a temporary file, and give that to fsspec: few filesystems can be written in blocks."""
+        """Write the stream to a temporary file, and pass this to fsspec: few filesystems can write in blocks."""
         with tempfile.NamedTemporaryFile() as file:
             async with aclosing(stream.blocks()) as blocks:
                 async for block in blocks:
@@ -293,7 +294,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
         return True
 
     async def _remove_present(self, paths: Sequence[str]) -> None:
-        """Delete those of these files that exist."""
+        """Delete these files, if they exist."""
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
                 await run_to_end(self._rm_file(path))
@@ -315,7 +316,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
         pass
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
-        """Return fsspec's form for JSON, without credentials. The reader finds credentials on its own machine."""
+        """Return fsspec's form for JSON, without credentials. A reader finds credentials on its own machine."""
         cls, options = type(self), without_secrets(self.storage_options)
         return {
             "cls": f"{cls.__module__}:{cls.__name__}",
@@ -325,7 +326,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
         }
 
     async def _map(self, function: Callable[[In], Awaitable[Out]], items: Iterable[In]) -> list[Out | Exception]:
-        """Call a function for every item, at most `max_in_flight` at a time; return the results or errors in order."""
+        """Call a function for every item, at most `max_in_flight` at a time. Return the results or errors in order."""
 
         async def bounded(item: In) -> Out:
             async with self._slots:
@@ -341,7 +342,7 @@ class FsspecBackend(Backend, AsyncFileSystem, metaclass=_BackendMeta):
 
 
 def _would_replace_error(path: str) -> StorageManagerError:
-    """Return the error for a write with overwrite=False, if the backend cannot do that."""
+    """Return the error for a write with overwrite=False if the backend does not support it."""
     why = "this backend has no write that never replaces a file (leave out overwrite=False)"
     return StorageManagerError(f"cannot store {path}: {why}", operation="store", url=path)
 
@@ -351,7 +352,7 @@ _MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "modified", "c
 
 
 def modified_in(info: Mapping[str, Any]) -> datetime | None:
-    """Return when a file was last written. fsspec's backends give a datetime, its text, or a number of seconds."""
+    """Return when a file was last written. fsspec's backends report a datetime, its text, or a number of seconds."""
     value = next((info[name] for name in _MODIFIED if info.get(name) is not None), None)
     if isinstance(value, (int, float)):
         return moment_of(value)
@@ -364,7 +365,7 @@ def modified_in(info: Mapping[str, Any]) -> datetime | None:
 
 
 def moment_of(seconds: float) -> datetime | None:
-    """Return a time in seconds since 1970 as UTC; None if its year is before 1 or after 9999, as a file may have."""
+    """Return a time in seconds since 1970 as UTC; None if its year is before 1 or after 9999. A file may have any time."""
     try:
         return datetime.fromtimestamp(seconds, timezone.utc)
     except (ValueError, OverflowError, OSError):
@@ -372,6 +373,6 @@ def moment_of(seconds: float) -> datetime | None:
 
 
 def _size_in(info: Mapping[str, Any]) -> int:
-    """Return the size of a file; 0 if the backend does not know it, or gives a size that no file can have."""
+    """Return the size of a file; 0 if the backend does not report it, or reports a size that no file can have."""
     size = info.get("size")
     return size if isinstance(size, int) and 0 <= size < MAX_SIZE else 0

@@ -1,4 +1,4 @@
-"""An aiobotocore client for one event loop: it is created quickly, all its waits are bounded, and it closes itself."""
+"""An aiobotocore client for one event loop. It is created quickly, all waits have a timeout, and it closes itself."""
 
 import asyncio
 import contextlib
@@ -40,15 +40,15 @@ __all__ = [
 
 
 class OptionsError(TypeError):
-    """A keyword in storage_options that s3fs, aiobotocore or botocore does not take."""
+    """A keyword in storage_options that s3fs, aiobotocore or botocore does not accept."""
 
 
 @contextlib.contextmanager
 def using_options() -> Iterator[None]:
-    """Report a keyword that a library does not take as OptionsError. The block raises no other TypeError.
+    """Raise OptionsError for a keyword that a library does not accept. The block must raise no other TypeError.
 
     Raises:
-        OptionsError: chained.
+        OptionsError: chained to the TypeError.
     """
     try:
         yield
@@ -57,7 +57,7 @@ def using_options() -> Iterator[None]:
 
 
 def new_session(**options: Any) -> AioSession:
-    """Return a session of aiobotocore, from which each loop can create a client in 9 ms instead of 60 to 160 ms.
+    """Return an aiobotocore session. With it, each loop can create a client in 9 ms instead of 60 to 160 ms.
 
     All sessions share one copy of botocore's service models: some megabytes of JSON that do not change.
     """
@@ -74,7 +74,7 @@ def report_credentials(events: Any, use: Callable[[list[str | None]], None]) -> 
     signs with them, so this costs no request.
 
     Parameters:
-        events: the events of a session, before it creates clients, or of a client.
+        events: the events of a client, or of a session that has not created clients.
         use: called with key, secret and token, or with the tokens of a request for credentials.
     """
 
@@ -91,7 +91,7 @@ def report_credentials(events: Any, use: Callable[[list[str | None]], None]) -> 
 
 
 class _Reporting:
-    """A signer's `get_auth_instance`, which also calls a function with the credentials."""
+    """The method `get_auth_instance` of a signer. It also calls a function with the credentials."""
 
     def __init__(self, method: Callable[..., Awaitable[Any]], use: Callable[[list[str | None]], None]) -> None:
         self._method, self._use = method, use
@@ -107,9 +107,9 @@ _TOKENS = ("WebIdentityToken", "accessToken", "refreshToken", "clientSecret")  #
 
 
 class _Loader(Loader):  # type: ignore[misc, unused-ignore]
-    """A loader of botocore's service models that takes each directory for a service.
+    """A loader for botocore's service models that assumes that each directory is a service.
 
-    botocore itself looks for a model in each of 400 directories, to find out if there is one for S3.
+    botocore itself searches 400 directories for models, to find out if there is a model for S3.
     """
 
     def list_available_services(self, type_name: str) -> list[str]:
@@ -123,11 +123,11 @@ def _loader(data_path: str | None) -> Loader:
 
 
 def _timestamp(value: Any) -> datetime | None:
-    """Parse a time as botocore does, but the date in a header (RFC 9110, 5.6.7) ten times as fast. Every GET has one.
+    """Parse a time as botocore does, but parse the date in a header (RFC 9110, 5.6.7) ten times as fast.
 
-    A time without a zone is taken for UTC. Return None if the time is malformed. Return None also for 1970 and before:
-    some services send the zero times of Unix and Go if they do not know the time. Return None for the year 9999,
-    because some of its times cannot be converted to UTC.
+    Every GET has such a header. A time without a time zone counts as UTC. Return None if the time is malformed. Also
+    return None for 1970 and earlier: some services send the zero time of Unix or Go if they do not know the time.
+    Return None for the year 9999, because some of its times cannot be converted to UTC.
     """
     try:
         is_header = isinstance(value, str) and value.endswith(" GMT")
@@ -153,10 +153,10 @@ def finding_credentials() -> Iterator[None]:
 
 
 def prepare(client: Any) -> None:
-    """Check the endpoint of a new client. Let it never wait without a timeout, and never call another region.
+    """Check the endpoint of a new client. Make sure that it never waits without a timeout or calls another region.
 
     Raises:
-        S3ConfigError: the endpoint that botocore found is malformed, or holds a password.
+        S3ConfigError: the endpoint that botocore found is malformed, or contains a password.
     """
     check_endpoint(client.meta.endpoint_url)  # it may come from a profile
     # aiohttp waits for "100 Continue" without a timeout, and a silent server never sends it
@@ -166,21 +166,22 @@ def prepare(client: Any) -> None:
 
 
 def adapt_requests(client: Any) -> None:
-    """Let a client send requests that other services understand too, and presign links to the host of the region."""
+    """Make a client send requests that other services understand too, and sign links to the host of the region."""
     for operation in ("DeleteObjects", "PutObject", "UploadPart"):
         client.meta.events.register(f"before-call.s3.{operation}", _send_content_md5)
     client.meta.events.register_first("before-endpoint-resolution.s3", _link_to_the_region)
 
 
 def _call_no_other_region(params: dict[str, Any], **kwargs: Any) -> None:
-    """Let botocore report a redirect as a wrong region. It would ask for the bucket's region, a hundred times."""
+    """Make botocore report a redirect as a wrong region. Otherwise it asks for the bucket's region a hundred times."""
     params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _send_content_md5(model: Any, params: dict[str, Any], context: dict[str, Any], **kwargs: Any) -> None:
-    """Send a request with Content-MD5. In a DeleteObjects it replaces botocore's CRC32, which some services refuse.
+    """Send a request with Content-MD5. In a DeleteObjects, it replaces botocore's CRC32, which some services refuse.
 
-    Object Lock needs it in a PUT. Directory buckets accept only the CRC32 (Amazon S3 API reference, "DeleteObjects").
+    Object Lock needs a Content-MD5 in a PUT. Directory buckets accept only the CRC32 (Amazon S3 API reference,
+    "DeleteObjects").
     """
     schemes = context.get("endpoint_properties", {}).get("authSchemes", ())
     body, headers = params["body"], params["headers"]
@@ -193,10 +194,10 @@ def _send_content_md5(model: Any, params: dict[str, Any], context: dict[str, Any
 
 
 def _link_to_the_region(builtins: dict[str, Any], context: dict[str, Any], **kwargs: Any) -> None:
-    """Let a presigned URL name the host of the region, as every request does.
+    """Make presigned URLs name the host of the region, as every request does.
 
-    botocore would name s3.amazonaws.com, which does not know the buckets of the regions that opened since 2019
-    (Amazon S3 User Guide, "Virtual hosting of general purpose buckets").
+    botocore would name s3.amazonaws.com, which does not know the buckets in regions that opened since 2019 (Amazon S3
+    User Guide, "Virtual hosting of general purpose buckets").
     """
     if context.get("is_presign_request"):
         context["use_global_endpoint"] = False
@@ -204,7 +205,7 @@ def _link_to_the_region(builtins: dict[str, Any], context: dict[str, Any], **kwa
 
 
 class HttpSession(AIOHTTPSession):
-    """The HTTP session of a client: it follows no redirects, and its sockets close when it is collected."""
+    """The HTTP session of a client. It does not follow redirects, and closes its sockets when it is garbage-collected."""
 
     shared_certificates: ClassVar[Any] = None
 
@@ -219,7 +220,7 @@ class HttpSession(AIOHTTPSession):
 
     async def _get_session(self, proxy_url: str | None) -> "_NoRedirects":
         session = await super()._get_session(proxy_url)
-        # aiohttp would send a PUT again after a reset, and a conditional one would be refused for its own file
+        # aiohttp would send a PUT again after a reset, and its own file would then make a conditional PUT fail
         session._retry_connection = False
         return _NoRedirects(session)
 
@@ -233,17 +234,17 @@ class HttpSession(AIOHTTPSession):
 
 
 class _NoRedirects:
-    """An aiohttp session that returns a redirect, and does not follow it: data and token would go to another host."""
+    """An aiohttp session that does not follow a redirect, which would send data and token to another host."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self.request = partial(session.request, allow_redirects=False)
 
 
 def http_session_class(config: Mapping[str, Any]) -> type[Any]:
-    """Return the class of HTTP sessions for a client's configuration.
+    """Return the class of HTTP sessions for the configuration of a client.
 
-    If the user configured a class of aiobotocore's kind (`http_session_cls`), the result is a subclass of it. A class
-    of another kind is returned unchanged.
+    If the user configured a subclass of aiobotocore's class (`http_session_cls`), the result is a subclass of it. Any
+    other class is returned unchanged.
     """
     own: type[Any] = config.get("http_session_cls", HttpSession)
     if not isinstance(own, type) or not issubclass(own, AIOHTTPSession) or issubclass(own, HttpSession):
@@ -252,7 +253,7 @@ def http_session_class(config: Mapping[str, Any]) -> type[Any]:
 
 
 def _socket(timeout: float | None, address: tuple[Any, ...]) -> socket.socket:
-    """Return a socket whose peer must accept data within the timeout. aiohttp alone would wait for it without end."""
+    """Return a socket whose peer must accept data within the timeout. aiohttp alone would wait forever."""
     new = socket.socket(*address[:3])
     if timeout is not None:
         with contextlib.suppress(AttributeError):  # only Linux has it (tcp(7))
@@ -261,7 +262,7 @@ def _socket(timeout: float | None, address: tuple[Any, ...]) -> socket.socket:
 
 
 async def lifespan(client: contextlib.AbstractAsyncContextManager[Any]) -> AsyncGenerator[None, None]:
-    """Keep a client open until this generator is closed. asyncio closes it before it closes the loop."""
+    """Keep a client open until this generator is closed. asyncio closes the generator before it closes the loop."""
     try:
         yield
     finally:
@@ -271,8 +272,8 @@ async def lifespan(client: contextlib.AbstractAsyncContextManager[Any]) -> Async
 def _abandon(sessions: dict[Any, aiohttp.ClientSession], loop: asyncio.AbstractEventLoop, pid: int) -> None:
     """Close the connections of a loop that was closed without its generators, or that ran before a fork.
 
-    Such a loop can close nothing any more, so the sockets are closed directly. A forked child closes only its own
-    copies of them. Otherwise aiohttp and asyncio would warn of each connection when it is collected.
+    Such a loop cannot close anything any more, so the sockets are closed directly. A forked child process closes only
+    its own copies. Otherwise aiohttp and asyncio would log a warning for each connection when it is garbage-collected.
     """
     at_exit = not threading.main_thread().is_alive()
     if loop.is_running() and os.getpid() == pid and not at_exit:

@@ -1,6 +1,6 @@
-"""The settings of botocore's client, for object_store: the client in Rust that obstore and Delta Lake use.
+"""The settings of botocore's client, converted for object_store: the Rust client that obstore and Delta Lake use.
 
-botocore says which endpoint serves a bucket, which credentials sign its requests, and which proxy they go through.
+botocore determines the endpoint of a bucket, the credentials that sign requests, and the proxy.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from storage_manager.errors import S3ConfigError
 
 __all__ = ["credentials_of", "proxy_options", "request_options", "resolve"]
 
-# The options that s3fs sends with every request, as object_store calls them.
+# The options that s3fs sends with every request, with their names in object_store.
 _REQUEST_OPTIONS = {
     "RequestPayer": "request_payer",
     "ServerSideEncryption": "server_side_encryption",
@@ -27,7 +27,7 @@ _NO_PROXY = {"proxy_url": "http://localhost", "proxy_excludes": "0.0.0.0/0,::/0,
 
 
 async def resolve(client: Any, bucket: str, refusal: str) -> tuple[str, Any]:
-    """Return the URL to which botocore sends requests for a bucket, and the signer of its client.
+    """Return the URL to which botocore sends the requests for a bucket, and the signer of its client.
 
     No request is sent. The URL depends on region, partition, addressing style and profile.
 
@@ -35,7 +35,7 @@ async def resolve(client: Any, bucket: str, refusal: str) -> tuple[str, Any]:
         refusal: the message for a directory bucket.
 
     Raises:
-        S3ConfigError: it is a directory bucket, whose requests object_store would sign differently.
+        S3ConfigError: it is a directory bucket. object_store would sign its requests differently.
     """
     found: dict[str, Any] = {}
 
@@ -57,7 +57,7 @@ async def resolve(client: Any, bucket: str, refusal: str) -> tuple[str, Any]:
 
 
 class _NothingSent:
-    """The answer to a request that was resolved and not sent."""
+    """The answer to a request that was resolved but not sent."""
 
     status_code = 200
 
@@ -80,7 +80,7 @@ async def credentials_of(signer: Any, region: str) -> Any:
 
 
 def proxy_options(client_meta: Any, url: str) -> dict[str, str]:
-    """Return the options for the proxy that botocore uses for a URL, or for none."""
+    """Return the options for the proxy that botocore uses for a URL, or the options for no proxy."""
     proxies = client_meta.config.proxies
     proxies = get_environ_proxies(client_meta.endpoint_url) if proxies is None else proxies
     proxy = ProxyConfiguration(proxies).proxy_url_for(url)
@@ -88,13 +88,13 @@ def proxy_options(client_meta: Any, url: str) -> dict[str, str]:
 
 
 def request_options(given: Mapping[str, Any], refusal: str) -> dict[str, Any]:
-    """Return the options that s3fs sends with every request, by object_store's names. The storage class is left out.
+    """Return the options that s3fs sends with every request, with object_store's names, but no storage class.
 
     Parameters:
-        refusal: the message for an option that object_store does not have, with `{}` for the option.
+        refusal: the message for an option that object_store does not support, with `{}` for the option.
 
     Raises:
-        S3ConfigError: there is such an option.
+        S3ConfigError: such an option is given.
     """
     given = {name: value for name, value in given.items() if name != "StorageClass"}
     unknown = sorted(given.keys() - _REQUEST_OPTIONS.keys())

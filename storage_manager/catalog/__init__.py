@@ -1,6 +1,6 @@
-"""The catalogue: a Delta Lake table with a row per session, and queries of it (extra `catalog`).
+"""The catalogue: a Delta Lake table with one row per session, and queries on it (extra `catalog`).
 
-It lies in `<root>/_catalog` and is derived from the sessions: deleting it loses nothing.
+It is stored in `<root>/_catalog`, and can be built again from the sessions. So nothing is lost if it is deleted.
 """
 
 from storage_manager.catalog.find import find_sessions

@@ -1,6 +1,6 @@
-"""Read sessions on a Dask cluster, if this process has a client of one: for a first update of millions of sessions.
+"""Read sessions on a Dask cluster if this process has a Dask client: to build a catalogue of millions of sessions.
 
-Each worker reads its sessions from the storage itself. It finds credentials as botocore does.
+Each worker reads its sessions directly from the storage. It finds credentials as botocore does.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _Visit = Callable[[StorageManager, Task], Awaitable[Visited]]
 
 
 def active_client() -> Any:
-    """Return the Dask client that this process has made last; None if it has none."""
+    """Return the Dask client that this process created last; None if there is none."""
     distributed = sys.modules.get("distributed")
     try:
         return distributed and distributed.get_client()
@@ -46,7 +46,7 @@ async def visit_on_cluster(
     """Call a function for each task on the workers, and yield the results in order.
 
     Parameters:
-        visit: a function of a module, which workers import.
+        visit: a function at the top level of a module. The workers import it.
         concurrency: how many tasks of a part run at a time.
 
     Raises:
@@ -80,7 +80,7 @@ async def _parts(tasks: AsyncIterable[Task]) -> AsyncGenerator[list[Task], None]
 def _visit_part(
     visit: _Visit[Task, Visited], concurrency: int, part: Sequence[Task], root: str, options: Mapping[str, Any]
 ) -> list[Visited]:
-    """Visit the tasks of a part. This runs in a thread of a worker."""
+    """Process the tasks of a part. This runs in a thread of a worker."""
     return asyncio.run(_visit_all(visit, concurrency, part, root, options))
 
 

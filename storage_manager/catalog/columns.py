@@ -36,7 +36,7 @@ _NAMES = [
     "last_modified",
     "metadata",
 ]
-# The columns that a user sees, each with its kind, as in KINDS. The table has `digest` too.
+# The columns that users see, each with its kind, as in KINDS. The table also has the column `digest`.
 COLUMNS = {name: {"session_id": "string", **_FROM_STEPS, **KINDS}[name] for name in _NAMES}
 
 
@@ -54,7 +54,7 @@ def arrow() -> Any:
 
 
 def schema() -> "pa.Schema":
-    """Return the columns of the table: COLUMNS, and the digest of the session's files, by which a change is seen."""
+    """Return the columns of the table: COLUMNS, and a digest of the session's files, which shows if they changed."""
     pa = arrow()
     fields = [pa.field(name, kind, nullable=name != "session_id") for name, kind in arrow_types(pa, COLUMNS).items()]
     return pa.schema([*fields, pa.field("digest", pa.string())])

@@ -1,7 +1,7 @@
-"""Find sessions by a condition in DuckDB's SQL, which may come from someone else.
+"""Find sessions by a condition in DuckDB's SQL. The condition may come from an untrusted user.
 
-The condition runs in a process of its own, in a database in memory that has the catalogue and nothing else. It can read
-no file, load no extension and change no setting, and its memory and time are bounded.
+The condition runs in a separate process, in a database in memory that contains only the catalogue. It cannot read
+files, load extensions or change settings, and its memory and time are limited.
 """
 
 import asyncio
@@ -44,23 +44,23 @@ _SECRET = re.compile(r"^(AWS|SM)_|key|secret|token|passw|credential|auth|proxy",
 async def find_sessions(
     storage: StorageManager, where: str = "", *, order_by: str = "started_at DESC", limit: int | None = None
 ) -> list[dict[str, Any]]:
-    """Return the catalogue's rows for which a condition in DuckDB's SQL holds.
+    """Return the rows of the catalogue for which a condition in DuckDB's SQL is true.
 
     The columns are session_id, steps, bytes, started_at, ended_at, goal, outcome, reward, agent, model, owner, tags (a
-    list), start_url, hosts (a list; of every step's URL, without ports), input_tokens, output_tokens, cost_usd, sealed,
-    last_modified, metadata (JSON). Times are UTC datetimes. A field of the wrong type is None. The
-    catalogue shows the sessions as they were at its last update: see update_catalog.
+    list), start_url, hosts (a list of the hosts in the URLs of all steps, without ports), input_tokens, output_tokens,
+    cost_usd, sealed, last_modified, metadata (JSON). Times are UTC datetimes. A field of the wrong type is None. The
+    catalogue has the sessions as they were at its last update: see update_catalog.
 
-    The condition can read only the catalogue, and cannot change anything. It may run for 30 seconds.
+    The condition can read only the catalogue, and cannot change anything. It may run for at most 30 seconds.
 
     Parameters:
         where: a condition, such as `outcome = 'failure' and cost_usd > 1`; "" for all sessions.
         order_by: columns or expressions, as after ORDER BY. Rows without a value come last.
-        limit: the most rows to return; None for all.
+        limit: the maximum number of rows to return; None for all.
 
     Raises:
-        InvalidDataError: the condition or the order cannot be used; says why, and lists the columns.
-        TypeError, ValueError: limit is not a whole number, or is negative.
+        InvalidDataError: the condition or the order cannot be used. The message says why, and lists the columns.
+        TypeError, ValueError: `storage` is not a StorageManager; or limit is not a whole number, or is negative.
         S3OperationError, S3ConfigError, LocalStorageError: the catalogue cannot be read.
         StorageManagerError: there is no catalogue, or deltalake or duckdb is not installed.
     """
@@ -92,7 +92,7 @@ async def _find(storage: StorageManager, process: Process, url: str, query: dict
 
 @asynccontextmanager
 async def _worker() -> AsyncIterator[Process]:
-    """Start the worker. It ends before the block does."""
+    """Start the worker. It ends before the block ends."""
     environment = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
     start = partial(asyncio.create_subprocess_exec, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment)
     process = await start(sys.executable, _WORKER)
@@ -142,7 +142,7 @@ def _rows(answer: bytes) -> list[dict[str, Any]]:
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with times in `datetime.timezone.utc`: pyarrow gives another zone object."""
+    """Return a row whose times use `datetime.timezone.utc`, because pyarrow uses another time zone object."""
     return {
         name: value.astimezone(timezone.utc) if isinstance(value, datetime) else value for name, value in row.items()
     }

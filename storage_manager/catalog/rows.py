@@ -40,13 +40,13 @@ class Listing:
 
     @property
     def digest(self) -> str:
-        """A hash of names, sizes, times and ETags: another one means that a file was written or deleted."""
+        """A hash of names, sizes, times and ETags. It changes if a file is written or deleted."""
         lines = (f"{name}\0{size}\0{modified}\0{e_tag}\n" for name, size, modified, e_tag in sorted(self.files))
         return sha256("".join(lines).encode(errors="surrogatepass")).hexdigest()[:32]
 
     @property
     def is_sealed(self) -> bool:
-        """True if there is a manifest. It is not compared with the files: `verify_session` does that."""
+        """True if there is a manifest. Only `verify_session` compares the manifest with the files."""
         return self._has(MANIFEST_FILENAME)
 
     @property
@@ -69,7 +69,7 @@ class Listing:
 
 
 async def list_session(storage: StorageManager, session_id: str) -> Listing:
-    """List the files of a session. If there is no such session, there are none.
+    """List the files of a session. If there is no such session, the listing is empty.
 
     Raises:
         As list_files.
@@ -79,7 +79,7 @@ async def list_session(storage: StorageManager, session_id: str) -> Listing:
 
 @dataclass
 class _Steps:
-    """A summary of the metadata of a session's steps. `is_whole` is False if one of them could not be read."""
+    """A summary of the step metadata of a session. `is_whole` is False if the metadata of a step could not be read."""
 
     start_url: str | None = None
     hosts: set[str] = field(default_factory=set)
@@ -100,7 +100,7 @@ class _Steps:
         self.times = [*self.times[:1], time] if time else self.times
 
     def row(self) -> Row:
-        """Return the columns for which the session's own metadata may have no value."""
+        """Return the columns that are used if the session's own metadata has no value."""
         started, ended = (self.times[0], self.times[-1]) if self.times else (None, None)
         return {"started_at": started, "ended_at": ended, "start_url": self.start_url, "hosts": sorted(self.hosts)}
 
@@ -113,9 +113,9 @@ def _decoded(answer: bytes | Exception) -> dict[str, Any]:
 
 
 async def read_row(storage: StorageManager, session_id: str, listing: Listing) -> Row:
-    """Return the row of a session. Start, end and first URL come from the steps if the session's metadata has none.
+    """Return the row of a session. If its metadata lacks start, end or first URL, they are taken from the steps.
 
-    If a file could not be read, the row has no digest, so that the next update reads the session again.
+    If a file could not be read, the row has no digest. The next update then reads the session again.
 
     Raises:
         S3ConfigError, StorageManagerError: the backend cannot be opened.
@@ -137,7 +137,7 @@ async def read_row(storage: StorageManager, session_id: str, listing: Listing) -
 
 
 async def _session_metadata(storage: StorageManager, session_id: str) -> tuple[dict[str, Any] | None, bool]:
-    """Return the metadata of a session, and whether it could be read. What is not a JSON object is None."""
+    """Return the metadata of a session, and True if it could be read. It is None if it is not a JSON object."""
     try:
         return await storage.retrieve_session_metadata(session_id), True
     except InvalidDataError:

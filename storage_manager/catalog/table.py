@@ -1,7 +1,7 @@
-"""The Delta Lake table of the catalogue. deltalake is synchronous: each call of it runs in a thread.
+"""The Delta Lake table of the catalogue. deltalake is synchronous, so each call runs in a thread.
 
-A commit is refused if another one came first (`max_commit_retries=0`). It is then done again on the new version, so
-several updates at once lose nothing and write no session twice.
+A commit is refused if another commit came first (`max_commit_retries=0`). It is then repeated on the new version. So
+several updates at the same time lose nothing, and write no session twice.
 """
 
 import asyncio
@@ -64,10 +64,10 @@ def _deltalake() -> Any:
 
 
 class DeltaLakeError(OSError):
-    """An error of deltalake. Its text is one line without colours. It has the answer of the service, if it quotes it.
+    """An error of deltalake. Its text is one line without colours, and may quote the answer of the service.
 
     Parameters:
-        text: of deltalake's error.
+        text: the text of deltalake's error.
     """
 
     def __init__(self, text: str) -> None:
@@ -81,8 +81,8 @@ class Catalog:
     """The table of a root, for one operation.
 
     Attributes:
-        url: of its directory.
-        version: of the table that was seen last; None if there is none.
+        url: the URL of its directory.
+        version: the last version of the table that was read; None if there is no table.
     """
 
     def __init__(self, storage: StorageManager) -> None:
@@ -107,7 +107,7 @@ class Catalog:
             raise DeltaLakeError(str(error)) from error
 
     async def read(self, columns: Sequence[str]) -> "pa.Table | None":
-        """Return columns of all rows; None if there is no table, or if its columns are those of another release."""
+        """Return columns of all rows; None if there is no table, or if another release wrote other columns."""
         return await self._run(self._read, columns)
 
     def _read(self, options: dict[str, str], columns: Sequence[str]) -> "pa.Table | None":
@@ -140,10 +140,10 @@ class Catalog:
         return table
 
     async def write(self, rows: Sequence[Row], removed: Sequence[str], *, are_new: bool) -> None:
-        """Add or replace the rows of sessions, and remove those of others, in one commit.
+        """Add or replace the rows of sessions, and remove the rows of other sessions, in one commit.
 
         Parameters:
-            are_new: True if the version that was seen last has none of these sessions.
+            are_new: True if the last version that was read has none of these sessions.
         """
         for number in range(_ATTEMPTS):
             if await self._run(self._write, rows, removed, are_new, self.version, to_write=True):
@@ -186,13 +186,13 @@ class Catalog:
         return table
 
     def _replace(self, table: "DeltaTable", rows: Sequence[Row]) -> None:
-        """Replace a table that has the columns of another release."""
+        """Replace a table in which another release wrote other columns."""
         delta = _deltalake()
         options = {"mode": "overwrite", "schema_mode": "overwrite", **_properties(delta)}
         delta.write_deltalake(table, _to_arrow(rows), **options)
 
     async def finish(self) -> int:
-        """Compact the table, if it has many files. Return how many sessions it has."""
+        """Compact the table if it has many files. Return how many sessions it has."""
         return await self._run(self._finish, to_write=True)
 
     def _finish(self, options: dict[str, str]) -> int:
@@ -224,10 +224,10 @@ class Catalog:
 
 
 def _quoted(url: str) -> str:
-    """Return the URL of the table as deltalake takes it, which decodes `%20` also in a path.
+    """Return the URL of the table for deltalake, which decodes `%20` even in a path.
 
     Raises:
-        StorageManagerError: the path itself has such a text. deltalake decodes it once more when it reads the log.
+        StorageManagerError: the path itself has such a code, which deltalake decodes again when it reads the log.
     """
     protocol, _, path = url.rpartition("://")
     if unquote(path) != path:
@@ -237,7 +237,7 @@ def _quoted(url: str) -> str:
 
 
 def _count(table: "DeltaTable") -> int:
-    """Return the number of rows, from the log; from the end of each file, if another tool has not written it there."""
+    """Return the number of rows from the log. If another tool did not write it there, read the end of each file."""
     numbers = arrow().table(table.get_add_actions(flatten=True))["num_records"].to_pylist()
     return int(table.to_pyarrow_dataset().count_rows() if None in numbers else sum(numbers))
 
@@ -256,7 +256,7 @@ def _properties(delta: Any) -> dict[str, Any]:
 
 
 def _to_arrow(rows: Sequence[Row], removed: Sequence[str] | None = None) -> "pa.Table":
-    """Return rows as a table. If `removed` is given, it has a column of this name, and rows for these sessions."""
+    """Return rows as a table. If `removed` is given, the table has a column `removed`, and rows for these sessions."""
     pa, columns = arrow(), schema()
     if removed is None:
         return pa.Table.from_pylist(list(rows), schema=columns)

@@ -30,7 +30,7 @@ _SLICE = 10_000  # known rows that are Python objects at a time
 
 
 class CatalogUpdate(NamedTuple):
-    """The numbers of sessions that an update added, read again and removed, and of all in the catalogue."""
+    """The numbers of sessions that an update added, read again and removed, and the number of all sessions."""
 
     added: int
     refreshed: int
@@ -46,30 +46,32 @@ async def update_catalog(
     concurrency: int = 32,
     progress: Progress | None = None,
 ) -> CatalogUpdate:
-    """Bring `<root>/_catalog`, a Delta Lake table with a row per session, up to date.
+    """Bring `<root>/_catalog`, a Delta Lake table with one row per session, up to date.
 
-    New sessions are read. If a session in the table is not sealed, it costs one listing. It is read again if a file
-    was added or deleted, or has another size, time or ETag. If a session in the table is sealed, it is not looked at: a
-    change is found only with `session_ids` or `full`. Deleted sessions are removed from the table. If a session cannot
-    be read, its row does not change, and a warning names it. If a named session does not exist, and the table does not
-    have it, a warning names it too.
+    New sessions are read. A session in the table that is not sealed costs one listing, and is read again if a file was
+    added or deleted, or has another size, time or ETag. A session in the table that is sealed is not checked: changes
+    are found only with `session_ids` or `full`. Deleted sessions are removed from the table. If a session cannot be
+    read, its row does not change, and a warning names the session. A warning also names each session in `session_ids`
+    that neither exists nor is in the table.
 
-    Several updates may run at the same time: a commit that conflicts is repeated. An update that is killed leaves the
-    table whole, and the next update continues.
+    Several updates may run at the same time: a commit that conflicts is repeated. If an update is killed, the table
+    remains valid, and the next update continues.
 
     If this process has a client of a Dask cluster (`distributed.Client`), the workers read the sessions. They find
     credentials as botocore does.
 
     Parameters:
-        session_ids: read these again, whatever the table says, and look at no others. None: look at all sessions.
-        full: read all sessions again.
+        session_ids: the sessions to read again, in any case. Other sessions are not checked. None to check all
+            sessions.
+        full: True to read all sessions again.
         concurrency: how many sessions are read at a time.
-        progress: called on the event loop with the number of sessions that were looked at and None; at the end with
-            that number twice. Sealed sessions that the table has are not looked at.
+        progress: called on the event loop with the number of sessions checked so far and None; at the end with that
+            number twice. Sealed sessions in the table are not checked.
 
     Raises:
-        InvalidIdError, InvalidDataError: refused before any I/O.
-        TypeError, ValueError: concurrency is not a whole number, or is below 1; or progress is not a function.
+        InvalidIdError, InvalidDataError: an argument is not allowed. Raised before any I/O.
+        TypeError, ValueError: `storage` is not a StorageManager; concurrency is not a whole number, or is below 1; or
+            progress is not a function.
         S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed, no session can be read, or the
             table cannot be written.
         StorageManagerError: the backend is neither S3 nor local disk, the table is damaged, or deltalake is not
@@ -86,7 +88,7 @@ async def update_catalog(
 
 
 class _Known(NamedTuple):
-    """A session that the table has. The digest is None if a file of it could not be read."""
+    """A session in the table. The digest is None if a file of the session could not be read."""
 
     session_id: str
     digest: str | None = None
@@ -94,7 +96,7 @@ class _Known(NamedTuple):
 
 
 class _Task(NamedTuple):
-    """A session to look at. `known` is None if the table does not have it."""
+    """A session to check. `known` is None if it is not in the table."""
 
     session_id: str
     known: _Known | None
@@ -102,7 +104,7 @@ class _Task(NamedTuple):
 
 
 class _Visited(NamedTuple):
-    """A session that was looked at. `row` is None if it has no files; or if it is unchanged."""
+    """A session that was checked. `row` is None if it has no files, or if it is unchanged."""
 
     task: _Task
     row: Row | None = None
@@ -133,7 +135,7 @@ class _Update:
         self._done = 0
 
     async def run(self, named: Sequence[str] | None, concurrency: int) -> CatalogUpdate:
-        """Look at the sessions, and write what has changed."""
+        """Check the sessions, and write what has changed."""
         known = await self._catalog.read(["session_id", "digest", "sealed"])
         tasks = self._all(known) if named is None else _to_read(named, known)
         async with aclosing(self._visits(tasks, concurrency, is_all=named is None)) as visits:
@@ -155,9 +157,9 @@ class _Update:
         return map_ahead(partial(_visit, self._storage), tasks, concurrency)
 
     async def _all(self, table: "pa.Table | None") -> AsyncGenerator[_Task, None]:
-        """Yield the sessions to look at, of all that exist. Keep those that do not exist any more for removal.
+        """Yield those of all sessions that must be checked. Remember deleted sessions, to remove them from the table.
 
-        Both the listing and the table are in order, so they are compared as they come.
+        Both the listing and the table are in order, so they are compared entry by entry.
         """
         rows = _in_order(table)
         known = next(rows, None)
@@ -179,7 +181,7 @@ class _Update:
         self._counts["removed"] += 1
 
     def _take(self, visited: _Visited) -> None:
-        """Keep what has changed until it is written."""
+        """Keep a change until it is written."""
         self._done += 1
         self._progress(self._done, None)
         task, row = visited.task, visited.row
@@ -217,7 +219,7 @@ class _Update:
 
 
 async def _visit(storage: StorageManager, task: _Task) -> _Visited:
-    """List a session, and read it if its files are not those that the table knows."""
+    """List a session, and read it if its files differ from those in the table."""
     try:
         listing = await list_session(storage, task.session_id)
         if not listing.files:
@@ -246,14 +248,14 @@ def _in_order(table: "pa.Table | None") -> Iterator[_Known]:
 
 
 async def _to_read(named: Iterable[str], table: "pa.Table | None") -> AsyncIterator[_Task]:
-    """Yield these sessions, whatever the table says of them."""
+    """Yield these sessions, to read them in any case."""
     ids: Any = set() if table is None else set(_among(table, named))
     for session_id in named:
         yield _Task(session_id, _Known(session_id) if session_id in ids else None, is_forced=True)
 
 
 def _among(table: "pa.Table", names: Iterable[str]) -> list[str]:
-    """Return those of the names that the table has."""
+    """Return the names that are in the table."""
     pa = arrow()
     column = table["session_id"]
     found: list[str] = column.filter(pa.compute.is_in(column, pa.array(list(names), pa.string()))).to_pylist()

@@ -1,9 +1,9 @@
-"""Run a condition in DuckDB, in a process of its own. `find.py` starts this file as a program, and ends it.
+"""Run a condition in DuckDB, in a separate process. `find.py` starts this file as a program, and ends it.
 
-A condition may come from someone else. DuckDB bounds neither the memory nor the time of a single call of a function
-(`damerau_levenshtein` took 7 GB and two minutes), so the process is bounded instead. On stdin it gets a line of JSON
-and the catalogue as an Arrow stream. On stdout it writes the rows that were found as an Arrow stream; or, with exit
-code 3, one line that says what is wrong with the condition.
+A condition may come from an untrusted user. DuckDB does not limit the memory or the time of a single function call
+(`damerau_levenshtein` took 7 GB and two minutes), so the limits apply to the process. The process reads a line of JSON
+and the catalogue as an Arrow stream from stdin. It writes the rows that it found to stdout, as an Arrow stream. If the
+condition is wrong, it writes one line with the reason, and its exit code is 3.
 """
 
 import json
@@ -80,7 +80,7 @@ def _check(duckdb: Any, connection: Any, where: str, statement: str) -> None:
     """Refuse more than one condition and one order.
 
     Raises:
-        duckdb.Error, ValueError: says what is wrong.
+        duckdb.Error, ValueError: the condition or the order is wrong. The message says why.
     """
     if where.strip():
         duckdb.SQLExpression(where)  # it must stand alone, also without the parentheses of the statement
@@ -94,7 +94,7 @@ def _check(duckdb: Any, connection: Any, where: str, statement: str) -> None:
 
 
 def _table_functions(tree: str) -> set[str]:
-    """Return the functions from which a statement, as JSON, selects rows."""
+    """Return the table functions from which a statement (as JSON) selects rows."""
     try:
         nodes = [json.loads(tree)]
     except RecursionError:

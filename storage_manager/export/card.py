@@ -1,7 +1,7 @@
 """The dataset card of an export: README.md, with the metadata that `datasets` and the Hugging Face Hub read.
 
-The metadata are YAML between two lines of `---` (https://huggingface.co/docs/hub/datasets-cards). `configs` names the
-files of each table, and `dataset_info` the type of each column: with `dtype: image` a binary column loads as images.
+The metadata is YAML between two lines of `---` (https://huggingface.co/docs/hub/datasets-cards). `configs` names the
+files of each table. `dataset_info` has the type of each column: a binary column with `dtype: image` loads as images.
 """
 
 import json
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Card"]
 
-# The tables of an export, with the files of each. The first one is what `load_dataset(url)` loads.
+# The tables of an export, and the files of each table. `load_dataset(url)` loads the first table.
 _CONFIGS = {
     "steps": "data/steps-*.parquet",
     "index": "index/index.parquet",
@@ -27,10 +27,10 @@ _MOST_OUTCOMES = 20  # lines of the table; a known outcome is one of four, but a
 
 
 class Card:
-    """Counts the sessions of an export, and writes its card.
+    """Counts the sessions of an export, and writes the dataset card.
 
     Parameters:
-        components, attachments: those that are exported.
+        components, attachments: the names of those that are exported.
     """
 
     def __init__(self, components: Sequence[Component], attachments: Sequence[str]) -> None:
@@ -96,6 +96,6 @@ def _head(*names: str) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """Return a text for a cell of a Markdown table: in one line, without characters that mean something there."""
+    """Return a text for a cell of a Markdown table: in one line, and without characters of Markdown's syntax."""
     cleaned = "".join(character if character.isalnum() or character in " -_." else " " for character in text[:60])
     return cleaned.strip() or "not recorded"

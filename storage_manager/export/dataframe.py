@@ -1,6 +1,6 @@
-"""Read steps as a lazy Dask DataFrame: for data that is too large for one machine.
+"""Read steps as a lazy Dask DataFrame, for data that is too large for one machine.
 
-Each worker reads its steps from the storage itself.
+Each worker reads its steps directly from the storage.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,25 +35,26 @@ def read_dask(
     components: Sequence[Component] = ("action", "metadata"),
     steps_per_partition: int = 1000,
 ) -> "dask.dataframe.DataFrame":
-    """Return a lazy Dask DataFrame with the columns of an export. Workers of any cluster read the steps themselves.
+    """Return a lazy Dask DataFrame with the columns of an export. The workers of a cluster read the steps themselves.
 
-    The sessions are listed now. Their steps are read when a partition is computed, by a manager that the worker makes:
-    `StorageManager.from_url(root, storage_options=storage.storage_options)`. The graph contains no secret: workers find
-    credentials as botocore does, and their own SM_S3_ENGINE selects the engine. A component that cannot be read is
-    null, and is named in the column `unreadable`. A step that was deleted in the meantime is a row of nulls. A session
-    that cannot be listed is left out, with a warning.
+    The sessions are listed immediately. The steps are read when a partition is computed. For this, the worker creates
+    a manager: `StorageManager.from_url(root, storage_options=storage.storage_options)`. The graph contains no secret:
+    workers find credentials as botocore does. The variable SM_S3_ENGINE of the worker selects the engine. A component
+    that cannot be read is null, and is named in the column `unreadable`. A step that was deleted in the meantime is a
+    row of nulls. A session that cannot be listed is left out with a warning.
 
     Parameters:
-        session_ids: the sessions to read, in this order; None: all sessions.
+        session_ids: the sessions to read, in this order; None for all.
         components: the components to read. The others have no columns.
-        steps_per_partition: the number of rows; a worker needs twice their bytes while it reads a partition.
+        steps_per_partition: the number of rows. While a worker reads a partition, it needs memory for twice their size.
 
     Raises:
-        InvalidIdError, InvalidDataError: refused before any I/O.
-        S3OperationError, S3ConfigError, LocalStorageError: the storage cannot be listed now; or, when a partition
-            is computed, no component of a step can be read.
-        StorageManagerError: dask or pyarrow is not installed; or, when a partition is computed, the worker does not
-            find any of its sessions.
+        InvalidIdError, InvalidDataError: an argument is not allowed. Raised before any I/O.
+        TypeError: `storage` is not a StorageManager. Raised before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: the storage cannot be listed; or, when a partition is
+            computed, no component of a step can be read.
+        StorageManagerError: dask or pyarrow is not installed; or, when a partition is computed, the worker finds none
+            of its sessions.
     """
     check_storage(storage)
     check_options("steps_per_partition", steps_per_partition)
@@ -99,9 +100,9 @@ async def _read(part: Part, root: str, options: Mapping[str, Any], components: S
 
 
 async def _require_one_session(storage: StorageManager, part: Part) -> None:
-    """Raise if none of the sessions exists, because then the worker probably has another disk.
+    """Raise an error if none of the sessions exists. The worker then probably has another disk.
 
-    Without this check its steps would be rows of nulls, like steps that lack these components.
+    Without this check, its steps would be rows of nulls, like steps that lack these components.
     """
     for session_id, _ in part:
         if await storage.list_steps_for_session(session_id):
@@ -112,7 +113,7 @@ async def _require_one_session(storage: StorageManager, part: Part) -> None:
 
 
 def _frame(table: "pa.Table") -> "pd.DataFrame":
-    """Return a frame with Arrow's types. Dask would convert a column of objects to text, even screenshots."""
+    """Return a DataFrame with Arrow types. Dask would convert a column of objects to text, even screenshots."""
     import pandas as pd
 
     text = {arrow().string(): pd.StringDtype("pyarrow")}

@@ -1,6 +1,6 @@
 """Export sessions as Parquet: the steps, an index without the large columns, the sessions, and a dataset card.
 
-The layout is one that `datasets.load_dataset(url)` reads with no other argument, also from the Hugging Face Hub.
+`datasets.load_dataset(url)` reads this layout without other arguments, also from the Hugging Face Hub.
 """
 
 import logging
@@ -48,20 +48,20 @@ async def export_parquet(
 ) -> int:
     """Write the steps, an index, the sessions and a dataset card. The files appear when all are complete.
 
-    `data/steps-*.parquet` has one row per step, `index/index.parquet` the same rows without the large columns, and
-    `sessions/sessions.parquet` one row per session. README.md is the card: with it, `datasets.load_dataset(url)` loads
-    the steps, with screenshots as images. The columns are described in docs/export.rst.
+    `data/steps-*.parquet` has one row per step. `index/index.parquet` has the same rows without the large columns.
+    `sessions/sessions.parquet` has one row per session. README.md is the dataset card: with it,
+    `datasets.load_dataset(url)` loads the steps, with screenshots as images. docs/export.rst describes the columns.
 
-    Only when all files are complete is an earlier export at the same URL replaced; a failure or a cancellation leaves
-    it unchanged. A component that exists but cannot be read is null, is named in the column `unreadable`, and is
-    counted in a warning. A session that cannot be listed is left out, and is named in a warning. Memory is bounded by
-    `row_group_bytes` and a few steps, for any number of steps.
+    An earlier export at the same URL is replaced when all new files are complete. After a failure or a cancellation, it
+    is unchanged. A component that exists but cannot be read is null, is named in the column `unreadable`, and is
+    counted in a warning. A session that cannot be listed is left out, and is named in a warning. The memory that is
+    needed depends on `row_group_bytes`, and not on the number of steps.
 
     Parameters:
-        url: a directory for this export alone, at any fsspec URL, outside the storage root.
-        session_ids: the sessions to export, in this order; None: all sessions.
+        url: a directory only for this export, at any fsspec URL, outside the storage root.
+        session_ids: the sessions to export, in this order; None for all.
         components: the components that get columns.
-        attachments: the names of attachments of steps that get a binary column each, called as the attachment.
+        attachments: the names of step attachments. Each gets a binary column with the name of the attachment.
         storage_options: options for the filesystem of `url`.
         row_group_bytes: the size at which a row group ends, before compression; 1 to 2**30.
         progress: called on the event loop with the number of steps written and None; at the end with that number twice.
@@ -70,7 +70,9 @@ async def export_parquet(
         The number of rows.
 
     Raises:
-        InvalidIdError, InvalidDataError: refused before any I/O; or a named session has no steps. Nothing is replaced.
+        InvalidIdError, InvalidDataError: an argument is not allowed (raised before any I/O), or a named session has no
+            steps. Nothing is replaced.
+        TypeError: `storage` is not a StorageManager. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: steps cannot be read, the target
             cannot be written, or pyarrow is not installed.
     """
@@ -98,7 +100,7 @@ class _Tables:
     Parameters:
         target: creates the files.
         root: the URL of the storage root.
-        sessions: gets the sessions whose rows are to be written, while the steps are read.
+        sessions: the sessions whose rows will be written. They are added while the steps are read.
     """
 
     name_pattern = re.compile(r"data/steps-\d{5,}\.parquet|index/index\.parquet|sessions/sessions\.parquet|README\.md")
@@ -127,7 +129,7 @@ class _Tables:
         return _ParquetFile(self._target, name, schema(self._components, self._attachments), self._row_group_bytes)
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Write steps, their rows of the index, and the sessions that were found meanwhile."""
+        """Write steps, their rows in the index, and the sessions that were found meanwhile."""
         if self._steps[-1].bytes >= FILE_BYTES:
             self._steps[-1].finish()
             self._steps.append(self._new_steps(len(self._steps)))
@@ -174,7 +176,7 @@ class _ParquetFile:
     """A Parquet file at a target, compressed with zstd. At most one row group of it is in memory.
 
     Parameters:
-        target: creates the file, when the first row group is written.
+        target: creates the file when the first row group is written.
         name: the final name.
         columns: the schema.
         row_group_bytes: the smallest size of a row group, before compression. The last one can be smaller.
@@ -217,7 +219,7 @@ class _ParquetFile:
         return self._writer
 
     def _create(self) -> Any:
-        """Create the file. Only ids get dictionaries and statistics, because pages and screenshots hardly repeat."""
+        """Create the file. Only ids get dictionaries and statistics, because pages and screenshots rarely repeat."""
         file = self._target.create(self.name)
         self._open.callback(file.close)
         writer = arrow().parquet.ParquetWriter(
@@ -232,7 +234,7 @@ class _ParquetFile:
 
 
 def _index_schema(components: Sequence[Component], attachments: Sequence[str]) -> "pa.Schema":
-    """Return the columns of the index: those of the steps, each file replaced by its size in bytes; and the file."""
+    """Return the columns of the index: the columns of the steps, with sizes in place of files, and the file name."""
     pa, columns = arrow(), schema(components, attachments)
     names = _contents(components, attachments)
     fields = [pa.field(f"{field.name}_bytes", pa.int64()) if field.name in names else field for field in columns]
@@ -240,14 +242,14 @@ def _index_schema(components: Sequence[Component], attachments: Sequence[str]) -
 
 
 def _contents(components: Sequence[Component], attachments: Sequence[str]) -> list[str]:
-    """Return the names of the columns that hold files."""
+    """Return the names of the columns that contain files."""
     return [*(spec.name for spec in formats(components)), *attachments]
 
 
 def _index_batch(
     batch: "pa.RecordBatch", components: Sequence[Component], attachments: Sequence[str], file: str
 ) -> "pa.RecordBatch":
-    """Return the rows of the index for rows of a file of steps."""
+    """Return the rows of the index for rows in a file of steps."""
     pa, names = arrow(), _contents(components, attachments)
     columns = [
         pa.compute.binary_length(column).cast(pa.int64()) if name in names else column

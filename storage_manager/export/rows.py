@@ -32,7 +32,7 @@ _Answer = bytes | StorageManagerError | None
 
 
 class Session(NamedTuple):
-    """One session: the ids of its steps, and its metadata; None if it has none, or if it `is_unreadable`."""
+    """One session: the ids of its steps, and its metadata. The metadata is None if it is missing or `is_unreadable`."""
 
     session_id: str
     step_ids: Sequence[str]
@@ -41,7 +41,7 @@ class Session(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One step, and the names of its unreadable files: they exist, and are None in `data`, or not in `attachments`."""
+    """One step, and the names of its unreadable files. These are None in `data`, or missing in `attachments`."""
 
     session_id: str
     step_id: str
@@ -58,7 +58,7 @@ async def read_row(
     components: Sequence[Component],
     attachments: Sequence[str] = (),
 ) -> Row:
-    """Read one step, and tell missing files from unreadable ones. Each file is read once.
+    """Read one step. Missing files and unreadable files are distinguished. Each file is read once.
 
     Raises:
         S3OperationError, S3ConfigError, LocalStorageError: no component of the step can be read, because there is
@@ -77,9 +77,9 @@ async def read_row(
 async def _raise_if_nothing_can_be_read(
     storage: StorageManager, session_id: str, step_id: str, answers: Mapping[Component, _Answer]
 ) -> None:
-    """Raise if reading fails for every component, also for those that are not exported.
+    """Raise an error if reading fails for every component, including those that are not exported.
 
-    Then the storage fails, not the step: a disk that was unmounted must not become rows of nulls.
+    This means that the storage fails, not the step. An unmounted disk must not become rows of nulls.
     """
     failed = [answer for answer in answers.values() if isinstance(answer, StorageManagerError)]
     if not failed or len(failed) < len(answers):
@@ -109,7 +109,7 @@ async def read_steps(
     components: Sequence[Component],
     attachments: Sequence[str] = (),
 ) -> AsyncGenerator[Row, None]:
-    """Read the steps of these sessions in their order, and read ahead; at most 16 are in memory.
+    """Yield the steps of these sessions in order. They are read ahead; at most 16 are in memory.
 
     The backend stays open until the last step is read.
 
@@ -141,7 +141,7 @@ def _observed(metadata: Mapping[str, Any] | None) -> str | None:
 async def read_metadata(
     storage: StorageManager, listings: Iterable[tuple[str, Sequence[str]]] | AsyncIterable[tuple[str, Sequence[str]]]
 ) -> AsyncGenerator[Session, None]:
-    """Read the metadata of these sessions in their order, and read ahead.
+    """Yield these sessions with their metadata, in order. The metadata is read ahead.
 
     Parameters:
         listings: the id of each session, with the ids of its steps.
@@ -168,15 +168,16 @@ async def read_sessions(
     attachments: Sequence[str] = (),
     sessions: "deque[Session] | None" = None,
 ) -> AsyncGenerator[Row, None]:
-    """Read the steps of these sessions, or of all sessions if None, in the order of `iter_steps`.
+    """Yield the steps of these sessions, or of all sessions if None, in the order of `iter_steps`.
 
     Parameters:
-        unlisted: gets the sessions that cannot be listed, with their errors.
-        sessions: gets each session, with its metadata, before its first row. None: their metadata is not read.
+        unlisted: the sessions that cannot be listed are added to it, with their errors.
+        sessions: each session is added to it, with its metadata, before its first row. None to read no metadata.
 
     Raises:
-        InvalidIdError, InvalidDataError: refused before any I/O; or, at the end, a named session has no steps.
-        S3OperationError, S3ConfigError, LocalStorageError: the root, or no session, can be listed, or as read_row.
+        InvalidIdError, InvalidDataError: an argument is not allowed (raised before any I/O), or a named session has no
+            steps (raised at the end).
+        S3OperationError, S3ConfigError, LocalStorageError: the root or every session cannot be listed, or as read_row.
     """
     given = check_ids(session_ids, "export")
     named = None if given is None else list(dict.fromkeys(given))  # each once, also if it is named twice
@@ -206,7 +207,7 @@ async def _sessions(
 
 
 def report_unlisted(unlisted: Unlisted, url: str) -> None:
-    """Warn if sessions could not be listed, and so are not in the export."""
+    """Log a warning if sessions are not in the export because they could not be listed."""
     if unlisted:
         names = ", ".join(list(unlisted)[:10]) + ", ..." * (len(unlisted) > 10)
         first = next(iter(unlisted.values()))

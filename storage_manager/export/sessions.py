@@ -1,4 +1,4 @@
-"""The rows of `sessions.parquet`: one per session, with the fields of its metadata that this library knows."""
+"""The rows of `sessions.parquet`: one per session, with the metadata fields that this library knows."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The columns of an export: steps as rows of an Arrow table. All columns follow from `layout.COMPONENTS`.
+"""The columns of an export, which has steps as rows of an Arrow table. The columns depend on `layout.COMPONENTS`.
 
 ==================  ==============  ====================================================================
 column              type            value
@@ -46,7 +46,7 @@ def schema(components: Sequence[Component], attachments: Sequence[str] = ()) -> 
     """Return the columns for these components, and a binary column for each of these attachments.
 
     Raises:
-        InvalidDataError: a name is not the name of a component, or an attachment may not be called so.
+        InvalidDataError: a name is not the name of a component, or is not allowed for an attachment.
         StorageManagerError: pyarrow is not installed.
     """
     specs, pa = formats(components), arrow()
@@ -67,7 +67,7 @@ def to_batch(
         rows: steps from read_row. All values of one component together must be smaller than 2 GiB, because Arrow's
             offsets have 32 bits.
         root: the URL of the storage root, `storage.url_for()`.
-        components, attachments: those that were read.
+        components, attachments: the names of those that were read.
     """
     columns = dict(_columns(rows, root, components))
     columns |= {name: [row.attachments.get(name) for row in rows] for name in attachments}
@@ -77,9 +77,9 @@ def to_batch(
 
 
 def text_array(values: Sequence[str | bytes | None]) -> "pa.StringArray":
-    """Return an array of text; bytes can be viewed as binary afterwards.
+    """Return an array of text. An array of bytes can be viewed as binary afterwards.
 
-    `pyarrow.array` is not used, because it imports pandas if that is installed, which takes 41 MB.
+    `pyarrow.array` is not used, because it imports pandas if it is installed, and that takes 41 MB.
     """
     builder = arrow().lib.StringBuilder()
     builder.append_values(values)

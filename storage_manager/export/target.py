@@ -1,9 +1,9 @@
-"""The target of an export: a directory at any fsspec URL, which is changed only when all files are written.
+"""The target of an export: a directory at any fsspec URL. It changes only when all files are written.
 
-All files are written below `<url>/.staging-<32 hex digits>/`, because pyarrow and Spark skip such directories, as
-`<name>.part`, because dask does not read such files; a slash in a name is a hyphen there. At the end they are moved to
-their final names: a rename on local disk, a copy within the service on S3. The code is synchronous and runs in the
-export's thread.
+All files are first written as `<url>/.staging-<32 hex digits>/<name>.part`, with a hyphen for each slash in the name.
+pyarrow and Spark skip such directories, and dask does not read such files. At the end, the files are moved to their
+final names: by a rename on local disk, and by a copy within the service on S3. The code is synchronous, and runs in the
+thread of the export.
 """
 
 import errno
@@ -28,15 +28,15 @@ from storage_manager.storage import StorageManager
 
 __all__ = ["Target", "target_url"]
 
-# An export that is running adds a file more often than once a day. Older files were left by an export that was killed.
+# A running export adds a file more often than once a day. Older files were left behind by a killed export.
 STALE_SECONDS = 86400
 
 
 def target_url(storage: StorageManager, url: str | os.PathLike[str]) -> str:
-    """Return the URL without a slash at its end, and as an absolute path if it is local.
+    """Return the URL without a slash at its end. A local URL becomes an absolute path.
 
     Raises:
-        InvalidDataError: the URL names no directory, contains a pattern, or is inside the storage root.
+        InvalidDataError: the URL does not name a directory, contains a pattern, or is inside the storage root.
         StorageManagerError, S3ConfigError: the URL has a password or a query; the message does not repeat it.
     """
     _check_target(url)
@@ -66,7 +66,7 @@ def _check_target(url: object) -> None:
 
 
 class Target:
-    """A directory at any fsspec URL. The files of an export replace those of an earlier one together.
+    """A directory at any fsspec URL. All files of an earlier export are replaced together.
 
     Parameters:
         url: the result of target_url. The filesystem is opened when it is first used.
@@ -96,11 +96,11 @@ class Target:
             return self._fs.open(path, "wb")  # type: ignore[no-any-return]
 
     def publish(self, names: Sequence[str], name_pattern: "re.Pattern[str]") -> None:
-        """Give these files their final names, in this order. Then remove the other files of an earlier export.
+        """Give these files their final names, in this order. Then remove other files of an earlier export.
 
         Parameters:
-            names: the names of files that were created and closed.
-            name_pattern: the final names that a file of an export can have.
+            names: the names of the files that were created and closed.
+            name_pattern: matches the final name of every file that an export can have.
 
         Raises:
             IsADirectoryError: a directory has one of these names. Nothing is moved.
@@ -118,7 +118,7 @@ class Target:
             self._fs.rm_file(f"{self.url}/{name}")
 
     def _move(self, path: str, final: str) -> None:
-        """Move a file. On local disk rename it, because `mv` would move it into a directory of that name."""
+        """Move a file. On local disk, rename it, because `mv` would move it into a directory with the final name."""
         (os.replace if isinstance(self._fs, LocalFileSystem) else self._fs.mv)(path, final)
 
     def clean(self) -> None:
@@ -133,7 +133,7 @@ class Target:
         self._fs.invalidate_cache()  # fsspec shares the instance with other users
 
     def _names(self, *directories: str) -> dict[str, str]:
-        """Return the present names in these directories, with "file" or "directory" for each. Use no cached listing.
+        """Return the names in these directories, each with "file" or "directory". No cached listing is used.
 
         Parameters:
             directories: below the URL; "" is the URL itself.

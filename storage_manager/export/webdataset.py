@@ -35,25 +35,26 @@ async def export_webdataset(
     storage_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> list[str]:
-    """Write the steps to `shard-*.tar`; return the URLs of the shards, in order. They appear when all are complete.
+    """Write the steps to `shard-*.tar`, and return the URLs of the shards in order.
 
-    Only then is an earlier export at the same URL replaced; a failure or a cancellation leaves it unchanged. A sample's
-    key is `session/step`, with `%2E` for each dot of the ids (`urllib.parse.unquote` restores them). Its files are the
-    files of the step, byte for byte as this library stores them. The same steps give the same shards. A session that
-    cannot be listed is left out, and is named in a warning.
+    The shards appear when all are complete. An earlier export at the same URL is then replaced. After a failure or a
+    cancellation, it is unchanged. The key of a sample is `session/step`, with `%2E` for each dot in the ids
+    (`urllib.parse.unquote` restores the ids). The files of a sample have exactly the bytes that this library stores.
+    The same steps produce the same shards. A session that cannot be listed is left out, and is named in a warning.
 
     Parameters:
-        url: a directory for this export alone, at any fsspec URL, outside the storage root.
-        session_ids: the sessions to export, in this order; None: all sessions.
-        shard_bytes: a shard ends with the step that brings it to this size; at least 1.
-        complete_only: leave out steps that lack a component, because `datasets` cannot load them together with
-            complete steps; a warning gives their number. False: export all steps, with the components that they have.
+        url: a directory only for this export, at any fsspec URL, outside the storage root.
+        session_ids: the sessions to export, in this order; None for all.
+        shard_bytes: the size at which a shard ends; at least 1. The step that reaches it is the last of the shard.
+        complete_only: True to leave out steps that lack a component, because `datasets` cannot load them together with
+            complete steps. A warning has their number. False to export all steps with the components that they have.
         storage_options: options for the filesystem of `url`.
         progress: called on the event loop with the number of steps done and None; at the end with that number twice.
 
     Raises:
-        InvalidIdError, InvalidDataError: refused before any I/O; or a named session has no steps, or no step has
-            all components. Nothing is replaced.
+        InvalidIdError, InvalidDataError: an argument is not allowed (raised before any I/O), a named session has no
+            steps, or no step has all components. Nothing is replaced.
+        TypeError: `storage` is not a StorageManager. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: steps cannot be read, or the target
             cannot be written.
     """
@@ -73,7 +74,7 @@ async def export_webdataset(
 
 
 class _Shards:
-    """The tar files of one export. One sample at a time is in memory."""
+    """The tar files of one export. Only one sample is in memory at a time."""
 
     name_pattern = re.compile(r"shard-\d{6,}\.tar")
 
@@ -99,7 +100,7 @@ class _Shards:
                 self._size += shard.write(b"".join(_sample(row)))
 
     def _shard(self) -> IO[bytes]:
-        """Return the shard for the next sample: a new one if the last one is large enough."""
+        """Return the shard for the next sample. Begin a new shard if the last one is large enough."""
         if self._file is None or self._size >= self._shard_bytes:
             self._end_shard()
             self._written.append(f"shard-{len(self._written):06}.tar")
@@ -127,7 +128,7 @@ class _Shards:
         self._open.close()
 
     def report(self, url: str) -> None:
-        """Warn if the shards are incomplete or if there are none."""
+        """Log a warning if steps were left out, or if there are no shards."""
         if self._left_out or self._unreadable:
             left_out = "steps left out of the export to %s because they are incomplete: %d"
             message = f"{left_out}; components that cannot be read: %d"
@@ -137,10 +138,10 @@ class _Shards:
 
 
 def _sample(row: Row) -> Iterator[bytes]:
-    """Yield the files of a step as a tar has them: for each a header, its bytes, and zeros up to a whole block.
+    """Yield the files of a step in tar format: for each file a header, the bytes, and zeros up to a whole block.
 
-    The headers have no time and no owner, so that equal steps give equal bytes. `tarfile.TarFile` is not used, because
-    it takes a third more time for small files: it copies each header, and writes each part by itself.
+    The headers have no time and no owner, so equal steps produce equal bytes. `tarfile.TarFile` is not used, because it
+    takes a third more time for small files: it copies each header, and writes each part separately.
     """
     key = f"{row.session_id}/{row.step_id}".replace(".", "%2E")
     for spec in COMPONENTS:

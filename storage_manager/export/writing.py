@@ -22,10 +22,10 @@ BATCH_BYTES = 4 * 2**20
 
 
 def check_options(name: str, value: int, most: int | None = None, progress: Progress | None = None) -> None:
-    """Refuse a number of rows or bytes that cannot be used, and a progress that is not a function.
+    """Check that a number of rows or bytes is allowed, and that progress is a function or None.
 
     Raises:
-        InvalidDataError: names the argument.
+        InvalidDataError: one of them is not allowed. The message names the argument.
     """
     try:
         check_whole(value, name, most=most)
@@ -58,7 +58,7 @@ async def write_export(
     batch_bytes: int = BATCH_BYTES,
     progress: Progress | None = None,
 ) -> Sequence[str]:
-    """Write the steps, and publish the files when all are complete. If it fails, nothing at the target is changed.
+    """Write the steps, and publish the files when all are complete. After a failure, the target is unchanged.
 
     Returns:
         The names of the files.
@@ -86,7 +86,7 @@ async def _write_batches(
 ) -> int:
     """Write batches while more steps are read. Return the number of steps.
 
-    At most two batches are being written or wait for that, and a third one is being filled.
+    At most two batches are being written or waiting, while a third batch is being filled.
     """
     done = 0
     async with aclosing(_batches(rows, batch_bytes)) as batches, aclosing(map_ahead(add, batches, 2)) as written:

@@ -35,7 +35,7 @@ _MAX_CALLS = 100
 # Files of the experiment that become attachments of the session.
 _FILES = ("summary_info.json", "package_versions.txt", "experiment.log")
 _MAX_TREE = 2**20  # values of an accessibility tree; that of a large page has 200,000
-# Small fields of an observation, which go to the metadata of the step.
+# Small fields of an observation that become metadata of the step.
 _SMALL = (
     "open_pages_urls",
     "open_pages_titles",
@@ -70,22 +70,22 @@ async def import_agentlab(
 ) -> str:
     """Import an experiment of AgentLab or BrowserGym as a session with one step per observation. Return the session id.
 
-    The steps are step_000001 and so on; the first is the `step_0` of the experiment. Each has what the page showed when
-    the agent chose the action. No code of the pickles is run: one that asks for it is refused. Everything is read and
-    checked, in a separate thread, before anything is stored.
+    The steps are step_000001 and so on. The first of them is `step_0` of the experiment. Each step has what the page
+    showed when the agent chose the action. No code in the pickles is run; a pickle that needs code is refused.
+    Everything is read and checked in a separate thread before anything is stored.
 
     Parameters:
         storage: the storage that receives the session.
-        path: the directory of one experiment, which has step_0.pkl.gz.
-        session_id: the id of the new session. None takes it from the directory's name.
-        progress: called on the event loop with the number of steps that were stored so far, and of all steps.
+        path: the directory of one experiment. It contains step_0.pkl.gz.
+        session_id: the id of the new session. None to make it from the name of the directory.
+        progress: called on the event loop with the number of steps stored so far, and the number of all steps.
 
     Raises:
-        InvalidIdError: the id is not allowed, or the directory's name gives no id; this is checked before any I/O.
+        InvalidIdError: the id is not allowed, or none can be made from the name of the directory. Raised before any I/O.
         InvalidDataError: the directory is not such an experiment, it is damaged or hostile, or the session exists
             already. Nothing is stored.
         LocalStorageError: a file cannot be read.
-        TypeError: path is not a path.
+        TypeError: `storage` is not a StorageManager, path is not a path, or progress is not a function.
         S3OperationError, S3ConfigError, LocalStorageError: storing failed. What was stored is deleted again.
     """
     return await import_session(storage, path, session_id, _read, progress)
@@ -118,7 +118,7 @@ def _count(names: set[str]) -> int:
 
 
 def _unpickled(folder: Folder, name: str, budget: Budget) -> object:
-    """Return what a pickle describes; None if there is no such file."""
+    """Return the content of a pickle; None if there is no such file."""
     data = folder.read(name, MAX_FILE)
     if data is None:
         return None
@@ -148,7 +148,7 @@ def _settings(experiment: _Experiment) -> dict[str, Any]:
 
 
 def _mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return an object in another, or an empty one."""
+    """Return an object inside another object; an empty mapping if there is none."""
     value = values.get(name)
     if isinstance(value, Record):
         return {**value.items, **value.fields}
@@ -192,7 +192,7 @@ def _outcome(summary: Fields) -> str | None:
 
 
 def _goal(experiment: _Experiment, obs: Mapping[str, Any]) -> str | None:
-    """Return the goal as text. It may also have images; they are left out."""
+    """Return the goal as text. Images in it are left out."""
     goal = _text(obs, "goal")
     if goal:
         return goal
@@ -203,7 +203,7 @@ def _goal(experiment: _Experiment, obs: Mapping[str, Any]) -> str | None:
 
 
 def _model(agent: Mapping[str, Any]) -> str | None:
-    """Return the name of the model, from whatever argument of the agent has one."""
+    """Return the name of the model, from any argument of the agent that has one."""
     names = [_text(_mapping(agent, name), "model_name") for name in agent]
     return next(filter(None, names), None)
 
@@ -214,7 +214,7 @@ def _text(values: Mapping[str, Any], name: str) -> str | None:
 
 
 def _moment(step: Record, *names: str) -> str | None:
-    """Return the first of these moments of the step that was measured; 0 means that it was not."""
+    """Return the first of these times of the step that is known. The value 0 means that a time is not known."""
     times = _mapping(step.fields, "profiling")
     return time_of(next((number for name in names if (number := number_of(times.get(name)))), None))
 
@@ -235,7 +235,7 @@ def _step(experiment: _Experiment, number: int, total: int) -> Read:
 
 
 def _html(obs: Mapping[str, Any], budget: Budget) -> str | None:
-    """Return the page as HTML: the DOM snapshot, or else the first text that may have it."""
+    """Return the page as HTML, from the DOM snapshot, or else from the first text that may have it."""
     snapshot = obs.get("dom_object")
     if isinstance(snapshot, dict):
         return html_of(snapshot, budget.check_cancelled)
@@ -243,7 +243,7 @@ def _html(obs: Mapping[str, Any], budget: Budget) -> str | None:
 
 
 def _html_texts(obs: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the fields that may have the HTML. BrowserGym makes them of the snapshot, which it then leaves out."""
+    """Return the fields that may have the HTML. BrowserGym creates them from the snapshot, which it then leaves out."""
     if isinstance(obs.get("dom_object"), dict):
         return ()
     return ("dom_txt",) if _text(obs, "dom_txt") else ("pruned_html",)
@@ -261,7 +261,7 @@ def _screenshot(experiment: _Experiment, obs: Mapping[str, Any], number: int, ki
 
 
 def _circumstances(step: Record, obs: Mapping[str, Any], experiment: _Experiment) -> dict[str, Any]:
-    """Return when and where the step was, and what the environment said of it."""
+    """Return the time and place of the step, and what the environment reported about it."""
     plain = Plain(MAX_QUICK, experiment.budget.check_cancelled)
     own = ("step", "reward", "raw_reward", "terminated", "truncated", "stats", "task_info", "profiling")
     known = {name: plain.of(obs.get(name)) for name in _SMALL}
@@ -283,7 +283,7 @@ def _title(known: Mapping[str, Any]) -> str | None:
 
 
 def _attachments(experiment: _Experiment, step: Record, obs: Mapping[str, Any], number: int) -> dict[str, bytes]:
-    """Return the other parts of a step, as files. The field that is its HTML already is left out."""
+    """Return the other parts of a step, as files. The field that was used as its HTML is left out."""
     plain = Plain(_MAX_TREE, experiment.budget.check_cancelled)
     values = {name: plain.of(obs.get(key)) for name, key in _TREES.items()}
     values["agent_info.json"] = plain.of(step.fields.get("agent_info"))
@@ -308,7 +308,7 @@ def _action(step: Record, obs: Mapping[str, Any], error: str | None) -> dict[str
 
 
 def _called(line: str, elements: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a call, such as `click('12')`, with its type, and the place of its element in the viewport."""
+    """Return a call, such as `click('12')`, with its type and the position of its element in the viewport."""
     found = _CALL.fullmatch(line)
     if found is None:
         return {"action": line}

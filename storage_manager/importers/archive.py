@@ -27,21 +27,21 @@ __all__ = [
     "is_foreign",
 ]
 
-# A recording of a whole day has about ten thousand screencast frames. More than 65,535 members need zip64, which is
-# refused too.
+# A recording of a whole day has about ten thousand screencast frames. More than 65,535 members would need zip64, which
+# is refused too.
 MAX_MEMBERS = 50_000
-# In real traces, all `.trace` members together have up to 100 MB. Memory holds up to four times this limit.
+# In real traces, all `.trace` members together have up to 100 MB. They need up to four times this size in memory.
 MAX_EVENTS = 256 * 2**20
-# A short event takes more memory than its line has bytes, so each event counts as this many bytes more.
+# A short event needs more memory than its line has bytes, so each event counts as this many additional bytes.
 _EVENT = 256
-# One event; the largest is the snapshot of a page with inlined data. A line is parsed as a whole, which takes 20 times
+# One event; the largest is the snapshot of a page with inlined data. A line is parsed as a whole, which needs 20 times
 # its size.
 MAX_LINE = 32 * 2**20
 # An image or a style sheet. A screencast frame has 10 to 200 kB.
 MAX_FILE = 32 * 2**20
 # Events of real traces shrink to a 10th, at most to a 100th. Deflate can reach 1:1032, which zip bombs use.
 MAX_RATIO = 400
-# Deflate adds five bytes to 65,535 that it cannot shrink. Blocks of no bytes at all could go on without end.
+# Deflate adds five bytes to every 65,535 bytes that it cannot shrink. Empty blocks could continue without end.
 _MAX_GROWTH = 1024
 _MAX_DIRECTORY = MAX_MEMBERS * 256
 MAX_NAME = 1024  # characters; Playwright's names have about 60
@@ -65,11 +65,11 @@ def _check_directory(file: BinaryIO) -> None:
 
 
 def check_name(name: str) -> None:
-    """Refuse the name of a member that leads out of the trace, or that is too long for one.
+    """Refuse the name of a member that leads out of the trace, or that is too long.
 
-    The message quotes a name whole. If it quoted a part, a secret in the name could not be found and masked later.
+    The message contains the whole name. If it contained only a part, a secret in the name could not be masked later.
 
-    Check a name when it is read, not each time that it is used: a trace may use one name for every action.
+    Check a name when it is read, not each time that it is used: a trace may use the same name for every action.
     """
     if len(name) > MAX_NAME:
         refuse(f"a name in it has {len(name)} characters; the limit is {MAX_NAME}")
@@ -96,15 +96,15 @@ class Archive(ABC):
     """The members of a trace. Only one thread may use it.
 
     Parameters:
-        budget: if the import is cancelled, reading ends before the next event.
+        budget: stops the reading before the next event if the import is cancelled.
 
     Raises (here and in each method):
         ValueError, zipfile.BadZipFile, zlib.error, EOFError: this is not a trace, or it is hostile.
         OSError: it cannot be read.
 
     Attributes:
-        traces: the names of the members with events. They are in one folder.
-        networks: the names of the network logs beside them.
+        traces: the names of the members with events. All are in the same folder.
+        networks: the names of the network logs in this folder.
     """
 
     traces: list[str]
@@ -141,7 +141,7 @@ class Archive(ABC):
         self.networks = sorted(name for name in logs if posixpath.dirname(name) in folders)
 
     def events(self, name: str) -> Iterator[tuple[str, object]]:
-        """Yield the location of each line, for messages, and the line's JSON value."""
+        """Yield the JSON value of each line, with the location of the line for messages."""
         member = self._open(name, MAX_EVENTS)
         if member is None:
             refuse(f"{name!r} was removed while it was read")
@@ -157,17 +157,17 @@ class Archive(ABC):
                     yield location, _parse(line, location, self._budget.check_cancelled)
 
     def spend(self, size: int, location: str = "") -> None:
-        """Count bytes that the events take, or that are made from them. Raise if the import was cancelled."""
+        """Count the bytes of events, or of what is built from them. Raise an error if the import was cancelled."""
         self._budget.check_cancelled()
         self._size_of_events += size
         if self._size_of_events > MAX_EVENTS:
             refuse(f"{location}the events up to here take more than {MAX_EVENTS} bytes")
 
     def read(self, name: str) -> bytes | None:
-        """Return the bytes of an image or a style sheet, or None if there is none of exactly this name.
+        """Return the bytes of an image or a style sheet; None if none has exactly this name.
 
         Parameters:
-            name: as events say it, relative to the folder of the traces.
+            name: the name in an event, relative to the folder of the traces.
         """
         member = self._open(self._folder + name, MAX_FILE)
         if member is None:

@@ -1,7 +1,7 @@
 """Import histories of browser-use, as `agent.history.save_to_file("history.json")` writes them.
 
-The files of versions 0.1 to 0.13 can be read. Since version 0.3, a screenshot is a file; before, it is base64 in the
-history.
+The files of versions 0.1 to 0.13 can be read. Since version 0.3, screenshots are files. Earlier versions have them in
+the history, as base64.
 """
 
 import binascii
@@ -42,21 +42,20 @@ async def import_browser_use(
     """Import a history of browser-use as a session with one step per item. Return the session id.
 
     The steps are step_000001 and so on. Each has what the page showed when the model chose the action. Everything is
-    read and checked, in a separate thread, before anything is stored.
+    read and checked in a separate thread before anything is stored.
 
     Parameters:
         storage: the storage that receives the session.
-        path: the JSON file that `agent.history.save_to_file(path)` wrote. Screenshots are read from its directory, and
-            from nowhere else.
-        session_id: the id of the new session. None takes it from the file's name.
-        progress: called on the event loop with the number of steps that were stored so far, and of all steps.
+        path: the JSON file that `agent.history.save_to_file(path)` wrote. Screenshots are read only from its directory.
+        session_id: the id of the new session. None to make it from the name of the file.
+        progress: called on the event loop with the number of steps stored so far, and the number of all steps.
 
     Raises:
-        InvalidIdError: the id is not allowed, or the file's name gives no id; this is checked before any I/O.
+        InvalidIdError: the id is not allowed, or none can be made from the name of the file. Raised before any I/O.
         InvalidDataError: the file is not such a history, it is damaged or hostile, a screenshot is in another
             directory, or the session exists already. Nothing is stored.
         LocalStorageError: a file cannot be read.
-        TypeError: path is not a path.
+        TypeError: `storage` is not a StorageManager, path is not a path, or progress is not a function.
         S3OperationError, S3ConfigError, LocalStorageError: storing failed. What was stored is deleted again.
     """
     return await import_session(storage, path, session_id, _read, progress)
@@ -99,7 +98,7 @@ def _about(items: Sequence[Fields], usage: Fields) -> dict[str, Any]:
 
 
 def _goal(item: Fields) -> str | None:
-    """Return the text between the tags. A regular expression takes forever for a text that is made for it."""
+    """Return the text between the tags. A regular expression could take forever for a hostile text."""
     _, _, rest = (item.text("state_message") or "").partition("<user_request>")
     goal, end, _ = rest.partition("</user_request>")
     return goal.strip() if end else None
@@ -157,9 +156,9 @@ def _decoded(text: str, location: str) -> bytes:
 
 
 def _moved(path: str, folder: Folder) -> str:
-    """Return the path of a screenshot. browser-use writes absolute ones, so they are wrong if the folder was moved.
+    """Return the path of a screenshot. browser-use writes absolute paths, which are wrong if the folder was moved.
 
-    Then the file is in `screenshots` beside the history, as it was. Any other path is refused when it is read.
+    The file is then still in the directory `screenshots` beside the history. Any other path is refused when it is read.
     """
     here = os.path.join("screenshots", os.path.basename(path))
     is_moved = os.path.isabs(path) and path.endswith(f"/{here}") and os.path.isdir(folder.inside("screenshots"))
@@ -193,14 +192,14 @@ def _at(values: Sequence[Any], number: int) -> Any:
 
 
 def _thought(output: Fields) -> dict[str, Any]:
-    """Return the thoughts of the model by their names in the history, and the most telling one as `thought`."""
+    """Return the thoughts of the model by their names in the history, and the most useful one as `thought`."""
     brain = output.fields("current_state").values or output.values  # until version 0.2
     thoughts = {name: brain.get(name) for name in _THOUGHTS}
     return {"thought": thoughts["thinking"] or thoughts["next_goal"] or thoughts["memory"], **thoughts}
 
 
 def _one(action: Mapping[str, Any], result: Fields | None, element: object, at_top: bool) -> dict[str, Any]:
-    """Return one action as it is in the history: `{"click": {"index": 3}}`, with fields that are known of it."""
+    """Return one action as it is in the history (`{"click": {"index": 3}}`), with additional fields that are known."""
     done = result.values if result else {}
     found = element if isinstance(element, dict) else {}
     point = _point(done.get("metadata"))
@@ -231,7 +230,7 @@ def _numbers(**values: object) -> dict[str, float] | None:
 def _box(element: Mapping[str, Any], point: Mapping[str, float] | None, at_top: bool) -> dict[str, float] | None:
     """Return the box of an element in the viewport.
 
-    `bounds` are relative to the document. They are the same in the viewport if the page was not scrolled: the message
+    `bounds` are relative to the document. They are correct for the viewport if the page was not scrolled: the message
     says so, or the click was inside the box. Until version 0.2, an element has its coordinates in the viewport.
     """
     box = _as_box(element.get("bounds"))

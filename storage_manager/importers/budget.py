@@ -11,12 +11,12 @@ MAX_SESSION = 8 * 2**30
 
 
 def refuse(reason: str) -> NoReturn:
-    """Raise a ValueError that says why a file is not imported. The caller adds the name of the file."""
+    """Raise a ValueError with the reason why a file is not imported. The caller adds the name of the file."""
     raise ValueError(reason)
 
 
 class Budget:
-    """The work that an import may still do. Any thread may set `is_cancelled`."""
+    """The remaining work that an import may do. Any thread may set `is_cancelled`."""
 
     def __init__(self) -> None:
         self.is_cancelled = threading.Event()
@@ -28,7 +28,7 @@ class Budget:
             refuse("the import was cancelled")
 
     def spend(self, size: int) -> None:
-        """Count the bytes of a session. Raise ValueError if they are too many, or the import was cancelled."""
+        """Count bytes of the session. Raise ValueError if there are too many, or if the import was cancelled."""
         self.check_cancelled()
         self._spent += size
         if self._spent > MAX_SESSION:

@@ -1,7 +1,7 @@
-"""Tell apart the calls of Playwright that act on a page or check it from all others, and leave out private parts.
+"""Find the Playwright calls that act on a page or check it, and leave out private parts of calls.
 
-The names are those of `protocolMetainfo.ts`. Playwright's viewer hides the groups "getter", "configuration" and "route"
-too, until it is asked for them.
+The names come from `protocolMetainfo.ts`. By default, Playwright's viewer also hides the groups "getter",
+"configuration" and "route".
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ _DEPTH = 3  # `headers` of a response are in result.response
 
 
 def is_step(kind: str, method: str) -> bool:
-    """Return True if a call acts on a page, opens one, or checks it, so that it is a step of its own."""
+    """Return True if a call acts on a page, opens a page or checks it. Such a call becomes a step."""
     return method not in _QUIET and (kind, method) not in _ANSWERS
 
 

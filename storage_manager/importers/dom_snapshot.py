@@ -1,7 +1,7 @@
 """Write a DOM snapshot of Chromium as HTML.
 
-BrowserGym records the answer of `DOMSnapshot.captureSnapshot` (Chrome DevTools Protocol). It has columns with a value
-per node, in document order. A number in a column is the position of a text in `strings`; -1 means that there is none.
+BrowserGym records the answer of `DOMSnapshot.captureSnapshot` (Chrome DevTools Protocol). It has columns with one value
+per node, in document order. A number in a column is the position of a text in `strings`; -1 means no text.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,13 +25,13 @@ _RAW = {"script", "style", "xmp", "iframe", "noembed", "noframes", "plaintext", 
 def html_of(snapshot: Mapping[str, Any], check_cancelled: Callable[[], None]) -> str:
     """Return the main document of a snapshot as HTML. The documents of frames are in `srcdoc` attributes.
 
-    Attributes that BrowserGym adds only for itself are left out; `bid`, to which actions refer, is kept.
+    Attributes that BrowserGym adds for its own use are left out, except `bid`, which actions refer to.
 
     Parameters:
-        check_cancelled: called now and then. It may raise.
+        check_cancelled: called regularly. It may raise an error.
 
     Raises:
-        ValueError: it is not such a snapshot, or the page would be too large.
+        ValueError: this is not such a snapshot, or the page would be too large.
     """
     return _Writer(snapshot, check_cancelled).document(0, 0)
 
@@ -71,7 +71,7 @@ class _Writer:
         yield from (end for _, _, end in reversed(opened))
 
     def _node(self, nodes: Mapping[str, Any], number: int, inside: str) -> tuple[str, str, str]:
-        """Return what begins a node, its name, and what ends it."""
+        """Return the markup that begins a node, its name, and the markup that ends it."""
         kind, name = _at(_column(nodes, "nodeType"), number), self._string(nodes, "nodeName", number)
         if kind == _ELEMENT and TAG_NAME.fullmatch(name):
             name = name.lower() if name.isupper() else name

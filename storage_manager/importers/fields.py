@@ -74,8 +74,8 @@ class Fields:
     def file(self) -> str | None:
         """Return the name of the member that the event refers to.
 
-        Since version 9 of the format it is in `file`. Earlier versions give the name below `resources/` in `sha1`. In
-        the network log, an underscore is before both. A name that leads out of the trace is refused.
+        Since version 9 of the format, the name is in `file`. Earlier versions have the name below `resources/` in
+        `sha1`. In the network log, both keys begin with an underscore. A name that leads out of the trace is refused.
         """
         sha1 = self.text("sha1") or self.text("_sha1")
         name = f"resources/{sha1}" if sha1 else self.text("file") or self.text("_file")

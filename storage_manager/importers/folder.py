@@ -1,4 +1,4 @@
-"""Read files of someone else's directory within limits. Nothing outside of the directory is read."""
+"""Read files in an untrusted directory, within limits. Nothing outside of the directory is read."""
 
 import errno
 import os
@@ -22,10 +22,10 @@ _IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
 class Folder:
-    """A directory. A path in it that leads out of it, also through a link, is refused.
+    """A directory. A path that leads out of it, also through a link, is refused.
 
     Parameters:
-        advice: ends the message about such a path.
+        advice: the end of the message about such a path.
 
     Raises (here and in each method):
         ValueError: it is not a directory, or a path or a file in it is refused.
@@ -48,9 +48,9 @@ class Folder:
         return found
 
     def inside(self, name: str) -> str:
-        """Return the real path of a file of the directory, which need not exist.
+        """Return the real path of a file in the directory. The file need not exist.
 
-        The message quotes a path whole. If it quoted a part, a secret in the path could not be found and masked later.
+        Messages contain the whole path. If they contained only a part, a secret in the path could not be masked later.
         """
         if len(name) > MAX_NAME:
             refuse(f"the path of a file has {len(name)} characters; the limit is {MAX_NAME}")
@@ -63,7 +63,7 @@ class Folder:
         """Return the bytes of a file; None if there is none.
 
         Parameters:
-            limit: the most bytes that it may have.
+            limit: the maximum size of the file, in bytes.
         """
         try:
             return read_file(self.inside(name), limit, repr(name))
@@ -76,7 +76,7 @@ class Folder:
 
 
 def read_file(path: str, limit: int, name: str = "it") -> bytes:
-    """Return the bytes of a regular file, and never more than the limit.
+    """Return the bytes of a regular file, but never more than the limit.
 
     Raises:
         ValueError: it is not a regular file, or it is too large.
@@ -106,10 +106,10 @@ def checked_size(descriptor: int, limit: int, name: str) -> int:
 
 
 def gunzip(data: bytes, name: str) -> bytes:
-    """Return the content of a gzip file, and never more than MAX_UNPACKED bytes.
+    """Return the content of a gzip file, but never more than MAX_UNPACKED bytes.
 
     Raises:
-        ValueError, zlib.error: it is not a whole gzip file, or it grows too much.
+        ValueError, zlib.error: it is not a complete gzip file, or its content is too large.
     """
     unzip = zlib.decompressobj(31)
     unpacked = unzip.decompress(data, MAX_UNPACKED + 1)
@@ -124,7 +124,7 @@ def check_image(data: bytes, name: str) -> bytes:
     """Return the bytes of a PNG, JPEG or WebP image unchanged. Refuse any other file: a path may name a private one.
 
     Raises:
-        ValueError: the bytes do not begin like an image.
+        ValueError: the bytes do not begin like such an image.
     """
     if not data.startswith(_IMAGES) and (data[:4], data[8:12]) != (b"RIFF", b"WEBP"):
         refuse(f"{name} is not a PNG, JPEG or WebP image")

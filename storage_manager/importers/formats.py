@@ -30,11 +30,11 @@ _KNOWN = (
 
 
 def recognize(path: str) -> str:
-    """Return the format of a file or directory: a key of `IMPORTERS`. Only names and the first bytes are looked at.
+    """Return the format of a file or directory: a key of `IMPORTERS`. It is found from names and the first bytes.
 
     Raises:
-        InvalidDataError: it has none of these formats. The message says which there are.
-        LocalStorageError: it cannot be read.
+        InvalidDataError: the format is none of these. The message lists the formats.
+        LocalStorageError: the file or directory cannot be read.
     """
     try:
         found = _of_directory(path) if stat.S_ISDIR(os.stat(path).st_mode) else _of_file(path)
@@ -47,7 +47,7 @@ def recognize(path: str) -> str:
 
 
 def _of_directory(path: str) -> str | None:
-    """Return the format by the names in a directory. Not all are looked at if it has very many."""
+    """Return the format, from the names in a directory. If there are very many, not all are checked."""
     with os.scandir(path) as entries:
         names = [entry.name for entry, _ in zip(entries, range(MAX_NAMES), strict=False)]
     if any(name.endswith(".trace") for name in names):
@@ -56,7 +56,7 @@ def _of_directory(path: str) -> str | None:
 
 
 def _of_file(path: str) -> str | None:
-    """Return the format by the name of a file or its first bytes. A pipe has no format: opening it would wait."""
+    """Return the format, from the name of a file or its first bytes. A pipe has no format: opening it would block."""
     name = os.path.basename(path)
     if name.endswith((".trace", ".zip")):
         return "trace"

@@ -1,11 +1,11 @@
-"""Write one snapshot of a frame as HTML. Content of another snapshot or frame is left out: a hole marks its place.
+"""Write one snapshot of a frame as HTML. For content of another snapshot or frame, a hole is left.
 
 Playwright records a node as text, as `[name, attributes, ...children]`, or as a reference `[[ago, index]]`. A reference
-means a node of an earlier snapshot of the same frame: `ago` counts the snapshots back, and `index` counts that
-snapshot's nodes in post-order, without the references.
+means a node in an earlier snapshot of the same frame: `ago` counts the snapshots back, and `index` counts the nodes of
+that snapshot in post-order, without the references.
 
 Each snapshot is written once, together with the positions at which each node starts and ends in the text. A page is
-then put together from slices of these texts. Take the two snapshots `["P", {}, "one"]` and
+then composed of slices of these texts. For example, take the two snapshots `["P", {}, "one"]` and
 `["DIV", {}, [[1, 1]], "two"]`:
 
     <P>one</P>           node 0 (the text): 3 to 6     node 1 (the P): 0 to 10
@@ -14,8 +14,8 @@ then put together from slices of these texts. Take the two snapshots `["P", {}, 
 The page of the second snapshot is its own text up to the hole, then characters 0 to 10 of the first snapshot, then the
 rest of its own text: <DIV><P>one</P>two</DIV>.
 
-Playwright already strips scripts, `on...` attributes, `javascript:` URLs and refreshes. This module strips them again,
-because anyone may have made the trace. Every other `<` is escaped, so no text and no attribute can become an element.
+Playwright already removes scripts, `on...` attributes, `javascript:` URLs and refreshes. This module removes them
+again, because anyone could have made the trace. All other `<` are escaped, so no text or attribute becomes an element.
 """
 
 import re
@@ -59,7 +59,7 @@ ATTRIBUTE_NAME = re.compile(r"[^\s\x00-\x20\x7f\"'/<>=&]+")
 _SCRIPT_SCHEMES = ("javascript:", "vbscript:")
 _CONTROLS = "".join(map(chr, range(0x21)))  # browsers skip them before a URL
 _TAG_STARTS = string.ascii_letters + "/!?"  # a tag, or a comment, is a < before one of them
-# Most servers refuse a longer URL. Joining URLs takes as much time and memory as they are long.
+# Most servers refuse a longer URL. The time and memory for joining URLs are proportional to their length.
 MAX_URL = 2**14
 _PARTS = 10_000  # parts of a style sheet between two looks at a cancellation
 MAX_ATTRIBUTES = 10_000  # of an element; real ones have a few dozen
@@ -81,7 +81,7 @@ class Frame(NamedTuple):
 class Sheet(NamedTuple):
     """A linked style sheet, which scripts may have changed; `markup` is its link element.
 
-    It is not used if it is disabled, or an alternative for another one.
+    It is not used if it is disabled, or if it is an alternative style sheet.
     """
 
     url: str
@@ -126,7 +126,7 @@ def style_element(css: str, spend: Callable[[int], None] = _charge_nothing, medi
     """Return a style element. A tag in the CSS becomes a CSS escape, which means the same in strings and URLs.
 
     Parameters:
-        spend: called while a long sheet is escaped; may refuse the trace.
+        spend: called while a long sheet is escaped. It may refuse the trace.
     """
     start = f'<style media="{escape(media)}">' if media else "<style>"
     return f"{start}{_escape_css(css, spend)}</style>"
@@ -142,7 +142,7 @@ def _escape_css(text: str, spend: Callable[[int], None]) -> str:
 
 
 def _escaped_before(part: str) -> str:
-    """Return a < before this text, escaped if it opens a tag, or may open one together with the text that follows."""
+    """Return a < before this text. It is escaped if it opens a tag, or may open a tag with the text after it."""
     return "\\3c " if part[:1] in _TAG_STARTS else "<"
 
 
@@ -200,7 +200,7 @@ def _runs_script(value: str, *, anywhere: bool) -> bool:
     """Return True if a URL has the scheme of a script, as browsers read it: without tabs and line breaks.
 
     Parameters:
-        anywhere: the value may be a list of URLs, so look for a scheme anywhere.
+        anywhere: True to look for a scheme anywhere in the value, which may be a list of URLs.
     """
     if ":" not in value:
         return False
@@ -263,9 +263,9 @@ class _Writer:
         return start, "" if tag in _VOID else f"</{name}>", self._mute() if hides else 0
 
     def _replace(self, tag: str, name: str, attributes: Mapping[str, str]) -> bool:
-        """Replace or drop an element. Return False if it is to be written unchanged.
+        """Replace or remove an element. Return False if the element must be written unchanged.
 
-        Style sheets are replaced. Scripts, and meta elements that have an effect, are dropped.
+        Style sheets are replaced. Scripts, and meta elements that have an effect, are removed.
         """
         if tag == "BASE":
             self.base = attributes.get("href", self.base)
@@ -296,7 +296,7 @@ def write_markup(root: object, base: str, spend: Callable[[int], None]) -> Marku
     """Write the snapshot with this outermost node. URLs of its document are relative to `base`.
 
     Parameters:
-        spend: called for each node, with the characters that it makes beside its own; may refuse the trace.
+        spend: called for each node, with the number of characters that are added to it. It may refuse the trace.
 
     Raises:
         ValueError: Playwright does not write such a node.

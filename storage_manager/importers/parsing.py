@@ -1,8 +1,8 @@
-"""Parse one line of a trace, so that no line holds the interpreter for more than about a second.
+"""Parse one line of a trace, so that no line blocks the interpreter for more than about a second.
 
-`json.loads` runs in C, and nothing else runs meanwhile, nor is a cancellation seen: 32 MB of empty lists took 7 s. What
-takes the time is the number of values, not of bytes. So a line of many values is parsed by Python's own parser, which
-is ten times slower, lets other threads run, and looks at the cancellation at each value.
+`json.loads` runs in C. Meanwhile nothing else runs, and a cancellation is not noticed: 32 MB of empty lists took 7 s.
+The time depends on the number of values, not on the number of bytes. So a line of many values is parsed by Python's own
+parser. It is ten times slower, but it lets other threads run, and checks for a cancellation at each value.
 """
 
 import json
@@ -27,11 +27,11 @@ def _refuse_constant(name: str) -> Any:
 def parse_line(line: bytes, check_cancelled: Callable[[], None]) -> object:
     """Return the JSON value of a line.
 
-    Texts that Playwright cut may contain one half of a surrogate pair. It becomes U+FFFD, because UTF-8 cannot encode
-    it.
+    If Playwright cut a text, it may contain one half of a surrogate pair. UTF-8 cannot encode this, so it becomes
+    U+FFFD.
 
     Parameters:
-        check_cancelled: called while a line of many values is parsed. It may raise.
+        check_cancelled: called while a line of many values is parsed. It may raise an error.
 
     Raises:
         ValueError, RecursionError: the line is not valid.

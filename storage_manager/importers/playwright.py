@@ -32,19 +32,19 @@ async def import_playwright_trace(
 
     Parameters:
         storage: the storage that receives the session.
-        path: a trace.zip, a directory with what was in one, as Playwright MCP writes it, or a .trace file in such a
-            directory. Versions 3 to 10 of the format: Playwright 1.31 to 1.65.
-        session_id: the id of the new session. None takes it from the name of the file or directory.
-        all_calls: False leaves out calls that neither act on a page nor check it: those that read (`title`,
-            `screenshot`), wait or set up the browser (`addCookies`).
-        progress: called on the event loop with the number of steps that were stored so far, and of all steps.
+        path: a trace.zip, a directory with the same files, as Playwright MCP writes it, or a .trace file in such a
+            directory. Versions 3 to 10 of the format can be read: Playwright 1.31 to 1.65.
+        session_id: the id of the new session. None to make it from the name of the file or directory.
+        all_calls: False to leave out calls that neither act on a page nor check it: calls that read (`title`,
+            `screenshot`), wait, or set up the browser (`addCookies`).
+        progress: called on the event loop with the number of steps stored so far, and the number of all steps.
 
     Raises:
-        InvalidIdError: the id is not allowed, or the name gives no id; this is checked before anything is read.
+        InvalidIdError: the id is not allowed, or none can be made from the name. Raised before anything is read.
         InvalidDataError: the file is not a trace, it is damaged or hostile, or the session exists already.
             Nothing is stored.
         LocalStorageError: the file cannot be read.
-        TypeError: path is not a path.
+        TypeError: `storage` is not a StorageManager, path is not a path, or progress is not a function.
         S3OperationError, S3ConfigError, LocalStorageError: storing failed. The steps that were stored are deleted
             again.
     """
@@ -61,7 +61,7 @@ def _read(all_calls: bool, path: str, budget: Budget) -> Source:
 
 
 def _read_steps(archive: Archive, budget: Budget, all_calls: bool) -> Steps:
-    """Return the steps of the trace. None of them is built yet."""
+    """Return the steps of the trace. Each step is built later."""
     contexts = [Context(archive.spend).read(archive.events(name)) for name in archive.traces]
     sheets = StyleSheets(archive)
     for name in archive.networks:

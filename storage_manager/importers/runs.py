@@ -1,4 +1,4 @@
-"""Fields that the runs of several agents have in common: what a model used, and where an element is."""
+"""Fields that the runs of several agents have in common: the usage of a model, and the position of an element."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ __all__ = ["box_of", "centre_of", "number_of", "usage_of"]
 
 
 def usage_of(input_tokens: float | None, output_tokens: float | None, cost_usd: float | None) -> dict[str, Any]:
-    """Return the usage for the metadata of a session, without the numbers that are not known."""
+    """Return the usage for the metadata of a session. Numbers that are not known are left out."""
     tokens = {"input_tokens": input_tokens, "output_tokens": output_tokens}
     whole = {name: int(number) for name, number in tokens.items() if number is not None}
     return whole if cost_usd is None else {**whole, "cost_usd": cost_usd}

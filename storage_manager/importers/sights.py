@@ -1,8 +1,8 @@
-"""Find the snapshot that shows what each action left: the last one before the next step on the same page.
+"""Find the snapshot that shows the result of each action: the last snapshot before the next step on the same page.
 
-Playwright takes three snapshots of an action: "before" it, when it is about to act ("action": the input is dispatched
-only after this snapshot), and "after" it. A page may change between two actions, for example when a server answers. So
-the snapshot before the next action shows best what this action left, and the next action was chosen on it.
+Playwright takes three snapshots of an action: "before" it, just before the input is dispatched ("action"), and "after"
+it. A page may change between two actions, for example when a server answers. So the snapshot before the next action
+shows the result of this action best. It also shows the page on which the next action was chosen.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,7 @@ __all__ = ["Sight", "View", "views"]
 
 
 class Sight(NamedTuple):
-    """A snapshot of a page: which action it was taken for, in which phase, and when on the clock of the context."""
+    """A snapshot of a page: the action that it was taken for, the phase, and the time on the clock of the context."""
 
     action: Action
     phase: str
@@ -24,9 +24,9 @@ class Sight(NamedTuple):
 
 
 class View(NamedTuple):
-    """An action, its page, and the snapshot that shows what it left, or else what was there before it.
+    """An action, its page, and a snapshot of the page after the action or, if there is none, before it.
 
-    `is_after` is True for a snapshot from after the action, and False if there is no snapshot.
+    `is_after` is True if the snapshot shows the page after the action, and False if there is no snapshot.
     """
 
     action: Action
@@ -36,7 +36,7 @@ class View(NamedTuple):
 
 
 def views(actions: Iterable[Action], is_step: Callable[[Action], bool]) -> list[View]:
-    """Return a view of each action that is a step. The actions are in the order of their start."""
+    """Return a view of each action that is a step. The actions must be sorted by their start."""
     found: list[View] = []
     pages: dict[str | None, _Page] = {}
     for action in reversed(list(actions)):
@@ -52,7 +52,7 @@ def views(actions: Iterable[Action], is_step: Callable[[Action], bool]) -> list[
 
 
 class _Page:
-    """The first snapshot of a page that comes later, while the actions are gone through backwards."""
+    """The next snapshot of a page. The actions are processed backwards."""
 
     def __init__(self) -> None:
         self.later: Sight | None = None
@@ -76,7 +76,7 @@ def _sights(action: Action) -> Iterator[Sight]:
 def _page_id(action: Action, own: Iterable[Sight]) -> str | None:
     """Return the id of the action's page, or of its snapshot's page, or of the page that the action opened.
 
-    Only traces up to version 5 have the last one in the result.
+    Only traces up to version 5 have the opened page in the result.
     """
     opened = action.result.get("page") if isinstance(action.result, dict) else None
     guid = opened.get("guid") if isinstance(opened, dict) else None

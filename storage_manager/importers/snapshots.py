@@ -15,10 +15,10 @@ __all__ = ["MAX_HTML", "Snapshot", "Snapshots", "viewport_of"]
 
 # Pages of real traces have up to about 10 MB. In a hostile trace, references can double the size with each snapshot.
 MAX_HTML = 64 * 2**20
-# Each slice counts as this many characters more, so a page of many empty slices reaches the limit too.
+# Each slice counts as this many additional characters, so a page of many empty slices reaches the limit too.
 _SLICE = 64
-# Real trees have at most the depth that browsers parse, 512. A reference to a node that contains the reference would
-# never end.
+# Browsers parse trees of a depth of at most 512, so real trees are not deeper. A reference to a node that contains the
+# reference would never end.
 _MAX_DEPTH = 10_000
 _MAX_DOCTYPE = 100  # characters; the longest that anybody uses is "html"
 _NOT_IN_DOCTYPES = re.compile(r"[^A-Za-z0-9]")
@@ -58,7 +58,7 @@ class Snapshots:
         self._main: dict[tuple[str, str | None], Snapshot] = {}
 
     def add(self, event: Fields) -> None:
-        """Add a snapshot. Its moment is `snapshotName` before version 9, and phase and call id since then.
+        """Add a snapshot. Its moment is `snapshotName` before version 9, and phase and call id since version 9.
 
         Raises:
             ValueError: the event is not a valid snapshot.
@@ -83,7 +83,7 @@ class Snapshots:
 
         Parameters:
             sheet: returns the text of a style sheet, or None if the trace does not have it.
-            spend: called with the cost of each slice beside its characters; may refuse the trace.
+            spend: called with the additional cost of each slice. It may refuse the trace.
 
         Raises:
             ValueError: the references form a cycle, or the document has more than MAX_HTML characters.
@@ -122,7 +122,7 @@ def viewport_of(size: Fields) -> dict[str, object] | None:
 
 
 class _Rendering:
-    """Renders one page. The limit on its size is for all of its frames together."""
+    """Renders one page. The size limit applies to all of its frames together."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class _Rendering:
             refuse(f"a page has more than {MAX_HTML} characters")
 
     def _pieces(self, history: list[Snapshot], index: int) -> Iterator[str | Frame | Sheet]:
-        """Yield the slices of text between holes, and the holes that are not references, in their order."""
+        """Yield, in order, the slices of text between holes, and the holes that are not references."""
         todo = [(index, 0, len(history[index].markup.text))]
         while todo:
             at, position, end = todo.pop()
@@ -190,10 +190,10 @@ class _Rendering:
 
 
 def _target(history: list[Snapshot], at: int, reference: Reference) -> tuple[int, int, int] | None:
-    """Return which part of which snapshot a reference means, or None if the trace does not have it.
+    """Return the snapshot and the part of it that a reference means; None if the trace does not have it.
 
-    A recording may be split into chunks. A later chunk may refer to style sheets of scripts that only an earlier chunk
-    contains.
+    A recording may be split into chunks. A later chunk may refer to a style sheet of a script that only an earlier
+    chunk contains.
     """
     if reference.ago > at or reference.node >= len(history[at - reference.ago].markup.starts):
         return None
@@ -202,7 +202,7 @@ def _target(history: list[Snapshot], at: int, reference: Reference) -> tuple[int
 
 
 def _override(history: list[Snapshot], index: int, url: str) -> str | None:
-    """Return the member that holds a style sheet as scripts had changed it, or None if they had not."""
+    """Return the member with the text of a style sheet that scripts changed; None if they did not change it."""
     override = history[index].overrides.get(url)
     if isinstance(override, int) and 0 <= override <= index:
         override = history[index - override].overrides.get(url)

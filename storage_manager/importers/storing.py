@@ -1,6 +1,6 @@
-"""Store the session that an importer reads: check all of it first, then store it whole or not at all.
+"""Store the session that an importer reads: first check all of it, then store it whole or not at all.
 
-An importer supplies a function that reads its format. It runs in a thread, and returns a `Source`.
+An importer supplies a function that reads its format. The function runs in a thread, and returns a `Source`.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_.:=@+,~-]+")
 
 
 class Read(NamedTuple):
-    """A step that an importer has read. The attachments are encoded already: this takes no time on the event loop."""
+    """A step that an importer has read. Its attachments are already encoded, to save time on the event loop."""
 
     data: StepData
     attachments: Mapping[str, bytes] = {}
@@ -54,8 +54,8 @@ class Source(NamedTuple):
 
     Attributes:
         total: the number of steps.
-        step: builds a step by its number, counted from 0. It is called in the thread of the import, twice per step: the
-            first time, the step is only checked.
+        step: builds a step by its number, counted from 0. It is called twice per step, in the thread of the import. The
+            first call is only for a check.
         close: called at the end, also after an error.
     """
 
@@ -76,8 +76,8 @@ async def import_session(
     """Read a file or directory in a thread, and store it as a session. Return the session id.
 
     Parameters:
-        session_id: None takes it from the name of the file or directory.
-        read: gets the path.
+        session_id: None to make it from the name of the file or directory.
+        read: the function that reads the format. It gets the path.
         progress: as for import_browser_use.
 
     Raises:
@@ -117,7 +117,7 @@ def _checked(path: str | os.PathLike[str]) -> str:
 
 
 def _session_id(path: str) -> str:
-    """Return a session id made from the name of a file without its suffix, or from the whole name of a directory."""
+    """Return a session id from the name of a file without its suffix, or from the whole name of a directory."""
     named = PurePath(os.path.abspath(path))
     session_id = _NOT_IN_IDS.sub("-", named.name if os.path.isdir(path) else named.stem).replace("::", "-")
     if not is_id(session_id):
@@ -134,7 +134,7 @@ async def _refuse_existing(storage: StorageManager, session_id: str, name: str) 
 
 
 async def _until_cancelled(reading: Awaitable[T], budget: Budget) -> T:
-    """Wait for the reading. If the caller is cancelled, end the reading at its next look at the budget."""
+    """Wait for the reading. If the caller is cancelled, the reading ends as soon as it checks the budget."""
     task = asyncio.ensure_future(reading)
     try:
         return await asyncio.shield(task)
@@ -163,10 +163,10 @@ def _without_user(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_source(source: Source, budget: Budget) -> None:
-    """Build each step once, so that what cannot be stored is refused before anything is stored.
+    """Build each step once. So a step that cannot be stored is refused before anything is stored.
 
     Raises:
-        ValueError: a step cannot be stored, or there is too much.
+        ValueError: a step cannot be stored, or the session is too large.
     """
     if not 0 < source.total <= MAX_STEPS:
         refuse("it has no steps" if not source.total else f"it has more than {MAX_STEPS} steps")
@@ -185,7 +185,7 @@ def _check_step(step: Read, budget: Budget) -> None:
 
 
 def _check_json(texts: list[bytes]) -> None:
-    """Refuse JSON of many values: it is encoded on the event loop."""
+    """Refuse JSON of many values, because it is encoded on the event loop."""
     if sum(map(count_values, texts)) > MAX_QUICK:
         refuse(f"a step or the session has more than {MAX_QUICK} values")
 
@@ -194,7 +194,7 @@ def _check_json(texts: list[bytes]) -> None:
 def _translating(path: str, redact: Redactor | None) -> Iterator[None]:
     """Translate errors of reading into errors of this library.
 
-    They are chained to the original, unless secrets were to be masked: the original may quote one.
+    They are chained to the original error, except if a redactor is used: the original error may contain a secret.
     """
     try:
         yield
@@ -216,7 +216,7 @@ async def _store(
     step: Callable[[int], Awaitable[Read]],
     report: Progress,
 ) -> None:
-    """Store a session. If that fails, or the caller is cancelled, delete what was begun, and nothing of others."""
+    """Store a session. After a failure or a cancellation, delete what was stored, but no file of another writer."""
     begun: list[str] = []
 
     async def steps() -> AsyncIterator[Step]:
@@ -263,7 +263,7 @@ def time_of(seconds: float | None) -> str | None:
     """Return a time in seconds since 1970 as ISO 8601 in UTC.
 
     Raises:
-        ValueError: it is not within the years that Python knows.
+        ValueError: its year is not one that Python supports.
     """
     if seconds is None:
         return None

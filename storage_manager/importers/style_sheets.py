@@ -1,7 +1,7 @@
-"""Find the style sheets that pages link in the network log of a trace, and make them part of a page.
+"""Find the linked style sheets of pages in the network log of a trace, and insert them into a page.
 
-The log is in the form of HAR. Only the URLs of style sheets are kept, the times at which they came, and the names of
-the members with their texts: no headers and no cookies.
+The log has the format of HAR. Only the URLs of style sheets, the times of their responses, and the names of the members
+with their texts are kept, but no headers and no cookies.
 """
 
 import re
@@ -33,8 +33,8 @@ class Wanted(NamedTuple):
     """A style sheet that a page links.
 
     Attributes:
-        override: the member with the text as scripts had changed it; None if they had not.
-        time: when the page was seen.
+        override: the member with the text that scripts changed; None if they did not change it.
+        time: the time of the snapshot of the page.
     """
 
     url: str
@@ -43,7 +43,7 @@ class Wanted(NamedTuple):
 
 
 class StyleSheets:
-    """The style sheets of a trace. `missing` collects the names of members that should be there."""
+    """The style sheets of a trace. `missing` collects the names of members that the trace lacks."""
 
     def __init__(self, archive: Archive) -> None:
         self.missing: list[str] = []
@@ -76,7 +76,7 @@ class StyleSheets:
         """Return the text of a style sheet, with absolute URLs; None if the trace does not have it.
 
         Parameters:
-            charge: called with the size of what is made; may refuse the trace.
+            charge: called with the size of the result. It may refuse the trace.
         """
         return self._whole(wanted, charge, 0)
 
@@ -96,7 +96,7 @@ class StyleSheets:
         return self._cache[key]
 
     def _logged(self, url: str, time: float) -> str | None:
-        """Return the member with the response that came last before a moment, or else with the first one."""
+        """Return the member with the last response before a time or, if there is none, with the first response."""
         files = self._files.get(_plain(url))
         return files[max(bisect_left(files, (time, "")) - 1, 0)][1] if files else None
 
@@ -107,7 +107,7 @@ class StyleSheets:
         return None if data is None else data.decode("utf-8-sig", errors="replace")
 
     def _with_imports(self, css: str, wanted: Wanted, charge: Charge, depth: int) -> str:
-        """Replace @import rules by the sheets that they import. The rule of a sheet that is not in the trace stays."""
+        """Replace @import rules with the imported sheets. If a sheet is not in the trace, its rule stays."""
         imports, rest = _split(css)
         kept, texts = [], []
         for url, condition in imports:
@@ -154,7 +154,7 @@ def _split(css: str) -> tuple[list[tuple[str, str]], str]:
 
 
 def _skip(css: str, at: int) -> int:
-    """Return where blanks, comments and @charset end."""
+    """Return the position after white space, comments and @charset."""
     while found := _BLANK.match(css, at):
         at = found.end()
         end = "*/" if css.startswith("/*", at) else ";" if css[at : at + 8].lower() == "@charset" else ""
@@ -166,7 +166,7 @@ def _skip(css: str, at: int) -> int:
 
 
 def _import(css: str, at: int) -> tuple[str, str, int] | None:
-    """Return the URL and the condition of the @import rule at this position, and where it ends."""
+    """Return the URL and the condition of the @import rule at this position, and its end."""
     if css[at : at + 7].lower() != "@import":
         return None
     at = _skip(css, at + 7)

@@ -34,7 +34,7 @@ class Action:
     """One call of Playwright. Its times are milliseconds on the clock of its context.
 
     `moments` names the snapshot that was taken in each phase: "before" the action, during it ("action"), "after" it.
-    `opened` is the id of the page that was opened last before the action ended. `attached` names the member with a
+    `opened` is the id of the last page that was opened before the action ended. `attached` names the member with a
     screenshot that the test runner attached.
     """
 
@@ -62,7 +62,7 @@ class Action:
 
     @property
     def ended(self) -> float:
-        """Return when the action ended; of one that did not end, when it began."""
+        """Return when the action ended. If it did not end, return when it began."""
         return self.start if self.end is None else self.end
 
     @property
@@ -89,7 +89,7 @@ class Context:
     """One `.trace` member, which a browser context or the test runner wrote.
 
     Parameters:
-        spend: called with the work that the events make beside their bytes; may refuse the trace.
+        spend: called with the work that the events cause in addition to their bytes. It may refuse the trace.
     """
 
     def __init__(self, spend: Callable[[int], None]) -> None:
@@ -105,7 +105,7 @@ class Context:
 
     @property
     def viewport(self) -> dict[str, object] | None:
-        """Return the size that pages had at first, or None if it is not known."""
+        """Return the initial size of pages, or None if it is not known."""
         return viewport_of(self.options.fields("options").fields("viewport"))
 
     def read(self, events: Iterable[tuple[str, object]]) -> "Context":
@@ -228,8 +228,8 @@ class Context:
     def frame_at(self, page_id: str, end: float, seen: float, until: float) -> tuple[str, str | None]:
         """Return a frame "after" the end of an action, or else the last frame "before" it.
 
-        A frame counts as "after" if it was taken before `until`, when the next action begins. Of these it is the last
-        one up to the moment at which the page was `seen`, or else the first one.
+        A frame counts as "after" if it was taken before `until`, when the next action begins. Of these frames, the
+        last one until the time `seen` of the snapshot is returned or, if there is none, the first one.
         """
         frames = self.frames.get(page_id, [])
         at = bisect_left(frames, (end, ""))
@@ -240,9 +240,9 @@ class Context:
 
 
 def _screenshot_of(attachment: Fields) -> str | None:
-    """Return the name of the member with an attached screenshot; None if it is something else.
+    """Return the name of the member with an attached screenshot; None if the attachment is something else.
 
-    The images of a failed comparison, "-expected" and "-diff", do not show the page.
+    "-expected" and "-diff" images of a failed comparison do not show the page.
     """
     kind, name = attachment.text("contentType"), (attachment.text("name") or "").removesuffix(".png")
     return attachment.file() if kind in _IMAGES and not name.endswith(("-expected", "-diff")) else None
@@ -258,9 +258,9 @@ def _log_lines(event: Fields) -> list[str]:
 def actions_of(contexts: list[Context]) -> list[Action]:
     """Return the actions in the order of their start.
 
-    If the library recorded no actions, return the steps of the test runner. If it did, the test runner recorded a step
-    for each action as well; only that step says if an expectation failed, so the error is copied from it. A screenshot
-    that was attached goes to the action of its step, or else to the action that had ended last.
+    If the library recorded no actions, return the steps of the test runner. Otherwise the test runner also recorded a
+    step for each action. Only this step has the error of a failed expectation, so the error is copied from it. An
+    attached screenshot belongs to the action of its step or, if there is none, to the action that had ended last.
     """
     recorded = [action for context in contexts if context.from_library for action in context.actions.values()]
     steps = [action for context in contexts if not context.from_library for action in context.actions.values()]
@@ -274,7 +274,7 @@ def actions_of(contexts: list[Context]) -> list[Action]:
 
 
 def _hand_over(steps: list[Action], recorded: list[Action]) -> None:
-    """Give the attached screenshots of the test runner's steps to the library's actions. The first one counts."""
+    """Copy attached screenshots from the test runner's steps to the library's actions. The first one is used."""
     owners = {action.step_id: action for action in recorded}
     ended = sorted(recorded, key=lambda action: action.wall_end)
     for step in sorted(steps, key=lambda step: step.wall_end):

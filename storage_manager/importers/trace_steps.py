@@ -1,4 +1,4 @@
-"""Turn each action of a trace into a step: what was done, what the page showed then, and when and where."""
+"""Convert each action of a trace to a step: the action, what the page showed, the time and the place."""
 
 import re
 from bisect import bisect_right
@@ -29,11 +29,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class Steps:
-    """The steps of a trace. Each is built when it is asked for. They are not thread-safe.
+    """The steps of a trace. Each step is built on demand. This class is not thread-safe.
 
     Parameters:
-        budget: pays for the pages.
-        all_calls: False leaves out calls that neither act on a page nor check it.
+        budget: limits the size of the pages.
+        all_calls: False to leave out calls that neither act on a page nor check it.
 
     Raises (here and in each method):
         ValueError, zipfile.BadZipFile, zlib.error, EOFError: the trace is damaged or hostile.
@@ -80,7 +80,7 @@ class Steps:
         return snapshots.html(moment, sight.shot.frame_id, self._sheets.css, self._budget.spend)
 
     def _read(self, images: Iterable["_Image"]) -> tuple["_Image | None", bytes | None]:
-        """Return the first image that the trace has, or else the first one that it should have."""
+        """Return the first image that is in the trace, or else the first image that is missing."""
         missing = None
         for image in images:
             data = self._archive.read(image.name)
@@ -122,7 +122,7 @@ class _Image(NamedTuple):
 
 
 def _taken(view: View) -> _Image | None:
-    """Return the screenshot that was taken with the snapshot, or else in a phase of the action on the same side."""
+    """Return the screenshot that was taken with the snapshot, or another one from before or after the action."""
     sides = {"after": ("after",), "before": ("action", "before")}
     if view.sight and view.is_after:
         taken = _screenshot(view.sight.action, view.sight.phase)
@@ -150,7 +150,7 @@ def _reasons(image: _Image | None, sheets: list[str]) -> dict[str, str]:
 
 
 def _observed(view: View, image: _Image | None) -> str:
-    """Return "after" or "before": when the step shows its page; "after" if it shows nothing."""
+    """Return "after" or "before": the time at which the step shows its page. Return "after" if it shows nothing."""
     if view.sight:
         return "after" if view.is_after else "before"
     return image.moment if image else "after"

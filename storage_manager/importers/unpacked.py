@@ -1,4 +1,4 @@
-"""Read a trace from a directory, within the limits of a zip. Nothing outside of the directory is read."""
+"""Read a trace from a directory, with the same limits as for a zip. Nothing outside of the directory is read."""
 
 import errno
 import os
@@ -40,7 +40,7 @@ class FolderArchive(Archive):
     """An open directory of a trace.
 
     Parameters:
-        name: the only `.trace` file that is read. Its directory may have others, which are not looked at.
+        name: the only `.trace` file that is read. Others in the directory are ignored.
     """
 
     def __init__(self, path: str, budget: Budget, name: str | None = None) -> None:
@@ -90,7 +90,7 @@ class FolderArchive(Archive):
 
 
 def _files(root: str) -> Iterator[str]:
-    """Yield the path of each file below a directory, relative to it. Refuse anything but files and directories."""
+    """Yield the path of each file below a directory, relative to it. Anything but files and directories is refused."""
     todo, count = [""], 0
     while todo:
         folder = todo.pop()

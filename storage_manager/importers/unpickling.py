@@ -1,9 +1,8 @@
-"""Read pickles without running any code in them: objects become inert records, and arrays of numpy inert arrays.
+"""Read pickles without running any code in them: objects and numpy arrays become plain records and arrays.
 
-Python's own unpickler calls what a pickle names. This one knows the opcodes that write data (Python's source,
-Lib/pickletools.py), and a short table of what it builds itself: arrays, dates, paths, dictionaries. A pickle that asks
-for any other call is refused, and so is every opcode that data does not need. A class is only a name, which is never
-looked up.
+Python's own unpickler calls the functions that a pickle names. This unpickler supports only the opcodes that write data
+(Python's source, Lib/pickletools.py), and a short table of values that it builds itself: arrays, dates, paths,
+dictionaries. A pickle with any other call or opcode is refused. A class is only a name; it is never imported.
 """
 
 import math
@@ -28,7 +27,7 @@ _MAX_SIDE = 2**16  # pixels of an image; Chromium takes screenshots of at most 2
 _MAX_NAME = 512  # characters of the name of a class with its module
 _MAX_PATH = 4096
 
-# Classes of Python's own library that hold data. Any other is refused, whatever is done with it.
+# Classes of Python's own library that contain data. All other names are refused, in any use.
 _STANDARD = {
     "builtins": {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "set"}
     | {"str", "tuple"},
@@ -97,7 +96,7 @@ class Array:
         self.data = b""
 
     def fill(self, shape: object, kind: object, is_fortran: object, data: object) -> "Array":
-        """Set shape and bytes. Refuse a shape that claims more or less than there is. Return self."""
+        """Set shape and bytes, and return self. Refuse a shape that does not match the number of bytes."""
         if not isinstance(kind, _Type) or not isinstance(data, (bytes, bytearray)) or is_fortran:
             refuse("the pickle has an array that is not of numbers in the order of C")
         is_shape = isinstance(shape, tuple) and len(shape) <= _MAX_DIMENSIONS and all(map(_is_size, shape))
@@ -108,9 +107,9 @@ class Array:
 
     @property
     def is_image(self) -> bool:
-        """True if the array may be an image: bytes of height, width and 3 or 4 colours.
+        """True if the array may be an image: bytes with height, width and 3 or 4 colours.
 
-        A row of pixels takes 50 bytes of memory more, so millions of narrow rows are not an image.
+        Each row of pixels needs 50 additional bytes of memory, so millions of narrow rows are not an image.
         """
         is_image = self.kind.code == "u1" and len(self.shape) == 3 and self.shape[2] in (3, 4) and bool(self.data)
         return is_image and max(self.shape) <= _MAX_SIDE
@@ -130,10 +129,10 @@ def unpickle(data: bytes, check_cancelled: Callable[[], None]) -> object:
     Sets are lists. Keys of dictionaries are str, as in JSON.
 
     Parameters:
-        check_cancelled: called now and then. It may raise.
+        check_cancelled: called regularly. It may raise an error.
 
     Raises:
-        ValueError: the pickle is damaged, asks for a call, or has something that is not data.
+        ValueError: the pickle is damaged, needs a function call, or contains something that is not data.
     """
     try:
         return _Machine(data, check_cancelled).run()
@@ -142,7 +141,7 @@ def unpickle(data: bytes, check_cancelled: Callable[[], None]) -> object:
 
 
 class _Machine:
-    """The stack machine for which a pickle is a program."""
+    """The stack machine that runs a pickle as a program."""
 
     def __init__(self, data: bytes, check_cancelled: Callable[[], None]) -> None:
         self._data = data
@@ -154,7 +153,7 @@ class _Machine:
         self._left = MAX_OPERATIONS
 
     def run(self) -> object:
-        """Carry out the program, which ends with STOP, and return its result."""
+        """Run the program until STOP, and return its result."""
         data, operations = self._data, _OPERATIONS
         while True:
             self._charge(_BATCH)
@@ -168,7 +167,7 @@ class _Machine:
                 operations[code](self)
 
     def _charge(self, count: int) -> None:
-        """Count operations, and values that one operation goes through: it may do so with the same ones again."""
+        """Count operations, and the values that an operation reads: it may read the same values again and again."""
         self._check_cancelled()
         self._left -= count
         if self._left < 0:
@@ -368,7 +367,7 @@ def _dict(target: object) -> dict[str, Any]:
 
 
 def _key(key: object) -> str:
-    """Return a key as JSON has it. Numbers become text: with hostile numbers, a dictionary takes forever."""
+    """Return a key for JSON. Numbers become text, because hostile numbers make a dictionary extremely slow."""
     if isinstance(key, str):
         return key
     if key is None or isinstance(key, (int, float)):
@@ -414,7 +413,7 @@ def _dictionary(*arguments: object) -> dict[str, Any]:
 
 
 def _several(values: object = (), *_: object) -> list[Any]:
-    """Return the list itself: a copy would be made again each time that the pickle asks for it."""
+    """Return the list itself. A pickle could ask for a copy again and again."""
     return values if isinstance(values, list) else refuse("the pickle has a set of a value that is not a list")
 
 
@@ -454,8 +453,8 @@ for _core in ("numpy.core", "numpy._core"):
 for _module in ("pathlib", "pathlib._local"):
     _BUILDERS |= {Name(_module, _name): _path for _name in _STANDARD[_module]}
 
-# The opcodes of protocols 3 to 5 that data needs. Not among them are those for extensions, persistent ids, buffers out
-# of band, and classes with arguments (INST, OBJ).
+# The opcodes of protocols 3 to 5 that data needs. The opcodes for extensions, persistent ids, out-of-band buffers, and
+# classes with arguments (INST, OBJ) are left out.
 _OPERATIONS: dict[int, Callable[[_Machine], None]] = {
     0x80: lambda machine: machine.skip(1),  # PROTO
     0x95: lambda machine: machine.skip(8),  # FRAME
@@ -509,7 +508,7 @@ _OPERATIONS: dict[int, Callable[[_Machine], None]] = {
 
 
 class Plain:
-    """Turn what was unpickled into values of JSON, within limits: a few bytes can refer to a value a billion times."""
+    """Convert unpickled values to JSON values, within limits: a few bytes can refer to a value a billion times."""
 
     def __init__(self, most: int, check_cancelled: Callable[[], None]) -> None:
         self._left = most
@@ -521,7 +520,7 @@ class Plain:
             refuse("the pickle has too many values, or refers to them too often")
 
     def of(self, value: object, depth: int = 0) -> Any:
-        """Return a value of JSON. A record becomes an object; a number that is not finite becomes None."""
+        """Return a JSON value. A record becomes an object, and a number that is not finite becomes None."""
         self._spend(1)
         if depth > _MAX_DEPTH:
             refuse(f"the pickle is nested deeper than {_MAX_DEPTH} levels, or in itself")

@@ -34,7 +34,7 @@ _ACTIONS = {
     "answer": re.compile(r"ANSWER[; ]+\[?(?P<content>.[^\]]*)\]?"),
 }
 _PARTS = re.compile(r"Thought:|Action:|Observation:")
-# The answers of run.py if it could not carry out an action. It then takes no new screenshot.
+# The answers of run.py if it could not perform an action. It then takes no new screenshot.
 _FAILURES = ("Format ERROR", "The action you have chosen cannot be exected")
 _NO_HTML = "results of WebVoyager have no HTML"
 _NO_SCREENSHOT = "WebVoyager takes none if the action before could not be carried out"
@@ -42,7 +42,7 @@ _GONE = "there is no such file in the directory"
 
 
 class _Turn(NamedTuple):
-    """A message to the model, its answer, and the failure of its action. Numbered from 1, as the screenshots are."""
+    """A message to the model, its answer, and the failure of its action. Numbers begin at 1, as for screenshots."""
 
     number: int
     message: str
@@ -59,28 +59,28 @@ async def import_webvoyager(
 ) -> str:
     """Import the results of a task of WebVoyager as a session with one step per answer of the model.
 
-    Return the session id. The steps are step_000001 and so on. Each has the screenshot on which the model chose the
-    action, with its numbered labels. Everything is read and checked, in a separate thread, before anything is stored.
+    Return the session id. The steps are step_000001 and so on. Each has the screenshot that the model saw when it chose
+    the action, with numbered labels. Everything is read and checked in a separate thread before anything is stored.
 
     Parameters:
         storage: the storage that receives the session.
-        path: the directory of one task, which has interact_messages.json and screenshot1.png; or the first file.
-        session_id: the id of the new session. None takes it from the directory's name.
-        progress: called on the event loop with the number of steps that were stored so far, and of all steps.
+        path: the directory of one task, with interact_messages.json and screenshot1.png; or interact_messages.json.
+        session_id: the id of the new session. None to make it from the name of the directory.
+        progress: called on the event loop with the number of steps stored so far, and the number of all steps.
 
     Raises:
-        InvalidIdError: the id is not allowed, or the directory's name gives no id; this is checked before any I/O.
+        InvalidIdError: the id is not allowed, or none can be made from the name of the directory. Raised before any I/O.
         InvalidDataError: the directory has no such results, they are damaged or hostile, or the session exists already.
             Nothing is stored.
         LocalStorageError: a file cannot be read.
-        TypeError: path is not a path.
+        TypeError: `storage` is not a StorageManager, path is not a path, or progress is not a function.
         S3OperationError, S3ConfigError, LocalStorageError: storing failed. What was stored is deleted again.
     """
     return await import_session(storage, _directory(path), session_id, _read, progress)
 
 
 def _directory(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """Return the directory of the messages, if their file is given."""
+    """Return the directory. If the path is the file of the messages, return its directory."""
     is_file = isinstance(path, (str, os.PathLike)) and os.path.basename(os.fsdecode(path)) == MESSAGES
     return os.path.dirname(os.path.abspath(os.fsdecode(path))) if is_file else path
 
@@ -112,7 +112,7 @@ def _others(folder: Folder, budget: Budget) -> dict[str, bytes]:
 
 
 def _messages(value: object) -> list[tuple[str, str]]:
-    """Return role and text of each message. Images are in files of their own."""
+    """Return the role and the text of each message. Images are in separate files."""
     if not isinstance(value, list):
         refuse(f"{MESSAGES} must be a list of messages, not {type(value).__name__}")
     messages = [Fields(item, f"{MESSAGES}, message {number}") for number, item in enumerate(value, 1)]
@@ -127,7 +127,7 @@ def _text(message: Fields) -> str:
 
 
 def _turns(messages: Sequence[tuple[str, str]]) -> list[_Turn]:
-    """Return a turn for each message of the user. The last may have no answer."""
+    """Return a turn for each message of the user. The last turn may have no answer."""
     asked = [at for at, (role, _) in enumerate(messages) if role == "user"]
     turns = []
     for number, at in enumerate(asked, 1):
@@ -155,7 +155,7 @@ def _about(turns: Sequence[_Turn], log: str) -> dict[str, Any]:
 
 
 def _usage(log: str) -> dict[str, int]:
-    """Return the last sums of tokens in the log."""
+    """Return the last token totals in the log."""
     names = {"input_tokens": "Accumulate Prompt Tokens: ", "output_tokens": "Accumulate Completion Tokens: "}
     found = {name: re.match(r"\d{1,12}", log.rpartition(words)[2]) for name, words in names.items() if words in log}
     return {name: int(match[0]) for name, match in found.items() if match}
@@ -192,7 +192,7 @@ def _attachments(turn: _Turn, folder: Folder, tree: bytes | None) -> dict[str, b
 
 
 def _action(turn: _Turn) -> dict[str, Any] | None:
-    """Return the action as run.py reads it, with its text and the thought; only the text if it could not read it."""
+    """Return the action as run.py parses it, with its text and the thought. If it cannot be parsed, only its text."""
     if turn.answer is None:
         return None
     parts = [part.strip() for part in _PARTS.split(turn.answer)]

@@ -1,3 +1,3 @@
-"""Callbacks and adapters for the agents of other projects. Each module is for one project, and does not import it."""
+"""Callbacks and adapters for agents of other projects. Each module is for one project, and does not import it."""
 
 __all__: list[str] = []

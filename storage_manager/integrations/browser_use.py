@@ -4,7 +4,7 @@
         agent = browser_use.Agent(task, llm, register_new_step_callback=step_callback(recorder))
         await agent.run()
 
-Nothing of browser-use is imported. Its attributes are those of version 0.13.
+browser-use is not imported. The attributes that this module reads are those of version 0.13.
 """
 
 import base64
@@ -36,16 +36,17 @@ _NO_AGENT = "the agent was not found: give the callback itself to browser_use.Ag
 def step_callback(recorder: Recorder) -> Callable[..., Any]:
     """Return a callback for `browser_use.Agent(register_new_step_callback=...)`, which records every step of the agent.
 
-    A step is what the agent saw (URL, title, screenshot), the HTML of the page, and what the model answered: its action
-    or `{"actions": [...]}`, with its thoughts. It is observed before the action. The HTML is read when the model has
-    answered. If the page has another address by then, it is left out, and `not_captured` says so.
+    A step has what the agent saw (URL, title, screenshot), the HTML of the page, and the answer of the model: one
+    action or `{"actions": [...]}`, with its thoughts. The page is observed before the action. The HTML is read after
+    the model has answered. If the page has another address by then, the HTML is left out, and `not_captured` has the
+    reason.
 
     When the block ends, the session gets `goal`, `agent`, `model`, `usage`, `outcome`, `result` and `errors`, unless
-    `record` or `finish` were given them. An error of the storage does not disturb the agent: it is raised when the
-    block ends. Use one callback per agent.
+    `record` or `finish` got these fields. If storing fails, the agent continues, and the error is raised when the block
+    ends. Use one callback per agent.
 
     Raises:
-        InvalidDataError: the redactor of the storage knows only steps.
+        InvalidDataError: the redactor of the storage can redact only steps.
     """
     run = _Run(recorder)
     recorder.before_end(run.about)
@@ -60,7 +61,7 @@ class _Run:
         self._agent: Any = None
 
     async def on_step(self, state: Any, output: Any = None, number: int | None = None) -> None:
-        """Record a step. With one argument it is a hook of `agent.run`, which is given the agent."""
+        """Record a step. A call with one argument comes from a hook of `agent.run`, and the argument is the agent."""
         if output is None and number is None:
             self._agent = state
             return
@@ -83,9 +84,9 @@ class _Run:
 
 
 def _calling_agent() -> Any:
-    """Return the agent that called this callback, however deep in it, or None.
+    """Return the agent that called this callback, directly or indirectly, or None.
 
-    browser-use gives the agent to the hooks of `run`, but not to this callback, which an Agent calls directly.
+    browser-use passes the agent to the hooks of `run`, but not to this callback, which an Agent calls directly.
     """
     frame: FrameType | None = inspect.currentframe()
     while frame is not None:
@@ -97,7 +98,7 @@ def _calling_agent() -> Any:
 
 
 def _action_of(output: Any) -> dict[str, Any]:
-    """Return the actions of the model with its thoughts. `thought` repeats one of them: the viewer shows it."""
+    """Return the actions of the model with its thoughts. The field `thought`, which the viewer shows, repeats one."""
     actions = [action.model_dump(exclude_none=True, mode="json") for action in output.action]
     said = {name: getattr(output, name, None) for name in _THOUGHTS}
     thoughts = {name: value for name, value in said.items() if value}
@@ -108,7 +109,7 @@ def _action_of(output: Any) -> dict[str, Any]:
 
 
 def _metadata_of(state: Any, number: int | None) -> dict[str, Any]:
-    """Return metadata of the moment at which the agent looked at the page."""
+    """Return the metadata of the moment at which the agent observed the page."""
     info = getattr(state, "page_info", None)
     scroll = {"x": info.scroll_x, "y": info.scroll_y} if info else None
     about = {"observed": "before", "source": "browser-use", "agent_step": number, "scroll": scroll}
@@ -116,7 +117,7 @@ def _metadata_of(state: Any, number: int | None) -> dict[str, Any]:
 
 
 def _storable(value: Any) -> Any:
-    """Return a value without lone surrogates. Models write them, and UTF-8 cannot encode them."""
+    """Return a value without lone surrogates. Models may write them, but UTF-8 cannot encode them."""
     if isinstance(value, str):
         return value if value.isascii() else "".join(without_surrogates(value))
     if isinstance(value, Mapping):
@@ -155,7 +156,7 @@ class _Page:
         return saved
 
     async def title(self) -> str:
-        """Return the title of the page. That of browser-use may be of the moment before the page was loaded."""
+        """Return the title of the page. The title in browser-use's state may be older than the loaded page."""
         said = await call_all({"title": (partial(self.evaluate, "() => document.title"), str)}, SECONDS)
         title: str = values(said).get("title", self._state.title)
         return title
@@ -169,7 +170,7 @@ class _Page:
         """Call a function in the page, as Playwright does.
 
         Raises:
-            LookupError: the page has another address than the one that the agent saw.
+            LookupError: the address of the page is no longer the one that the agent saw.
         """
         self.frames = self.frames or await read_frames(self._open)
         url = await self.main_frame.evaluate("() => location.href")
@@ -189,7 +190,7 @@ class _Page:
         return send
 
     def _is_shown(self, url: str) -> bool:
-        """Return True if this is the address that the agent saw, or if that address is not one of the web."""
+        """Return True if this is the address that the agent saw, or if the agent saw no web address."""
         return urldefrag(url)[0] == urldefrag(self.url)[0] or not self.url.startswith("http")
 
 
@@ -202,7 +203,7 @@ async def _usage(agent: Any) -> dict[str, Any] | None:
 
 
 def _outcome(agent: Any) -> str | None:
-    """Return "success" if the agent says that it is done with success, and "failure" otherwise."""
+    """Return "success" if the agent reports that it has finished successfully, and "failure" otherwise."""
     if not agent.history.history:
         return None
     return "success" if agent.history.is_successful() else "failure"

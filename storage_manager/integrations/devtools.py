@@ -15,9 +15,9 @@ _WORLD = "storage_manager"  # the page's own scripts cannot reach what ours defi
 
 
 async def read_frames(open_target: Open) -> "list[Frame]":
-    """Return the frames of a page, the main frame first. A frame that has a process of its own is a target of its own.
+    """Return the frames of a page, the main frame first. A frame with its own process is a separate target.
 
-    Chromium before version 140 or so does not say to which frame such a target belongs, and it is left out.
+    Chromium before about version 140 does not report which frame such a target belongs to. The target is then left out.
     """
     main = await _frame(await open_target(None), None)
     known = {frame.id: frame for frame in main.all}
@@ -31,7 +31,7 @@ async def read_frames(open_target: Open) -> "list[Frame]":
 
 
 async def _targets(open_target: Open) -> list[Mapping[str, Any]]:
-    """Return the targets that are frames, each after the one that it is in."""
+    """Return the targets that are frames. Each target comes after the target that contains it."""
     answer = await (await open_target(None))("Target.getTargets", {})
     found = {target["targetId"]: target for target in answer["targetInfos"] if target["type"] == "iframe"}
 
@@ -48,7 +48,7 @@ async def _frame(send: Send, parent: "Frame | None") -> "Frame":
 
 
 class Frame:
-    """A frame of a page, with those methods of Playwright's frames that the recorder calls."""
+    """A frame of a page, with the methods of Playwright's frames that the recorder calls."""
 
     def __init__(self, send: Send, tree: Mapping[str, Any], parent: "Frame | None" = None) -> None:
         self.url: str = tree["frame"]["url"]
@@ -58,16 +58,16 @@ class Frame:
 
     @property
     def all(self) -> list["Frame"]:
-        """This frame and all frames in it."""
+        """This frame and all frames inside it."""
         return [self, *(frame for child in self.child_frames for frame in child.all)]
 
     async def context(self) -> int:
-        """Return the id of a context in which scripts run beside those of the page."""
+        """Return the id of a context in which scripts run separately from those of the page."""
         answer = await self.send("Page.createIsolatedWorld", {"frameId": self.id, "worldName": _WORLD})
         return int(answer["executionContextId"])
 
     async def evaluate(self, function: str, given: object = None) -> Any:
-        """Call a function of JavaScript with an argument. If it is a mapping, `elements` in it are elements of frames.
+        """Call a JavaScript function with an argument. In a mapping, `elements` has the elements of frames.
 
         Raises:
             RuntimeError: the function raised an error.

@@ -1,4 +1,4 @@
-"""Check the answers of the scripts in `script`: a page can replace the functions that they call."""
+"""Check the answers of the scripts in `script`, because a page can replace the functions that they call."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -59,7 +59,7 @@ def _has_numbers(value: Any, *names: str) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Return True for a number that JSON has, of a size that JavaScript counts in."""
+    """Return True for a JSON number of a size that JavaScript can represent exactly."""
     return isinstance(value, (int, float)) and abs(value) <= 2**53  # not nan
 
 

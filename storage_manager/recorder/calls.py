@@ -1,6 +1,6 @@
-"""Call the methods of a page, which may be slow, hang or fail.
+"""Call the methods of a page. They may be slow, hang or fail.
 
-Generators (`Steps`) decide which calls are made. Each yields a request, and gets its answer:
+Generators (`Steps`) decide which calls are made. Each yields a request, and gets the answer:
 
     reading = yield deadline.calls({"html": (page.content, str)})
 
@@ -47,9 +47,9 @@ class Calls(NamedTuple):
     """Calls of the page, which may be made at the same time. The answer is a Reading.
 
     Attributes:
-        seconds: that each call may take.
-        in_all: seconds that all of them may take, if they are made one after another.
-        said: seconds that the error of a call without an answer names.
+        seconds: the time limit of each call.
+        in_all: the time limit of all calls together, in seconds, if they are made one after another.
+        said: the number of seconds in the error of a call without an answer.
     """
 
     calls: Mapping[str, Call]
@@ -69,7 +69,7 @@ class Pause(NamedTuple):
 
 
 class Work(NamedTuple):
-    """A function that is not of the page. If it takes long, an event loop runs it in a thread."""
+    """A function that does not call the page. If it may take long, an event loop runs it in a thread."""
 
     function: Callable[[], Any]
     is_long: bool = True
@@ -87,16 +87,16 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds until the end. Never zero, so that a page that answers at once can still be read at the end."""
+        """Seconds until the end. Never zero, so that a page that answers immediately can still be read at the end."""
         return max(self._end - time.monotonic(), self._seconds / 20)
 
     @property
     def is_half_over(self) -> bool:
-        """True if another attempt at a page this slow would delay the agent too long."""
+        """True if another attempt would delay the agent too long, because the page is slow."""
         return self._end - time.monotonic() < self._seconds / 2
 
     def calls(self, calls: Mapping[str, Call], seconds: float | None = None, in_all: float | None = None) -> Calls:
-        """Return calls that end by this moment, and within the given seconds each."""
+        """Return calls that end by this moment. Each call also ends within the given seconds."""
         left = self.left
         return Calls(calls, min(left, seconds or left), min(left, in_all or seconds or left), seconds or self._seconds)
 
@@ -108,7 +108,7 @@ class Deadline:
 async def carry_out(steps: Steps[Out]) -> Out:
     """Run steps to their end. Calls that are yielded together run at the same time.
 
-    If the caller is cancelled, the steps get the cancellation, and may still make the calls that clean up.
+    If the caller is cancelled, the steps get the cancellation. They may still make calls to clean up.
     """
     go_on: Callable[[], Request] = partial(next, steps)
     while True:
@@ -133,7 +133,7 @@ async def _answer(request: Request) -> Any:
 
 
 async def call_all(calls: Mapping[str, Call], seconds: float) -> Reading:
-    """Make calls of an asynchronous page at the same time. Together they take this number of seconds at most."""
+    """Make calls of an asynchronous page at the same time. Together they take at most this number of seconds."""
     reading: Reading = await _answer(Deadline(seconds).calls(calls))
     return reading
 
@@ -143,7 +143,7 @@ async def _call(request: Calls, function: Callable[[], Any], kind: type) -> Any:
 
     Raises:
         asyncio.TimeoutError: there was no answer in time.
-        TypeError: the answer is of another type.
+        TypeError: the answer has another type.
     """
     answer = function()
     if inspect.isawaitable(answer):
@@ -160,7 +160,7 @@ def checked(answer: Any, kind: type) -> Any:
     """Return the answer of a page.
 
     Raises:
-        TypeError: it is of another type.
+        TypeError: the answer has another type.
     """
     if not isinstance(answer, kind):
         raise TypeError(f"{kind.__name__} is needed, not {type(answer).__name__}")
@@ -168,23 +168,23 @@ def checked(answer: Any, kind: type) -> Any:
 
 
 def failures(reading: Reading) -> dict[str, BaseException]:
-    """Return the errors of a reading."""
+    """Return the errors in a reading."""
     return {name: answer for name, answer in reading.items() if isinstance(answer, BaseException)}
 
 
 def values(reading: Reading) -> Reading:
-    """Return the results of a reading."""
+    """Return the results in a reading."""
     return {name: answer for name, answer in reading.items() if not isinstance(answer, BaseException)}
 
 
 def is_timeout(answer: object) -> bool:
-    """Return True for a timeout of ours, of Playwright (TimeoutError) or of Selenium (TimeoutException)."""
+    """Return True for our own timeout, one of Playwright (TimeoutError) or one of Selenium (TimeoutException)."""
     names = ("TimeoutError", "TimeoutException")
     return isinstance(answer, BaseException) and any(cls.__name__ in names for cls in type(answer).__mro__)
 
 
 def is_silence(answer: object) -> bool:
-    """Return True for a timeout of ours. It does not say what the page was waiting for."""
+    """Return True for our own timeout. Its text does not say what the page was waiting for."""
     return isinstance(answer, BaseException) and str(answer).startswith(NO_ANSWER)
 
 
@@ -194,7 +194,7 @@ def accepts(function: Callable[..., Any], keyword: str) -> bool:
 
 
 def has_protocol(page: Any) -> bool:
-    """Return True if the page may have the Chrome DevTools Protocol: Playwright's pages do, with Chromium."""
+    """Return True if the page may support the Chrome DevTools Protocol, as Playwright's pages in Chromium do."""
     return hasattr(getattr(page, "context", None), "new_cdp_session")
 
 

@@ -1,4 +1,4 @@
-"""Take screenshots of a page with its own method, or, if that takes too long, through Chromium's own protocol."""
+"""Take screenshots of a page with its own method or, if that takes too long, through Chromium's own protocol."""
 
 import base64
 import importlib
@@ -30,16 +30,16 @@ __all__ = ["Camera", "Picture", "Shot", "check_picture", "image_options", "proto
 
 Shot: TypeAlias = bytes | BaseException  # a screenshot, or why there is none
 _IMAGES = ("png", "jpeg", "webp")
-# Seconds of the first attempt. Playwright waits for every font of the page, and a font that never loads takes all of
-# them; Chromium's own protocol does not wait. A page that is only slow is captured either way.
+# Seconds for the first attempt. Playwright waits for every font of the page, so a font that never loads takes all of
+# this time. Chromium's own protocol does not wait for fonts. A page that is only slow is captured in both ways.
 FIRST_SECONDS = 2.0
-# Seconds that we wait longer than Playwright does. Its error says what it was waiting for, and it may come late if the
-# machine is busy.
+# Seconds that the recorder waits longer than Playwright. Playwright's error says what it was waiting for, and may come
+# late if the machine is busy.
 MARGIN = 1.0
 
 
 class Picture(NamedTuple):
-    """The format, extent and masks of screenshots, as in `record`."""
+    """The format, area and masks of screenshots, as in `record`."""
 
     full_page: bool = False
     image: str = "png"
@@ -53,10 +53,10 @@ class Picture(NamedTuple):
 
 
 def check_picture(full_page: bool, image: str, quality: int | None, mask: Sequence[str]) -> Picture:
-    """Return the arguments as a Picture.
+    """Check the arguments, and return them as a Picture.
 
     Raises:
-        InvalidDataError: one of them is not allowed.
+        InvalidDataError: an argument is not allowed.
     """
     if image not in _IMAGES:
         raise _refusal(f"image must be 'png', 'jpeg' or 'webp', not {image!r}")
@@ -84,10 +84,11 @@ class Camera:
         self._slow: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # the host of each page that did not answer
 
     def check(self, page: Any) -> None:
-        """Refuse a page of which no such screenshot can be taken.
+        """Refuse a page that cannot take such a screenshot.
 
         Raises:
-            InvalidDataError: the page cannot cover elements, or cannot make such an image, and Pillow is absent.
+            InvalidDataError: the page cannot cover elements; or it cannot make such an image, and Pillow is not
+                installed.
         """
         what, image = type(page).__name__, self._picture.image
         if self._picture.mask and not (hasattr(page, "locator") and _takes(page, "mask")):
@@ -100,7 +101,7 @@ class Camera:
         """Return a screenshot, or the error of the page.
 
         If the page belongs to Chromium, the first attempt is short. If it takes too long, Chromium's own protocol is
-        used, now and for the next screenshots of this site in this page.
+        used for this screenshot, and for later ones of the same page and site.
         """
         if not has_protocol(page):
             return (yield from self._through_page(page, deadline))
@@ -117,8 +118,7 @@ class Camera:
     def _through_page(self, page: Any, deadline: Deadline, seconds: float | None = None) -> Steps[Shot]:
         """Take a screenshot with the page's own method, and convert it if the page cannot make such an image.
 
-        Playwright gets a timeout that ends before ours. Without it, a screenshot that hangs would also block the next
-        one.
+        Playwright's timeout ends before ours. Without it, a screenshot that hangs would also block the next screenshot.
         """
         options, limit = self._options(page), seconds + MARGIN if seconds else None
         if accepts(page.screenshot, "timeout"):
@@ -142,7 +142,7 @@ class Camera:
 
     @staticmethod
     def _makes(page: Any, image: str) -> bool:
-        """Return True if screenshot() of the page makes such images. Playwright before 1.65 makes no WebP."""
+        """Return True if screenshot() of the page supports this format. Playwright supports WebP since 1.65."""
         kind = inspect.signature(page.screenshot).parameters.get("type")
         if kind is None or kind.annotation is inspect.Parameter.empty:
             return image == "png" or _takes(page, "type")
@@ -178,8 +178,8 @@ class Camera:
 def protocol_image(page: Any, picture: Picture, deadline: Deadline) -> Steps[Shot]:
     """Take a screenshot through the Chrome DevTools Protocol.
 
-    No `clip` is given, because with one Chromium forgets the emulated pixel ratio of the page. So the image has one
-    pixel per CSS pixel. The whole page cannot be captured in this way, unless the pixel ratio is 1.
+    No `clip` is given, because Chromium then forgets the emulated pixel ratio of the page. So the image has one pixel
+    per CSS pixel. The whole page can be captured in this way only if the pixel ratio is 1.
     """
     session = yield from deadline.call(partial(page.context.new_cdp_session, page))
     if isinstance(session, BaseException):
@@ -198,7 +198,7 @@ def image_options(picture: Picture) -> dict[str, Any]:
 
 
 def _converted(image: bytes, picture: Picture) -> bytes:
-    """Return a PNG as another format."""
+    """Convert a PNG to another format."""
     pillow = importlib.import_module("PIL.Image")
     buffer = io.BytesIO()
     pillow.open(io.BytesIO(image)).convert("RGB").save(buffer, picture.image, **picture.quality_option)
@@ -206,7 +206,7 @@ def _converted(image: bytes, picture: Picture) -> bytes:
 
 
 def _takes(page: Any, keyword: str) -> bool:
-    """Return True if screenshot() takes a keyword, by its name or with others."""
+    """Return True if screenshot() accepts a keyword, by its name or with `**`."""
     parameters = inspect.signature(page.screenshot).parameters.values()
     return any(one.name == keyword or one.kind is one.VAR_KEYWORD for one in parameters)
 

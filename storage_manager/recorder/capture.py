@@ -15,8 +15,8 @@ from storage_manager.recorder.markup import LONG, cleaned, without_user
 
 __all__ = ["Capture", "Observer", "View", "capturing", "reason_of", "shortened"]
 
-# Seconds that all calls of the page may take together. The screenshot of a long page on a busy machine takes several.
-# A page with an endless script or an open dialog never answers; Playwright itself waits 30 seconds for it, or forever.
+# Seconds for all calls of the page together. The screenshot of a long page on a busy machine takes several seconds. A
+# page with an endless script or an open dialog never answers; Playwright itself waits 30 seconds for it, or forever.
 CALL_SECONDS = 10.0
 ATTEMPTS = 3  # screenshots of a page that is changing or navigating; a page with a clock never stops changing
 PAUSE = 0.3  # seconds before the next attempt after a failure: during a navigation, calls fail for some milliseconds
@@ -29,7 +29,7 @@ _COLOUR = re.compile("\x1b\\[[0-9;]*m")  # of a terminal; Playwright prints its 
 
 
 class Capture(NamedTuple):
-    """The parts of a page. A part that could not be captured is None, and the metadata gives the reason."""
+    """The parts of a page. A part that could not be captured is None, and the metadata has the reason."""
 
     html: str | None
     screenshot: bytes | None
@@ -37,19 +37,19 @@ class Capture(NamedTuple):
 
 
 class View(ABC):
-    """A page, as a capture reads it. Each kind of page has a view of its own."""
+    """A page, as a capture reads it. Each kind of page has its own View."""
 
     @abstractmethod
     def read(self, deadline: Deadline) -> Steps[Reading]:
         """Return the parts of the page, and the errors of calls that failed.
 
         The names are html, title, url, viewport, layout (a mapping with viewport, device_pixel_ratio and scroll), and
-        frames (why some could not be read). A view may add others, which are only compared.
+        frames (why some could not be read). A view may add other names, whose values are only compared.
         """
 
     @abstractmethod
     def read_again(self, deadline: Deadline, before: Reading) -> Steps[Reading]:
-        """Return the parts of the page as they are now. A view that knows what has changed may be quicker."""
+        """Return the parts of the page as they are now. This may be quicker if the view knows what has changed."""
 
     @abstractmethod
     def shoot(self, deadline: Deadline) -> Steps[Shot]:
@@ -61,7 +61,7 @@ class View(ABC):
 
     @abstractmethod
     def is_closed(self) -> bool:
-        """Return True if the page says that it is closed. Another attempt is useless then."""
+        """Return True if the page reports that it is closed. Another attempt is then useless."""
 
 
 class Observer:
@@ -87,12 +87,12 @@ class Observer:
 
 
 def capturing(view: View) -> Steps[Capture]:
-    """Capture what a page shows now. All but the screenshot is read before and after the screenshot.
+    """Capture what a page shows now. Everything except the screenshot is read before and after the screenshot.
 
     If both readings are equal, everything belongs to one moment. If they differ, another screenshot is taken, up to
-    three in all. If the readings still differ then, `changed_during_capture` is true in the metadata. A part that
-    cannot be captured is None, and `not_captured` gives the reason, as the page gave it: mask secrets in it, and then
-    shorten it with `shortened`. All calls of the page together take 10 seconds at most.
+    three in all. If the readings still differ, `changed_during_capture` is true in the metadata. A part that cannot be
+    captured is None, and `not_captured` has the reason, unchanged from the page: mask secrets in it, and then shorten
+    it with `shortened`. All calls of the page together take 10 seconds at most.
     """
     deadline = Deadline(CALL_SECONDS)
     try:
@@ -124,7 +124,7 @@ def _attempts(view: View, deadline: Deadline) -> Steps[tuple[Reading, datetime, 
 
 
 def _shoot(view: View, deadline: Deadline, before: Reading) -> Steps[Shot]:
-    """Take a screenshot, unless reading the HTML just timed out: the screenshot would time out as well."""
+    """Take a screenshot, unless reading the HTML timed out: the screenshot would time out as well."""
     html = before["html"]
     if isinstance(html, BaseException) and is_timeout(html):
         return html
@@ -150,7 +150,7 @@ def _result(reading: Reading, when: datetime, is_same: bool) -> Capture:
 
 
 def _layout(known: Reading) -> dict[str, Any]:
-    """Return viewport, device_pixel_ratio and scroll, as far as the page says them."""
+    """Return those of viewport, device_pixel_ratio and scroll that the page reports."""
     said, size = known.get("layout"), known.get("viewport")
     layout = dict(said) if isinstance(said, Mapping) else {}
     viewport = dict(size) if isinstance(size, Mapping) else layout.get("viewport")
@@ -158,12 +158,12 @@ def _layout(known: Reading) -> dict[str, Any]:
 
 
 def _text(text: str | None) -> str | None:
-    """Return a text of the page as UTF-8 can encode it."""
+    """Return a text of the page without characters that UTF-8 cannot encode."""
     return text and "".join(without_surrogates(text))
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the whole message of an error. `shortened` comes after the secrets in it are masked."""
+    """Return the whole message of an error. Mask the secrets in it before you call `shortened`."""
     message = str(error).strip() or type(error).__name__
     if len(message) > MAX_MESSAGE:
         return f"{type(error).__name__}, with a message of {len(message)} characters"
@@ -171,10 +171,10 @@ def reason_of(error: BaseException) -> str:
 
 
 def shortened(reason: str) -> str:
-    """Return the first line of a reason, in which no secret is left, and Playwright's call log, if it has one.
+    """Return the first line of a reason, and Playwright's call log if there is one. Secrets must be masked before.
 
-    Playwright says in the first line what failed, and in the log what it was waiting for. User and password in a URL
-    are removed.
+    The first line of a Playwright error says what failed; its log says what Playwright was waiting for. User and
+    password are removed from URLs.
     """
     reason = without_user(reason)
     first = _line(reason.partition("\n")[0])

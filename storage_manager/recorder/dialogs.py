@@ -1,6 +1,6 @@
-"""Notice which dialog (alert, confirm, prompt) is open in a page: a reason for a page that gives no answer.
+"""Find out which dialog (alert, confirm, prompt) is open in a page. An open dialog is why a page does not answer.
 
-A listener of Playwright's own would change the page: without one, Playwright answers every dialog itself.
+A Playwright listener would change the page: Playwright answers every dialog itself only if there is no listener.
 """
 
 import weakref
@@ -17,14 +17,14 @@ SECONDS = 3.0  # to begin or to end watching a page; it takes some milliseconds,
 
 
 class Dialogs:
-    """The dialogs of the pages of one session, as Chromium reports them from the first step of a page on."""
+    """The dialogs in the pages of one session. Chromium reports them from the first step of a page on."""
 
     def __init__(self) -> None:
         self._sessions: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # None for a page that cannot be watched
         self._open: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
     def watch(self, page: Any) -> Steps[None]:
-        """Begin to watch a page, if that is possible and not done already."""
+        """Begin to watch a page, if that is possible and has not been done."""
         if not is_weak(page) or page in self._sessions or not has_protocol(page):
             return
         self._sessions[page] = None
@@ -39,7 +39,7 @@ class Dialogs:
         yield from deadline.call(partial(session.send, "Page.enable"))
 
     def explain(self, page: Any, metadata: dict[str, Any]) -> dict[str, Any]:
-        """Return metadata in which each reason that the page gave no answer names the dialog that is open, if any."""
+        """Return metadata in which the open dialog, if any, is added to each reason that the page did not answer."""
         dialog = self._open.get(page) if is_weak(page) else None
         reasons: Mapping[str, Any] = metadata.get("not_captured", {})
         if not dialog or not reasons:
@@ -55,7 +55,7 @@ class Dialogs:
 
 
 def _note(opened: "WeakKeyDictionary[Any, str]", page: Any, event: Mapping[str, Any] | None) -> None:
-    """Note which dialog is open in a page."""
+    """Remember which dialog is open in a page."""
     if page is not None and event:
         opened[page] = f"a dialog ({event['type']}) waits for an answer, see page.on('dialog'): {event['message']}"
     elif page is not None:

@@ -1,8 +1,8 @@
-"""Read the HTML of a page of Playwright with its open shadow roots and its frames, without changing the page.
+"""Read the HTML of a Playwright page with its open shadow roots and its frames, without changing the page.
 
-Playwright's `content()` leaves out frames, and in older versions shadow roots. So a script of ours copies a page that
-has something that `content()` leaves out. The script also copies frames of the same origin. Each other frame is a part
-of its own, in which the script runs too.
+Playwright's `content()` leaves out frames and, in older versions, shadow roots. If a page has any of these, our own
+script copies the page. The script also copies frames of the same origin. In each other frame, the script runs
+separately.
 """
 
 import secrets
@@ -33,7 +33,7 @@ def has_frames(page: Any) -> bool:
 
 
 def new_mark() -> str:
-    """Return a mark that no page knows, for the place of a frame in the markup of its parent."""
+    """Return an unpredictable mark for the position of a frame in the markup of its parent."""
     return f"frame-{secrets.token_hex(16)}-"
 
 
@@ -41,9 +41,9 @@ class _Part:
     """A frame in which the script runs.
 
     Attributes:
-        secret: ends the watch of the script in the frame.
+        secret: the name of the event that ends the watch of the script in the frame.
         element: the element of the frame; None if it was not found.
-        mark: the place of the frame in the markup of its parent.
+        mark: marks the position of the frame in the markup of its parent.
         html: the markup with marks; None if it was not copied.
         inner: the markup of frames of the same origin, by their marks. A frame comes after the frames in it.
         placed: the marks that are in the markup.
@@ -55,7 +55,7 @@ class _Part:
         self.set_copy({"html": None, "parts": {}, "placed": []})
 
     def set_copy(self, copy: Mapping[str, Any]) -> None:
-        """Set the markup that the script has copied."""
+        """Store the markup that the script has copied."""
         self.html, self.inner, self.placed = copy["html"], copy["parts"], copy["placed"]
 
     def frames(self) -> dict[str, str | None]:
@@ -64,7 +64,7 @@ class _Part:
 
     @property
     def size(self) -> int:
-        """Characters of its markup."""
+        """The number of characters of the markup."""
         return sum(len(html or "") for html in self.frames().values())
 
 
@@ -72,7 +72,7 @@ class Frames:
     """A reading of the frames of a page.
 
     Parameters:
-        handles: gets what the reading holds in the page. The caller disposes of them.
+        handles: a list for the handles that the reading keeps in the page. The caller disposes of them.
     """
 
     def __init__(self, page: Any, handles: list[Any]) -> None:
@@ -83,10 +83,10 @@ class Frames:
         self._problems: list[str] = []
 
     def read(self, deadline: Deadline) -> Steps[Reading]:
-        """Return the HTML with all frames that can be read, if the main frame can, and what could not be read.
+        """Return the HTML with all frames that can be read, and the reasons for frames that could not be read.
 
-        Frames of the same origin are first left to the script. If it does not find each of them, every frame becomes a
-        part of its own, so that those that are absent can be named.
+        There is no HTML if the main frame cannot be read. At first, the script copies frames of the same origin. If it
+        does not find all of them, the script runs in every frame separately, so that absent frames can be named.
         """
         frames = [frame for frame, _ in _tree(self._main.frame)]
         is_small = len(frames) <= MAX_FRAMES and all(_depth(frame) <= MAX_DEPTH for frame in frames)
@@ -101,16 +101,16 @@ class Frames:
         return reading
 
     def watched(self) -> list[tuple[Any, str]]:
-        """Return the frames that are watched beside the main frame, each with its secret."""
+        """Return the frames that are watched in addition to the main frame, each with its secret."""
         parts = [part for part in self._parts.values() if part.html is not None and part is not self._main]
         return [(part.frame, part.secret) for part in parts]
 
     def is_same_tree(self) -> bool:
-        """Return True if the page has the frames that it had."""
+        """Return True if the page still has the same frames."""
         return self._tree == _tree(self._main.frame)
 
     def _allowed(self, frames: list[Any]) -> Iterator[Any]:
-        """Yield the frames that are read, and name the others."""
+        """Yield the frames that will be read. Note the others as not captured."""
         for at, frame in enumerate(frames):
             if at < MAX_FRAMES and _depth(frame) <= MAX_DEPTH:
                 yield frame
@@ -149,7 +149,7 @@ class Frames:
         return partial(part.frame.evaluate, COPY, {**given, "secret": secret}), Mapping
 
     def _look_for_absent(self) -> None:
-        """Name the frames that are copied but have no place in the markup of their parent, or are too large."""
+        """Note the copied frames that are too large, or have no position in the markup of their parent."""
         placed = {mark for part in self._parts.values() for mark in part.placed}
         left = MAX_CHARACTERS
         for part in list(self._parts.values())[1:]:
@@ -173,7 +173,7 @@ class Frames:
 
 
 def assembled(html: str, frames: Mapping[str, str | None]) -> str:
-    """Return markup with its frames in their places. Each frame comes after the frames in it."""
+    """Return markup with its frames at their positions. In `frames`, each frame comes after the frames in it."""
     done: dict[str, str | None] = {}
     for mark, inner in frames.items():
         done[mark] = with_frames(cleaned(inner), done) if inner is not None else None
@@ -181,7 +181,7 @@ def assembled(html: str, frames: Mapping[str, str | None]) -> str:
 
 
 def _tree(frame: Any) -> list[tuple[Any, str]]:
-    """Return all frames in a frame with their URLs, each before those in it."""
+    """Return all frames in a frame, with their URLs. Each frame comes before the frames in it."""
     pairs: list[tuple[Any, str]] = []
     left = list(reversed(frame.child_frames))
     while left:  # a thousand frames may be in each other
@@ -199,7 +199,7 @@ def _depth(frame: Any) -> int:
 
 
 def _is_nested(frame: Any) -> bool:
-    """Return True if a frame and those in it seem to have the origin of its parent, whose script can read them."""
+    """Return True if a frame and all frames in it seem to have the parent's origin, so its script can read them."""
     inner, outer = urlsplit(frame.url), urlsplit(frame.parent_frame.url)
     is_near = inner.scheme in ("about", "") or inner[:2] == outer[:2]
     return is_near and all(_is_nested(child) for child in frame.child_frames)

@@ -1,6 +1,6 @@
-"""Prepare markup for storing: remove secrets, name the encoding, and put frames into their elements.
+"""Prepare markup for storing: remove secrets, set the encoding, and put frames into their elements.
 
-Every function reads a text once, from its beginning to its end, so that none takes long for a hostile page.
+Every function reads a text once, from beginning to end, so no function takes long for a hostile page.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _Attribute = tuple[str, str, int, int]  # name in lower case, value, and where t
 
 
 def without_user(text: str) -> str:
-    """Return a URL, or a text with URLs, without the user and password in it."""
+    """Return a URL, or a text with URLs, without user names and passwords."""
     return _USER.sub("", text) if "@" in text else text
 
 
@@ -38,7 +38,7 @@ def without_passwords(html: str, depth: int = 0) -> str:
     """Return markup without the values of `<input type=password>`, also in each `srcdoc`.
 
     Parameters:
-        depth: how many `srcdoc` it is in.
+        depth: the number of `srcdoc` attributes around this markup.
     """
     if not _PASSWORD.search(html):
         return html
@@ -47,26 +47,26 @@ def without_passwords(html: str, depth: int = 0) -> str:
 
 
 async def storable(html: str) -> str:
-    """Return markup as it is stored. Other tasks run meanwhile."""
+    """Return markup as it is stored. Other tasks can run meanwhile."""
     return await asyncio.to_thread(cleaned, html) if len(html) > LONG else cleaned(html)
 
 
 def cleaned(html: str) -> str:
-    """Return markup as it is stored: without passwords and lone surrogates, and with its encoding."""
+    """Return markup as it is stored: without passwords and lone surrogates, and with UTF-8 as its encoding."""
     return as_utf8(without_passwords("".join(without_surrogates(html))))
 
 
 def as_utf8(html: str) -> str:
-    """Return markup that names no other encoding than UTF-8, in which it is stored."""
+    """Return markup that names UTF-8 as its encoding, because it is stored as UTF-8."""
     body = _BODY.search(html)
     return _changed(html, "meta", body.start() if body else len(html), _charset)
 
 
 def with_frames(html: str, frames: MutableMapping[str, str | None]) -> str:
-    """Return markup in which each mark, the value of a `data-recorded-srcdoc`, becomes a `srcdoc` with its frame.
+    """Return markup in which each `data-recorded-srcdoc`, whose value is a mark, becomes a `srcdoc` with the frame.
 
-    A mark whose frame has no markup is removed. Each frame that has its place is removed from `frames`: a hostile page
-    repeats a mark a million times.
+    If a frame has no markup, its mark is removed. Each frame is removed from `frames` as soon as it is inserted,
+    because a hostile page may repeat a mark a million times.
     """
 
     def replaced(found: re.Match[str]) -> str:
@@ -79,7 +79,7 @@ def with_frames(html: str, frames: MutableMapping[str, str | None]) -> str:
 
 
 def _changed(html: str, name: str, end: int, change: Callable[[list[_Attribute]], tuple[int, int, str] | None]) -> str:
-    """Return markup in which some attributes of the tags with this name are replaced."""
+    """Return markup in which some attributes of the tags with this name are changed."""
     pieces, done = list[str](), 0
     for attributes in _tags(html, name, end):
         edit = change(attributes)
@@ -91,7 +91,7 @@ def _changed(html: str, name: str, end: int, change: Callable[[list[_Attribute]]
 
 
 def _tags(html: str, name: str, end: int) -> Iterator[list[_Attribute]]:
-    """Yield the attributes of each start tag with this name. Each character is looked at once."""
+    """Yield the attributes of each start tag with this name. Each character is read once."""
     position = 0
     while found := _TAGS[name].search(html, position, end):
         attributes, position = _attributes(html, found.end())

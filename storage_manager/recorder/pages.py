@@ -1,4 +1,4 @@
-"""Look at a page of Playwright, async or sync, or any object with its content(), screenshot(), title() and url."""
+"""Read a Playwright page, async or sync, or any object with the same content(), screenshot(), title() and url."""
 
 import secrets
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def check_page(page: object) -> None:
     """Refuse an object without the attributes of a page, and a page that only the synchronous recorder can read.
 
     Raises:
-        InvalidDataError: names the first missing attribute, or what to use.
+        InvalidDataError: the message names the first missing attribute, or the function to use.
     """
     if hasattr(page, "get_screenshot_as_png"):
         why, advice = f"{type(page).__name__} is a driver of Selenium", "use storage_manager.sync.record"
@@ -47,10 +47,10 @@ def check_page(page: object) -> None:
 
 
 class PageView(View):
-    """A page of Playwright, or an object with the same methods.
+    """A Playwright page, or an object with the same methods.
 
-    A page of Playwright is watched while the screenshot is taken: if the script that watches has seen no change, the
-    HTML need not be read again. Any other page is read twice.
+    A Playwright page is watched by a script while the screenshot is taken. If the script has seen no change, the HTML
+    is not read again. Any other page is read twice.
     """
 
     def __init__(self, page: Any, camera: Camera) -> None:
@@ -80,7 +80,7 @@ class PageView(View):
         return self._looked(look) | copy | rest
 
     def read_again(self, deadline: Deadline, before: Reading) -> Steps[Reading]:
-        """Read the page again, or, if it was watched and did not change, return the reading before it."""
+        """Read the page again. If it was watched and did not change, return the earlier reading."""
         if not self._secret or failures(before):
             return (yield from self.read(deadline))
         frames = [(self._page, self._secret), *(self._frames.watched() if self._frames else ())]
@@ -99,16 +99,16 @@ class PageView(View):
         return (yield from self._camera.take(self._page, deadline))
 
     def leave(self, deadline: Deadline) -> Steps[None]:
-        """Dispose of the elements of frames."""
+        """Release the elements of frames."""
         if self._handles:
             yield deadline.calls({str(at): (one.dispose, object) for at, one in enumerate(self._handles)}, 1.0)
 
     def is_closed(self) -> bool:
-        """Return what is_closed() of the page says, if it has that."""
+        """Return the result of is_closed() of the page, if it has this method."""
         return hasattr(self._page, "is_closed") and self._page.is_closed() is True
 
     def _copy(self, deadline: Deadline) -> Steps[Reading]:
-        """Return the HTML with its frames, or none if the page cannot be copied; and which frames are absent."""
+        """Return the HTML with its frames, or no HTML if the page cannot be copied; and the absent frames."""
         self._frames = Frames(self._page, self._handles)
         return (yield from self._frames.read(deadline))
 
@@ -120,17 +120,17 @@ class PageView(View):
         return {"title": (self._page.title, str)}
 
     def _about(self) -> dict[str, Call]:
-        """Return the calls that make no request."""
+        """Return the calls that need no request to the page."""
         size = {"viewport": (lambda: getattr(self._page, "viewport_size", None), object)}
         return {"url": (lambda: self._page.url, str), **size}
 
     def _looked(self, look: Mapping[str, Any]) -> Reading:
-        """Return a reading from the answer of the script in the page. `typed` is only compared."""
+        """Return the answer of the script in the page as a reading. `typed` is only compared."""
         layout = {name: value for name, value in look.items() if name != "title"}
         return {"layout": layout, "title": look.get("title"), "typed": self._typed}
 
     def _needs_copy(self, look: Mapping[str, Any]) -> bool:
-        """Return True if `content()` of the page leaves something out."""
+        """Return True if `content()` of the page would leave something out."""
         if not hasattr(self._page, "main_frame"):
             return False
         extras, has_shadow = look["extras"], accepts(self._page.content, "include_shadow")

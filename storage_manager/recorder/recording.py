@@ -43,8 +43,8 @@ __all__ = ["Recorder", "metadata_of", "record"]
 
 logger = logging.getLogger(__name__)
 
-# The most steps that are captured and not yet stored. Each is a page with its screenshot, 1 MB or more. With 16 of
-# them storing may fall behind by a second or two before the agent has to wait.
+# The maximum number of steps that are captured and not yet stored. Each is a page with its screenshot, 1 MB or more.
+# With 16 steps, storing may fall behind by a second or two before the agent must wait.
 MAX_WAITING = 16
 DIGITS = 6  # of the number in a step id
 
@@ -69,21 +69,21 @@ def record(
     the block ends with an exception, or if a step could not be stored, the other steps are stored, but the session is
     not sealed.
 
-    No step is ever overwritten. If two recorders write one session at the same time, the one that comes second to a
-    number stores its step under the next free number, and its next call raises AlreadyExistsError once. Only S3 and
-    local disk can promise this: other backends have no conditional writes.
+    No step is ever overwritten. If two recorders write the same session at the same time, the second recorder to use a
+    number stores its step under the next free number. Its next call raises AlreadyExistsError once. Only S3 and local
+    disk can guarantee this: other backends have no conditional writes.
 
-    The metadata of the session gets `started_at`, `observed` and the given fields when the block begins. When it ends,
-    `ended_at` and the fields of `finish` are added. If these have no `outcome`, it is "error" if the block raised an
-    error, and "cancelled" if it was cancelled. A continued session keeps its first `started_at`, and the fields of an
-    earlier run that are not given again. It loses `ended_at` and `outcome`.
+    When the block begins, the metadata of the session gets `started_at`, `observed` and the given fields. When it ends,
+    `ended_at` and the fields of `finish` are added. If `outcome` is not given, it becomes "error" if the block raised
+    an error, and "cancelled" if it was cancelled. A continued session keeps its first `started_at`, and the fields of
+    an earlier run that are not given again. Its `ended_at` and `outcome` are removed.
 
     Parameters:
         full_page: True for screenshots of the whole page; False for the viewport only.
-        metadata: of the session, for example its goal, agent and model.
-        observed: "after" if step() is called after the action was carried out, "before" if before it. Each step's
-            metadata says so.
-        image: the format of the screenshots. A page that cannot make it makes a PNG, which Pillow converts.
+        metadata: the metadata of the session, for example its goal, agent and model.
+        observed: "after" if step() is called after the action, "before" if it is called before the action. It is stored
+            in the metadata of each step.
+        image: the format of the screenshots. If the page can make only PNG images, Pillow converts them.
         quality: 1 to 100, for "jpeg" and "webp".
         mask: CSS selectors. Elements of the page that match one are covered in the screenshot. For an element in a
             frame, give a selector of the frame.
@@ -94,8 +94,8 @@ def record(
         S3OperationError, S3ConfigError, LocalStorageError: when the block begins, the session cannot be listed, or its
             metadata cannot be stored; when it ends, steps were not stored (the message names them), or the session
             cannot be sealed.
-        AlreadyExistsError: when the block ends; as for Recorder.step. Everything is stored, but the session is not
-            sealed.
+        AlreadyExistsError: as for Recorder.step; raised when the block ends. Everything is stored, but the session is
+            not sealed.
     """
     check_storage(storage)
     with translating("record", storage.url_for()):
@@ -107,10 +107,10 @@ def record(
 
 
 def _checked_metadata(storage: StorageManager, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of metadata of a session, redacted, and without user and password in `start_url`.
+    """Return a redacted copy of the metadata of a session, without user and password in `start_url`.
 
     Raises:
-        InvalidDataError: it has no JSON form, or the redactor knows only steps.
+        InvalidDataError: the metadata has no JSON form, or the redactor can redact only steps.
     """
     data = encode_json(metadata, "metadata")
     known = decode_json(redacted_metadata(storage.redact, data) if storage.redact else data)
@@ -124,8 +124,8 @@ class _Waiting:
 
     Attributes:
         returned: the id that the caller got.
-        number: of the id under which it will be stored.
-        was_tried: True if its storing was begun.
+        number: the number in the id under which the step will be stored.
+        was_tried: True if the recorder has begun to store it.
     """
 
     returned: str
@@ -168,27 +168,27 @@ class Recorder:
         *,
         attachments: Mapping[str, Attachment] | None = None,
     ) -> str:
-        """Store what the page shows now, with the action that led to it. Return the step id before it is stored.
+        """Store what the page shows now, with the action. Return the step id before the step is stored.
 
-        The ids are step_000001 and so on. In a session with steps they continue after the last one, with as many
+        The ids are step_000001 and so on. If the session has steps, the ids continue after the last step, with as many
         digits. HTML, screenshot, URL, title and viewport belong to one moment. If the page kept changing,
         `changed_during_capture` is true in the metadata. A part that cannot be captured, because the page is closed,
-        has crashed or hangs, is left out, and `not_captured` in the metadata gives the reason.
+        has crashed or hangs, is left out, and `not_captured` in the metadata has the reason.
 
         Parameters:
             page: Playwright's async page, or any object with content(), screenshot(), title() and url.
-            action: what was done. It is copied at once.
-            metadata: more about the step. It takes precedence over what the recorder adds itself.
-            attachments: other files of the step, as for store_step_data. A file that is given as a Path must stay until
+            action: the action of the agent. It is copied at once.
+            metadata: additional metadata of the step. Its fields override those that the recorder adds itself.
+            attachments: other files of the step, as for store_step_data. If a Path is given, its file must exist until
                 the step is stored.
 
         Raises:
             InvalidDataError: `page` is not a page, a value cannot be stored, or the block has ended. No number is used.
             StorageManagerError: nothing can be captured, and there is no action.
-            AlreadyExistsError: another writer had the number of an earlier step. It and those after it are stored under
-                other ids, which the message names. The step of this call was not captured: call again to record it.
+            AlreadyExistsError: another writer used the number of an earlier step. This step and later steps are stored
+                under other ids, which the message names. The present step was not captured: call again to record it.
             S3OperationError, S3ConfigError, LocalStorageError: earlier steps were not stored. The message names them,
-                and each is reported once. The step of this call was not captured: call again to record it.
+                and each is reported once. The present step was not captured: call again to record it.
         """
         given = self._given(page, action, metadata, attachments)
         async with self._capturing:
@@ -198,10 +198,10 @@ class Recorder:
     async def try_step(
         self, page: Any, action: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | None = None
     ) -> str | None:
-        """Record a step as `step` does, but raise no error of the library before the block ends. Use it in callbacks.
+        """Record a step as `step` does, but raise errors of the library only at the end of the block. For callbacks.
 
-        So an agent continues if the storage fails. If a step cannot be recorded, a warning is logged, and None is
-        returned. Each error is raised when the block ends, and the session is not sealed.
+        The agent then continues if the storage fails. If a step cannot be recorded, a warning is logged, and None is
+        returned. The errors are raised when the block ends, and the session is not sealed.
 
         Parameters:
             page, action, metadata: as for step.
@@ -231,7 +231,7 @@ class Recorder:
         metadata: Mapping[str, Any] | None,
         attachments: Mapping[str, Attachment] | None,
     ) -> tuple[Any, Any, dict[str, Attachment]]:
-        """Return copies of what is given with a step. Refuse a value that cannot be recorded."""
+        """Return copies of the arguments of a step. Refuse a value that cannot be recorded."""
         with translating("record", self._url):
             self._check_open()
             check_page(page)
@@ -255,10 +255,10 @@ class Recorder:
         metadata: Mapping[str, Any] | None = None,
         attachments: Mapping[str, Attachment] | None = None,
     ) -> str:
-        """Store a step whose observation the caller has already. Return the step id before it is stored.
+        """Store a step that the caller has captured itself. Return the step id before the step is stored.
 
-        For desktop agents, the Chrome DevTools Protocol, or MCP. `timestamp` and `observed` are added to the metadata,
-        unless it has them.
+        Use it for desktop agents, the Chrome DevTools Protocol, or MCP. `timestamp` and `observed` are added to the
+        metadata if they are missing.
 
         Parameters:
             html, screenshot, action, metadata, attachments: as for store_step_data. Mappings are copied at once.
@@ -281,12 +281,12 @@ class Recorder:
             return await self._put(data, files)
 
     def finish(self, **metadata: Any) -> None:
-        """Add to the metadata of the session, which is stored when the block ends.
+        """Add fields to the metadata of the session, which is stored when the block ends.
 
-        Example: `recorder.finish(outcome="success", reward=1.0)`. A later call replaces fields of an earlier one.
+        Example: `recorder.finish(outcome="success", reward=1.0)`. A later call replaces fields of an earlier call.
 
         Raises:
-            InvalidDataError: a value has no JSON form, the redactor knows only steps, or the block has ended.
+            InvalidDataError: a value has no JSON form, the redactor can redact only steps, or the block has ended.
         """
         with translating("record", self._url):
             if self._number is None:
@@ -294,13 +294,13 @@ class Recorder:
             self._end_with |= _checked_metadata(self._storage, metadata)
 
     def before_end(self, function: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
-        """Call a function when the block ends. It returns metadata of the session that is not known before.
+        """Call a function when the block ends. It returns session metadata that is not known earlier.
 
-        Fields that are given to `record` or `finish` take precedence over those that it returns. If it raises an error,
-        the block raises this error when everything else is stored, and the session is not sealed.
+        Fields of `record` or `finish` override the fields that the function returns. If the function raises an error,
+        the block raises this error after everything else is stored, and the session is not sealed.
 
         Raises:
-            InvalidDataError: the redactor knows only steps.
+            InvalidDataError: the redactor can redact only steps.
         """
         with translating("record", self._url):
             _checked_metadata(self._storage, {"goal": ""})
@@ -343,7 +343,7 @@ class Recorder:
         return InvalidDataError(message, operation="record", url=self._url)
 
     async def _put(self, data: StepData, attachments: Mapping[str, Attachment]) -> str:
-        """Queue a step as soon as there is room, and only then use its number."""
+        """Wait until there is room in the queue. Then use the next number, and queue the step."""
         await self._room.acquire()
         self._number = self._check_open() + 1  # the block may have ended in the meantime
         step_id = self._step_id(self._number)
@@ -383,7 +383,7 @@ class Recorder:
                 await self._move_up(step.number)
 
     async def _move_up(self, taken: int) -> None:
-        """Give the steps that wait the next free numbers: another writer has that of the first one."""
+        """Give the waiting steps the next free numbers: another writer has used the number of the first one."""
         step_ids = await self._storage.list_steps_for_session(self.session_id)
         distance = max(self._last_number(step_ids), taken) + 1 - taken
         for step in self._waiting:
@@ -398,7 +398,7 @@ class Recorder:
     async def _store_rest(self) -> None:
         """Wait until every queued step is stored.
 
-        When an event loop shuts down, it cancels the task that stores. Then another one is started.
+        When an event loop shuts down, it cancels the task that stores. Another task is then started.
         """
         while self._waiting:
             storing = self._start_storing()
@@ -460,7 +460,7 @@ class Recorder:
             logger.warning("session not sealed, because some of its steps were not stored: %s", self._url)
 
     def _copy_attachments(self, attachments: Mapping[str, Attachment] | None) -> dict[str, Attachment]:
-        """Return copies of attachments. A file that is given as a path is read when the step is stored."""
+        """Return copies of attachments. If a path is given, its file is read when the step is stored."""
         return {name: self._copy_attachment(name, value) for name, value in (attachments or {}).items()}
 
     def _copy_attachment(self, name: str, value: Attachment) -> Attachment:
@@ -483,7 +483,7 @@ class Recorder:
         raise refusal(self._storage.redact, why)
 
     def _without_user(self, metadata: dict[str, Any]) -> dict[str, Any]:
-        """Remove user and password from the URL of a step. Mask it first: a secret may be a longer part of it."""
+        """Remove user and password from the URL of a step. Mask secrets first: a secret may include the password."""
         url = metadata.get("url")
         if not isinstance(url, str) or without_user(url) == url:
             return metadata
@@ -497,7 +497,7 @@ class Recorder:
     def _take_failure(self) -> StorageManagerError | None:
         """Return one error for all steps that were not stored, or are stored under other ids. Each is reported once.
 
-        The class of the error is that of the first step that was not stored.
+        The error has the class of the error of the first step that was not stored.
         """
         (failed, self._failed), (moved, self._moved) = (self._failed, {}), (self._moved, {})
         others = ", ".join(f"{returned} is stored as {stored}" for returned, stored in moved.items())
@@ -526,12 +526,12 @@ def _outcome(error: BaseException | None) -> dict[str, str]:
 
 
 def _numbers(step_ids: Sequence[str]) -> list[str]:
-    """Return the digits of the ids that a recorder gives."""
+    """Return the digits of each id that has the form of a recorder's ids."""
     return [found[1] for found in map(_STEP_ID.fullmatch, step_ids) if found]
 
 
 def metadata_of(storage: StorageManager, shown: Capture, action: object) -> dict[str, Any]:
-    """Return the metadata of a capture, without secrets in its reasons.
+    """Return the metadata of a capture. Secrets in `not_captured` are masked.
 
     Raises:
         StorageManagerError: no part of the page could be captured, and there is no action.

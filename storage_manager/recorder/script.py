@@ -1,17 +1,17 @@
-"""The script that looks at a page, watches it for changes, and copies it. It changes nothing in the page."""
+"""The script that inspects a page, watches it for changes, and copies it. It changes nothing in the page."""
 
 __all__ = ["COPY", "COVER", "END", "LOOK", "READER", "UNCOVER"]
 
 COVER_NAME = "storage-manager-cover"
 
 # A function that returns the parts of the reader of a page:
-# look: return the sizes that relate the pixels of the page to those of the screenshot; the title; and how many things
-#     there are that `content()` leaves out: open shadow roots, elements of the top layer (modal dialogs and open
+# look: return the sizes that relate the pixels of the page to those of the screenshot, the title, and the number of
+#     things that `content()` leaves out: open shadow roots, elements in the top layer (modal dialogs and open
 #     popovers), and frames.
 # watch: begin to watch for changes of the document, its open shadow roots and its frames of the same origin. An event
 #     whose name is the secret ends the watch. Its detail then says if anything changed, and how often somebody typed.
 # copy: return the markup of the document, copied into a document that runs nothing and loads nothing. `parts` has
-#     frames of the same origin by their marks, which are in the markup as `data-recorded-srcdoc`. The argument
+#     the frames of the same origin by their marks, which are in the markup as `data-recorded-srcdoc`. The argument
 #     `elements` has the elements of other frames, and `marks` has their marks.
 READER = """secret => {
     const states = [["modal", ":modal"], ["popover-open", ":popover-open"]]
@@ -134,7 +134,7 @@ READER = """secret => {
     return {look, watch, copy};
 }""".replace("COVER_NAME", COVER_NAME)
 
-# Begin to watch, and look.
+# Begin to watch, and return the answer of `look`.
 LOOK = f"secret => {{ const reader = ({READER})(secret); reader.watch(); return reader.look(); }}"
 # Copy, and begin to watch if a secret is given.
 COPY = f"""given => {{
@@ -149,9 +149,9 @@ END = """secret => {
     return detail.end;
 }"""
 
-# Cover each of some elements with a box. The boxes are in the top layer, above modal dialogs, and styles of the page do
-# not change them. They follow their elements: a screenshot of the whole page has no scroll bars, which changes the
-# layout. If an element cannot be covered, the script raises an error.
+# Cover each given element with a box. The boxes are in the top layer, above modal dialogs, and styles of the page do
+# not change them. They follow their elements, because a screenshot of the whole page has no scroll bars, which changes
+# the layout. If an element cannot be covered, the script raises an error.
 COVER = """elements => {
     const make = () => document.createElementNS("http://www.w3.org/1999/xhtml", "COVER_NAME");
     const host = make(), covered = [];

@@ -1,7 +1,7 @@
 """Redaction: remove secrets from a step before any of it is written.
 
-A redactor is a function from StepData to StepData. `redact_secrets` makes one that masks the given texts in the
-encodings that pages and agents use.
+A redactor is a function that takes a StepData and returns a StepData. `redact_secrets` returns a redactor that masks
+the given texts in the encodings that pages and agents use.
 """
 
 import re
@@ -30,10 +30,10 @@ _TEXT = re.compile(r"[^\ud800-\udfff]+")  # a lone surrogate has no UTF-8 form, 
 
 
 def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor:
-    r"""Return a redactor that replaces every secret in html, action and metadata, also if it is encoded.
+    r"""Return a redactor that masks every secret in HTML, action and metadata, even if the secret is encoded.
 
-    It also replaces secrets in the metadata of a session, and in each attachment that is text: valid UTF-8 without NUL.
-    Screenshots are pixels: they are not changed, and may show a secret. Session and step ids are not changed either.
+    It also masks secrets in the metadata of a session, and in each attachment that is text: valid UTF-8 without NUL.
+    Screenshots do not change, and may show a secret. Session and step ids do not change either.
 
     These encodings of a secret are found:
 
@@ -49,24 +49,23 @@ def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor
     - line ends of another kind, and white space around them. If the secret has 16 characters or more, its line ends
       may also be missing.
 
-    In JSON, keys and numbers are searched, too. These are not found:
+    In JSON, keys and numbers are searched, too. These forms of a secret are not found:
 
     - a secret that is cut in pieces, compressed, encrypted or hashed;
     - other encodings, because there are too many. Examples are `\46` in octal, base32, base64 of base64,
       quoted-printable, hexadecimal, and UTF-8 that was read as Latin-1;
     - percent-encoding whose percent sign is in another encoding (`&#37;26`);
     - base64 of a secret whose letters are encoded one by one, and base64 in lines that begin with other text (`>`).
-      The search for them would make every page slow;
-    - in a secret that has `%`, `&` or a backslash: line ends of another kind than CR LF, LF and CR. In a secret that
-      looks encoded itself (`%5c`, `&bsol;`, `\5c`): a backslash that was encoded twice. Such a text can be read in too
-      many ways.
+      To search for them would make every page slow;
+    - if the secret has `%`, `&` or a backslash: line ends other than CR LF, LF and CR. If the secret looks encoded
+      itself (`%5c`, `&bsol;`, `\5c`): a backslash that was encoded twice. Such a text can be read in too many ways.
 
     The time is linear in the size of a page, for every secret and every page. A page of 1 MB takes 50 to 150 ms with
-    five secrets. The first page that may have a secret takes longer: 1 to 2 seconds for a key of 1,700 characters.
+    five secrets. The first page that may contain a secret takes longer: 1 to 2 seconds for a key of 1,700 characters.
 
     Parameters:
         secrets: passwords, tokens and other texts that must not be stored. None of them may be empty.
-        mask: the text that replaces each secret. It may be empty. If a mask and the text beside it are a secret again,
+        mask: the text that replaces each secret. It may be empty. If the mask and the text beside it form a secret,
             they are masked, too. If this happens more than three times, the whole text is masked.
 
     >>> step = StepData(html="<a href='/?t=tok%26n'>tok&amp;n</a>", action={"type": "fill", "text": "tok&n"})
@@ -74,7 +73,7 @@ def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor
     "<a href='/?t=[redacted]'>[redacted]</a>"
 
     Raises:
-        InvalidDataError: secrets is a str, an item of it is empty or not a str, or the mask is not a str or contains a
+        InvalidDataError: secrets is a str; a secret is empty or not a str; or the mask is not a str, or contains a
             secret.
     """
     if isinstance(secrets, str) or not all(isinstance(secret, str) and _TEXT.fullmatch(secret) for secret in secrets):
@@ -87,10 +86,10 @@ def redact_secrets(secrets: Sequence[str], mask: str = "[redacted]") -> Redactor
 
 
 def as_redactor(redact: "Redactor | Sequence[str] | None") -> Redactor | None:
-    """Return the redactor unchanged, or make one from a list of secrets.
+    """Return a redactor unchanged, or create a redactor from a list of secrets.
 
     Raises:
-        InvalidDataError: the argument is neither.
+        InvalidDataError: the argument is neither a function nor a list of secrets.
     """
     if redact is None or callable(redact):
         return redact
@@ -100,10 +99,10 @@ def as_redactor(redact: "Redactor | Sequence[str] | None") -> Redactor | None:
 
 
 def redacted(redact: Redactor, values: Sequence[object]) -> StepData:
-    """Return the components of a step as the redactor returns them. It gets them as a reader would get them.
+    """Return the components of a step as the redactor returns them. It gets the values that a reader would get.
 
     Raises:
-        InvalidDataError: a value cannot be stored or read again, the redactor failed, or it returned no StepData.
+        InvalidDataError: a value cannot be stored or read again, the redactor failed, or it did not return StepData.
     """
     with refusing("the step", "redact failed"):
         answer = redact(_as_read(redact, values))
@@ -126,7 +125,7 @@ def _as_read(redact: Redactor, values: Sequence[object]) -> StepData:
 
 
 def redacted_file(redact: Redactor, name: str, data: bytes) -> bytes:
-    """Return an attachment, or the metadata of a session under its file name, as the redactor returns it.
+    """Return an attachment, or the metadata file of a session, as the redactor returns it.
 
     Raises:
         InvalidDataError: the redactor has no method `redact_attachment(name, data)`, or it failed.
@@ -139,7 +138,7 @@ def redacted_file(redact: Redactor, name: str, data: bytes) -> bytes:
     return answer
 
 
-# The fields that the library itself writes, and their values, hold no secret.
+# The fields and values that the library itself writes contain no secret.
 _OUTCOMES = ("success", "failure", "error", "cancelled")
 
 
@@ -147,7 +146,7 @@ def redacted_metadata(redact: Redactor, data: bytes) -> bytes:
     """Return the metadata of a session, as JSON, as the redactor returns it.
 
     Raises:
-        InvalidDataError: the redactor knows only steps and a field is not one of the library's own; or it failed.
+        InvalidDataError: the redactor failed; or it can redact only steps, and a field is not one of the library's own.
     """
     if not hasattr(redact, "redact_attachment") and all(_is_own(*item) for item in decode_json(data).items()):
         return data
@@ -166,10 +165,10 @@ def _is_own(name: str, value: object) -> bool:
 
 
 def method_for_files(redact: Redactor, name: str) -> Callable[[str, bytes], bytes]:
-    """Return the method of a redactor for attachments and metadata of sessions.
+    """Return the method of a redactor for attachments and session metadata.
 
     Raises:
-        InvalidDataError: it has none.
+        InvalidDataError: the redactor has no such method.
     """
     method: Callable[[str, bytes], bytes] | None = getattr(redact, "redact_attachment", None)
     if method is None:
@@ -184,7 +183,7 @@ def _called(name: str) -> str:
 
 
 def refusal(redact: Redactor, why: str) -> InvalidDataError:
-    """Return an error with a redacted text. Do not chain it: its cause may quote a secret.
+    """Return an error whose text is redacted. Do not chain it: its cause may contain a secret.
 
     Raises:
         InvalidDataError: the redactor failed.

@@ -1,4 +1,4 @@
-"""Find base64 in a text, also if it is broken into lines, and the lines are encoded in JSON, a URL or HTML."""
+"""Find base64 in a text, even if it is broken into lines, and the line ends are encoded in JSON, a URL or HTML."""
 
 import re
 from binascii import a2b_base64
@@ -27,8 +27,7 @@ _STANDARD = bytes(
 class Base64Text:
     """A text that is decoded as base64 four times, beginning at each of its first four characters.
 
-    The whole text is decoded: the parts that are not base64 become bytes without a meaning. It takes a few milliseconds
-    per MB.
+    The whole text is decoded. Parts that are not base64 become meaningless bytes. This takes a few milliseconds per MB.
     """
 
     def __init__(self, text: str) -> None:
@@ -55,10 +54,10 @@ class Base64Text:
         return piece
 
     def spans(self, find: Callable[[bytes], Iterable[tuple[int, int]]]) -> list[tuple[int, int]]:
-        """Return the parts of the text in whose bytes something is found: start and end, sorted, none inside another.
+        """Return start and end of each part of the text whose decoded bytes have a match. They are sorted and united.
 
         Parameters:
-            find: a function that returns start and end of each part of the bytes that it finds.
+            find: a function that returns start and end of each match in the bytes.
         """
         return _united(sorted(self._span(start, part) for start in range(4) for part in find(self._decoded(start))))
 
@@ -66,7 +65,7 @@ class Base64Text:
         return a2b_base64(self._standard[start : start + (len(self._standard) - start) // 4 * 4])
 
     def _span(self, start: int, part: tuple[int, int]) -> tuple[int, int]:
-        """Return the part of the text that became this part of the bytes. Each character has 6 bits."""
+        """Return the part of the text from which these bytes were decoded. Each character has 6 bits."""
         first, last = start + part[0] * 8 // 6, start + -(-part[1] * 8 // 6) - 1
         return self._begin(first), self._end(last)
 
@@ -84,7 +83,7 @@ class Base64Text:
 
 
 def _united(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the spans, with those that overlap as one."""
+    """Return the spans. Spans that overlap are merged."""
     united: list[tuple[int, int]] = []
     for span in spans:
         overlaps = united and span[0] < united[-1][1]

@@ -1,10 +1,10 @@
 """The regular expressions for a secret: each of its characters, encoded or not.
 
-`re` tries every way in which an expression can match. To keep that quick for every text, the expressions are written
-so that a piece of text can match in one way only:
+`re` tries every way in which an expression can match. To be quick for every text, each expression can match a piece of
+text in only one way:
 
 - no alternative occurs twice;
-- an optional end of a reference or an escape (`;`, or a space in CSS) is always part of the match if it is there;
+- an optional end of a reference or an escape (`;`, or a space in CSS) is always part of the match if the text has it;
 - a run of backslashes is one repetition, and so is white space with a line end;
 - every repetition is bounded.
 """
@@ -36,11 +36,11 @@ def pattern_for(secret: str, *, in_bytes: bool = False) -> str:
     """Return the regular expression for a secret in a text, or, with `in_bytes`, in bytes of UTF-8 or Latin-1.
 
     A line end inside a secret matches any white space, because pages break and indent lines in their own way. In a long
-    secret it also matches nothing, because a text field of one line removes it. But if the secret itself may be read as
-    an encoding, a line end matches only line ends: otherwise a text could match in many ways.
+    secret it also matches nothing, because a text field of one line removes line ends. But if the secret itself looks
+    encoded, a line end matches only line ends: otherwise a text could match in many ways.
 
     Parameters:
-        in_bytes: True for an expression that has to be encoded as Latin-1, to be used on bytes.
+        in_bytes: True for an expression that is encoded as Latin-1 and used on bytes.
     """
     text = re.sub(r"\r\n?", "\n", secret)
     is_long = len(text.strip()) >= _LONG
@@ -52,10 +52,10 @@ def pattern_for(secret: str, *, in_bytes: bool = False) -> str:
 
 
 class _Kind(NamedTuple):
-    """The kind of an expression: for bytes or for text, and for a secret with an encoded backslash or without.
+    """The kind of an expression: for bytes or for text, and for a secret with or without an encoded backslash.
 
-    If the secret has an encoded backslash, its backslashes match only themselves, and no other character may have
-    additional backslashes before it.
+    If the secret has an encoded backslash, its backslashes match only themselves, and additional backslashes before
+    another character do not match.
     """
 
     in_bytes: bool
@@ -63,16 +63,16 @@ class _Kind(NamedTuple):
 
 
 def utf16_patterns(secret: str) -> list[str]:
-    """Return the regular expressions for a secret in UTF-16 that was read as UTF-8: its letters with NULs between."""
+    """Return the regular expressions for a secret in UTF-16 that was read as UTF-8: it has a NUL beside each letter."""
     texts = {secret.encode(encoding).decode(errors="replace").strip("\0") for encoding in ("utf-16-le", "utf-16-be")}
     return [pattern_for(text) for text in texts if text and "\ufffd" not in text]
 
 
 def _run(before: str, run: str, after: str, kind: _Kind, least: int) -> str:
-    """Return the regular expression for one character, or for a run of backslashes or of white space.
+    """Return the regular expression for one character, or for a run of backslashes or white space.
 
-    A run of backslashes, doubled up to four times, is one repetition. It also matches the backslashes of the next
-    character's escape: if two repetitions could match the same backslashes, `re` would try every way to divide them.
+    A run of backslashes, doubled up to four times, is one repetition. It also matches the backslashes in the escape of
+    the next character. If two repetitions could match the same backslashes, `re` would try every way to divide them.
     """
     is_escaped = before[:1] == "\\" and not kind.has_encoded_backslash
     if run[0] == "\\":
@@ -106,7 +106,7 @@ def _line_end(kind: _Kind) -> "_Forms":
 
 
 def _taken(pattern: str) -> str:
-    """Return the regular expression for an optional part, which is always part of the match if it is there."""
+    """Return the regular expression for an optional part. It is always part of the match if the text has it."""
     return f"(?:(?:{pattern})|(?!{pattern}))"
 
 
@@ -143,7 +143,7 @@ def _codes(char: str) -> str:
 
 
 def _percent_codes(char: str) -> list[str]:
-    """Return what follows the percent sign: UTF-8, Latin-1 or Windows-1252, and `escape` of JavaScript (B.2.1.1)."""
+    """Return what follows the percent sign: UTF-8, Latin-1, Windows-1252, and JavaScript's `escape` (B.2.1.1)."""
     in_charsets = (char.encode(charset, "ignore") for charset in ("utf-8", "latin-1", "cp1252"))
     data = dict.fromkeys(encoded for encoded in in_charsets if encoded)  # each of them once
     plain = [_PERCENT.join(_hex(byte, 2) for byte in encoded) for encoded in data]
@@ -183,7 +183,7 @@ def _literal(char: str, in_bytes: bool) -> str:
 
 
 def _referred(char: str) -> str:
-    """Return HTML's character references without the ampersand, also if that or the semicolon was encoded again."""
+    """Return HTML's character references without the ampersand, also if `&` or `;` was encoded again."""
     end, number = rf"(?:;|{_PERCENT}3[bB]|\\{{1,16}}u003[bB])", f"(?:#|{_PERCENT}23)"
     names = sorted(map(re.escape, _REFERENCES.get(char, ())), key=len, reverse=True)
     for code in _numbers(char):
@@ -192,7 +192,7 @@ def _referred(char: str) -> str:
 
 
 def _numbers(char: str) -> list[int]:
-    """Return the numbers that mean a character in HTML: its own, and its byte in Windows-1252 (13.2.5.80)."""
+    """Return the numbers of a character in HTML: its code point, and its byte in Windows-1252 (13.2.5.80)."""
     byte = char.encode("cp1252", "ignore")
     old = [byte[0]] if byte and 0x80 <= byte[0] < 0xA0 else []
     return [ord(char), *old, *([0xA0] if char == " " else [])]

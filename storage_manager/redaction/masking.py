@@ -1,4 +1,4 @@
-"""Mask secrets in a step in the encodings that pages and agents use. Imported only if there are secrets."""
+"""Mask secrets in a step, in the encodings that pages and agents use. Imported only if there are secrets."""
 
 import re
 from collections.abc import Container, Iterator, Sequence
@@ -24,7 +24,7 @@ _NULS = ("\0", "%00", "%2500", "u0000", "x00", "&#0", "&#x0")  # in text that wa
 
 
 class Masking:
-    """The redactor that `redact_secrets` makes. It can be pickled, and its repr shows no secret."""
+    """The redactor that `redact_secrets` returns. It can be pickled, and its repr shows no secret."""
 
     def __init__(self, secrets: Sequence[str], mask: str) -> None:
         # the longest first, because a long secret may contain a short one
@@ -45,7 +45,7 @@ class Masking:
         return step._replace(html=html, action=self._json(step.action), metadata=self._json(step.metadata))
 
     def redact_attachment(self, name: str, data: bytes) -> bytes:
-        """Return a file without the secrets, if it is text: UTF-8 without NUL. JSON stays JSON."""
+        """Return a file without the secrets if it is text: UTF-8 without NUL. JSON remains valid JSON."""
         try:
             text = data.decode()
         except UnicodeDecodeError:
@@ -66,8 +66,8 @@ class Masking:
     def _text(self, text: str) -> str:
         """Return a text without the secrets.
 
-        The text around a mask may become a secret, if the mask is empty or part of one. So masking is repeated until
-        nothing is found. A text in which a secret is still found after four rounds is masked as a whole.
+        The text around a mask may form a secret if the mask is empty or part of a secret. So masking is repeated until
+        nothing is found. If a secret is still found after four rounds, the whole text is masked.
         """
         for _ in range(ROUNDS):
             masked = self._once(text, self._mask)
@@ -101,14 +101,14 @@ class Masking:
         return self._replaced(value, zip(texts, self._texts(texts), strict=True))
 
     def _texts(self, texts: list[str]) -> list[str]:
-        """Return texts without the secrets. They are masked as one text: one by one, each would take 30 us or more."""
+        """Return texts without the secrets. They are masked as one text: a single text would take 30 us or more."""
         joined = _BETWEEN.join(texts)
         are_clear = joined.count(_BETWEEN[0]) == len(_BETWEEN) * (len(texts) - 1)
         masked = self._text(joined).split(_BETWEEN) if are_clear else []
         return masked if len(masked) == len(texts) else [self._text(text) for text in texts]
 
     def _replaced(self, value: Any, texts: Iterator[tuple[str, str]]) -> Any:
-        """Return a value with other texts. Each pair is a text in it and the one that replaces it."""
+        """Return a value in which texts are replaced. Each pair is an old text and its new text."""
         if isinstance(value, str):
             return next(texts)[1]
         if isinstance(value, dict):
@@ -128,7 +128,7 @@ class Masking:
         return answer
 
     def _free(self, name: str, taken: Container[str], counts: dict[str, int]) -> str:
-        """Return the name of a key, with a suffix if another key has the same name after masking."""
+        """Return the name of a key. Add a suffix if another key has the same name after masking."""
         free = name
         while free in taken:
             counts[name] = counts.get(name, 0) + 1
@@ -154,8 +154,8 @@ def _texts_in(value: Any) -> Iterator[str]:
 class Secret:
     """A secret and its regular expressions, which are compiled when they are first needed.
 
-    If no letter and no digit of a text is encoded, a text with the secret has its letters as they are. A search for
-    these takes a hundredth of the time of a regular expression.
+    If no letter and no digit of a text is encoded, a secret in it has plain letters and digits. A search for these
+    takes a hundredth of the time of a regular expression.
     """
 
     def __init__(self, secret: str) -> None:
@@ -182,7 +182,7 @@ class Secret:
         return self._may_hide or self._letters in text
 
     def in_bytes(self, data: bytes) -> list[tuple[int, int]]:
-        """Return start and end of each place of the secret: encoded, with plain letters and digits, or as UTF-16."""
+        """Return start and end of each occurrence of the secret: encoded, with plain letters and digits, or UTF-16."""
         found = [span for part in self._utf16 if part in data for span in _all(part, data)]
         if self._plain in data:
             found += [match.span() for match in self._pattern_in_bytes.finditer(data)]
@@ -197,9 +197,9 @@ def _all(part: bytes, data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _is_apart(mask: str, secrets: Sequence[str]) -> bool:
-    """Return True if no text beside the mask can be a secret together with it.
+    """Return True if the mask and text beside it can never form a secret.
 
-    Its first and its last character are then in no secret, and in no encoding of one.
+    The first and the last character of the mask are then in no secret, and in no encoding of a secret.
     """
     ends = {*mask[:1], *mask[-1:]}
     return bool(ends) and not _IN_ENCODINGS.search("".join(ends)) and ends.isdisjoint("".join(secrets))

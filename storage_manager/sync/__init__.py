@@ -5,8 +5,9 @@
     for step in storage.iter_steps(["run-1"]):
         print(step.step_id, step.data.action)
 
-Every class and function has the signature and the docstring of its asynchronous twin, without `async`; iterators are
-plain generators. The asynchronous twin does the work, on one event loop per process, in a background thread.
+Every class and function has the signature and the docstring of its asynchronous twin, without `async`. Asynchronous
+iterators become plain generators. The asynchronous twin does the work, on one event loop per process, in a background
+thread.
 
 The types are in `__init__.pyi`, which `scripts/make_sync_stub.py` writes.
 """

@@ -1,8 +1,8 @@
-"""One event loop in the background, and how any other thread waits for work on it.
+"""One event loop in the background. Other threads run work on it, and wait for the result.
 
-The loop runs in a daemon thread, and is started when it is first needed. It is one per process: a forked child starts
-its own. So every manager, session and thread shares its connections. `asyncio.run` in each call would close them after
-every call, and is not possible at all while a loop is running in the calling thread, as in Jupyter.
+The loop runs in a daemon thread, which is started on first use. There is one loop per process: a forked child process
+starts its own. So all managers, sessions and threads share the connections. `asyncio.run` in each call would close the
+connections after the call, and is not possible if a loop is running in the calling thread, as in Jupyter.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class _Background:
 
     def _serve(self) -> None:
         while True:
-            # asyncio leaves run_forever if a task raises one of these, for example `sys.exit` in a user's callback
+            # run_forever ends if a task raises one of these, for example by `sys.exit` in a user's callback
             with suppress(SystemExit, KeyboardInterrupt):
                 self.loop.run_forever()
 
@@ -56,7 +56,7 @@ class _Process:
         return self.background
 
     def forget(self) -> None:
-        """Forget the parent's background in a forked child: its thread does not run there, and its lock may be held."""
+        """Forget the parent's background in a forked child: its thread is not running there, and its lock may be held."""
         self.inherited.append(self.background)
         self.background, self.lock = None, threading.Lock()
 
@@ -68,8 +68,8 @@ os.register_at_fork(after_in_child=_process.forget)
 class Call(Generic[T]):
     """One call of an asynchronous function on the background loop, and the thread that waits for its result.
 
-    While the thread waits, it runs the caller's own iterators and functions for the work on the loop. So these run in
-    the caller's thread, and may use `storage_manager.sync` themselves.
+    While the thread waits, it runs iterators and functions of the caller, which the work on the loop needs. So these
+    run in the caller's thread, and may use `storage_manager.sync` themselves.
     """
 
     def __init__(self) -> None:
@@ -82,11 +82,12 @@ class Call(Generic[T]):
     def run(self, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
         """Call a function on the background loop, wait, and return its result or raise its error.
 
-        If the wait is interrupted, as by Ctrl+C, the work is cancelled, and has ended when the interrupt is raised. A
-        second interrupt does not wait for the end.
+        If the wait is interrupted, for example by Ctrl+C, the work is cancelled, and has ended when the interrupt is
+        raised. A second interrupt does not wait for the end.
 
         Raises:
-            StorageManagerError: the background loop cannot run: this is its own thread, or Python is shutting down.
+            StorageManagerError: the background loop cannot run, because this is its own thread, or because Python is
+                shutting down.
         """
         loop = _usable(getattr(function, "__name__", "the call")).loop
         try:
@@ -118,7 +119,7 @@ class Call(Generic[T]):
         self._jobs.put(None)
 
     def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Cancel the work, and wait for its end. No job is run any more."""
+        """Cancel the work, and wait for its end. No more jobs are run."""
         loop.call_soon_threadsafe(self._cancel)
         while not self._has_ended:
             self._jobs.get()
@@ -141,11 +142,11 @@ class Call(Generic[T]):
             del error
 
     def in_caller(self, function: Callable[..., object]) -> Callable[..., None]:
-        """Return a function that lets the waiting thread call the given one, and does not wait for its result."""
+        """Return a function that makes the waiting thread call the given function. It does not wait for the result."""
         return lambda *args: self._jobs.put(partial(function, *args))
 
     async def items_of(self, items: Iterable[T]) -> AsyncGenerator[T, None]:
-        """Yield the items of an iterable, which the waiting thread reads one at a time."""
+        """Yield the items of an iterable. The waiting thread reads them one at a time."""
         iterator: Iterator[T] | None = None
         loop = asyncio.get_running_loop()
 
@@ -191,10 +192,10 @@ def run(function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
 def iterate(source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
     """Yield the items of an asynchronous generator that runs on the background loop.
 
-    It is closed at the end, also if the reader leaves earlier.
+    The generator is closed at the end, also if the reader stops earlier.
 
     Raises:
-        StorageManagerError: as Call.run; or the iteration was begun before a fork, in the parent process.
+        StorageManagerError: as Call.run; or the iteration began before a fork, in the parent process.
     """
     background = _usable("an iterator")
     try:
@@ -214,7 +215,7 @@ async def _next(source: AsyncGenerator[Any, None]) -> Any:
 
 
 def _close(source: AsyncGenerator[Any, None], background: _Background) -> None:
-    """Close a source, and wait for that, unless the wait could not end.
+    """Close a source, and wait for the end, unless the wait might never end.
 
     The garbage collector may call this in any thread, also in that of the background loop.
     """

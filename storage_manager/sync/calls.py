@@ -22,7 +22,7 @@ Out = TypeVar("Out")
 
 
 def carry_out(steps: Steps[Out]) -> Out:
-    """Run steps to their end. At Ctrl+C or `sys.exit` the steps may still make the calls that clean up."""
+    """Run steps to their end. After Ctrl+C or `sys.exit`, the steps may still make calls to clean up."""
     go_on: Callable[[], Request] = partial(next, steps)
     while True:
         try:
@@ -53,7 +53,7 @@ def _call(request: Calls, function: Callable[[], Any], kind: type, left: float) 
 
     Raises:
         asyncio.TimeoutError: there was no answer in time.
-        TypeError: the answer is of another type.
+        TypeError: the answer has another type.
     """
     alarm = _Alarm(max(LEAST, min(left, request.seconds)))
     try:
@@ -68,8 +68,8 @@ def _call(request: Calls, function: Callable[[], Any], kind: type, left: float) 
 class _Alarm:
     """Cancels a call of Playwright that takes too long.
 
-    A call of a sync page is a task of Playwright's own event loop, which is the running loop of the calling thread. The
-    first task that is created in the block is that call. Other calls create no task, and are not cancelled.
+    A call of a sync page is a task on Playwright's own event loop, which is the running loop of the calling thread. The
+    first task that is created in the block is this call. Other calls create no task, and are not cancelled.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -31,7 +31,7 @@ def check_driver(driver: Any, picture: Picture) -> None:
     """Refuse a picture that a driver cannot take. A screenshot without its mask would show too much.
 
     Raises:
-        InvalidDataError: the driver lacks a method. The message names it.
+        InvalidDataError: the driver lacks a method. The message names the method.
     """
     needs = {
         "execute_script": ["mask"] if picture.mask else [],
@@ -47,7 +47,7 @@ def check_driver(driver: Any, picture: Picture) -> None:
 
 
 class DriverView(View):
-    """A WebDriver. Its HTML is the source of the page, or a copy by a script if the source is not complete."""
+    """A WebDriver. The HTML is the source of the page or, if the source is incomplete, a copy by a script."""
 
     def __init__(self, driver: Any, picture: Picture) -> None:
         self._driver, self._picture = driver, picture
@@ -106,9 +106,9 @@ class DriverView(View):
         return answer if isinstance(answer, BaseException) else base64.b64decode(answer["data"])
 
     def leave(self, deadline: Deadline) -> Steps[None]:
-        """Do nothing: a reading of a driver holds nothing in the page."""
+        """Do nothing: a reading keeps nothing in the page of a driver."""
         yield from ()
 
     def is_closed(self) -> bool:
-        """Return False: a driver does not say."""
+        """Return False, because a driver does not report it."""
         return False

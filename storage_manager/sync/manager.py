@@ -17,9 +17,9 @@ __all__ = ["StorageManager"]
 class StorageManager:
     """Stores the HTML, screenshot, action and metadata of each step of a browser session, without `async`.
 
-    It has the methods of storage_manager.StorageManager, which wait for the result; iterators are plain generators. It
-    may be used from any number of threads, from forked children, and while an event loop is running in the calling
-    thread, as in Jupyter; that loop waits meanwhile. It need not be closed.
+    It has the methods of storage_manager.StorageManager. They wait for the result, and iterators are plain generators.
+    Any number of threads and forked child processes can use it. It also works while an event loop is running in the
+    calling thread, as in Jupyter; this loop is blocked meanwhile. You do not have to close it.
 
     Attributes:
         asynchronous: the manager underneath. Await its methods in coroutines, on any event loop.

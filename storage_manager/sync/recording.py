@@ -99,7 +99,7 @@ class Recorder:
     def _end(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the recording. Treat Ctrl+C as asynchronous code treats a cancellation."""
+        """End the recording. Ctrl+C has the same effect as a cancellation in asynchronous code."""
         if not isinstance(error, KeyboardInterrupt):
             run(self.asynchronous.__aexit__, kind, error, traceback)
             return

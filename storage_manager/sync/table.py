@@ -2,7 +2,7 @@
 
 __all__ = ["FUNCTIONS"]
 
-# The module of the asynchronous function, by name. It is imported when the twin is first used.
+# The module of each asynchronous function, by the function's name. It is imported when the twin is first used.
 FUNCTIONS = {
     "copy_sessions": "storage_manager.transfer",
     "export_parquet": "storage_manager.export",

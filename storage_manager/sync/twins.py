@@ -22,7 +22,7 @@ _IDIOMS = {  # of docstrings
 
 
 def translated_text(text: str | None) -> str | None:
-    """Return the docstring of an asynchronous function, in the words for its synchronous twin."""
+    """Return the docstring of an asynchronous function, changed for its synchronous twin."""
     for idiom, translation in _IDIOMS.items():
         text = text and re.sub(idiom, translation, text)
     return text
@@ -32,7 +32,7 @@ def signature_of(function: Callable[..., Any], classes: Mapping[Any, type]) -> i
     """Return the signature of a twin.
 
     Parameters:
-        classes: for asynchronous classes in the annotations, their synchronous twins.
+        classes: the synchronous twin of each asynchronous class in the annotations.
     """
 
     def translated(annotation: Any) -> Any:
@@ -94,7 +94,7 @@ def twin_of_method(function: Callable[..., Any], module: str, owner: str) -> Cal
 
 
 def add_twins(cls: type, asynchronous: type, *, leave_out: Iterable[str] = ()) -> None:
-    """Add to a class a twin of every public method and property of an asynchronous class that it does not define."""
+    """Add twins to a class: of every public method and property of an asynchronous class that it does not define."""
     for name, member in vars(asynchronous).items():
         if name.startswith("_") or name in leave_out or name in vars(cls):
             continue
@@ -162,7 +162,7 @@ def _is_special(annotation: Any) -> bool:
 
 
 def _translated(annotation: Any, value: Any, call: Call[Any] | None, manager: Any) -> Any:
-    """Return one argument for the function. A value of a wrong type is returned unchanged: the function refuses it."""
+    """Return one argument for the function. A value of a wrong type is returned unchanged. The function refuses it."""
     origins = _origins(annotation)
     if StorageManager in origins and manager:
         return _underneath(value, manager)
@@ -180,6 +180,6 @@ def _underneath(value: Any, manager: Any) -> Any:
 
 
 def _may_run_code(value: object) -> bool:
-    """Return True for an iterable that may run code of the caller, which must not run on the background loop."""
+    """Return True for an iterable that may run code of the caller. Such code must not run on the background loop."""
     is_data = isinstance(value, (str, bytes, bytearray, memoryview, list, tuple, set, frozenset, Mapping))
     return not is_data and not isinstance(value, AsyncIterable)

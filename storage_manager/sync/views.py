@@ -22,7 +22,7 @@ class Views:
         """Return the view of a page.
 
         Raises:
-            InvalidDataError: it is not a page, it is an asynchronous one, or no such screenshot of it can be taken.
+            InvalidDataError: it is not a page, it is an asynchronous page, or it cannot take such a screenshot.
         """
         if inspect.iscoroutinefunction(getattr(page, "content", None)):
             why = f"{type(page).__name__} is an asynchronous page: use storage_manager.recorder.record in `async with`"

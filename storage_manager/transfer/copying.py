@@ -45,17 +45,17 @@ _Files = Mapping[str, Mapping[str, FileInfo]]  # the files of a session by direc
 
 
 class CopyResult(int):
-    """The number of steps that were copied, with the files that were not.
+    """The number of copied steps, with the URLs of files that were not copied.
 
     Attributes:
-        left_behind: the URLs of files in the sessions that are not part of the layout, and were not copied. It does not
-            name files that operating systems or killed writers left.
+        left_behind: the URLs of files in the sessions that are not part of the layout, so they were not copied. Files
+            of operating systems and leftovers of killed writers are not named.
     """
 
     left_behind: tuple[str, ...]
 
     def __new__(cls, copied: int, left_behind: Iterable[str] = ()) -> "CopyResult":
-        """Return the number with its URLs."""
+        """Return the number, with these URLs as an attribute."""
         self = super().__new__(cls, copied)
         self.left_behind = tuple(left_behind)
         return self
@@ -72,17 +72,17 @@ async def copy_sessions(
 ) -> CopyResult:
     """Copy sessions with all their files between any two roots, byte for byte. A second run sends nothing twice.
 
-    A file is skipped if the target has it with the same bytes. Size and ETag show that if both roots have them;
-    otherwise both files are read. Files that only the target has stay there. Nothing at the source changes.
+    A file is skipped if the target has the same bytes already. If both roots report its size and ETag, these are
+    compared; otherwise both files are read. Files that only the target has stay there. The source does not change.
 
     Components, attachments, the metadata of a session and its manifest are copied. A file directly in the directory of
-    a session, whose name an attachment may have, becomes an attachment of the session, unless the session is sealed or
-    has an attachment of this name with other bytes. Every other file is left behind, and named in the result.
+    a session becomes an attachment of the session if its name is allowed, the session is not sealed, and the session
+    has no attachment of this name with other bytes. Every other file is left behind, and is named in the result.
 
-    A step that cannot be copied, or a session that cannot be listed, does not stop the others; it is reported after
-    them. But if the first 16 all fail, and not because of their content, the copy stops. The manifest of a sealed
-    session is copied last, if all its other files were copied. If the target redacts, the redacted files are compared
-    and written, and the manifest is not copied: seal the session there.
+    If a step cannot be copied, or a session cannot be listed, the others are still copied. The failure is reported at
+    the end. But if the first 16 all fail, and not because of their content, the copy stops. The manifest of a sealed
+    session is copied last, and only if all its other files were copied. If the target redacts, the redacted files are
+    compared and written, and the manifest is not copied: seal the session at the target.
 
     Parameters:
         session_ids: the sessions to copy, in this order; None for all.
@@ -96,11 +96,12 @@ async def copy_sessions(
         The number of steps with at least one file that was written, as an int with the attribute `left_behind`.
 
     Raises:
-        InvalidIdError, InvalidDataError: an id is not allowed, or the target is the source or lies within it; raised
-            before any I/O. Or, after the others are copied, a named session does not exist.
-        StorageManagerError: steps or sessions were not copied. The message says how many, which, and why. The class is
-            that of the first failure.
-        TypeError, ValueError: concurrency is not a whole number, or is below 1; or progress is not a function.
+        InvalidIdError, InvalidDataError: an id is not allowed, or the target is the source or lies within it. Raised
+            before any I/O. Also raised at the end of the copy if a named session does not exist.
+        StorageManagerError: steps or sessions were not copied. The message says how many, which, and why. The error
+            has the class of the first failure.
+        TypeError, ValueError: `source` or `target` is not a StorageManager; concurrency is not a whole number, or is
+            below 1; or progress is not a function.
     """
     check_storage(source, "source")
     check_storage(target, "target")
@@ -120,7 +121,7 @@ async def copy_sessions(
 
 @asynccontextmanager
 async def _kept_open(*storages: StorageManager) -> AsyncGenerator[None, None]:
-    """Let `aclose` of each storage wait until the block ends."""
+    """Make `aclose` of each storage wait until the block ends."""
     async with AsyncExitStack() as stack:
         for storage in storages:
             with translating("copy", storage.url_for()):
@@ -150,13 +151,13 @@ async def _run(copying: "_Copying", concurrency: int, progress: Progress | None,
 
 
 class _Task(NamedTuple):
-    """A directory of a session with its files at source and target by name: a step, or the session's attachments.
+    """A directory to copy, with its files at source and target by name: a step, or the attachments of a session.
 
-    An empty directory stands for the end of the session, with its metadata and manifest.
+    An empty directory name means the end of the session, with its metadata and manifest.
 
     Attributes:
         source: the files to copy, by their new names; `FileInfo.name` is the old path, relative to the session.
-        failure: the error if the session, or a directory in it, cannot be listed at the source or the target. This task
+        failure: the error if the session, or a directory in it, cannot be listed at the source or the target. The task
             is then the end of the session, and the manifest is not copied.
     """
 
@@ -242,19 +243,19 @@ class _Copying:
 
     @property
     def is_hopeless(self) -> bool:
-        """True if a root cannot be used: the first steps and sessions all failed, and not because of their content."""
+        """True if a root cannot be used: the first steps and sessions have all failed, and not due to their content."""
         are_faults = [not isinstance(error, InvalidDataError) for error in self.failed[:_MANY_FAILURES]]
         return self.done + self.unlisted == sum(are_faults) == _MANY_FAILURES
 
     async def attempt(self, task: _Task) -> tuple[_Task, bool | StorageManagerError]:
         """Copy the files of a directory that differ. Return True if something was written, or the error.
 
-        For the end of a session this does nothing: it has to wait for the steps, so `settle` copies it.
+        At the end of a session, this does nothing: `settle` copies the end, after all steps are copied.
         """
         return task, bool(task.directory) and await self._attempt(task)
 
     async def settle(self, task: _Task, outcome: bool | StorageManagerError) -> None:
-        """Count a step by its outcome. At the end of a session, copy its metadata, then its manifest."""
+        """Count a step by its outcome. At the end of a session, copy its metadata, and then its manifest."""
         if task.is_step:
             # a directory without files of the layout is not a step
             self.done += bool(task.source) or outcome is not False
@@ -304,13 +305,13 @@ class _Copying:
         return bool(differing)
 
     def _names(self, task: _Task) -> list[str]:
-        """Return the names of the files to read: all except those that the listings show to be the same."""
+        """Return the names of the files to read: all files that are not equal according to the listings."""
         if self.target.redact:
             return [*task.source]
         return [name for name, found in task.source.items() if not _is_known_equal(found, task.target.get(name))]
 
     async def _read(self, task: _Task, names: Sequence[str], url: str) -> dict[str, bytes | Stream]:
-        """Return the content of files at the source by name, or raise the error of the first that cannot be read."""
+        """Return the content of files at the source, by name. Raise the error of the first file that cannot be read."""
         components = [name for name in names if task.is_step and name in BY_FILENAME]
         small, large = _divided({name: task.source[name].size for name in names if name not in components})
         session = self.source.url_for(task.session_id)
@@ -377,7 +378,7 @@ class _Copying:
         """Return how many steps were copied.
 
         Raises:
-            StorageManagerError: not all were.
+            StorageManagerError: not all steps and sessions were copied.
         """
         if self.failed:
             raise self._failure() from self.failed[0]
@@ -398,13 +399,13 @@ class _Copying:
 
 
 def _differs(task: _Task, name: str) -> bool:
-    """Return True if the listings alone show that the target lacks a file, or has other bytes."""
+    """Return True if the listings alone show that the target lacks the file, or has other bytes."""
     there = task.target.get(name)
     return there is None or there.size != task.source[name].size
 
 
 def _readable(url: str, answer: bytes | StorageManagerError | None) -> bytes:
-    """Return the bytes of a component, or raise why there are none."""
+    """Return the bytes of a component. Raise an error if there are none."""
     if isinstance(answer, StorageManagerError):
         raise renamed_error(answer, "copy")
     if answer is None:
@@ -448,7 +449,7 @@ def _left_behind(found: _Files, copied: _Files) -> list[str]:
 
 
 def _divided(sizes: Mapping[str, int]) -> tuple[list[str], list[str]]:
-    """Return the names of the files that are held in memory, and of those that are read in blocks."""
+    """Return the names of the files that are read into memory, and of those that are read in blocks."""
     small, large, held = list[str](), list[str](), 0
     for name, size in sizes.items():
         if held + size > _IN_MEMORY:

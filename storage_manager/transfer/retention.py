@@ -17,11 +17,11 @@ _FIRST = datetime.min.replace(tzinfo=timezone.utc)
 
 
 class PurgedSession(str):
-    """The id of a session that was deleted or, with dry_run, would be.
+    """The id of a session that was deleted or, with dry_run, would be deleted.
 
     Attributes:
-        size: the bytes of all its files.
-        modified: when the last of them was written (UTC).
+        size: the size of all its files, in bytes.
+        modified: when its newest file was written (UTC).
     """
 
     size: int
@@ -34,7 +34,7 @@ class PurgedSession(str):
         return self
 
 
-# A session that is old or was deleted; None if it stays; the cancellation that came meanwhile; or the error.
+# A session that is old or was deleted; None if it is kept; a cancellation that came meanwhile; or the error.
 _Outcome = PurgedSession | asyncio.CancelledError | StorageManagerError | None
 
 
@@ -43,25 +43,26 @@ async def purge_sessions(
 ) -> list[str]:
     """Delete the sessions whose files are all older than a limit. With `dry_run`, the default, only return their ids.
 
-    Each session is checked again just before it is deleted. If someone has written to it meanwhile, it stays. A
-    directory also stays if it has no component, no metadata and no attachment of the session itself: other files
-    (`backups/2019/db.tar`) may belong to somebody else. A session also stays if the backend does not know when each of
-    its files was last written. Files that operating systems leave in a session do not count.
+    Each session is checked again just before it is deleted. It is kept if someone has written to it meanwhile. A
+    directory is kept if it has no component, no session metadata and no attachment of the session itself: other files
+    (`backups/2019/db.tar`) may belong to somebody else. A session is also kept if the backend does not report when each
+    of its files was last written. Files that operating systems create are ignored.
 
-    A session that cannot be listed or deleted does not stop the others; it is reported after them.
+    If a session cannot be listed or deleted, the others are still deleted. The failure is reported at the end.
 
     Parameters:
-        older_than: a datetime with a time zone, or an age.
+        older_than: a datetime with a time zone, or an age (a timedelta).
         dry_run: False to delete.
 
     Returns:
-        The ids of the sessions that were deleted, or, with dry_run, that would be. Each is a PurgedSession.
+        The ids of the sessions that were deleted or, with dry_run, would be deleted. Each id is a PurgedSession.
 
     Raises:
         InvalidDataError: the datetime has no time zone, or the age is negative. Raised before any I/O.
-        S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed. Or sessions could not be listed
-            or deleted: the message says how many, which, and why. The others are deleted. The class is that of the
-            first failure.
+        TypeError: `storage` is not a StorageManager. Raised before any I/O.
+        S3OperationError, S3ConfigError, LocalStorageError: the root cannot be listed; or sessions could not be listed
+            or deleted. The message then says how many, which, and why, and the error has the class of the first
+            failure. The other sessions are deleted.
     """
     return [session_id async for session_id in purging(storage, older_than, dry_run=dry_run)]
 
@@ -73,10 +74,14 @@ async def purging(
     dry_run: bool = True,
     progress: Progress | None = None,
 ) -> AsyncGenerator[PurgedSession, None]:
-    """Do the same as purge_sessions, and yield each id when the session is deleted or, with dry_run, found.
+    """Do the same as purge_sessions, and yield each id as soon as the session is deleted or, with dry_run, found.
 
     Parameters:
         progress: called on the event loop with the number of sessions checked so far, and None.
+
+    Raises:
+        As purge_sessions.
+        TypeError: progress is not a function.
     """
     check_storage(storage)
     check_callable(progress, "progress", "two numbers")
@@ -121,7 +126,7 @@ def _failure(failed: Sequence[StorageManagerError], checked: int) -> StorageMana
 async def _delete_if_older(
     storage: StorageManager, session_id: str, limit: datetime
 ) -> PurgedSession | asyncio.CancelledError | None:
-    """Delete a session if it is still old. Return it if it was deleted, or the cancellation that came meanwhile."""
+    """Delete a session if it is still old. Return the session, a cancellation that came meanwhile, or None."""
     found = await _find_older(storage, session_id, limit)
     if found is None:
         return None
@@ -130,7 +135,7 @@ async def _delete_if_older(
 
 
 async def _find_older(storage: StorageManager, session_id: str, limit: datetime) -> PurgedSession | None:
-    """Return a session whose files were all last written before the limit; None if it has others, or is no session."""
+    """Return a session if all its files are older than the limit; None otherwise, or if it is not a session."""
     files = [found async for found in list_files(storage, session_id)]
     is_session = any(is_our_file(found.name) for found in files)
     times = [found.modified for found in files if found.modified and found.modified < limit]
@@ -141,7 +146,7 @@ async def _find_older(storage: StorageManager, session_id: str, limit: datetime)
 async def _delete(storage: StorageManager, session_id: str) -> asyncio.CancelledError | None:
     """Delete a session. If the caller is cancelled meanwhile and the deletion succeeds, return the cancellation.
 
-    Then the caller can report the deletion before it raises the cancellation.
+    The caller can then report the deletion before it raises the cancellation.
     """
     deletion = asyncio.ensure_future(storage.delete_session(session_id))
     try:

@@ -49,7 +49,7 @@ def create_app(storage: StorageManager, *, hosts: Iterable[str] = ()) -> web.App
         hosts: names to accept in the Host header, besides localhost, 127.0.0.1 and [::1].
 
     Raises:
-        TypeError: hosts is one name instead of several.
+        TypeError: `storage` is not a StorageManager, or hosts is one name instead of several.
         StorageManagerError: jinja2 is not installed.
     """
     check_storage(storage)
@@ -83,7 +83,8 @@ async def serve(
 
     Raises:
         InvalidDataError: the host is empty, which would mean every address of this machine.
-        TypeError, ValueError: hosts is one name instead of several, or port is no number from 0 to 65535.
+        TypeError, ValueError: `storage` is not a StorageManager, hosts is one name instead of several, or port is not a
+            number from 0 to 65535.
         StorageManagerError: jinja2 is not installed.
         OSError: the port is in use, or the address does not belong to this machine.
     """

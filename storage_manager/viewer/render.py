@@ -60,7 +60,7 @@ async def render_session(
             there is no such session.
         S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: the session cannot be listed, no
             component of a step can be read, the file cannot be written, or jinja2 is not installed.
-        TypeError: progress is not a function.
+        TypeError: `storage` is not a StorageManager, or progress is not a function.
     """
     check_storage(storage)
     check_callable(progress, "progress", "the numbers of steps done and in all")
