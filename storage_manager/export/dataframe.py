@@ -4,18 +4,17 @@ Each worker reads its steps directly from the storage.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import aclosing
 from itertools import groupby, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from fsspec.asyn import get_loop, sync
 
-from storage_manager.errors import StorageManagerError, needing
-from storage_manager.export.rows import Row, read_metadata, read_steps
+from storage_manager.errors import needing
+from storage_manager.export.parts import Part, read_part
 from storage_manager.export.table import arrow, schema, to_batch
 from storage_manager.export.writing import check_options
-from storage_manager.layout import Component, StepData
+from storage_manager.layout import Component
 from storage_manager.storage import StorageManager, check_storage
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["read_dask"]
-
-Part = list[tuple[str, list[str]]]  # the sessions of one partition, each with the ids of its steps that are in it
 
 
 def read_dask(
@@ -86,30 +83,8 @@ async def _parts(storage: StorageManager, session_ids: Iterable[str] | None, siz
 
 
 def _read_part(part: Part, root: str, options: Mapping[str, Any], components: Sequence[Component]) -> "pd.DataFrame":
-    rows = sync(get_loop(), _read, part, root, options, components)
+    rows, _ = sync(get_loop(), read_part, part, root, options, components)
     return _frame(arrow().Table.from_batches([to_batch(rows, root, components)]))
-
-
-async def _read(part: Part, root: str, options: Mapping[str, Any], components: Sequence[Component]) -> list[Row]:
-    async with StorageManager.from_url(root, storage_options=options) as storage:
-        async with aclosing(read_metadata(storage, part)) as sessions:
-            rows = [row async for row in read_steps(storage, sessions, components)]
-        if rows and not any(row.unreadable or row.data != StepData() for row in rows):
-            await _require_one_session(storage, part)
-    return rows
-
-
-async def _require_one_session(storage: StorageManager, part: Part) -> None:
-    """Raise an error if none of the sessions exists. The worker then probably has another disk.
-
-    Without this check, its steps would be rows of nulls, like steps that lack these components.
-    """
-    for session_id, _ in part:
-        if await storage.list_steps_for_session(session_id):
-            return
-    root = storage.url_for()
-    why = f"none of its {len(part)} sessions exists at {root}: they were deleted, or this worker has another disk"
-    raise StorageManagerError(f"cannot retrieve a partition: {why}", operation="retrieve", url=root)
 
 
 def _frame(table: "pa.Table") -> "pd.DataFrame":

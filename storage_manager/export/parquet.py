@@ -1,38 +1,25 @@
-"""Export sessions as Parquet: the steps, an index without the large columns, the sessions, and a dataset card.
+"""Export sessions as Parquet. `tables` describes the files."""
 
-`datasets.load_dataset(url)` reads this layout without other arguments, also from the Hugging Face Hub.
-"""
-
-import logging
 import os
-import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from storage_manager.aio import Progress
 from storage_manager.errors import translating
-from storage_manager.export.card import Card
 from storage_manager.export.rows import Row, Session, Unlisted, read_sessions, report_unlisted
-from storage_manager.export.sessions import sessions_batch, sessions_schema
-from storage_manager.export.table import arrow, schema, text_array, to_batch
+from storage_manager.export.table import schema, to_batch
+from storage_manager.export.tables import NAMES, ROW_GROUP_BYTES, ParquetFile, Summary, index_batch, new_steps
 from storage_manager.export.target import Target, target_url
 from storage_manager.export.writing import BATCH_BYTES, check_options, write_export
-from storage_manager.layout import ALL_COMPONENTS, Component, check_attachment_names, formats
+from storage_manager.layout import ALL_COMPONENTS, Component, check_attachment_names
 from storage_manager.storage import StorageManager, check_storage
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ["export_parquet"]
 
-logger = logging.getLogger(__name__)
-
 MAX_ROW_GROUP_BYTES = 2**30  # half of what Arrow's offsets of 32 bits can address
-INDEX_ROW_GROUP_BYTES = 8 * 2**20
 FILE_BYTES = 2**30  # before compression
-SESSIONS_AT_ONCE = 1000  # rows of sessions in a batch; the metadata of each has up to a million characters
 
 
 async def export_parquet(
@@ -43,7 +30,7 @@ async def export_parquet(
     components: Sequence[Component] = ALL_COMPONENTS,
     attachments: Sequence[str] = (),
     storage_options: Mapping[str, Any] | None = None,
-    row_group_bytes: int = 64 * 2**20,
+    row_group_bytes: int = ROW_GROUP_BYTES,
     progress: Progress | None = None,
 ) -> int:
     """Write the steps, an index, the sessions and a dataset card. The files appear when all are complete.
@@ -89,9 +76,9 @@ async def export_parquet(
         unlisted: Unlisted = {}
         rows = read_sessions(storage, session_ids, components, unlisted, names, sessions)
         await write_export(rows, sink, target, batch_bytes=min(BATCH_BYTES, row_group_bytes), progress=progress)
-    sink.report(directory)
+    sink.summary.report(directory)
     report_unlisted(unlisted, directory)
-    return sink.rows
+    return sink.summary.rows
 
 
 class _Tables:
@@ -103,7 +90,7 @@ class _Tables:
         sessions: the sessions whose rows will be written. They are added while the steps are read.
     """
 
-    name_pattern = re.compile(r"data/steps-\d{5,}\.parquet|index/index\.parquet|sessions/sessions\.parquet|README\.md")
+    name_pattern = NAMES
 
     def __init__(
         self,
@@ -117,143 +104,35 @@ class _Tables:
         self._target, self._root, self._found = target, root, sessions
         self._components, self._attachments = components, attachments
         self._row_group_bytes = row_group_bytes
-        self.rows = self._unreadable = 0
         self._steps = [self._new_steps(0)]
-        index = _index_schema(components, attachments)
-        self._index = _ParquetFile(target, "index/index.parquet", index, INDEX_ROW_GROUP_BYTES)
-        self._sessions = _ParquetFile(target, "sessions/sessions.parquet", sessions_schema(), INDEX_ROW_GROUP_BYTES)
-        self._card = Card(components, attachments)
+        self.summary = Summary(target, components, attachments)
 
-    def _new_steps(self, number: int) -> "_ParquetFile":
-        name = f"data/steps-{number:05}.parquet"
-        return _ParquetFile(self._target, name, schema(self._components, self._attachments), self._row_group_bytes)
+    def _new_steps(self, number: int) -> ParquetFile:
+        return new_steps(self._target, number, self._components, self._attachments, self._row_group_bytes)
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Write steps, their rows in the index, and the sessions that were found meanwhile."""
+        """Write steps, their rows of the index, and the sessions that were found meanwhile."""
         if self._steps[-1].bytes >= FILE_BYTES:
             self._steps[-1].finish()
             self._steps.append(self._new_steps(len(self._steps)))
         batch = to_batch(rows, self._root, self._components, self._attachments)
         self._steps[-1].add(batch)
-        self._index.add(_index_batch(batch, self._components, self._attachments, self._steps[-1].name))
-        self.rows += len(rows)
-        self._unreadable += sum(len(row.unreadable) for row in rows)
+        self.summary.add_steps(index_batch(batch, self._components, self._attachments, self._steps[-1].name))
+        self.summary.add_unreadable(sum(len(row.unreadable) for row in rows))
         self._add_sessions()
 
     def _add_sessions(self) -> None:
-        while self._found:
-            sessions = [self._found.popleft() for _ in range(min(len(self._found), SESSIONS_AT_ONCE))]
-            batch = sessions_batch(sessions)
-            self._sessions.add(batch)
-            self._card.add(batch)
-            self._unreadable += sum(session.is_unreadable for session in sessions)
+        self.summary.add_sessions([self._found.popleft() for _ in range(len(self._found))])
 
     def finish(self) -> Sequence[str]:
-        """Complete all files, the index last. Return their names."""
+        """Complete all files. Return their names, the index last."""
         self._add_sessions()
         self._steps[-1].finish()
-        self._sessions.finish()
-        self._index.finish({"rows": str(self.rows), "unreadable": str(self._unreadable)})
-        with self._target.create("README.md") as file:
-            file.write(self._card.text(self.rows).encode())
-        return [*(file.name for file in (*self._steps, self._sessions)), "README.md", self._index.name]
+        return [*(file.name for file in self._steps), *self.summary.finish()]
 
     def close(self) -> None:
         """Close all open files."""
         with ExitStack() as stack:
-            for file in (*self._steps, self._sessions, self._index):
+            stack.callback(self.summary.close)
+            for file in self._steps:
                 stack.callback(file.close)
-
-    def report(self, url: str) -> None:
-        """Warn if there are no steps, and if components could not be read."""
-        if not self.rows:
-            logger.warning("nothing was exported to %s: there are no steps", url)
-        if self._unreadable:
-            logger.warning("%d files could not be read; they are null in the export to %s", self._unreadable, url)
-
-
-class _ParquetFile:
-    """A Parquet file at a target, compressed with zstd. At most one row group of it is in memory.
-
-    Parameters:
-        target: creates the file when the first row group is written.
-        name: the final name.
-        columns: the schema.
-        row_group_bytes: the smallest size of a row group, before compression. The last one can be smaller.
-    """
-
-    def __init__(self, target: Target, name: str, columns: "pa.Schema", row_group_bytes: int) -> None:
-        self.name = name
-        self.bytes = 0
-        self._target = target
-        self._columns = columns
-        self._row_group_bytes = row_group_bytes
-        self._rows: list[pa.RecordBatch] = []
-        self._bytes_written = 0
-        self._writer: Any = None
-        self._open = ExitStack()
-
-    def add(self, batch: "pa.RecordBatch") -> None:
-        """Add rows, and write a row group if it is large enough."""
-        self._rows.append(batch)
-        self.bytes += batch.nbytes
-        if self.bytes - self._bytes_written >= self._row_group_bytes:
-            self._write_row_group()
-
-    def finish(self, metadata: Mapping[str, str] | None = None) -> None:
-        """Write the remaining rows and the key-value metadata, and close the file."""
-        writer = self._write_row_group() if self._rows or self._writer is None else self._writer
-        writer.add_key_value_metadata(dict(metadata or {}))
-        self._open.close()
-
-    def close(self) -> None:
-        """Close the file without completing it."""
-        self._open.close()
-
-    def _write_row_group(self) -> Any:
-        table = arrow().Table.from_batches(self._rows, self._columns)
-        self._rows, self._bytes_written = [], self.bytes
-        if self._writer is None:
-            self._writer = self._create()
-        self._writer.write_table(table)
-        return self._writer
-
-    def _create(self) -> Any:
-        """Create the file. Only ids get dictionaries and statistics, because pages and screenshots rarely repeat."""
-        file = self._target.create(self.name)
-        self._open.callback(file.close)
-        writer = arrow().parquet.ParquetWriter(
-            file,
-            self._columns,
-            compression="zstd",
-            use_dictionary=["session_id"],
-            write_statistics=["session_id", "step_id"],
-        )
-        self._open.callback(writer.close)
-        return writer
-
-
-def _index_schema(components: Sequence[Component], attachments: Sequence[str]) -> "pa.Schema":
-    """Return the columns of the index: the columns of the steps, with sizes in place of files, and the file name."""
-    pa, columns = arrow(), schema(components, attachments)
-    names = _contents(components, attachments)
-    fields = [pa.field(f"{field.name}_bytes", pa.int64()) if field.name in names else field for field in columns]
-    return pa.schema([*fields, pa.field("file", pa.string(), nullable=False)])
-
-
-def _contents(components: Sequence[Component], attachments: Sequence[str]) -> list[str]:
-    """Return the names of the columns that contain files."""
-    return [*(spec.name for spec in formats(components)), *attachments]
-
-
-def _index_batch(
-    batch: "pa.RecordBatch", components: Sequence[Component], attachments: Sequence[str], file: str
-) -> "pa.RecordBatch":
-    """Return the rows of the index for rows in a file of steps."""
-    pa, names = arrow(), _contents(components, attachments)
-    columns = [
-        pa.compute.binary_length(column).cast(pa.int64()) if name in names else column
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-    ]
-    fields = _index_schema(components, attachments)
-    return pa.RecordBatch.from_arrays([*columns, text_array([file] * len(batch))], schema=fields)

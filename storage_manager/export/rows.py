@@ -19,7 +19,17 @@ from storage_manager.layout import (
 )
 from storage_manager.storage import StorageManager, iter_listings
 
-__all__ = ["Row", "Session", "Unlisted", "read_metadata", "read_row", "read_sessions", "read_steps", "report_unlisted"]
+__all__ = [
+    "Row",
+    "Session",
+    "Unlisted",
+    "read_metadata",
+    "read_row",
+    "read_sessions",
+    "read_steps",
+    "refuse_empty_sessions",
+    "report_unlisted",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +199,7 @@ async def read_sessions(
             yield row
     empty -= unlisted.keys()
     if empty:
-        _refuse_empty_sessions(sorted(empty))
+        refuse_empty_sessions(sorted(empty))
 
 
 async def _sessions(
@@ -218,7 +228,12 @@ def report_unlisted(unlisted: Unlisted, url: str) -> None:
         logger.warning("%s not in the export to %s: %s (%s)", what, url, names, first)
 
 
-def _refuse_empty_sessions(names: Sequence[str]) -> None:
+def refuse_empty_sessions(names: Sequence[str]) -> None:
+    """Raise the error for sessions that were named but have no steps.
+
+    Raises:
+        InvalidDataError: always.
+    """
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     why = f"these sessions have no steps: {', '.join(names[:10])}{more}. Nothing was changed at the target"
     raise InvalidDataError(f"cannot export: {why}", operation="export")

@@ -71,20 +71,24 @@ class Target:
     Parameters:
         url: the result of target_url. The filesystem is opened when it is first used.
         storage_options: options for the filesystem.
+        staging: the directory of the files that are being written, for another process that writes them, too.
+
+    Attributes:
+        staging: the directory of the files that are being written.
     """
 
-    def __init__(self, url: str, storage_options: Mapping[str, Any] | None) -> None:
+    def __init__(self, url: str, storage_options: Mapping[str, Any] | None, staging: str | None = None) -> None:
         self.url = url
         self._options = dict(storage_options or {})
         keep(self, url, self._options)
-        self._staging = f"{url}/{hidden_name()}"
+        self.staging = staging or f"{url}/{hidden_name()}"
 
     @cached_property
     def _fs(self) -> AbstractFileSystem:
         return url_to_fs(self.url, **self._options)[0]
 
     def _staged(self, name: str) -> str:
-        return f"{self._staging}/{name.replace('/', '-')}.part"
+        return f"{self.staging}/{name.replace('/', '-')}.part"
 
     def create(self, name: str) -> IO[bytes]:
         """Create a file to write. It gets its final name when it is published."""
@@ -92,7 +96,7 @@ class Target:
         try:
             return self._fs.open(path, "wb")  # type: ignore[no-any-return]
         except FileNotFoundError:  # not before, because s3fs would create a missing bucket
-            self._fs.makedirs(self._staging, exist_ok=True)
+            self._fs.makedirs(self.staging, exist_ok=True)
             return self._fs.open(path, "wb")  # type: ignore[no-any-return]
 
     def publish(self, names: Sequence[str], name_pattern: "re.Pattern[str]") -> None:
@@ -124,7 +128,7 @@ class Target:
     def clean(self) -> None:
         """Remove the staged files of this export, and those of killed exports. Ignore errors: the files are hidden."""
         with suppress(StorageManagerError), translating("export", self.url):
-            self._remove(self._staging)
+            self._remove(self.staging)
         with suppress(StorageManagerError), translating("export", self.url):
             staged = (f"{self.url}/{name}" for name in self._names("") if STAGED.fullmatch(name))
             for path in staged:

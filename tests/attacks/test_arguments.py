@@ -11,7 +11,7 @@ import pytest
 from storage_manager import InvalidDataError, InvalidIdError, Step, StepData, StorageManager, sync
 from storage_manager.aio import map_ahead
 from storage_manager.catalog import find_sessions, update_catalog
-from storage_manager.export import export_parquet, export_webdataset, read_dask
+from storage_manager.export import export_dask, export_parquet, export_webdataset, read_dask
 from storage_manager.importers import import_agentlab, import_browser_use, import_playwright_trace, import_webvoyager
 from storage_manager.integrity import seal_session, sweep, unseal_session, verify_session
 from storage_manager.inventory import count_steps
@@ -90,9 +90,10 @@ async def test_sizes_of_exports(sm: StorageManager, tmp_path: Path, value: Any) 
         "row_group_bytes": lambda: export_parquet(sm, tmp_path / "a", row_group_bytes=value),
         "shard_bytes": lambda: export_webdataset(sm, tmp_path / "b", shard_bytes=value),
         "steps_per_partition": lambda: read_dask(sm, steps_per_partition=value),
+        "steps_per_partition ": lambda: export_dask(sm, tmp_path / "a", steps_per_partition=value),
     }
     for name, call in calls.items():
-        with pytest.raises(InvalidDataError, match=f"^cannot export: {name} must be"):
+        with pytest.raises(InvalidDataError, match=f"^cannot export: {name.strip()} must be"):
             await called(call)
     assert not (tmp_path / "a").exists()
 
@@ -107,6 +108,7 @@ async def test_lists_of_ids_that_are_none(sm: StorageManager, tmp_path: Path, va
         lambda: export_parquet(sm, tmp_path / "a", value),
         lambda: export_webdataset(sm, tmp_path / "b", value),
         lambda: asyncio.to_thread(read_dask, sm, value),
+        lambda: asyncio.to_thread(export_dask, sm, tmp_path / "c", value),
     ]
     for call in calls:
         with pytest.raises(InvalidIdError, match=r"^session_ids (is one id|must be a list of ids)"):
@@ -121,6 +123,7 @@ async def test_components_that_are_none(sm: StorageManager, tmp_path: Path, valu
         lambda: sm.read_step("s", "t", components=value),
         lambda: export_parquet(sm, tmp_path / "a", components=value),
         lambda: read_dask(sm, components=value),
+        lambda: export_dask(sm, tmp_path / "b", components=value),
     ]
     for call in calls:
         with pytest.raises(InvalidDataError, match="component"):
@@ -140,6 +143,7 @@ async def test_something_else_in_place_of_a_manager(local: StorageManager, tmp_p
         lambda: export_parquet(wrong, f"{tmp_path}/out"),
         lambda: export_webdataset(wrong, f"{tmp_path}/out"),
         lambda: read_dask(wrong),
+        lambda: export_dask(wrong, f"{tmp_path}/out"),
         lambda: import_browser_use(wrong, tmp_path / "no.json"),
         lambda: seal_session(wrong, "s"),
         lambda: unseal_session(wrong, "s"),

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage_manager import InvalidDataError, InvalidIdError, StorageManager, StorageManagerError
-from storage_manager.export import export_parquet, parquet
+from storage_manager.export import export_parquet, parquet, tables
 from storage_manager.layout import ALL_COMPONENTS, COMPONENTS, Component
 from tests.support.exported import NASTY, as_steps, fill, rows_of, small
 from tests.support.roots import Make, Request
@@ -198,7 +198,7 @@ async def test_sessions_are_written_some_at_a_time(
     local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also those without steps, all of which are found before the first step."""
-    monkeypatch.setattr(parquet, "SESSIONS_AT_ONCE", 2)
+    monkeypatch.setattr(tables, "SESSIONS_AT_ONCE", 2)
     for number in range(5):
         await local.store_session_metadata(f"empty-{number}", {"outcome": "error"})
     await small(local, 1)

@@ -31,7 +31,7 @@ from storage_manager import (
     __version__,
 )
 from storage_manager.catalog import CatalogUpdate, find_sessions, update_catalog
-from storage_manager.export import export_parquet, export_webdataset, read_dask
+from storage_manager.export import export_dask, export_parquet, export_webdataset, read_dask
 from storage_manager.importers import import_agentlab, import_browser_use, import_playwright_trace, import_webvoyager
 from storage_manager.integrity import Problem, seal_session, sweep, verify_session
 from storage_manager.inventory import Summary, count_steps, list_files, summarize
@@ -210,6 +210,7 @@ async def exports(storage: StorageManager) -> None:
     )
     assert_type(shards, list[str])
     print(read_dask(storage, ["s"], components=["action"], steps_per_partition=10))
+    assert_type(export_dask(storage, "url", ["s"], attachments=["a.json"], steps_per_partition=10, progress=told), int)
 
 
 async def finding(storage: StorageManager) -> None:
