@@ -718,7 +718,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             before = keys
 
     async def _remove_if_empty(self, session: str) -> None:
-        """Delete files of systems and consoles from a session without other files, so that it is not listed any more."""
+        """Delete files of systems and consoles from a session without other files, so that it is not listed."""
         left, start = list[str](), len(self._below(session)[1])
         async with aclosing(self._objects(session)) as rows:
             async for row in rows:
