@@ -205,7 +205,7 @@ def _link_to_the_region(builtins: dict[str, Any], context: dict[str, Any], **kwa
 
 
 class HttpSession(AIOHTTPSession):
-    """The HTTP session of a client. It does not follow redirects, and closes its sockets when it is garbage-collected."""
+    """The HTTP session of a client. It follows no redirects, and closes its sockets when it is garbage-collected."""
 
     shared_certificates: ClassVar[Any] = None
 

@@ -1,12 +1,12 @@
 """Whole files on a local disk. Everything here is synchronous: `LocalBackend` calls it in a worker thread.
 
-Files are first written under a hidden name (see `staging`), and then renamed. So no kill and no full disk leaves a part
-of a file under its name, no reader gets a part, and a new step appears at once. As on an object store, a directory
-below the root exists only if there is something in it.
+Files are first written with a hidden name (see `staging`), and then renamed. So a kill or a full disk never leaves an
+incomplete file with its final name, no reader gets a part of a file, and a new step appears at once. As on an object
+store, a directory below the root exists only if it contains something.
 
 Some file systems cannot rename every directory: overlayfs cannot rename those of a lower layer, and many mounts of
-object stores cannot rename any. There a new step appears file by file, in the order of the files that are given, and a
-deletion removes file by file.
+object stores cannot rename any. On these, a new step appears file by file, in the given order, and a deletion removes
+file by file.
 """
 
 import contextlib
@@ -49,22 +49,22 @@ __all__ = ["DiskFileSystem", "move_new", "write_all"]
 
 PATH_LIMIT = 4096  # bytes, with the final zero byte (Linux, limits.h); a rename of a directory would not check it
 RACES = 20  # attempts of a write whose directory another process deletes meanwhile
-# The errors of fsync for a directory if the file system does not support that (CIFS: EINVAL). They are ignored: the
-# files are on the disk, and no other call would do more.
+# The errors of fsync for a directory if the file system does not support it (CIFS: EINVAL). They are ignored: the files
+# are on the disk, and no other call could do more.
 NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-# The errors of link(2) if the file system has no hard links, or not for this file.
+# The errors of link(2) if the file system does not support hard links, or not for this file.
 NO_LINK = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL)
 AT_FDCWD, RENAME_NOREPLACE = -100, 1  # of renameat2(2), Linux
 
 
 class DiskFileSystem(LocalFileSystem):
-    """`LocalFileSystem` that writes each step, and each file given to `pipe_file`, completely or not at all.
+    """A `LocalFileSystem` that writes each step, and each file given to `pipe_file`, completely or not at all.
 
     Attributes:
         root: the directory at which writes are staged.
         fsync: True to flush files and directories to the disk before they are published.
-        removal_pauses: the seconds between the attempts to remove a directory that others use: 1 s in all. NFS renames
-            a deleted file that is still open to `.nfs*`, so that its directory is not empty.
+        removal_pauses: the pauses between attempts to remove a directory that is in use, 1 second in all. NFS renames a
+            deleted file that is still open to `.nfs*`, so its directory is not empty.
     """
 
     fsync = False
@@ -79,7 +79,7 @@ class DiskFileSystem(LocalFileSystem):
         self._spelling = Spelling(root)
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
-        """Write a file whole: a reader gets the old bytes or all of the new ones."""
+        """Write a file whole: a reader gets either the old bytes or all new bytes."""
         if self._intrans:  # a transaction writes nothing before its end
             super().pipe_file(path, value, mode, **kwargs)
         else:
@@ -102,7 +102,7 @@ class DiskFileSystem(LocalFileSystem):
             self._staging.end(staged)
 
     def _staged_well(self, session: str | None, write: Callable[[], None]) -> None:
-        """Call a function that writes. If it cannot stage at the root, call it again to stage in the session."""
+        """Call a function that writes. If it cannot stage files at the root, call it again to stage in the session."""
         try:
             write()
         except OSError as error:
@@ -117,20 +117,20 @@ class DiskFileSystem(LocalFileSystem):
     # fsspec's own methods that write or delete: each refuses symbolic links below the root.
 
     def _own(self, path: Any) -> str:
-        """Return the path on the disk of something that will be written or deleted. Refuse symbolic links."""
+        """Return the path of a file or directory that will be written or deleted. Refuse symbolic links."""
         stripped: str = self._strip_protocol(path)
         refuse_links(self.root, stripped)
         return stripped
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **kwargs: Any) -> LocalFileOpener:
-        """Open a regular file. Refuse a pipe: the only worker thread would wait for its other end for ever."""
+        """Open a regular file. Refuse a pipe: the only worker thread would wait forever for its other end."""
         path = self._strip_protocol(path) if mode == "rb" else self._own_file(path)
         with contextlib.suppress(FileNotFoundError):
             refuse_irregular(path, os.stat(path).st_mode)
         return super()._open(path, mode, block_size, **kwargs)
 
     def _own_file(self, path: Any) -> str:
-        """Return the path on the disk of a file that will be changed in place. Refuse links of both kinds."""
+        """Return the path of a file that will be changed in place. Refuse symbolic and hard links."""
         stripped = self._own(path)
         refuse_other_names(self.root, stripped)
         return stripped
@@ -148,7 +148,7 @@ class DiskFileSystem(LocalFileSystem):
         super().chmod(self._own_file(path), mode)
 
     def link(self, *paths: Any, **kwargs: Any) -> Any:
-        """Give a file another name: the first path is its name, the second the new one."""
+        """Give a file an additional name: the first path is its name, the second path is the new name."""
         super().link(*map(self._own, paths), **kwargs)
 
     def mv(self, path1: str, path2: str, recursive: bool = True, **kwargs: Any) -> None:
@@ -196,7 +196,7 @@ class DiskFileSystem(LocalFileSystem):
                 os.close(descriptor)
 
     def stage_file(self, path: str) -> tuple[str, int]:
-        """Create a hidden file that `write_step` can move to this path. Return the hidden path and a descriptor."""
+        """Create a hidden file that `write_step` can move to this path. Return its path and a descriptor."""
         session, staged = self._staging.session_of(path), list[tuple[str, int]]()
 
         def create() -> None:
@@ -212,7 +212,7 @@ class DiskFileSystem(LocalFileSystem):
         self.unstage_files(staged[:1])
 
     def unstage_files(self, paths: Iterable[str]) -> None:
-        """Remove hidden files, if they are still there."""
+        """Remove hidden files, if they still exist."""
         for hidden in paths:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(hidden)
@@ -224,11 +224,11 @@ class DiskFileSystem(LocalFileSystem):
         """Write the files of one step. Begin again if a deletion removes its directory meanwhile.
 
         Parameters:
-            staged: for each file that is a stream, by its path, the hidden file that has its content.
+            staged: the hidden file with the content of each stream, by the final path of the stream.
             overwrite: False to replace no file.
 
         Raises:
-            LocalStorageError: the disk takes upper and lower case as the same, and another spelling exists.
+            LocalStorageError: the disk ignores upper and lower case, and another spelling exists.
             AlreadyExistsError: with overwrite=False, one of the files exists.
         """
         step = os.path.dirname(files[0].path)
@@ -290,7 +290,7 @@ class DiskFileSystem(LocalFileSystem):
                 self._move_files_to_new(staged, step, names, move)
 
     def _is_on_other_disk(self, error: OSError, staged: str, step: str) -> bool:
-        """Return True if the session is on another disk than the root, so that the step has to be staged in it."""
+        """Return True if the session is on another disk than the root. The step must then be staged in the session."""
         is_at_root = os.path.dirname(staged) == self.root
         return error.errno == errno.EXDEV and is_at_root and os.path.isdir(self._staging.session_of(step) or "")
 
@@ -301,7 +301,7 @@ class DiskFileSystem(LocalFileSystem):
         self._sync(step)
 
     def _move_files_to_new(self, staged: str, step: str, names: Iterable[str], move: "_Move") -> None:
-        """Create the step, and its session, and move the files into it. On failure remove what is empty."""
+        """Create the step and its session, and move the files into the step. After a failure, remove what is empty."""
         session = os.path.dirname(step)
         created = [directory for directory in (session, step) if _create(directory)]
         try:
@@ -325,7 +325,7 @@ class DiskFileSystem(LocalFileSystem):
         self._sync(os.path.dirname(step))
 
     def _rename_session(self, staged: str, step: str) -> bool:
-        """Publish a new session with the step in it, so that a kill leaves no empty session.
+        """Publish a new session together with the step, so that a kill leaves no empty session.
 
         Returns:
             False if the session exists.
@@ -352,12 +352,12 @@ class DiskFileSystem(LocalFileSystem):
             raise link_error(directory)
 
     def _require_root(self) -> None:
-        """Raise if the root is gone, for example because its disk is not mounted. It would look like an empty root."""
+        """Raise an error if the root is missing, for example if its disk is not mounted. It would seem to be empty."""
         if not os.path.isdir(self.root):
             raise FileNotFoundError(errno.ENOENT, "the base directory is gone", self.root)
 
     def read_all(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
-        """Return for each path its bytes, or the error that reading it raised."""
+        """Return the bytes for each path, or the error that reading raised."""
         results = [self._missing(path) or _read_whole(path, self.max_file_bytes) for path in paths]
         if any(isinstance(result, FileNotFoundError) for result in results):
             self._require_root()
@@ -375,7 +375,7 @@ class DiskFileSystem(LocalFileSystem):
             raise
 
     def _missing(self, path: str) -> FileNotFoundError | None:
-        """Return the error for a path that is stored under another spelling only."""
+        """Return the error for a path that is stored only with another spelling."""
         if self._spelling.is_other(path):
             return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return None
@@ -383,10 +383,11 @@ class DiskFileSystem(LocalFileSystem):
     def files(self, path: str, stop: threading.Event | None = None) -> tuple[list[FileInfo], OSError | None]:
         """Return every file in a directory and below it; none if the directory is missing. Leave out staged files.
 
-        Return also the first error of a directory below it that cannot be listed. Its files are missing in the result.
+        Also return the first error of a subdirectory that cannot be listed. The result lacks the files of such
+        subdirectories.
 
         Parameters:
-            stop: an event that ends the walk when it is set. The result is not needed then.
+            stop: an event that ends the walk when it is set. The result is then not needed.
         """
         found, refused = list[FileInfo](), list[OSError]()
         if not self._spelling.is_other(path):
@@ -407,7 +408,7 @@ class DiskFileSystem(LocalFileSystem):
             return []
 
     def remove_one(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """Delete a file, and its directory and session if they are empty then. False if there is no such file."""
+        """Delete a file, and its directory and session if these become empty. Return False if there is no such file."""
         self._own(path)
         if self._spelling.is_other(path) or not os.path.isfile(path):
             self._require_root()
@@ -421,9 +422,10 @@ class DiskFileSystem(LocalFileSystem):
         return True
 
     def remove_whole(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """Rename a directory to a hidden name and delete it. If that fails, rename it back. False if it is missing.
+        """Rename a directory to a hidden name, and delete it. If that fails, rename it back.
 
-        If it cannot be renamed, delete it where it is: `also_delete` first, then files, then directories.
+        If it cannot be renamed, delete it in place: first `also_delete`, then files, then directories. Return False if
+        the directory is missing.
         """
         session = os.path.dirname(path)
         self._refuse_link(session)
@@ -443,9 +445,9 @@ class DiskFileSystem(LocalFileSystem):
         return bool(hidden)
 
     def _hide(self, path: str, also_delete: Sequence[str]) -> str:
-        """Rename a directory or link, and return its hidden name; the path itself if it cannot be renamed.
+        """Rename a directory or link, and return its hidden name. If it cannot be renamed, return the path itself.
 
-        Leave a regular file alone: it is not ours.
+        A regular file is not touched, because it does not belong to this library.
         """
         mode = os.lstat(path).st_mode
         if not stat.S_ISDIR(mode) and not stat.S_ISLNK(mode):
@@ -461,7 +463,7 @@ class DiskFileSystem(LocalFileSystem):
         return hidden
 
     def _unlink_hidden(self, file: str) -> None:
-        """Delete a file. Rename it first: if it is open, NFS keeps it as `.nfs*`, which must not be in the session."""
+        """Delete a file. Rename it first: NFS keeps an open file as `.nfs*`, which must not be in the session."""
         hidden = self._staging.new_at_root()
         try:
             os.rename(file, hidden)
@@ -488,7 +490,7 @@ class DiskFileSystem(LocalFileSystem):
         return hidden
 
     def _cannot_hide(self, path: str, error: OSError) -> str:
-        """Return the path if the file system cannot rename it: then it is deleted where it is. Else raise the error."""
+        """Return the path if the file system cannot rename it, so it is deleted in place. Otherwise raise the error."""
         if not cannot_rename(error, os.path.dirname(path)):
             raise error
         return path
@@ -508,7 +510,7 @@ class DiskFileSystem(LocalFileSystem):
         self._staging.end(hidden)
 
     def _leave(self, hidden: str, path: str, error: OSError) -> None:
-        """Leave a hidden directory for `sweep` if it has only files of the system. Else rename it back, and raise."""
+        """Leave a hidden directory to `sweep` if it has only system files. Otherwise rename it back, and raise."""
         left = files_left(hidden)
         if hidden != path and error.errno in BUSY and all(map(is_system_file, left)):
             return
@@ -520,7 +522,7 @@ class DiskFileSystem(LocalFileSystem):
         raise OSError(error.errno, f"{error.strerror or error}{_in_words(left)}", path) from error
 
     def _remove_if_empty(self, session: str) -> None:
-        """Remove a session that is empty, or has only files that systems and killed writers left."""
+        """Remove a session that is empty, or has only system files and leftovers of killed writers."""
         if session == self.root:
             return
         with contextlib.suppress(OSError):  # it is not empty, or gone already
@@ -545,7 +547,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def move_new(source: str, target: str) -> None:
-    """Move a file, and never replace one.
+    """Move a file without replacing another file.
 
     Raises:
         AlreadyExistsError: the target exists. Nothing is moved.
@@ -577,7 +579,7 @@ def _rename_new(source: str, target: str) -> None:
 
 
 def _link_or_move(source: str, target: str) -> None:
-    """Give a file a second name, or move it if there are no hard links. A repeated write needs the first name again."""
+    """Give a file a second name, or move it if there are no hard links. A repeated write needs the first name."""
     try:
         os.link(source, target)
     except OSError as error:
@@ -592,7 +594,7 @@ def _in_words(left: Sequence[str]) -> str:
 
 
 def _remove_leftovers(session: str) -> None:
-    """Remove the files that systems and killed writers left in a session, if there is nothing else."""
+    """Remove system files and leftovers of killed writers from a session, if it has no other files."""
     left = []
     with os.scandir(session) as entries:
         for entry in entries:  # usually the first one is a step, and a session may have thousands
@@ -613,7 +615,7 @@ def _is_system_entry(entry: "os.DirEntry[str]") -> bool:
 
 
 def _remove_in_place(directory: str) -> None:
-    """Delete a directory where it is: its own files first, such as the seal of a session, then its directories."""
+    """Delete a directory in place: first its own files, such as the seal of a session, then its directories."""
     waiting = [directory]
     while waiting:
         below = sorted(unlink_files(waiting[-1]), reverse=True)
@@ -623,14 +625,14 @@ def _remove_in_place(directory: str) -> None:
 
 
 def _discard(staged: str, names: Iterable[str]) -> None:
-    """Remove a staged step by the names of its files. A listing would open a file, and too many may be open."""
+    """Remove a staged step by the names of its files. A listing would need a file descriptor, and none may be free."""
     for path in [*(f"{staged}/{name}" for name in names), staged]:
         with contextlib.suppress(OSError):
             (os.rmdir if path == staged else os.unlink)(path)
 
 
 def _create(directory: str) -> bool:
-    """Create a directory. False if it exists."""
+    """Create a directory. Return False if it exists."""
     try:
         os.mkdir(directory)
     except FileExistsError:
@@ -646,7 +648,7 @@ def _is_directory(entry: "os.DirEntry[str]", *, follow_symlinks: bool = True) ->
 
 
 def _read_whole(path: str, limit: int) -> bytes | OSError:
-    """Return the bytes of a regular file, or the error of reading it, also if it has more than `limit` bytes."""
+    """Return the bytes of a regular file, or the error. More than `limit` bytes are an error, too."""
     try:
         descriptor, size = open_regular(path)
         try:
@@ -675,14 +677,14 @@ def _read_open(descriptor: int, size: int, limit: int) -> bytes:
 def _files_below(
     top: "Iterator[os.DirEntry[str]]", refused: list[OSError], stop: threading.Event
 ) -> Iterator[FileInfo]:
-    """Yield every file below a directory, sorted, with its name relative to it. Skip files that are deleted meanwhile.
+    """Yield every file below a directory, sorted, with its relative name. Skip files that are deleted meanwhile.
 
-    A link to a directory counts as a directory if it is in the directory itself, because a step may be such a link.
-    Every other link counts as a file.
+    A link to a directory counts as a directory if it is directly in the top directory, because a step may be such a
+    link. Every other link counts as a file.
 
     Parameters:
-        top: the entries of the directory itself.
-        refused: gets the error of each directory that cannot be listed, which fsspec's own `find` would skip.
+        top: the entries of the top directory.
+        refused: a list for the error of each directory that cannot be listed. fsspec's own `find` would skip these.
         stop: an event that ends the walk when it is set.
     """
     waiting = [("", top)]  # no recursion: directories may be deep

@@ -1,10 +1,11 @@
 """Local disk for asyncio: one worker thread does the I/O.
 
-A hop is one call in that thread, with the way there and back. It costs 60 to 80 us, as much as reading a small step. So
-one hop reads or writes all files of a step, and steps that wait while the worker is busy share the next hop.
+A hop is one call in that thread, including the switch to the thread and back. It costs 60 to 80 us, as much as reading
+a small step. So one hop reads or writes all files of a step, and steps that wait while the worker is busy share the
+next hop.
 
-fsspec's `AsyncFileSystemWrapper` is not used: in 2026.9.0 `open(path, "wb")` on it returns without writing a file, and
-each of its calls is a hop of its own.
+fsspec's `AsyncFileSystemWrapper` is not used: in version 2026.9.0, its `open(path, "wb")` returns without writing a
+file, and each of its calls is a separate hop.
 """
 
 import asyncio
@@ -39,19 +40,19 @@ Out = TypeVar("Out")
 
 
 class _Job(NamedTuple):
-    """Work that waits for a worker. Its caller awaits `result`."""
+    """Work that is waiting for a worker. The caller awaits `result`."""
 
     work: Callable[[], Any]
     result: "asyncio.Future[Any]"
 
 
 class LocalBackend(FsspecBackend, DiskFileSystem):
-    """`LocalFileSystem` with its operations also as coroutines; the synchronous ones are fsspec's own.
+    """A `LocalFileSystem` whose operations are also coroutines. The synchronous operations are fsspec's own.
 
     Parameters:
-        root: the directory at which writes are staged. A file outside of it is staged in its own directory.
+        root: the directory at which writes are staged. A file outside of it is staged in the directory of the file.
         fsync: True to flush files and directories to the disk before they are published: 13 to 70 times slower.
-        max_workers: threads; one is best on a local disk, a network disk may need more.
+        max_workers: the number of threads. One is best for a local disk; a network disk may need more.
     """
 
     mirror_sync_methods = False
@@ -69,14 +70,14 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
-        """Accept a list of paths too, which `_get` of every asynchronous filesystem passes."""
+        """Accept a list of paths too, because `_get` of asynchronous filesystems passes one."""
         return [cls._strip_protocol(one) for one in path] if isinstance(path, list) else super()._strip_protocol(path)
 
     async def write_files(self, files: Sequence[File], *, overwrite: bool = True) -> None:
         """Write a step in one hop. Steps that wait while all workers are busy share the next hop.
 
-        If the caller is cancelled, the cancellation waits for the end of the write. Streams are first written to hidden
-        files, one block per hop.
+        If the caller is cancelled, the cancellation is raised after the write has ended. Streams are first written to
+        hidden files, one block per hop.
         """
         if any(isinstance(file.data, Stream) for file in files):
             await self._write_streams(files, overwrite)
@@ -131,7 +132,7 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
         return job.result
 
     def _start_jobs(self) -> None:
-        """Give the next jobs to a worker, as many as its share of those that wait."""
+        """Give the next jobs to a worker: its share of the jobs that are waiting."""
         count = min(TOGETHER, -(-len(self._jobs) // self._max_workers))
         jobs: list[_Job] = []
         while self._jobs and len(jobs) < count:
@@ -157,7 +158,7 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
         self._start_jobs()
 
     async def run_in_worker(self, function: Callable[..., Out], *args: Any, **kwargs: Any) -> Out:
-        """Call a function in the worker. It runs to its end, even if the caller is cancelled."""
+        """Call a function in the worker. The function runs to its end, even if the caller is cancelled."""
         return await run_to_end(self._submit(partial(function, *args, **kwargs)))
 
     def _submit(self, function: Callable[..., Out], *args: Any) -> "asyncio.Future[Out]":
@@ -175,7 +176,7 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
             await asyncio.sleep(0)
 
     async def iter_files(self, path: str) -> AsyncGenerator[list[FileInfo], None]:
-        """Yield the files. At the end, raise if a directory below cannot be listed: a caller may use the others."""
+        """Yield the files. If a directory below cannot be listed, raise the error at the end, after the other files."""
         stop = threading.Event()
         try:  # a cancellation does not wait for the end of the walk, because the walk changes nothing
             walk = asyncio.get_running_loop().run_in_executor(self._workers, self.files, path, stop)
@@ -273,7 +274,7 @@ class LocalBackend(FsspecBackend, DiskFileSystem):
         return await self._call(LocalFileSystem.modified, path)
 
     async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> "_StreamedFile":
-        """Return a file to `await file.read()`, or to `await file.write(data)` with "wb" or "xb".
+        """Return a file for `await file.read()` or, with mode "wb" or "xb", for `await file.write(data)`.
 
         A written file appears whole when it is closed.
         """
@@ -297,7 +298,7 @@ def _read_range(file: Any, start: int, end: int) -> bytes:
 
 
 class _StreamedFile(AbstractAsyncStreamedFile):
-    """A file that is open to be read or written. A read file stays as it was when it was opened.
+    """A file that is open for reading or writing. A reader gets the content at the time of opening.
 
     A written file appears whole when it is closed, or never.
 

@@ -1,7 +1,7 @@
-"""S3 through obstore, whose client is written in Rust and needs a small part of the CPU of s3fs (extra `obstore`).
+"""S3 through obstore (extra `obstore`). Its client is written in Rust, and needs much less CPU than s3fs.
 
-Only the PUT and the GET of a whole object go through obstore. Listing, deleting, signing and sweeping are inherited
-from `S3Backend`. Endpoint, credentials, certificates and proxy are those of botocore's client.
+Only the PUT and the GET of a whole object use obstore. Listing, deleting, signing and sweeping are inherited from
+`S3Backend`. Endpoint, credentials, certificates and proxy are those of botocore's client.
 """
 
 import asyncio
@@ -42,15 +42,15 @@ _KEPT = timedelta(minutes=10)
 _NO_LIMIT = timedelta(days=365)  # for a request as a whole; obstore's default is 30 seconds, whatever its size
 # obstore refuses a key with `.`, `..`, an empty name or a control character, and reads `x` if asked for `/x`.
 _NO_OBSTORE_KEY = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
-# obstore would take these from AWS_* variables that botocore does not read. A PUT is signed with its SHA-256.
+# obstore would read these from AWS_* variables that botocore ignores. A PUT is signed with its SHA-256.
 _NOT_FROM_ENVIRONMENT = {"unsigned_payload": False, "s3_express": False, "request_payer": False}
 
 
 def _wait_for_threads() -> None:
-    """Wait at the end of the process, until no thread of obstore runs Python code.
+    """Wait at the end of the process until no thread of obstore runs Python code.
 
-    A thread that has delivered a result may run Python code a little longer. Python would end it by unwinding its
-    stack. Rust does not allow that, and aborts the process.
+    A thread that has delivered a result may run Python code for a little longer. Python would end the thread by
+    unwinding its stack. Rust does not allow that, and would abort the process.
     """
     known = {thread.ident for thread in threading.enumerate()}
     until = time.monotonic() + 1
@@ -59,12 +59,12 @@ def _wait_for_threads() -> None:
 
 
 def is_forked() -> bool:
-    """Return True in a fork of a process that has used obstore: obstore's threads are missing, so a call would hang."""
+    """Return True in a fork of a process that has used obstore. Its threads are missing there, so a call would hang."""
     return bool(_used_in) and os.getpid() not in _used_in
 
 
 class ObstoreBackend(S3Backend):
-    """`S3Backend` that stores and reads whole objects through obstore. It takes the same keywords."""
+    """An `S3Backend` that stores and reads whole objects through obstore. It takes the same keywords."""
 
     # False over TLS, which protects the bytes (RFC 8446, 5.2), and if ETags are no MD5, as those of encrypted objects
     _compares_e_tags = True
@@ -91,7 +91,7 @@ class ObstoreBackend(S3Backend):
                 raise
             self.service.wants_content_md5 = True
             return await super()._put_whole(file, data, is_new=is_new)
-        # The service compares a signed body with its SHA-256. But the answer may be a redirect, whose ETag is no MD5.
+        # The service compares the body with its signed SHA-256. But the answer may be a redirect, whose ETag is no MD5.
         is_proved = may_be_md5_of(e_tag, data) if self.anon else md5_in(e_tag)
         if self._compares_e_tags and self.service.compares_e_tags and not is_proved:
             await self._compare_stored(bucket, key, data, e_tag)
@@ -144,13 +144,13 @@ class ObstoreBackend(S3Backend):
         return self._stores[key]
 
     async def _open_store(self, bucket: str, timeout_factor: int) -> "_Store":
-        """Return a store for a bucket, configured like botocore's client.
+        """Return a store for a bucket, with the configuration of botocore's client.
 
         Parameters:
-            timeout_factor: multiplies the read timeout.
+            timeout_factor: a factor for the read timeout.
 
         Raises:
-            S3ConfigError: a setting that obstore does not support.
+            S3ConfigError: obstore does not support a setting.
         """
         with finding_credentials():
             client = await self.set_session()
@@ -179,7 +179,7 @@ class ObstoreBackend(S3Backend):
         return request_options({**self.s3_additional_kwargs, **self.req_kw}, refusal)
 
     def _client_options(self, client_meta: Any, url: str, timeout_factor: int) -> dict[str, Any]:
-        """Return timeouts, connections, certificates and proxy as botocore's client has them."""
+        """Return the timeouts, connections, certificates and proxy of botocore's client."""
         config = client_meta.config
         return {
             "allow_http": url.startswith("http://"),
@@ -217,10 +217,10 @@ def _new_client(bucket: str, options: Mapping[str, Any]) -> S3Store:
 
 
 class _Credentials:
-    """The credentials that botocore finds and renews, as obstore asks for them.
+    """The credentials that botocore finds and renews, in the form that obstore needs.
 
     Attributes:
-        error: why botocore could not find them the last time, or None.
+        error: the error if botocore could not find them the last time, or None.
 
     Parameters:
         use: called with key, secret and token.
@@ -261,7 +261,7 @@ def _limit(seconds: float | None, times: int = 1) -> timedelta:
 
 
 def _certificates(verify: bool | str | None) -> dict[str, Any]:
-    """Return the option for botocore's `verify`: False for no check, or the file of the authorities to trust."""
+    """Return the option for botocore's `verify`: False for no check, or a file with trusted authorities."""
     if verify is False:
         return {"allow_invalid_certificates": True}
     if not isinstance(verify, str):

@@ -1,6 +1,6 @@
-"""Translate obstore's errors into those of s3fs, so that both engines raise the same errors with the same text.
+"""Translate obstore's errors into errors of s3fs, so that both engines raise the same errors with the same text.
 
-An error of obstore has only a text: a sentence, the answer of the service, and a dump of the Rust error (as of obstore
+An obstore error has only a text: a sentence, the answer of the service, and a dump of the Rust error (as of obstore
 0.12). The translated error is not chained to it, because the answer may quote the request with its token.
 """
 
@@ -33,7 +33,7 @@ _REQUEST = re.compile(r"Error performing [A-Z]+ (\S+) in ")
 _UNREADABLE = re.compile(
     "Got invalid|Invalid last modified|Unable to extract metadata|ETag Header missing|Content-Length Header missing"
 )
-# Whole lines of the dump, not words: the text also has the key, which may contain any word.
+# These are whole lines of the dump, not words: the text also has the key, which may contain any word.
 _CONNECTING, _TIMED_OUT = (
     re.compile("^ *(kind: )?Connect,$", re.MULTILINE),
     re.compile("^ *kind: Timeout,$", re.MULTILINE),
@@ -49,15 +49,15 @@ _CONNECTION_ERRORS = {
 
 
 class UnreadableAnswerError(OSError):
-    """obstore could not read the headers of an answer. s3fs may be able to."""
+    """obstore could not read the headers of an answer. s3fs may be able to read them."""
 
 
 def translated(error: Exception, operation: str, endpoint: str) -> Exception:
-    """Return the error of s3fs for one of obstore.
+    """Return the s3fs error for an obstore error.
 
     Parameters:
-        operation: the operation, as botocore names it.
-        endpoint: the URL to name if the error names none.
+        operation: the operation, with botocore's name.
+        endpoint: the URL for the message if the error does not name one.
     """
     text = str(error)
     answer = text.partition(_BEFORE)[2].partition(_AFTER)[0]
@@ -84,7 +84,7 @@ def _error_answer(code: str, message: str, status: int, content_type: str = "") 
 
 
 def _response(status: int, body: str) -> dict[str, Any]:
-    """Return an answer as botocore parses it: with the code in its XML, else the status."""
+    """Return an answer as botocore parses it: with the code in its XML or, if there is none, the status."""
     try:
         document = ElementTree.fromstring(body)
     except ElementTree.ParseError:

@@ -1,7 +1,7 @@
 """Any other fsspec backend (`memory://`, `gs://`, `sftp://`, ...) behind the same interface.
 
-An asynchronous filesystem is awaited; a synchronous one runs in worker threads. The guarantees that this library adds
-for S3 and local disk cannot be added here: a reader may see a part of a file if the filesystem shows one.
+An asynchronous filesystem is awaited; a synchronous filesystem runs in worker threads. The guarantees of this library
+for S3 and local disk are not possible here: a reader may get a part of a file if the filesystem shows it.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ __all__ = ["OtherBackend"]
 
 
 class OtherBackend(FsspecBackend):
-    """The filesystem that fsspec has for a protocol, with its operations as coroutines.
+    """The fsspec filesystem for a protocol, with its operations as coroutines.
 
     Parameters:
-        target_protocol: as in fsspec's registry; its package must be installed.
-        target_options: the keywords of that filesystem.
+        target_protocol: the protocol in fsspec's registry. Its package must be installed.
+        target_options: keywords for this filesystem.
     """
 
     mirror_sync_methods = False
@@ -50,7 +50,7 @@ class OtherBackend(FsspecBackend):
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
         """Delete a directory. If it was the last one in a session, delete the session too, as on an object store.
 
-        Files that operating systems left in the session are deleted with it.
+        Files that operating systems created in the session are deleted with it.
         """
         removed = await super().remove_tree(path, also_delete)
         with contextlib.suppress(OSError):
@@ -77,7 +77,7 @@ class OtherBackend(FsspecBackend):
             await self._call("rmdir", directory)
 
     async def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the filesystem: the coroutine if it has one, else the synchronous one in a thread."""
+        """Call a method of the filesystem: the coroutine if there is one, else the synchronous method in a thread."""
         if self.target.async_impl:
             return await getattr(self.target, f"_{name}")(*args, **kwargs)
         return await run_to_end(asyncio.to_thread(getattr(self.target, name), *args, **kwargs))

@@ -1,13 +1,13 @@
 """S3 through s3fs, with few requests, bounded retries and checked answers.
 
-It differs from stock s3fs:
+It differs from s3fs in these points:
 
-- There is no cache of instances or listings: a stale listing hides the sessions of other writers.
-- `max_concurrency` is 1: otherwise every read is a HEAD and a GET.
-- There is one layer of retries. It makes three attempts, and an attempt ends when the answer is read and checked. The
+- Instances and listings are not cached: an old listing would hide the sessions of other writers.
+- `max_concurrency` is 1: otherwise every read would be a HEAD and a GET.
+- There is one layer of retries, with three attempts. An attempt ends when the answer has been read and checked. The
   retries of botocore and s3fs multiply (a dead endpoint took 25 requests and 40 s), and end before the body is read.
-- Every PUT has a content type: otherwise it is `binary/octet-stream`.
-- The errors of single keys in a bulk deletion are raised.
+- Every PUT has a content type: the default would be `binary/octet-stream`.
+- If a bulk deletion fails for single keys, their errors are raised.
 """
 
 import asyncio
@@ -94,7 +94,7 @@ PARTS_AHEAD = 3  # parts or ranges in memory
 SINGLE_DELETES = 32  # requests at a time, if the service does not delete keys together
 ROUNDS = 20  # of a deletion that lists the whole directory each time, while others keep writing to it
 Out = TypeVar("Out")
-# The parameters that ask for the next page of a listing, and the fields of the answer that have their values.
+# The request parameters for the next page of a listing, and the fields of the answer that have their values.
 _NEXT_PAGE = {
     "list_objects_v2": {"ContinuationToken": "NextContinuationToken"},
     "list_object_versions": {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"},
@@ -110,10 +110,10 @@ _DIRECTORY_BUCKET = re.compile(r".*--xa?-s3")
 
 
 class _S3FileSystem(s3fs.S3FileSystem):
-    """s3fs's own methods. Listings end, whatever the service sends, and the errors of deletions are raised."""
+    """s3fs's own methods, but every listing ends, whatever the service sends, and errors of deletions are raised."""
 
     async def _list_pages(self, method: str, **request: Any) -> AsyncGenerator[Any, None]:
-        """Yield the answers to a listing. s3fs calls this in `ls`, `find` and all methods that list."""
+        """Yield the answers to a listing. s3fs calls this method in `ls`, `find` and all other methods that list."""
         progress = _Progress(method)
         following: dict[str, str] | None = {}
         while following is not None:
@@ -122,10 +122,10 @@ class _S3FileSystem(s3fs.S3FileSystem):
             following = progress.following(answer)
 
     async def _bulk_delete(self, pathlist: Sequence[str], **kwargs: Any) -> list[str]:
-        """Delete up to a thousand keys of one bucket, one by one if the service refuses to delete them together.
+        """Delete up to a thousand keys of one bucket. If the service refuses a bulk deletion, delete them one by one.
 
         Raises:
-            OSError: a key is not deleted. s3fs itself drops these errors.
+            OSError: a key was not deleted. s3fs itself ignores these errors.
         """
         keys = [{"Key": self.split_path(path)[1]} for path in pathlist]
         for path in pathlist:
@@ -143,7 +143,7 @@ class _S3FileSystem(s3fs.S3FileSystem):
         return list(pathlist)
 
     async def _delete_singly(self, paths: Sequence[str]) -> list[dict[str, str]]:
-        """Delete keys one by one. Raise the first error when all have been tried."""
+        """Delete keys one by one. After all attempts, raise the first error."""
         failed = list[OSError]()
         for start in range(0, len(paths), SINGLE_DELETES):
             batch = map(self._rm_file, paths[start : start + SINGLE_DELETES])
@@ -155,10 +155,10 @@ class _S3FileSystem(s3fs.S3FileSystem):
 
 
 class SyncS3FileSystem(_S3FileSystem):
-    """s3fs's own filesystem, with requests that services other than Amazon's understand too."""
+    """s3fs's own filesystem, with requests that other services understand too."""
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
-        """Return the client, which is adapted when it is new."""
+        """Return the client. A new client is adapted."""
         known = self._s3
         with using_options():
             client = await super().set_session(refresh=refresh)
@@ -168,7 +168,7 @@ class SyncS3FileSystem(_S3FileSystem):
 
 
 class S3Backend(FsspecBackend, _S3FileSystem):
-    """`s3fs.S3FileSystem` with literal paths, for one event loop. It need not be closed."""
+    """An `s3fs.S3FileSystem` with literal paths, for one event loop. It does not have to be closed."""
 
     retries = 1  # attempts of s3fs itself
     root = ""  # the URL that sessions are below
@@ -190,7 +190,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         self._e_tag_lock, self._probe_lock = asyncio.Lock(), asyncio.Lock()
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
-        """Return the client. It is created on first use, and the shutdown of the running loop closes it."""
+        """Return the client. It is created on first use, and closed when the running loop shuts down."""
         self._connecting = self._connecting or asyncio.Lock()
         async with self._connecting:  # s3fs before 2026.6 creates a client for each of several first requests
             with using_options():
@@ -214,10 +214,10 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return await self._retry(partial(self._request, method, *kwargs_list, **kwargs))
 
     async def _retry(self, attempt: Callable[[], Awaitable[Out]]) -> Out:
-        """Return the result of the first of three attempts that succeeds. Try again only after a transient error.
+        """Make up to three attempts, and return the result of the first success. Try again only after transient errors.
 
-        The pause before the second attempt is a random time of at most `backoff_seconds`, before the third of at most
-        twice that ("full jitter", as in botocore's `standard` mode).
+        The pause before the second attempt is a random time of at most `backoff_seconds`. The pause before the third is
+        at most twice as long ("full jitter", as in botocore's `standard` mode).
         """
         for number in range(ATTEMPTS - 1):
             try:
@@ -235,7 +235,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         try:
             with finding_credentials():
                 answer = await super()._call_s3(method, *kwargs_list, **kwargs)
-        # These errors are not chained: they quote the answer, which may quote a password or the token of the request.
+        # These errors are not chained: they quote the answer, which may contain a password or the token of the request.
         except ResponseParserError:
             raise OSError(errno.EPROTO, f"the answer to {method} is not from S3: it is not XML") from None
         except ValueError:
@@ -277,7 +277,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         if not self._matches_e_tag(bucket, answer, digest.hexdigest()):
             await self._compare_stored(bucket, key, data, answer["ETag"])
 
-    # Writes that replace nothing: the service refuses such a request with 412 if the object exists.
+    # Conditional writes, which replace nothing: if the object exists, the service refuses them with 412.
 
     async def _put_new(self, file: File, data: bytes) -> None:
         await self._write_once(file, data, partial(self._put_whole, file, data, is_new=True))
@@ -285,7 +285,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
     async def _write_once(self, file: File, data: bytes | Stream, attempt: Callable[[], Awaitable[Any]]) -> None:
         """Send a request that the service refuses if the object exists, in up to three attempts.
 
-        The answer to an attempt may be lost. Then an object with exactly these bytes counts as stored by it.
+        The answer to an attempt may be lost. Then an object with exactly these bytes counts as stored by this attempt.
 
         Raises:
             AlreadyExistsError: the object exists.
@@ -321,7 +321,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
     async def write_new_step(self, files: Sequence[File]) -> None:
         """Write the files of a new step.
 
-        If the service ignores If-None-Match, look for the first file before writing it, and log a warning once.
+        If the service ignores If-None-Match, check if the first file exists before writing it, and log a warning once.
         """
         with translating("store", files[0].path):
             if await self._honours_conditions(files[:1]):
@@ -338,7 +338,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
     async def _honours_conditions(self, files: Sequence[File]) -> bool:
         """Return True if the service honours If-None-Match for such files.
 
-        That is tried once per root: a hidden probe is written twice.
+        This is tested once per root: a hidden file is written twice.
         """
         service = self.service
         async with self._probe_lock:
@@ -363,7 +363,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
 
     @property
     def _verify(self) -> Any:
-        """How certificates are checked, as botocore takes it. The client exists."""
+        """How certificates are checked, as in botocore's `verify`. The client must exist."""
         verify = self.client_kwargs.get("verify")
         return self.session.get_config_variable("ca_bundle") if verify is None else verify
 
@@ -376,7 +376,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return S3OperationError(message, operation="store", url=path)
 
     async def _refuses_to_replace(self, write_new: Callable[[File, bytes], Awaitable[None]]) -> bool:
-        """Write a hidden probe, then write it again as a new file. Return True if the service refuses the second."""
+        """Write a hidden file twice, the second time as a new file. Return True if the second write is refused."""
         data = b"probe"
         probe = File(f"{self.root}/{hidden_name()}/probe", data, "application/octet-stream")
         await self._retry(partial(self._put_whole, probe, data))
@@ -430,7 +430,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             return [part async for part in sent]
 
     async def _send_part(self, upload: Mapping[str, Any], part: tuple[int, bytes]) -> dict[str, Any]:
-        """Send one part, with its MD5. Return its number and ETag, as the end of the upload needs them."""
+        """Send one part, with its MD5. Return its number and ETag, which are needed to complete the upload."""
         number, data = part
         digest = await asyncio.to_thread(md5, data, usedforsecurity=False)
         body = {"PartNumber": number, "Body": data, "ContentMD5": b64encode(digest.digest()).decode()}
@@ -449,9 +449,9 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             await self._call_s3("abort_multipart_upload", **upload)
 
     async def _compare_stored(self, bucket: str, key: str, data: bytes, e_tag: str) -> None:
-        """Read an object back, because the ETag of its PUT is not the MD5 of the bytes. Raise if it has other bytes.
+        """Read an object back, because the ETag of its PUT is not the MD5 of the bytes. If it differs, raise an error.
 
-        These may be the old bytes, or those of another writer. In both cases the PUT is sent again.
+        It may have its old bytes, or the bytes of another writer. In both cases, the PUT is sent again.
         """
         request = {"Bucket": bucket, "Key": key}
         async with self._e_tag_lock:
@@ -469,7 +469,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
     async def _cat_file(
         self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **kwargs: Any
     ) -> bytes:
-        """Return an object, or a range of it. An attempt ends with the last byte of the body, not with the headers."""
+        """Return an object, or a range of it. An attempt ends after the last byte of the body, not after the header."""
         bucket, key, version = self.split_path(path)
         request = {"Bucket": bucket, "Key": key, **s3fs.core.version_id_kw(version_id or version)}
         if start is not None or end is not None:
@@ -479,7 +479,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
     async def _get_whole(self, **request: Any) -> bytes:
         """Send one GET and read its body. Compare the bytes with the ETag, unless they are only a range.
 
-        If the ETag is not their MD5, read again: the bytes changed on their way, or ETags are no MD5 at this service.
+        If the ETag is not their MD5, read again: the bytes changed on the way, or this service's ETags are no MD5s.
         """
         data, answer = await self._fetch(**request)
         if "Range" in request or self._matches_e_tag(request["Bucket"], answer, _md5(data)):
@@ -487,7 +487,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return await self._read_again(request, data)
 
     async def _read_again(self, request: Mapping[str, Any], data: bytes) -> bytes:
-        """Read an object a second time. Return its bytes if the ETag is their MD5, or if they are the same again."""
+        """Read an object a second time. Return its bytes if the ETag is their MD5, or if both reads are the same."""
         async with self._e_tag_lock:  # one reader of many is enough to find out that ETags are no MD5
             if not self.service.compares_e_tags:
                 return data
@@ -499,7 +499,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             return data
 
     async def read_blocks(self, path: str) -> AsyncGenerator[bytes, None]:
-        """Yield an object in ranges of 8 MiB, which are read up to three ahead. Compare its MD5 at the end."""
+        """Yield an object in ranges of 8 MiB. Up to three ranges are read ahead. The MD5 is compared at the end."""
         bucket, key, _ = self.split_path(path)
         request = {"Bucket": bucket, "Key": key}
         first, answer = await self._retry(partial(self._fetch_first, request))
@@ -530,7 +530,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
     async def _ranges(
         self, request: Mapping[str, Any], first: bytes, size: int, e_tag: str
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the first range of an object, and fetch the others ahead of the reader."""
+        """Yield the first range of an object, and then the others, which are fetched ahead of the reader."""
 
         async def fetch(start: int) -> bytes:
             async with self._slots:
@@ -585,7 +585,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return b"".join(pieces)
 
     def _matches_e_tag(self, bucket: str, answer: Mapping[str, Any], digest: str) -> bool:
-        """Return False if the ETag looks like an MD5, and is not that of the bytes.
+        """Return False if the ETag looks like an MD5, but is not the MD5 of the bytes.
 
         Parameters:
             answer: the answer to a PUT or a GET.
@@ -598,11 +598,11 @@ class S3Backend(FsspecBackend, _S3FileSystem):
     async def _can_stop_comparing(self, request: Mapping[str, Any], data: bytes) -> bool:
         """Stop comparing ETags at this root. The same bytes were read twice, and the ETag is not their MD5.
 
-        Some services have ETags of 32 hexadecimal digits that are no MD5. One warning per root is logged.
+        Some services have ETags of 32 hexadecimal digits that are no MD5s. One warning per root is logged.
 
         Returns:
-            False if an earlier ETag at this root was an MD5: then the object was damaged where it is stored. Also False
-            if a read of the second half alone gives other bytes: then something on the way changes the bytes.
+            False if an earlier ETag at this root was an MD5, because the stored object is then damaged. Also False if
+            reading only the second half returns other bytes, because something on the way then changes the bytes.
         """
         middle = len(data) // 2
         if self.service.has_md5_e_tags:
@@ -627,7 +627,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         """Yield the answers to a listing below a directory, one page at a time.
 
         Parameters:
-            start: list only names that begin with this text. Names are relative to the directory.
+            start: only names that begin with this text are listed. Names are relative to the directory.
         """
         bucket, prefix = self._below(path)
         request |= {"Bucket": bucket, "Prefix": prefix + start}
@@ -636,14 +636,14 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         while following is not None:
             async with self._slots:
                 answer = await self._call_s3(method, **{**request, **following})
-            # uploads may be elsewhere: some services ignore the prefix in a list of uploads
+            # uploads may have other prefixes, because some services ignore the prefix in a list of uploads
             if "Uploads" not in answer and not all(name.startswith(prefix) for name in _names(answer)):
                 raise OSError(errno.EPROTO, "the answer to the LIST has keys that are not below the directory")
             yield answer
             following = progress.following(answer)
 
     async def _rows(self, path: str, start: str = "") -> AsyncGenerator[list[dict[str, Any]], None]:
-        """Yield the objects below a directory, in pages. A page may be empty without being the last."""
+        """Yield the objects below a directory, in pages. A page that is not the last may be empty, too."""
         before: set[str] = set()  # some services repeat keys of the page before
         async with aclosing(self._pages("list_objects_v2", path, start, MaxKeys=PAGE)) as pages:
             async for answer in pages:
@@ -669,7 +669,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return str(await self._url(path, expires=seconds))
 
     async def remove_tree(self, path: str, also_delete: Sequence[str] = ()) -> bool:
-        """Delete up to a thousand keys again and again, until a LIST is empty. This last LIST is the proof."""
+        """Delete up to a thousand keys at a time, until a LIST is empty. This last LIST proves the deletion."""
         was_there = await self._remove_all(path, also_delete)
         parent = path.rpartition("/")[0]
         if parent != self.root:
@@ -718,7 +718,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             before = keys
 
     async def _remove_if_empty(self, session: str) -> None:
-        """Delete the files that systems and consoles left in a session, if it has no others: it would be listed."""
+        """Delete files of systems and consoles from a session without other files, so that it is not listed."""
         left, start = list[str](), len(self._below(session)[1])
         async with aclosing(self._objects(session)) as rows:
             async for row in rows:
@@ -735,7 +735,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             logger.warning("%s is still listed, because of a file of the system there: %s", session, why)
 
     async def _first_keys(self, path: str) -> tuple[list[str], bool]:
-        """Return the first keys below a directory, at most a thousand, and whether they are all."""
+        """Return the first keys below a directory, at most a thousand, and True if these are all keys."""
         async with aclosing(self._pages("list_objects_v2", path, MaxKeys=PAGE)) as answers:
             async for answer in answers:
                 if answer.get("Contents"):
@@ -743,7 +743,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return [], True
 
     async def _delete_keys(self, bucket: str, keys: Sequence[str]) -> list[dict[str, str]]:
-        """Delete up to a thousand keys. Return the errors of single keys. A cancellation waits for the attempt.
+        """Delete up to a thousand keys. Return the errors of single keys. A cancellation waits until the attempt ends.
 
         Send one DeleteObjects, or one DELETE per key if the service has no DeleteObjects.
         """
@@ -772,7 +772,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
             await self._retry(lambda: run_to_end(self._request("delete_object", Bucket=bucket, Key=key)))
 
     async def sweep(self, path: str, older_than: float) -> int:
-        """Delete probes, and abort unfinished uploads of files of sessions (s3fs, too, sends large files in parts)."""
+        """Delete hidden test files, and abort unfinished uploads of session files. (s3fs also sends files in parts.)"""
         bucket = self._below(path)[0]
         staged = [row async for row in self._staged(path)]
         probes = [row["Key"] for row in staged if _is_older(row.get("LastModified"), older_than)]
@@ -787,7 +787,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return len(probes) + len(uploads)
 
     async def _staged(self, path: str) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield the objects of probes, which are directly below a root.
+        """Yield the objects of hidden test files, which are directly below a root.
 
         Directory buckets list only prefixes that end in a slash (Amazon S3 API reference, "ListObjectsV2"). There the
         names of all sessions are read.
@@ -815,7 +815,7 @@ class S3Backend(FsspecBackend, _S3FileSystem):
         return [f"{path}/{name}" for name, _ in await self._uploads(path) if is_data(name)]
 
     async def _uploads(self, path: str) -> list[tuple[str, dict[str, Any]]]:
-        """Return the uploads below a directory that have begun and not ended, each with its path relative to it.
+        """Return the unfinished uploads below a directory, each with its path relative to the directory.
 
         A service without ListMultipartUploads removes them itself, or has none.
         """
@@ -832,14 +832,14 @@ class S3Backend(FsspecBackend, _S3FileSystem):
 
 
 def _reporting_session(found: Found, options: Mapping[str, Any]) -> Any:
-    """Return a session whose clients report the credentials that they use, also clients that only fetch credentials."""
+    """Return a session whose clients report the credentials that they use. So do clients that only get credentials."""
     session = new_session(**options)
     report_credentials(session.get_component("event_emitter"), found.listener())
     return session
 
 
 def _check_proof(method: str, answer: Mapping[str, Any]) -> None:
-    """Raise if an answer has none of the fields that every S3 service sends."""
+    """Raise an error if an answer has none of the fields that every S3 service sends."""
     if method in _PROOFS and not _PROOFS[method] & answer.keys():
         if "Body" in answer:
             answer["Body"].close()
@@ -847,10 +847,10 @@ def _check_proof(method: str, answer: Mapping[str, Any]) -> None:
 
 
 class _Progress:
-    """The progress of a listing. It ends, whatever tokens and pages the service sends.
+    """The progress of a listing. The listing ends, whatever tokens and pages the service sends.
 
     Parameters:
-        method: the operation that lists, as botocore names it.
+        method: the operation that lists, with botocore's name.
     """
 
     def __init__(self, method: str) -> None:
@@ -860,10 +860,11 @@ class _Progress:
         self._idle = 0
 
     def following(self, answer: Mapping[str, Any]) -> dict[str, str] | None:
-        """Return the parameters that ask for the page after this answer; None if it is the last page.
+        """Return the request parameters for the page after this answer; None if it is the last page.
 
         Raises:
-            OSError: it has no token for the next page, or one that came before; or there are too many pages.
+            OSError: the answer has no token for the next page, or a token that came before; or there are too many
+                pages.
         """
         tokens = {parameter: answer.get(field) for parameter, field in self._fields.items()}
         if not answer.get("IsTruncated", any(tokens.values())):
@@ -926,7 +927,7 @@ def _is_marker(row: Mapping[str, Any]) -> bool:
 
 
 def _is_older(written: datetime | None, seconds: float) -> bool:
-    """Return True if the time is more than so many seconds ago; False if it is not known."""
+    """Return True if the time is more than this many seconds ago; False if it is not known."""
     return written is not None and (datetime.now(timezone.utc) - written).total_seconds() > seconds
 
 
@@ -937,22 +938,22 @@ def _deletion_error(left: Mapping[str, str]) -> Exception:
 
 
 def has_foreign_e_tag(bucket: str, answer: Mapping[str, Any]) -> bool:
-    """Return True if Amazon says that the ETag is not an MD5.
+    """Return True if the ETag is not an MD5 according to Amazon's documentation.
 
-    The object is encrypted with a key of KMS or of the customer, or it is in a directory bucket (Amazon S3 API
-    reference, "Object"). rclone relies on the same for every S3 service that it knows.
+    The object is then encrypted with a key of KMS or of the customer, or it is in a directory bucket (Amazon S3 API
+    reference, "Object"). rclone relies on the same rule for every S3 service that it knows.
     """
     encrypted = "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
     return encrypted or _DIRECTORY_BUCKET.fullmatch(bucket) is not None
 
 
 def bytes_changed() -> OSError:
-    """Return the error for bytes whose MD5 is not the ETag. Another attempt may succeed."""
+    """Return the error for bytes whose MD5 differs from the ETag. Another attempt may succeed."""
     return OSError(errno.EBADMSG, "the bytes changed on their way: their MD5 is not the object's ETag")
 
 
 def may_be_md5_of(e_tag: str, data: bytes) -> bool:
-    """Return False if the ETag looks like an MD5 and is not that of the bytes."""
+    """Return False if the ETag looks like an MD5, but is not the MD5 of the bytes."""
     return md5_in(e_tag) in (None, _md5(data))
 
 
@@ -975,7 +976,7 @@ def _whole_size(answer: Mapping[str, Any], length: int) -> int:
         length: the number of bytes that were received.
 
     Raises:
-        OSError: the answer is a range, and does not say of how many bytes (RFC 9110, 14.4, allows that).
+        OSError: the answer is a range without the whole size (RFC 9110, 14.4, allows this).
     """
     if "ContentRange" not in answer:
         return length
@@ -992,8 +993,8 @@ def _md5(data: bytes) -> str:
 async def ordered_pages(pages: AsyncIterable[Sequence[str]], service: Service) -> AsyncGenerator[Sequence[str], None]:
     """Yield the names of an S3 listing in S3's order, each once.
 
-    Some services repeat names of the page before. Others list in no order (directory buckets, Storj). If the first
-    thousand names are not in order, all names are held in memory and sorted.
+    Some services repeat names of the previous page. Others list in no order (directory buckets, Storj). If the first
+    thousand names are not in order, all names are read into memory and sorted.
 
     Raises:
         OSError: a name after the first thousand is out of order. The next listing of this root is sorted.
@@ -1017,7 +1018,7 @@ async def ordered_pages(pages: AsyncIterable[Sequence[str]], service: Service) -
 
 
 def _are_in_order(names: Sequence[str]) -> bool:
-    """Return True if the names are sorted, either with the slash that follows each or without: services differ."""
+    """Return True if the names are sorted, with or without the slash at the end of each name: services differ."""
     return all(one <= other or f"{one}/" <= f"{other}/" for one, other in pairwise(names))
 
 
@@ -1027,9 +1028,9 @@ _BELOW_SLASH = re.compile(r"[\x00-.]")
 async def sorted_pages(pages: AsyncIterable[Sequence[str]]) -> AsyncGenerator[list[str], None]:
     """Sort the pages of an S3 listing by name, and hold back as few names as possible.
 
-    S3 sorts `a-b/` before `a/`, because `-` sorts before `/`; by name, `a` comes first. So `run-1` and `run-2` wait
-    until the listing has passed `run/`, because `run` may still come. Only such names, and one page of others, are in
-    memory.
+    S3 sorts `a-b/` before `a/`, because `-` sorts before `/`. Sorted by name, `a` comes first. So `run-1` and `run-2`
+    are held back until the listing has passed `run/`, because `run` may still come. Only such names, and one page of
+    other names, are in memory.
     """
     held: list[str] = []
     bound = ""

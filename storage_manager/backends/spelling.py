@@ -1,7 +1,7 @@
-"""Names on a disk that ignores upper and lower case, as macOS, Windows shares and some ext4 directories do.
+"""Names on a disk that ignores upper and lower case, such as on macOS, Windows shares and some ext4 directories.
 
-There `Run` and `run` are one directory, while everywhere else they are two sessions. So only the stored spelling is the
-id of a session. Under any other spelling nothing is found, and nothing is written.
+On such a disk, `Run` and `run` are the same directory, but everywhere else they are two sessions. So only the stored
+spelling is the id of a session. With any other spelling, nothing is found, and nothing is written.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from storage_manager.errors import LocalStorageError
 __all__ = ["Spelling"]
 
 KEPT_DIRECTORIES = 1000  # listings that are kept, so that reading many steps lists each directory once
-CLOCK_TICK = 3.0  # seconds; a younger listing is not kept, because times on FAT have steps of two seconds
+CLOCK_TICK = 3.0  # seconds; a younger listing is not kept, because FAT stores times in steps of two seconds
 
 
 class _Listing(NamedTuple):
@@ -27,7 +27,7 @@ class _Listing(NamedTuple):
 
 
 class Spelling:
-    """The spellings of the names below a root. On a disk that does not ignore case, this costs one probe.
+    """The spellings of the names below a root. On a disk that does not ignore case, this costs only one test.
 
     Parameters:
         root: the directory; "" to compare no names.
@@ -39,14 +39,14 @@ class Spelling:
         self._listings: dict[str, _Listing] = {}
 
     def refuse_other(self, url: str, paths: Iterable[str] = ()) -> None:
-        """Raise if a part of a path exists under another spelling.
+        """Raise an error if a part of a path exists with another spelling.
 
         Parameters:
             url: the directory that will be written.
-            paths: the files in it; none to check only the directory.
+            paths: the files in it. If there are none, only the directory is checked.
 
         Raises:
-            LocalStorageError: there is such a spelling. The message names both.
+            LocalStorageError: another spelling exists. The message names both.
         """
         if self._ignores_case is None:
             self._ignores_case = _ignores_case(self._root)
@@ -58,13 +58,13 @@ class Spelling:
             raise LocalStorageError(f"cannot store {url}: {why} ({advice})", operation="store", url=url)
 
     def is_other(self, path: str) -> bool:
-        """Return True if the path leads to something that has another spelling."""
+        """Return True if the path leads to a file or directory whose name is spelled differently."""
         if self._ignores_case is None:
             self._ignores_case = _is_found_otherwise(self._root, path)
         return bool(self._ignores_case) and self._other(path) is not None
 
     def _other(self, path: str) -> str | None:
-        """Return the other spelling under which a part of the path is stored; None if there is none."""
+        """Return the other spelling with which a part of the path is stored; None if there is none."""
         if not path.startswith(f"{self._root}/"):
             return None
         directory = self._root
@@ -76,7 +76,7 @@ class Spelling:
         return None
 
     def _stored(self, directory: str, name: str) -> str | None:
-        """Return the spelling under which a name is stored; None if there is nothing of this name."""
+        """Return the spelling with which a name is stored; None if there is no such name."""
         if not os.path.lexists(f"{directory}/{name}"):
             return None
         names = self._names(directory)
@@ -102,9 +102,9 @@ class Spelling:
 
 
 def _is_found_otherwise(root: str, path: str) -> bool | None:
-    """Return True if a name in a path below the root is also found in the other case; None if that is unknown.
+    """Return True if a name in a path below the root is also found in the other case; None if this is unknown.
 
-    A reader tests only these names: the root may have a hundred thousand names without a letter.
+    A reader tests only these names, because the root may have a hundred thousand names without a letter.
     """
     directory = root
     with contextlib.suppress(OSError):
@@ -117,9 +117,9 @@ def _is_found_otherwise(root: str, path: str) -> bool | None:
 
 
 def _ignores_case(root: str) -> bool | None:
-    """Return True if the disk takes upper and lower case as the same; None if that is unknown.
+    """Return True if the disk ignores upper and lower case; None if this is unknown.
 
-    A name at the root is looked up by its other spelling. If there is none, a hidden directory is created for this.
+    A name at the root is looked up with another spelling. If no name is suitable, a hidden directory is created.
     """
     with contextlib.suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
@@ -145,10 +145,10 @@ def _probe(root: str, name: str) -> bool | None:
 def _has_other_spelling(directory: str, name: str) -> bool | None:
     """Return True if a name is also found with upper and lower case swapped, and a listing has only one of the two.
 
-    Inode numbers are not compared, because some file systems (FUSE) invent one for each name.
+    Inode numbers are not compared, because some file systems (FUSE) invent a number for each name.
 
     Returns:
-        None if the name has no letters, does not exist any more, or if both names are in the listing.
+        None if the name has no letters, if it does not exist any more, or if the listing has both names.
     """
     path, swapped = f"{directory}/{name}", name.swapcase()
     if swapped == name or not name.isascii():

@@ -1,8 +1,8 @@
-"""Hidden names for files that are being written or deleted, and the removal of those that killed writers left.
+"""Hidden names for files that are being written or deleted, and the removal of what killed writers left.
 
-A hidden name is usually at the root, so that no listing or deletion of a session meets it. A rename then publishes the
-step. But a file keeps the group and the ACL of the directory in which it was created. If a session has another group or
-ACL than the root, or if the root may not be written, the hidden name is in the session. It is two levels deep,
+A hidden name is usually at the root, so that no listing or deletion of a session finds it. A rename then publishes the
+step. But a file keeps the group and the ACL of the directory in which it was created. If a session and the root differ
+in group or ACL, or if the root is not writable, the hidden name is in the session. It is two levels deep,
 `<session>/.staging-<hex>/.staging-<hex>`, so that no pattern such as `<root>/*/*/metadata.json` matches a file in it.
 """
 
@@ -45,20 +45,20 @@ BUSY = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EBUSY)  # others stil
 # The errors with which file systems refuse to rename a directory: overlayfs for one of a lower layer (EXDEV, Linux,
 # Documentation/filesystems/overlayfs.rst), mounts of object stores because they would have to copy every file in it.
 _NO_RENAME = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMFILE)
-# After these errors the hidden name is tried in the session: the root may not be written, or is on another disk.
+# After these errors, a hidden name in the session is tried: the root is not writable, or is on another disk.
 _NOT_AT_ROOT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EXDEV)
 _ACLS = ("system.posix_acl_default", "system.nfs4_acl")
 
 
 class _Decision(NamedTuple):
-    """The decision for a session: are its hidden names in it? With the state of its directory at that time."""
+    """The decision if the hidden names of a session are in it, and the state of its directory at that time."""
 
     state: tuple[int, ...]
     is_inside: bool
 
 
 class Staging:
-    """The hidden names below a root: at the root, or in a session if that is needed.
+    """The hidden names below a root: at the root or, if necessary, in a session.
 
     Parameters:
         root: the directory; "" to stage each file in its own directory.
@@ -70,7 +70,7 @@ class Staging:
         self._decisions: dict[str, _Decision] = {}
 
     def session_of(self, path: str) -> str | None:
-        """Return the session that a path is in, or is; None if the path is not below the root."""
+        """Return the session of a path, which may be the session itself; None if the path is not below the root."""
         if not self.root or not path.startswith(f"{self.root}/"):
             return None
         return f"{self.root}/{path[len(self.root) + 1 :].partition('/')[0]}"
@@ -79,8 +79,8 @@ class Staging:
         """Return a new hidden path for a file or directory that will be renamed.
 
         Parameters:
-            session: the session to which it will be renamed; None if that is not below the root.
-            directory: the directory of the hidden path if there is no session.
+            session: the session into which it will be renamed; None if it is not below the root.
+            directory: the directory for the hidden path if there is no session.
         """
         if session is None:
             return f"{directory}/{hidden_name()}"
@@ -122,7 +122,7 @@ class Staging:
         """After an error at the root, decide that the hidden names of a session are in the session from now on.
 
         Returns:
-            False if that does not help: the error is another one, they are there already, or the session is missing.
+            False if that does not help: it is another error, the names are there already, or the session is missing.
         """
         if session is None or not is_about_root(error) or self._is_inside(session):
             return False
@@ -144,7 +144,7 @@ class Staging:
 
 
 def refuse_links(root: str, path: str) -> None:
-    """Raise if a path is a symbolic link below the root, or leads through one.
+    """Raise an error if a path is a symbolic link below the root, or leads through such a link.
 
     The path may be written in any way: with `..` or `//`, or below another name of the root.
     """
@@ -156,7 +156,7 @@ def refuse_links(root: str, path: str) -> None:
 
 
 def refuse_other_names(root: str, path: str) -> None:
-    """Raise if a path is a file below the root that has other names (hard links): a write would change all of them."""
+    """Raise an error if a file below the root has other names (hard links): a write would change these too."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         status = os.lstat(path)
         if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and root and _is_below(os.path.dirname(path), root):
@@ -170,7 +170,7 @@ def _is_below(directory: str, root: str) -> bool:
 
 
 def link_error(path: str) -> OSError:
-    """Return the error that refuses a link."""
+    """Return the error for a link that is refused."""
     return OSError(errno.ELOOP, "a symbolic link: nothing is written or deleted through one", path)
 
 
@@ -191,18 +191,18 @@ def _attribute(path: str, name: str) -> bytes | None:
 
 
 def is_about_root(error: OSError) -> bool:
-    """Return True if the error is about a hidden name at the root, so that one in the session may be possible."""
+    """Return True if a hidden name at the root caused the error, so that a name in the session may be possible."""
     return error.errno in _NOT_AT_ROOT
 
 
 def cannot_rename(error: OSError, directory: str) -> bool:
-    """Return True if the file system cannot rename directories, or not this one.
+    """Return True if the file system cannot rename directories, or cannot rename this directory.
 
-    EPERM may also mean that a permission is missing. So try to rename a new, empty directory.
+    EPERM may also mean that a permission is missing. So this tries to rename a new, empty directory.
 
     Parameters:
         error: the error that renaming a directory raised.
-        directory: a directory that may be written, for the test.
+        directory: a writable directory for the test.
     """
     return error.errno in _NO_RENAME or (error.errno == errno.EPERM and not _renames_directories(directory))
 
@@ -223,7 +223,7 @@ def _renames_directories(directory: str) -> bool:
 
 
 def files_left(directory: str) -> list[str]:
-    """Return the files below a directory, relative to it, as far as it can be read."""
+    """Return the files below a directory that can be listed, relative to it."""
     found, waiting = list[str](), [""]
     while waiting:
         prefix = waiting.pop()
@@ -238,7 +238,7 @@ DEEP = 2000  # bytes of a path; directories with longer paths are moved up befor
 
 
 def remove_tree(top: str) -> None:
-    """Remove a directory with everything in it, however deep it is.
+    """Remove a directory with everything in it, at any depth.
 
     Raises:
         OSError: a file or directory cannot be removed. Others may have been removed before.
@@ -288,15 +288,15 @@ def _move_up(path: str, top: str) -> str:
 
 
 def is_staged_now(entry: "os.DirEntry[str]") -> bool:
-    """Return True if a directory entry is a hidden name of a writer that may still be at work."""
+    """Return True if a directory entry is a hidden name of a writer that may still be running."""
     return STAGED.fullmatch(entry.name) is not None and _modified(entry) >= time.time() - STALE_SECONDS
 
 
 def sweep(root: str, older_than: float, sessions: Iterable[str] | None = None) -> int:
-    """Remove the staged files at a root and in its sessions that are older than this many seconds; return how many.
+    """Remove staged files at a root and in its sessions that are older than this many seconds. Return how many.
 
     Parameters:
-        sessions: the directories of the sessions to look into; None for all.
+        sessions: the directories of the sessions to search; None for all.
 
     Raises:
         OSError: a file cannot be removed, for example because it belongs to another user. All others are removed.
@@ -336,10 +336,10 @@ def _try_to_remove(entry: "os.DirEntry[str]", failed: list[OSError]) -> bool:
 
 
 def remove_staged(entry: "os.DirEntry[str]") -> bool:
-    """Remove a staged file or directory. False if another process removed it first, or still uses a file in it.
+    """Remove a staged file or directory. Return False if another process removed it first, or still uses a file in it.
 
-    It is renamed first. A writer that still uses it then does not find it, and begins again. Without the rename, the
-    writer could publish it when half of it is removed.
+    It is renamed first. So a writer that still uses it does not find it, and begins again. Without the rename, the
+    writer could publish it after half of it is removed.
     """
     directory = os.path.dirname(entry.path)
     path = f"{directory}/{hidden_name()}"

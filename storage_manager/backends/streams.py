@@ -31,9 +31,9 @@ class Stream(NamedTuple):
     """The content of a file that is not held in memory as a whole.
 
     Attributes:
-        open: yields the bytes in blocks, each time from the beginning.
-        size: the number of all bytes.
-        url: the file that is read, for the message of an error.
+        open: yields the bytes in blocks. Each call begins at the start of the file.
+        size: the total number of bytes.
+        url: the file that is read, for error messages.
     """
 
     open: Callable[[], AsyncGenerator[bytes, None]]
@@ -44,7 +44,7 @@ class Stream(NamedTuple):
         """Yield the bytes in blocks.
 
         Raises:
-            StorageManagerError: there are more or fewer bytes than `size`: someone writes to the file.
+            StorageManagerError: the number of bytes is not `size`, because someone is writing to the file.
         """
         rest = self.size
         async with aclosing(self.open()) as blocks:
@@ -89,7 +89,7 @@ class Stream(NamedTuple):
 async def hash_blocks(blocks: AsyncGenerator[bytes, None], *digests: Any) -> int:
     """Update digests of hashlib with blocks. Return the number of bytes.
 
-    The digests are updated in a thread: that takes a millisecond per MB, in which the event loop could do nothing else.
+    The digests are updated in a thread, because this takes a millisecond per MB and would block the event loop.
     """
     size = 0
     async with aclosing(blocks):
@@ -101,7 +101,7 @@ async def hash_blocks(blocks: AsyncGenerator[bytes, None], *digests: Any) -> int
 
 
 def too_large(size: int | None, limit: int) -> OSError:
-    """Return the error for a file that has more bytes than the limit. `size` is None if it is not known."""
+    """Return the error for a file that is larger than the limit. `size` is None if it is not known."""
     held = f"{size:,} bytes" if size is not None else "more bytes"
     advice = "raise max_file_bytes, or open it with storage.fs.open(storage.url_for(...))"
     return OSError(errno.EFBIG, f"the file has {held}, but only {limit:,} may be read into memory: {advice}")
@@ -124,10 +124,10 @@ def open_regular(path: str) -> tuple[int, int]:
 
 
 def refuse_irregular(path: str, mode: int) -> None:
-    """Raise if the mode of a path is not that of a regular file.
+    """Raise an error if the mode of a path does not belong to a regular file.
 
     Raises:
-        OSError: EISDIR for a directory, EINVAL for a pipe and others.
+        OSError: EISDIR for a directory; EINVAL for a pipe or anything else.
     """
     if not stat.S_ISREG(mode):
         raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, "not a regular file", path)
@@ -152,7 +152,7 @@ def stream_of(path: "str | os.PathLike[str]") -> Stream:
     """Return the content of a local file as a stream.
 
     Raises:
-        OSError: it is missing, or no regular file.
+        OSError: it is missing, or not a regular file.
     """
     name = os.fspath(path)
     descriptor, size = open_regular(name)

@@ -1,6 +1,6 @@
-"""The options with which Delta Lake opens a table on S3: those of botocore's client, as object_store names them.
+"""The options with which Delta Lake opens a table on S3: those of botocore's client, with object_store's names.
 
-object_store is the client in Rust that Delta Lake uses. Its options are text.
+object_store is the Rust client that Delta Lake uses. All its options are text.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,12 +19,12 @@ _TIMEOUT = "300s"  # for a request as a whole: a file of the table has a hundred
 async def table_options(
     client: Any, bucket: str, request: Mapping[str, Any], verify: object, use: Callable[[list[str | None]], None]
 ) -> dict[str, str]:
-    """Return endpoint, region, credentials, certificates, proxy and encryption. They hold secrets.
+    """Return endpoint, region, credentials, certificates, proxy and encryption. They contain secrets.
 
     Parameters:
         client: botocore's client.
-        request: the options of s3fs that are sent with every request.
-        verify: how certificates are checked, as botocore takes it.
+        request: the options that s3fs sends with every request.
+        verify: how certificates are checked, as in botocore's `verify`.
         use: called with key, secret and token, so that messages can hide them.
 
     Raises:
@@ -50,7 +50,7 @@ async def table_options(
 
 
 async def _credentials(client_meta: Any, signer: Any, use: Callable[[list[str | None]], None]) -> dict[str, str]:
-    """Return the present credentials. Those of a role expire, so each commit asks for them again."""
+    """Return the current credentials. Those of a role expire, so each commit asks for them again."""
     if client_meta.config.signature_version is UNSIGNED:
         return {"aws_skip_signature": "true"}
     keys = await credentials_of(signer, client_meta.region_name)

@@ -69,7 +69,7 @@ async def import_webvoyager(
         progress: called on the event loop with the number of steps stored so far, and the number of all steps.
 
     Raises:
-        InvalidIdError: the id is not allowed, or none can be made from the name of the directory. Raised before any I/O.
+        InvalidIdError: the id is not allowed, or none can be made from the directory's name. Raised before any I/O.
         InvalidDataError: the directory has no such results, they are damaged or hostile, or the session exists already.
             Nothing is stored.
         LocalStorageError: a file cannot be read.

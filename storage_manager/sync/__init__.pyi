@@ -838,7 +838,7 @@ def import_agentlab(
         progress: called in your thread with the number of steps stored so far, and the number of all steps.
 
     Raises:
-        InvalidIdError: the id is not allowed, or none can be made from the name of the directory. Raised before any I/O.
+        InvalidIdError: the id is not allowed, or none can be made from the directory's name. Raised before any I/O.
         InvalidDataError: the directory is not such an experiment, it is damaged or hostile, or the session exists
             already. Nothing is stored.
         LocalStorageError: a file cannot be read.
@@ -927,7 +927,7 @@ def import_webvoyager(
         progress: called in your thread with the number of steps stored so far, and the number of all steps.
 
     Raises:
-        InvalidIdError: the id is not allowed, or none can be made from the name of the directory. Raised before any I/O.
+        InvalidIdError: the id is not allowed, or none can be made from the directory's name. Raised before any I/O.
         InvalidDataError: the directory has no such results, they are damaged or hostile, or the session exists already.
             Nothing is stored.
         LocalStorageError: a file cannot be read.

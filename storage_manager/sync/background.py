@@ -56,7 +56,7 @@ class _Process:
         return self.background
 
     def forget(self) -> None:
-        """Forget the parent's background in a forked child: its thread is not running there, and its lock may be held."""
+        """Forget the parent's background in a forked child: its thread does not run there, and its lock may be held."""
         self.inherited.append(self.background)
         self.background, self.lock = None, threading.Lock()
 

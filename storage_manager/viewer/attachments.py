@@ -33,7 +33,7 @@ async def list_attachments(storage: StorageManager, session_id: str, step_id: st
             the others.
 
     Raises:
-        InvalidIdError: refused before any I/O.
+        InvalidIdError: the id is not allowed. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError: they cannot be listed.
     """
     url = storage.url_for(session_id, step_id) if step_id else join(storage.url_for(session_id), ATTACHMENTS_DIRECTORY)
@@ -74,7 +74,7 @@ async def read_session_metadata(storage: StorageManager, session_id: str) -> byt
     """Return the stored metadata of a session, which may be invalid JSON; None if there is none.
 
     Raises:
-        InvalidIdError: refused before any I/O.
+        InvalidIdError: the id is not allowed. Raised before any I/O.
         S3OperationError, S3ConfigError, LocalStorageError, StorageManagerError: it cannot be read, or is larger than
             four million bytes.
     """

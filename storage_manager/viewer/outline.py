@@ -29,7 +29,7 @@ async def read_outline(storage: StorageManager, session_id: str, step_ids: Seque
         reason if one cannot be read.
 
     Raises:
-        InvalidIdError: refused before any I/O.
+        InvalidIdError: the id is not allowed. Raised before any I/O.
         S3ConfigError, StorageManagerError: the storage cannot be opened.
     """
 
