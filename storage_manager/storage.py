@@ -342,9 +342,10 @@ class StorageManager:
             session_id, step_id: 1 to 128 letters, digits and `_ . : = @ + , ~ -`; or a UUID or an integer from 0 on,
                 which is converted to text. Ids are sorted as text: "10" comes before "9".
             html_content: text, which is stored as UTF-8, or bytes, which are stored unchanged.
-            screenshot_bytes: a PNG image; on S3, JPEG and WebP get their own content type.
+            screenshot_bytes: a PNG image; on S3, JPEG and WebP get their own content type. The Path of an image, or an
+                image of Pillow (which is stored as PNG), is accepted, too.
             action_data, metadata: mappings of JSON values (RFC 8259: no NaN). datetime, UUID, Path, Enum, dataclass
-                and pydantic values are stored as pydantic encodes them.
+                and pydantic values are stored as pydantic encodes them, and values of numpy as numbers and lists.
             attachments: other files of the step, by name: bytes, text, a mapping or list (as JSON, under a name that
                 ends in `.json`), or the Path of a local file, which is never read into memory as a whole. A name ends
                 in an extension; see docs/layout.rst.
