@@ -203,9 +203,9 @@ async def test_kills_in_a_deletion_of_the_last_step(base: Path, order: Order) ->
 
 
 async def leave(base: Path, order: Order) -> list[Path]:
-    """Leftovers of at least four kills."""
-    for _ in range(50):
-        order(version=1, **moment())
+    """Leftovers of at least four kills, each before another call to the system."""
+    for at in range(1, 50):
+        order(version=1, session="s", delete=[], at=at)
         if len(staged(base)) >= 4:
             return staged(base)
     raise AssertionError("fifty kills left nothing")
