@@ -101,7 +101,7 @@ class InvalidIdError(StorageManagerError, ValueError):
 
 
 class InvalidDataError(StorageManagerError, ValueError):
-    """A component would not be equal after reading, or an argument is not allowed. Raised before any I/O."""
+    """A value cannot be stored unchanged, an argument is not allowed, or data that was read is not valid."""
 
 
 class AlreadyExistsError(StorageManagerError, FileExistsError):

@@ -43,7 +43,7 @@ class SessionFileSystem(AbstractFileSystem):
 
     Raises:
         S3ConfigError, LocalStorageError: as StorageManager.
-        InvalidIdError: a path contains `..`, or the root itself would be deleted or moved. All methods raise this.
+        InvalidIdError: a path contains `..` (in every method), or the root itself would be deleted or moved.
         InvalidDataError: `redact` is given. A file that is written here is not a step, so it cannot be redacted.
         TypeError: StorageManager has no such keyword.
         FileNotFoundError, PermissionError, OSError: raised by the methods, as by any fsspec filesystem.

@@ -240,7 +240,7 @@ class StorageManager:
             attachment: the name of an attachment of the step, or of the session if no step is given.
 
         Raises:
-            InvalidIdError: an id is not allowed, or the session or the step is missing.
+            InvalidIdError: an id is not allowed, or `session_id` or `step_id` is needed and not given.
             InvalidDataError: there is no such component, an attachment cannot have this name, or both are given.
         """
         if component is not None and attachment is not None:
@@ -549,11 +549,11 @@ class StorageManager:
     ) -> str:
         """Replace the metadata of a session, `_session.json`. Return its URL.
 
-        If the session is sealed, verify_session reports it as `changed` until it is sealed again. The metadata may be
-        any JSON mapping. The library itself reads these fields: goal (str), outcome ("success", "failure", "error",
-        "cancelled"), reward (number), agent, model (str), tags (list of str), owner, start_url (str), started_at,
-        ended_at (ISO 8601), observed ("before", "after") and usage ({"input_tokens": int, "output_tokens": int,
-        "cost_usd": number}).
+        If the session is sealed, verify_session reports the file as `changed` or `unlisted` until the session is sealed
+        again. The metadata may be any JSON mapping. The library itself reads these fields: goal (str), outcome
+        ("success", "failure", "error", "cancelled"), reward (number), agent, model (str), tags (list of str), owner,
+        start_url (str), started_at, ended_at (ISO 8601), observed ("before", "after") and usage
+        ({"input_tokens": int, "output_tokens": int, "cost_usd": number}).
 
         Parameters:
             overwrite: as for store_step_data.

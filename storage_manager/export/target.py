@@ -66,7 +66,7 @@ def _check_target(url: object) -> None:
 
 
 class Target:
-    """A directory at any fsspec URL. All files of an earlier export are replaced together.
+    """A directory at any fsspec URL. An earlier export is replaced when all new files are complete.
 
     Parameters:
         url: the result of target_url. The filesystem is opened when it is first used.

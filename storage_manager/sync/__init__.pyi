@@ -127,7 +127,7 @@ class StorageManager:
             attachment: the name of an attachment of the step, or of the session if no step is given.
 
         Raises:
-            InvalidIdError: an id is not allowed, or the session or the step is missing.
+            InvalidIdError: an id is not allowed, or `session_id` or `step_id` is needed and not given.
             InvalidDataError: there is no such component, an attachment cannot have this name, or both are given.
         """
         ...
@@ -300,11 +300,11 @@ class StorageManager:
     def store_session_metadata(self, session_id: str, metadata: Mapping[str, Any], *, overwrite: bool = True) -> str:
         """Replace the metadata of a session, `_session.json`. Return its URL.
 
-        If the session is sealed, verify_session reports it as `changed` until it is sealed again. The metadata may be
-        any JSON mapping. The library itself reads these fields: goal (str), outcome ("success", "failure", "error",
-        "cancelled"), reward (number), agent, model (str), tags (list of str), owner, start_url (str), started_at,
-        ended_at (ISO 8601), observed ("before", "after") and usage ({"input_tokens": int, "output_tokens": int,
-        "cost_usd": number}).
+        If the session is sealed, verify_session reports the file as `changed` or `unlisted` until the session is sealed
+        again. The metadata may be any JSON mapping. The library itself reads these fields: goal (str), outcome
+        ("success", "failure", "error", "cancelled"), reward (number), agent, model (str), tags (list of str), owner,
+        start_url (str), started_at, ended_at (ISO 8601), observed ("before", "after") and usage
+        ({"input_tokens": int, "output_tokens": int, "cost_usd": number}).
 
         Parameters:
             overwrite: as for store_step_data.
