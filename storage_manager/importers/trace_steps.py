@@ -122,7 +122,10 @@ class _Image(NamedTuple):
 
 
 def _taken(view: View) -> _Image | None:
-    """Return the screenshot that was taken with the snapshot, or another one from before or after the action."""
+    """Return the screenshot that was taken with the snapshot; else one of the action, from the same side of it.
+
+    The sides are before and after the action. Without a snapshot, look after the action first.
+    """
     sides = {"after": ("after",), "before": ("action", "before")}
     if view.sight and view.is_after:
         taken = _screenshot(view.sight.action, view.sight.phase)

@@ -27,7 +27,7 @@ _MAX_SIDE = 2**16  # pixels of an image; Chromium takes screenshots of at most 2
 _MAX_NAME = 512  # characters of the name of a class with its module
 _MAX_PATH = 4096
 
-# Classes of Python's own library that contain data. All other names are refused, in any use.
+# Classes of Python's own library that contain data. All other names of this library are refused, in any use.
 _STANDARD = {
     "builtins": {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "set"}
     | {"str", "tuple"},
