@@ -365,7 +365,7 @@ def modified_in(info: Mapping[str, Any]) -> datetime | None:
 
 
 def moment_of(seconds: float) -> datetime | None:
-    """Return a time in seconds since 1970 as UTC; None if its year is not from 1 to 9999. A file may have such a time."""
+    """Return a time in seconds since 1970 as UTC; None if its year is not from 1 to 9999, as a file may have."""
     try:
         return datetime.fromtimestamp(seconds, timezone.utc)
     except (ValueError, OverflowError, OSError):
