@@ -35,7 +35,7 @@ __all__ = ["find_sessions"]
 _WORKER = os.path.join(os.path.dirname(__file__), "worker.py")
 _SECONDS = 30
 _MEMORY = 4 * 2**30  # bytes for a condition, beside three times the catalogue
-_TOO_MUCH = f"it needs more than {_SECONDS} seconds, or too much memory: make it simpler"
+_TOO_MUCH = f"the condition cannot be used: it needs more than {_SECONDS} seconds, or too much memory: make it simpler"
 _MOST = 2**63 - 1  # rows
 # The worker needs none of these variables of the environment.
 _SECRET = re.compile(r"^(AWS|SM)_|key|secret|token|passw|credential|auth|proxy", re.IGNORECASE)
@@ -125,8 +125,7 @@ async def _ask(process: Process, data: memoryview) -> bytes:
 
 
 def _refusal(why: str) -> InvalidDataError:
-    message = f"the condition cannot be used: {why}; the columns are {', '.join(COLUMNS)}"
-    return InvalidDataError(message, operation="find")
+    return InvalidDataError(f"{why}; the columns are {', '.join(COLUMNS)}", operation="find")
 
 
 def _to_bytes(header: dict[str, Any], table: "pa.Table") -> memoryview:

@@ -3,7 +3,7 @@
 A condition may come from an untrusted user. DuckDB does not limit the memory or the time of a single function call
 (`damerau_levenshtein` took 7 GB and two minutes), so the limits apply to the process. The process reads a line of JSON
 and the catalogue as an Arrow stream from stdin. It writes the rows that it found to stdout, as an Arrow stream. If the
-condition is wrong, it writes one line with the reason, and its exit code is 3.
+condition or the order is wrong, it writes one line with the reason, and its exit code is 3.
 """
 
 import json
@@ -54,10 +54,25 @@ def main() -> int:
         _write(_find(duckdb, **given["query"]))
     except duckdb.OutOfMemoryException as error:
         raise MemoryError from error  # as Python itself does at its limit
+    except _WrongOrderError as error:
+        sys.stdout.write(f"order_by cannot be used: {_reason(error.__cause__)} (descending is `started_at DESC`)")
+        return REFUSED
     except (duckdb.Error, ValueError) as error:
-        sys.stdout.write(" ".join(str(error).partition("\n\nLINE")[0].split()))
+        quotes = (
+            ". A text needs single quotes, such as outcome = 'failure'" if "Referenced column" in str(error) else ""
+        )
+        sys.stdout.write(f"the condition cannot be used: {_reason(error)}{quotes}")
         return REFUSED
     return 0
+
+
+class _WrongOrderError(Exception):
+    """The condition alone can be used; with the order, its cause is raised."""
+
+
+def _reason(error: BaseException | None) -> str:
+    """Return DuckDB's message in one line, without the place in the statement and the signatures of functions."""
+    return " ".join(str(error).partition("\n\nLINE")[0].partition("Candidate functions:")[0].split())
 
 
 def _find(duckdb: Any, columns: str, where: str, order_by: str, limit: int) -> Any:
@@ -71,19 +86,23 @@ def _find(duckdb: Any, columns: str, where: str, order_by: str, limit: int) -> A
     # each text ends with its line, and so does a comment in it
     condition = f"WHERE (\n{where}\n)" if where.strip() else ""
     order = f"{order_by}\n, session_id" if order_by.strip() else "session_id"
-    statement = f"SELECT {columns} FROM catalog {condition} ORDER BY\n{order} LIMIT {limit}"
-    _check(duckdb, connection, where, statement)
-    return connection.sql(statement).to_arrow_table()
-
-
-def _check(duckdb: Any, connection: Any, where: str, statement: str) -> None:
-    """Refuse more than one condition and one order.
-
-    Raises:
-        duckdb.Error, ValueError: the condition or the order is wrong. The message says why.
-    """
+    statement = f"SELECT {columns} FROM catalog {condition}"
     if where.strip():
         duckdb.SQLExpression(where)  # it must stand alone, also without the parentheses of the statement
+    _checked(duckdb, connection, statement)
+    try:
+        relation = _checked(duckdb, connection, f"{statement} ORDER BY\n{order} LIMIT {limit}")
+    except (duckdb.Error, ValueError) as error:
+        raise _WrongOrderError from error
+    return relation.to_arrow_table()
+
+
+def _checked(duckdb: Any, connection: Any, statement: str) -> Any:
+    """Return the relation of a statement, which has not been run.
+
+    Raises:
+        duckdb.Error, ValueError: it is more than one statement, or cannot be used. The message says why.
+    """
     statements = connection.extract_statements(statement)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise ValueError("give one condition and one order, without other statements")
@@ -91,6 +110,7 @@ def _check(duckdb: Any, connection: Any, where: str, statement: str) -> None:
     refused = sorted(_table_functions(tree) - _TABLE_FUNCTIONS)
     if refused:
         raise ValueError(f"{refused[0]} cannot be used here")
+    return connection.sql(statement)
 
 
 def _table_functions(tree: str) -> set[str]:

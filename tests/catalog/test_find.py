@@ -145,6 +145,25 @@ async def test_a_condition_has_little_memory(found_in: StorageManager, monkeypat
         await find_sessions(found_in, "damerau_levenshtein(repeat('a', 30000), repeat('b', 30000)) > 1")
 
 
+@pytest.mark.parametrize(
+    ("where", "order_by", "why"),
+    [
+        (
+            "outcome = failure",
+            "",
+            "^the condition cannot be used: .* needs single quotes, such as outcome = 'failure'; the col",
+        ),
+        ("", "-started_at", r"^order_by cannot be used: [^\n]{,160}\(descending is `started_at DESC`\); the columns"),
+        ("reward > 0", "cost", "^order_by cannot be used: "),
+        ("reward >> ", "cost", "^the condition cannot be used: "),
+        ("", "reward; drop table catalog", "^order_by cannot be used: "),
+    ],
+)
+async def test_the_reason_names_what_is_wrong(found_in: StorageManager, where: str, order_by: str, why: str) -> None:
+    with pytest.raises(InvalidDataError, match=why):
+        await find_sessions(found_in, where, order_by=order_by)
+
+
 @pytest.mark.thorough
 async def test_the_advice_of_duckdb_about_its_memory_is_not_passed_on(found_in: StorageManager) -> None:
     """It names settings that nobody can change here."""
