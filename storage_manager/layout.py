@@ -380,11 +380,11 @@ def why_foreign(path: str) -> str:
         return f"files of a session are in {ATTACHMENTS_DIRECTORY}/: move it there, or store it with store_attachments"
     if directory and directory != ATTACHMENTS_DIRECTORY and not is_id(directory):
         return f"{directory} is not a step id: rename the directory"
-    if name.lower() in BY_FILENAME:
-        return (
-            "only steps have components" if directory == ATTACHMENTS_DIRECTORY else f"it is not called {name.lower()}"
-        )
-    return f"{_ATTACHMENT_RULE}: rename it"
+    if name in BY_FILENAME:
+        is_step = "" if directory else ": if its directory is a step, the directory of its session was given as a root"
+        return f"only steps have components{is_step}"
+    is_component_name = name.lower() in BY_FILENAME
+    return f"it is not called {name.lower()}" if is_component_name else f"{_ATTACHMENT_RULE}: rename it"
 
 
 def attachment_type(name: str) -> str:

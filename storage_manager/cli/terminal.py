@@ -96,7 +96,10 @@ def confirm(question: str) -> bool:
 
 
 def echo_error(error: click.ClickException) -> None:
-    """Print click's usage, if the error has it, and then the error as one line."""
+    """Print click's usage, if the error has it, and then the error as one line. Without a command, print the help."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        echo_lines(error.format_message().split("\n"), err=True)
+        return
     context = getattr(error, "ctx", None)
     if context is not None:
         echo_lines(context.get_usage().split("\n"), err=True)

@@ -11,6 +11,7 @@ import click
 __all__ = ["age", "columns", "count", "duration", "indented", "json_line", "moment", "one_line", "paragraphs", "size"]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_MINUTES = re.compile(r"\d+m")  # whoever deletes by age may mean months
 _DURATION = re.compile(r"(\d{1,5})([smhdw])")  # 99,999 weeks ago is still after year 1
 
 
@@ -79,6 +80,8 @@ def duration(ctx: click.Context, param: click.Parameter, value: str) -> timedelt
 
 def age(ctx: click.Context, param: click.Parameter, value: str) -> timedelta | datetime:
     """Parse the value of an option that takes an age (`30d`) or a date (`2026-01-01`, UTC if it names no zone)."""
+    if _MINUTES.fullmatch(value):
+        raise click.BadParameter(f"{value!r} is a number of minutes: for months, give days, such as 30d; or 12h, or 2w")
     parsed = _parse_duration(value)
     return _parse_date(value) if parsed is None else parsed
 

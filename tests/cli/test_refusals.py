@@ -148,6 +148,24 @@ def test_what_is_not_there(place: Path) -> None:
     assert (code, "cannot retrieve" in err) == (3, True)
 
 
+@pytest.mark.parametrize("group", [[], ["catalog"]], ids=["all", "catalog"])
+def test_without_a_command_the_help_is_printed(group: list[str]) -> None:
+    code, out, err = sm(*group)
+    assert (code, out) == (2, "")
+    assert (err, err.count("Error:")) == (sm(*group, "--help").out, 0)
+
+
+def test_a_session_in_place_of_a_root(place: Path) -> None:
+    """Its steps are taken for sessions, and their files for files of sessions."""
+    code, out, err = sm("cp", Path(SAMPLE) / "harbour-books", place / "copy")
+    assert code == 1
+    assert (
+        "only steps have components: if its directory is a step, the directory of its session was given as a"
+        in out + err
+    )
+    assert "it is not called" not in out + err
+
+
 @pytest.mark.thorough
 def test_usage(place: Path) -> None:
     assert sm().code == 2
@@ -157,6 +175,7 @@ def test_usage(place: Path) -> None:
     assert "single step" in sm("put", SAMPLE / "harbour-books/step_000001").err
     assert "is not a duration" in sm("share", "a", "b", "--expires", "soon").err
     assert "neither an age (12h, 30d, 2w) nor a date" in sm("purge", "--older-than", "long").err
+    assert "'1m' is a number of minutes: for months, give days" in sm("purge", "--older-than", "1m").err
     assert "--output needs --component" in sm("show", "a", "b", "-o", "file").err
 
 
