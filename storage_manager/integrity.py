@@ -22,6 +22,7 @@ from storage_manager.errors import (
     InvalidDataError,
     S3ConfigError,
     StorageManagerError,
+    first_of,
     is_missing,
     is_transient,
     translate,
@@ -129,11 +130,12 @@ async def seal_session(storage: StorageManager, session_id: str) -> str:
     """Read every file of a session, then write `<session>/_manifest.json`. Return the manifest's URL.
 
     The manifest is one line of JSON that ends in a newline: `{"version": 2, "sealed_at":
-    "2026-01-31T12:00:00.000+00:00", "components": {"step_000001/observation.html": {"size": 12, "sha256": "..."},
-    ...}, "files": {"_session.json": {...}, "step_000001/axtree.json": {...}, ...}}`, sorted by path. Size and SHA-256
-    (FIPS 180-4, in hexadecimal) are those of the stored bytes. `files` has the attachments and the metadata of the
-    session. The manifest does not name files that are not part of the layout. No listing shows the manifest. Sealing
-    again replaces it. Deleting a step or an attachment also deletes the manifest. The session is then no longer sealed.
+    "2026-01-31T12:00:00.000+00:00", "components": {"step_000001/observation.html": {"size": 12, "sha256": "..."}, ...},
+    "files": {"_session.json": {...}, "step_000001/axtree.json": {...}, ...}}`, sorted by path. Size and SHA-256 (FIPS
+    180-4, in hexadecimal) are those of the stored bytes. `files` has the attachments and the metadata of the session.
+    The manifest does not name files that are not part of the layout. No listing shows the manifest. Sealing again
+    replaces it, with a warning if a file is missing or has changed since the last seal. Deleting a step or an
+    attachment also deletes the manifest. The session is then no longer sealed.
 
     Raises:
         InvalidIdError: the session id is not allowed. Raised before any I/O.
@@ -155,8 +157,18 @@ async def seal_session(storage: StorageManager, session_id: str) -> str:
             if not manifest.components and not manifest.files:
                 raise InvalidDataError(f"cannot seal {url}: there is no such session, or it is empty", url=url)
             path = join(url, MANIFEST_FILENAME)
+            before, _ = await _read_manifest(storage, url, is_listed=True) if MANIFEST_FILENAME in names else (None, [])
             await backend.write_files([File(path, (manifest.model_dump_json() + "\n").encode(), "application/json")])
+    _report_changes(url, before or {}, {**manifest.components, **manifest.files})
     return path
+
+
+def _report_changes(url: str, before: Mapping[str, _Seal], now: Mapping[str, _Seal]) -> None:
+    """Warn if files are missing or have changed since the seal that was replaced: `verify` no longer finds them."""
+    missing = [f"{path} is missing" for path in before.keys() - now.keys()]
+    changed = [f"{path} has changed" for path in before.keys() & now.keys() if before[path] != now[path]]
+    if differences := sorted([*missing, *changed]):
+        logger.warning("the new seal of %s replaces another one, from which it differs: %s", url, first_of(differences))
 
 
 async def unseal_session(storage: StorageManager, session_id: str) -> bool:

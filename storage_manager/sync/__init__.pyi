@@ -1025,11 +1025,12 @@ def seal_session(storage: StorageManager, session_id: str) -> str:
     """Read every file of a session, then write `<session>/_manifest.json`. Return the manifest's URL.
 
     The manifest is one line of JSON that ends in a newline: `{"version": 2, "sealed_at":
-    "2026-01-31T12:00:00.000+00:00", "components": {"step_000001/observation.html": {"size": 12, "sha256": "..."},
-    ...}, "files": {"_session.json": {...}, "step_000001/axtree.json": {...}, ...}}`, sorted by path. Size and SHA-256
-    (FIPS 180-4, in hexadecimal) are those of the stored bytes. `files` has the attachments and the metadata of the
-    session. The manifest does not name files that are not part of the layout. No listing shows the manifest. Sealing
-    again replaces it. Deleting a step or an attachment also deletes the manifest. The session is then no longer sealed.
+    "2026-01-31T12:00:00.000+00:00", "components": {"step_000001/observation.html": {"size": 12, "sha256": "..."}, ...},
+    "files": {"_session.json": {...}, "step_000001/axtree.json": {...}, ...}}`, sorted by path. Size and SHA-256 (FIPS
+    180-4, in hexadecimal) are those of the stored bytes. `files` has the attachments and the metadata of the session.
+    The manifest does not name files that are not part of the layout. No listing shows the manifest. Sealing again
+    replaces it, with a warning if a file is missing or has changed since the last seal. Deleting a step or an
+    attachment also deletes the manifest. The session is then no longer sealed.
 
     Raises:
         InvalidIdError: the session id is not allowed. Raised before any I/O.

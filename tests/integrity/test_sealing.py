@@ -55,6 +55,21 @@ async def test_the_manifest_is_no_step(sm: StorageManager) -> None:
     assert list(manifest(sm)["components"]) == ["t/observation.html", "u/observation.html"]
 
 
+async def test_a_seal_that_hides_changes_is_a_warning(sm: StorageManager, caplog: pytest.LogCaptureFixture) -> None:
+    """`verify` finds them before, and cannot find them afterwards."""
+    await sm.store_step_data("s", "t", "x", action_data={"a": 1})
+    await seal_session(sm, "s")
+    await sm.store_step_data("s", "u", "new")
+    await seal_session(sm, "s")
+    assert not caplog.records
+    await sm.store_step_data("s", "t", "y")
+    sm.fs.rm_file(sm.url_for("s", "t", "action"))
+    await seal_session(sm, "s")
+    [record] = caplog.records
+    why = "differs: t/action.json is missing, t/observation.html has changed"
+    assert (record.levelname, record.getMessage().endswith(why)) == ("WARNING", True)
+
+
 async def test_a_sealed_session_goes_with_its_last_step(sm: StorageManager) -> None:
     await sm.store_step_data("s", "t", "x")
     await sm.store_step_data("s", "u", "x")
