@@ -1,21 +1,22 @@
 """Export sessions as Parquet with Dask: the workers of a cluster read the steps, and write the files of steps."""
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsspec.asyn import get_loop, sync
 
 from storage_manager.aio import Progress
-from storage_manager.errors import needing, translating
-from storage_manager.export.parts import Part, divide, read_part
-from storage_manager.export.rows import Session, Unlisted, refuse_empty_sessions, report_unlisted
+from storage_manager.errors import StorageManagerError, needing, translating
+from storage_manager.export.parts import Part, divide, manager_options, read_part
+from storage_manager.export.rows import Row, Session, Unlisted, refuse_empty_sessions, report_unlisted
 from storage_manager.export.table import schema, to_batch
 from storage_manager.export.tables import NAMES, ROW_GROUP_BYTES, Summary, index_batch, new_steps
 from storage_manager.export.target import Target, target_url
-from storage_manager.export.writing import BATCH_ROWS, check_options
+from storage_manager.export.writing import BATCH_BYTES, check_options, size_of
 from storage_manager.layout import ALL_COMPONENTS, Component, check_attachment_names, check_ids
 from storage_manager.storage import StorageManager, check_storage, iter_listings
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export_dask"]
 
-PARTS_AT_ONCE = 64  # their rows of the index, and the metadata of their sessions, are in memory together
+PARTS_AT_ONCE = 64  # without a client: their rows of the index, and their sessions, are in memory together
 
 
 class _Job(NamedTuple):
@@ -42,7 +43,8 @@ class _Job(NamedTuple):
 class _Written(NamedTuple):
     """The part that a worker has written."""
 
-    name: str  # of the file
+    name: str  # of the file, when it is published
+    path: str  # of the file until then
     rows: "Sequence[pa.RecordBatch]"  # of the index
     unreadable: int  # files
     sessions: Sequence[Session]
@@ -59,21 +61,23 @@ def export_dask(
     steps_per_partition: int = 1000,
     progress: Progress | None = None,
 ) -> int:
-    """Write the files of `export_parquet` with the workers of a Dask cluster. Each worker writes whole files.
+    """Export as `export_parquet` does, but let the workers of a Dask cluster read the steps and write their files.
 
-    It uses the Dask client of this process, or else Dask's threads, and returns when the export is complete. In
-    asynchronous code, call it with `asyncio.to_thread`. As with `export_parquet`, an earlier export at the same URL is
-    replaced when all new files are complete, and what cannot be read is null and is counted in a warning. As with
-    `read_dask`, the workers find the credentials for `storage` themselves, as botocore does.
+    It uses the Dask client of this process, or else Dask's threads. It returns when the export is complete. In
+    asynchronous code, call it with `asyncio.to_thread`. An earlier export at this URL is replaced when all new files
+    are complete. What cannot be read is null, and is counted in a warning. As with `read_dask`, the workers find the
+    credentials for `storage` themselves, as botocore does.
 
     Parameters:
         url: a directory only for this export, at any fsspec URL that the workers can reach, outside the storage root.
         session_ids: the sessions to export, in this order; None for all.
         components: the components that get columns.
         attachments: the names of step attachments. Each gets a binary column with the name of the attachment.
-        storage_options: options for the filesystem of `url`. They are sent to the workers, also if they are secret.
-        steps_per_partition: the number of rows of a file. A worker needs memory for about three times their size.
-        progress: called with the number of steps written and the number of all steps.
+        storage_options: options for the filesystem of `url`. All of them are sent to the workers, secrets too.
+        steps_per_partition: the largest number of rows in a file. A worker needs memory for about three times their
+            size.
+        progress: called with the number of steps written and of all steps, after each partition. Without a client, it
+            is called after each 64 partitions.
 
     Returns:
         The number of rows.
@@ -96,7 +100,7 @@ def export_dask(
     unlisted: Unlisted = {}
     with translating("export", directory):
         listings = sync(get_loop(), _listings, storage, named, unlisted)
-        target, known = Target(directory, storage_options), (storage.url_for(), storage.storage_options)
+        target, known = Target(directory, storage_options), (storage.url_for(), manager_options(storage))
         job = _Job(*known, tuple(components), names, directory, storage_options, target.staging)
         summary = Summary(target, components, names)
         _export(job, listings, steps_per_partition, target, summary, progress)
@@ -135,7 +139,9 @@ def _export(
     steps, parts = dict(listings), divide(listings, size)
     total, names = sum(map(len, steps.values())), []
     try:
+        target.prepare()
         for number, written in enumerate(_written(parts, job)):
+            target.adopt(written.name, written.path)
             for batch in written.rows:
                 summary.add_steps(batch)
             summary.add_unreadable(written.unreadable)
@@ -146,7 +152,8 @@ def _export(
                 progress(summary.rows, total)
         target.publish([*names, *summary.finish()], NAMES)
     finally:
-        summary.close()
+        with suppress(StorageManagerError), translating("export", target.url):
+            summary.close()
         target.clean()
 
 
@@ -158,17 +165,21 @@ def _continues(parts: Sequence[Part], number: int) -> bool:
 def _written(parts: Sequence[Part], job: _Job) -> Iterator[_Written]:
     """Let the workers write the parts, and yield what they have written, in the order of the parts."""
     dask = _dask()
-    for first in range(0, len(parts), PARTS_AT_ONCE):
-        group = enumerate(parts[first : first + PARTS_AT_ONCE], first)
-        tasks = [dask.delayed(partial(_write_part, number, part, job), pure=False)() for number, part in group]
-        yield from dask.compute(*tasks)
+    tasks = [dask.delayed(partial(_write_part, number, part, job), pure=False)() for number, part in enumerate(parts)]
+    client = getattr(dask.base.get_scheduler(), "__self__", None)  # a bound method, if there is a client
+    if client is None:
+        for first in range(0, len(tasks), PARTS_AT_ONCE):
+            yield from dask.compute(*tasks[first : first + PARTS_AT_ONCE])
+        return
+    futures = deque(client.compute(tasks))
+    while futures:
+        yield futures.popleft().result()
 
 
 def _write_part(number: int, part: Part, job: _Job) -> _Written:
     """Read a part, and write its file. This runs in a worker."""
     rows, sessions = sync(get_loop(), read_part, part, job.root, job.options, job.components, job.attachments)
-    pieces = [rows[at : at + BATCH_ROWS] for at in range(0, len(rows), BATCH_ROWS)]
-    batches = [to_batch(piece, job.root, job.components, job.attachments) for piece in pieces]
+    batches = [to_batch(piece, job.root, job.components, job.attachments) for piece in _pieces(rows)]
     with translating("export", job.url):
         target = Target(job.url, job.storage_options, job.staging)
         with closing(new_steps(target, number, job.components, job.attachments, ROW_GROUP_BYTES)) as file:
@@ -176,4 +187,18 @@ def _write_part(number: int, part: Part, job: _Job) -> _Written:
                 file.add(batch)
             file.finish()
     index = [index_batch(batch, job.components, job.attachments, file.name) for batch in batches]
-    return _Written(file.name, index, sum(len(row.unreadable) for row in rows), sessions)
+    return _Written(file.name, target.path_of(file.name), index, sum(len(row.unreadable) for row in rows), sessions)
+
+
+def _pieces(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Divide rows into pieces that are small enough for an Arrow array."""
+    piece: list[Row] = []
+    size = 0
+    for row in rows:
+        piece.append(row)
+        size += size_of(row)
+        if size >= BATCH_BYTES:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.asyn import get_loop, sync
 
 from storage_manager.errors import needing
-from storage_manager.export.parts import Part, read_part
+from storage_manager.export.parts import Part, manager_options, read_part
 from storage_manager.export.table import arrow, schema, to_batch
 from storage_manager.export.writing import check_options
 from storage_manager.layout import Component
@@ -34,11 +34,11 @@ def read_dask(
 ) -> "dask.dataframe.DataFrame":
     """Return a lazy Dask DataFrame with the columns of an export. The workers of a cluster read the steps themselves.
 
-    The sessions are listed immediately. The steps are read when a partition is computed. For this, the worker creates
-    a manager: `StorageManager.from_url(root, storage_options=storage.storage_options)`. The graph contains no secret:
-    workers find credentials as botocore does. The variable SM_S3_ENGINE of the worker selects the engine. A component
-    that cannot be read is null, and is named in the column `unreadable`. A step that was deleted in the meantime is a
-    row of nulls. A session that cannot be listed is left out with a warning.
+    The sessions are listed immediately. The steps are read when a partition is computed. For this, the worker creates a
+    manager of the same root, with the same `max_file_bytes`. The graph contains no secret: workers find credentials as
+    botocore does. The variable SM_S3_ENGINE of the worker selects the engine. A component that cannot be read is null,
+    and is named in the column `unreadable`. A step that was deleted in the meantime is a row of nulls. A session that
+    cannot be listed is left out with a warning.
 
     Parameters:
         session_ids: the sessions to read, in this order; None for all.
@@ -57,7 +57,7 @@ def read_dask(
     check_options("steps_per_partition", steps_per_partition)
     from_map, empty = _from_map(), schema(components).empty_table()
     parts = sync(get_loop(), _parts, storage, session_ids, steps_per_partition)
-    given = {"components": tuple(components), "root": storage.url_for(), "options": storage.storage_options}
+    given = {"components": tuple(components), "root": storage.url_for(), "options": manager_options(storage)}
     frame: dask.dataframe.DataFrame = from_map(_read_part, parts or [[]], **given, meta=_frame(empty))
     return frame
 

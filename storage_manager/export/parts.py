@@ -9,7 +9,7 @@ from storage_manager.export.rows import Row, Session, read_metadata, read_steps
 from storage_manager.layout import Component, StepData
 from storage_manager.storage import StorageManager
 
-__all__ = ["Part", "divide", "read_part"]
+__all__ = ["Part", "divide", "manager_options", "read_part"]
 
 Part = list[tuple[str, list[str]]]  # the sessions of a part, each with the ids of its steps that are in it
 
@@ -28,7 +28,7 @@ def divide(listings: Iterable[tuple[str, list[str]]], size: int) -> list[Part]:
     for session_id, step_ids in listings:
         at = 0
         while at < len(step_ids) or not at:
-            if not room:
+            if not room and step_ids:
                 parts.append([])
                 room = size
             taken = step_ids[at : at + room]
@@ -36,6 +36,11 @@ def divide(listings: Iterable[tuple[str, list[str]]], size: int) -> list[Part]:
             room -= len(taken)
             at += len(taken) or 1  # a session without steps is in one part, too
     return parts
+
+
+def manager_options(storage: StorageManager) -> dict[str, Any]:
+    """Return the keywords with which a worker creates such a manager. They contain no secret."""
+    return {"storage_options": storage.storage_options, "max_file_bytes": storage.max_file_bytes}
 
 
 async def read_part(
@@ -48,14 +53,14 @@ async def read_part(
     """Read the steps of a part, and the metadata of its sessions, with a manager of this process.
 
     Parameters:
-        root, options: the URL of the storage root, and its storage_options.
+        root, options: the URL of the storage root, and the result of manager_options.
 
     Raises:
         S3OperationError, S3ConfigError, LocalStorageError: no component of a step can be read.
         StorageManagerError: none of the sessions exists.
     """
     found: list[Session] = []
-    async with StorageManager.from_url(root, storage_options=options) as storage:
+    async with StorageManager.from_url(root, **options) as storage:
         async with aclosing(read_metadata(storage, part)) as sessions:
             noted = _noted(sessions, found)
             rows = [row async for row in read_steps(storage, noted, components, attachments)]

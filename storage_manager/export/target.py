@@ -9,6 +9,7 @@ thread of the export.
 import errno
 import os
 import re
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -71,7 +72,7 @@ class Target:
     Parameters:
         url: the result of target_url. The filesystem is opened when it is first used.
         storage_options: options for the filesystem.
-        staging: the directory of the files that are being written, for another process that writes them, too.
+        staging: the staging directory of the export, if this process only writes some of its files.
 
     Attributes:
         staging: the directory of the files that are being written.
@@ -82,22 +83,49 @@ class Target:
         self._options = dict(storage_options or {})
         keep(self, url, self._options)
         self.staging = staging or f"{url}/{hidden_name()}"
+        # A worker may write a part twice, if it is taken for dead. Each attempt has a path of its own.
+        self._attempt = f"-{secrets.token_hex(8)}" if staging else ""
+        self._is_worker = staging is not None
+        self._paths: dict[str, str] = {}  # of the staged files, by their final names
 
     @cached_property
     def _fs(self) -> AbstractFileSystem:
         return url_to_fs(self.url, **self._options)[0]
 
-    def _staged(self, name: str) -> str:
-        return f"{self.staging}/{name.replace('/', '-')}.part"
+    def prepare(self) -> None:
+        """Create the staging directory for workers, if it is on local disk. No worker creates it."""
+        if isinstance(self._fs, LocalFileSystem):
+            self._fs.makedirs(self.staging, exist_ok=True)
 
     def create(self, name: str) -> IO[bytes]:
         """Create a file to write. It gets its final name when it is published."""
-        path = self._staged(name)
+        path = self._paths[name] = f"{self.staging}/{name.replace('/', '-')}{self._attempt}.part"
         try:
             return self._fs.open(path, "wb")  # type: ignore[no-any-return]
         except FileNotFoundError:  # not before, because s3fs would create a missing bucket
+            if self._is_worker and isinstance(self._fs, LocalFileSystem):
+                raise self._error("its staging directory does not exist here") from None
             self._fs.makedirs(self.staging, exist_ok=True)
             return self._fs.open(path, "wb")  # type: ignore[no-any-return]
+
+    def path_of(self, name: str) -> str:
+        """Return the path of a file that was created and is not published yet."""
+        return self._paths[name]
+
+    def adopt(self, name: str, path: str) -> None:
+        """Add a file that a worker has written, to publish it.
+
+        Raises:
+            StorageManagerError: it does not exist here.
+        """
+        self._fs.invalidate_cache()
+        if not self._fs.exists(path):
+            raise self._error(f"{path} does not exist here")
+        self._paths[name] = path
+
+    def _error(self, what: str) -> StorageManagerError:
+        why = f"{what}: the export has ended, or a worker has another disk; export to a URL that all workers share"
+        return StorageManagerError(f"cannot export to {self.url}: {why}", operation="export", url=self.url)
 
     def publish(self, names: Sequence[str], name_pattern: "re.Pattern[str]") -> None:
         """Give these files their final names, in this order. Then remove other files of an earlier export.
@@ -117,7 +145,7 @@ class Target:
         for directory in directories - {""}:
             self._fs.makedirs(f"{self.url}/{directory}", exist_ok=True)
         for name in names:
-            self._move(self._staged(name), f"{self.url}/{name}")
+            self._move(self._paths[name], f"{self.url}/{name}")
         for name in earlier.keys() - set(names):
             self._fs.rm_file(f"{self.url}/{name}")
 

@@ -13,7 +13,7 @@ from storage_manager.errors import InvalidDataError, StorageManagerError, transl
 from storage_manager.export.rows import Row
 from storage_manager.export.target import Target
 
-__all__ = ["BATCH_BYTES", "Sink", "check_options", "write_export"]
+__all__ = ["BATCH_BYTES", "Sink", "check_options", "size_of", "write_export"]
 
 Out = TypeVar("Out")
 
@@ -103,12 +103,17 @@ async def _batches(rows: AsyncGenerator[Row, None], batch_bytes: int) -> AsyncGe
     async with aclosing(rows):
         async for row in rows:
             batch.append(row)
-            size += sum(map(_approximate_size, (*row.data, *row.attachments.values())))
+            size += size_of(row)
             if size >= batch_bytes or len(batch) == BATCH_ROWS:
                 yield batch
                 batch, size = [], 0
     if batch:
         yield batch
+
+
+def size_of(row: Row) -> int:
+    """Return the approximate number of bytes of a step."""
+    return sum(map(_approximate_size, (*row.data, *row.attachments.values())))
 
 
 def _approximate_size(value: Any) -> int:

@@ -1,7 +1,9 @@
 """export_dask gives the files of export_parquet, written by the workers of a cluster."""
 
 import importlib
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from distributed import Client, LocalCluster
 
-from storage_manager import InvalidDataError, LocalStorageError, StorageManager, StorageManagerError
-from storage_manager.export import cluster, export_dask, export_parquet
-from storage_manager.export.parts import divide
+from storage_manager import InvalidDataError, LocalStorageError, StepData, StorageManager, StorageManagerError
+from storage_manager.export import cluster, export_dask, export_parquet, read_dask
+from storage_manager.export.parts import divide, manager_options
+from storage_manager.export.rows import Row
+from storage_manager.export.tables import Summary
+from storage_manager.export.target import Target
 from tests.support.exported import fill, rows_of, small
 from tests.support.roots import Make
 
@@ -108,29 +113,107 @@ async def test_an_earlier_export_is_replaced_or_stays(local: StorageManager, tmp
     assert len(list((tmp_path / "out" / "data").iterdir())) == 1
 
 
-async def test_a_worker_that_fails_leaves_nothing(
+def files_below(directory: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+async def test_workers_that_are_late_leave_nothing(
     local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One fails, and another one begins to write when the export has ended."""
     await small(local, 4)
-    write = cluster._write_part
+    write, has_ended, late = cluster._write_part, threading.Event(), list[BaseException]()
 
     def fails(number: int, *args: Any) -> Any:
         if number == 1:
             raise OSError("worker")
-        return write(number, *args)
+        has_ended.wait()
+        try:
+            return write(number, *args)
+        except StorageManagerError as error:
+            late.append(error)
+            raise
 
     monkeypatch.setattr(cluster, "_write_part", fails)
-    with pytest.raises(StorageManagerError, match="cannot export"):
-        export_dask(local, tmp_path / "out", steps_per_partition=2)
-    assert [path for path in tmp_path.glob("out/**/*") if path.is_file()] == []
+    with ThreadPoolExecutor(2) as pool:
+        with dask.config.set(pool=pool), pytest.raises(StorageManagerError, match="cannot export"):
+            export_dask(local, tmp_path / "out", steps_per_partition=2)
+        has_ended.set()
+    assert "the export has ended" in str(late[0])
+    assert files_below(tmp_path / "out") == {}
+
+
+async def test_a_worker_with_another_disk(
+    local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is not there when the others are: the earlier export stays."""
+    await small(local, 6)
+    export_dask(local, tmp_path / "out", steps_per_partition=2)
+    before = files_below(tmp_path / "out")
+    write = cluster._write_part
+
+    def elsewhere(number: int, *args: Any) -> Any:
+        written = write(number, *args)
+        if number == 2:
+            Path(written.path).unlink()
+        return written
+
+    monkeypatch.setattr(cluster, "_write_part", elsewhere)
+    with pytest.raises(
+        StorageManagerError, match="does not exist here: the export has ended, or a worker has another disk"
+    ):
+        export_dask(local, tmp_path / "out", ["s"], components=["action"], steps_per_partition=2)
+    assert files_below(tmp_path / "out") == before
+
+
+async def test_each_attempt_has_a_file_of_its_own(local: StorageManager, tmp_path: Path) -> None:
+    """A worker that is taken for dead may still write, also when the export is published."""
+    await small(local, 1)
+    target = Target(f"{tmp_path}/out", None)
+    target.prepare()
+    job = cluster._Job(local.url_for(), manager_options(local), ("html",), (), target.url, None, target.staging)
+    paths = [cluster._write_part(0, [("s", ["0000"])], job).path for _ in range(2)]
+    assert len({*paths, *map(str, Path(target.staging).iterdir())}) == 2
+
+
+async def test_a_full_disk_leaves_nothing(
+    local: StorageManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await small(local, 4)
+    close = Summary.close
+
+    def full(self: Summary) -> None:
+        close(self)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Summary, "close", full)
+    monkeypatch.setattr(Summary, "finish", full)
+    with pytest.raises(LocalStorageError, match="ENOSPC"):
+        export_dask(local, tmp_path / "out")
+    assert files_below(tmp_path / "out") == {}
+
+
+async def test_the_limit_of_files_is_that_of_the_manager(local: StorageManager, tmp_path: Path) -> None:
+    await local.store_step_data("s", "t", "x" * 2000, action_data={"a": 1})
+    limited = StorageManager(local_base_path=local.url_for(), max_file_bytes=1000)
+    await export_parquet(limited, tmp_path / "one")
+    export_dask(limited, tmp_path / "two")
+    assert is_same_export(tmp_path / "one", tmp_path / "two")
+    [row] = rows_of(f"{tmp_path}/two")
+    assert (row["html"], row["unreadable"]) == (None, "html")
+    assert read_dask(limited, components=["html"]).unreadable.compute().to_list() == ["html"]
+
+
+def test_rows_are_divided_by_their_size() -> None:
+    rows = [Row("s", str(number), StepData(html="x" * 3 * 2**20)) for number in range(5)]
+    assert [len(piece) for piece in cluster._pieces(rows)] == [2, 2, 1]
 
 
 async def test_a_worker_without_the_disk_is_an_error(local: StorageManager, tmp_path: Path) -> None:
     await small(local, 1)
-    listings = cluster.divide([("gone", ["1"])], 1)
     job = cluster._Job(f"{tmp_path}/other", {}, ("html",), (), f"{tmp_path}/out", None, f"{tmp_path}/out/.x")
     with pytest.raises(StorageManagerError, match="none of its 1 sessions exists"):
-        cluster._write_part(0, listings[0], job)
+        cluster._write_part(0, [("gone", ["1"])], job)
 
 
 async def test_an_empty_root(local: StorageManager, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -159,7 +242,7 @@ def test_parts() -> None:
     ]
     assert divide(listings, 10) == [listings]
     assert divide([], 2) == [[]]
-    assert divide([("a", ["1", "2"]), ("b", [])], 2) == [[("a", ["1", "2"])], [("b", [])]]
+    assert divide([("a", ["1", "2"]), ("b", [])], 2) == [[("a", ["1", "2"]), ("b", [])]]
 
 
 async def test_the_root_cannot_be_listed(tmp_path: Path) -> None:
