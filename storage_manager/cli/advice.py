@@ -20,7 +20,7 @@ _PHRASES = (
     # cli
     ("name the root with --root or SM_ROOT", "name the root with {root}"),
     # errors.py
-    ("correct s3_bucket_name (SM_S3_BUCKET_NAME)", "correct the bucket in {root}"),
+    ("correct s3_bucket_name (SM_S3_BUCKET_NAME)", "correct the bucket in {root} (or SM_S3_BUCKET_NAME)"),
     (" (AWS_ACCESS_KEY_ID, AWS_PROFILE, or storage_options)", " (AWS_ACCESS_KEY_ID or AWS_PROFILE)"),
     (", or give storage_options={'key': ..., 'secret': ...}", ""),
     ("; on a slow line lower max_concurrency, or raise read_timeout in storage_options['config_kwargs']", ""),
@@ -55,6 +55,7 @@ _PHRASES = (
     ("give another session_id", "give another id with --session"),
     (": give session_id", ": give an id with --session"),
     (", or await update_catalog(storage)", ""),
+    ("order_by cannot be used", "--order-by cannot be used"),
     # settings by their names
     ("s3_endpoint_url (SM_S3_ENDPOINT_URL)", "{endpoint}"),
     ("s3_region_name (SM_S3_REGION)", "SM_S3_REGION"),

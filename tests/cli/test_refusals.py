@@ -200,7 +200,7 @@ def test_a_bucket_that_is_not_there(moto_url: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("SM_S3_ENDPOINT_URL", moto_url)
     code, out, err = sm("check", "--root", "s3://nobodys-bucket")
     assert (code, out, err.count("\n")) == (3, "", 1)
-    assert "create the bucket, or correct the bucket in --root or SM_ROOT" in err
+    assert "create the bucket, or correct the bucket in --root or SM_ROOT (or SM_S3_BUCKET_NAME)" in err
 
 
 def test_without_its_packages(place: Path) -> None:
