@@ -223,7 +223,8 @@ async def test_searching_the_metadata(local: StorageManager, client: Client, que
 async def test_nothing_found_and_nothing_there(local: StorageManager, client: Client) -> None:
     web = await client(local)
     assert "No sessions here yet." in (await listed(web, "/"))[1]
-    assert "No session has <q>&lt;b&gt;</q> in its id" in (await listed(web, "/?q=<b>"))[1]
+    told = "No session contains <q>&lt;b&gt;</q> in its id, goal, outcome, tags, site or title."
+    assert told in (await listed(web, "/?q=<b>"))[1]
     assert "No session fits." in (await listed(web, "/?tag=x"))[1]
 
 
@@ -240,6 +241,8 @@ async def test_more_sessions_than_a_search_reads(
     assert (await listed(web, "/?tag=nightly&last"))[0] == ["run-a", "run-c"]
     rows, text = await listed(web, "/?q=run")
     assert rows == [f"run-{letter}" for letter in "abcde"]
+    told = "No session contains <q>zzzz</q> in its id or in the metadata that was searched."
+    assert told in (await listed(web, "/?q=zzzz"))[1]
     assert "searched the metadata" not in (await listed(web, "/"))[1]
 
 
