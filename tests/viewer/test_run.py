@@ -188,6 +188,23 @@ async def test_the_list_of_actions(shop: StorageManager, browser: Browser, tmp_p
         await expect(page.locator("body")).to_have_attribute("data-step", "step_2")
 
 
+@WHERE
+async def test_an_action_that_is_not_json(shop: StorageManager, browser: Browser, tmp_path: Path, where: str) -> None:
+    """It is marked as a failed one, and the next error leads to it. An action that is missing is not."""
+    (tmp_path / "base" / "shop" / "step_2" / "action.json").write_text('{"type": "cl')
+    (tmp_path / "base" / "shop" / "step_3" / "action.json").unlink()
+    async with opened(shop, browser, where, tmp_path) as (page, at):
+        await page.goto(f"{at}step_1")
+        rows = page.locator("#film a")
+        await expect(rows.nth(1).locator(".more")).to_contain_text("action cannot be read")
+        await expect(rows.nth(1).locator(".failure")).to_be_visible()
+        await expect(rows.nth(2)).to_have_attribute("data-kind", "other")
+        await expect(page.locator("#film a[data-failed]")).to_have_count(2)
+        await page.keyboard.press("e")
+        await expect(page.locator("body")).to_have_attribute("data-step", "step_2")
+        await expect(page.locator("#story .banner")).to_contain_text("The action of this step cannot be read")
+
+
 async def test_kinds_of_actions(tmp_path: Path, browser: Browser) -> None:
     """The object that Playwright's trace names before a method does not count."""
     sm = StorageManager.from_url(f"{tmp_path}/base")
