@@ -205,6 +205,28 @@ async def test_an_action_that_is_not_json(shop: StorageManager, browser: Browser
         await expect(page.locator("#story .banner")).to_contain_text("The action of this step cannot be read")
 
 
+@WHERE
+async def test_without_errors_there_is_no_next_one(
+    local: StorageManager, browser: Browser, tmp_path: Path, where: str
+) -> None:
+    """The button is enabled until all actions are known, and again if a step is added."""
+    for number in range(4):
+        await local.store_step_data("shop", f"step_{number}", None, picture(8, 6), {"type": "click"}, told(number))
+    async with opened(local, browser, where, tmp_path) as (page, at):
+        await page.goto(f"{at}step_0")
+        button = page.get_by_role("button", name="Next error")
+        await expect(button).to_be_disabled()
+        await page.keyboard.press("e")
+        await page.keyboard.press("ArrowRight")
+        await expect(page.locator("body")).to_have_attribute("data-step", "step_1")
+        await expect(page.locator("#said")).to_be_hidden()
+        if where == "live":
+            await local.store_step_data("shop", "step_4", None, picture(8, 6), {"error": "Timeout"}, told(4))
+            await expect(button).to_be_enabled(timeout=20_000)
+            await page.keyboard.press("e")
+            await expect(page.locator("body")).to_have_attribute("data-step", "step_4")
+
+
 async def test_kinds_of_actions(tmp_path: Path, browser: Browser) -> None:
     """The object that Playwright's trace names before a method does not count."""
     sm = StorageManager.from_url(f"{tmp_path}/base")
