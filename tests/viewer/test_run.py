@@ -458,3 +458,28 @@ async def test_addresses_of_comparisons(shop: StorageManager, browser: Browser, 
         await page.goto(link)
         await expect(titles.first).to_have_text("2. step_2")
         await expect(shown).to_have_attribute("data-mode", "slider")
+
+
+async def box_of(page: Page, selector: str) -> Any:
+    box = await page.locator(selector).first.bounding_box()
+    assert box
+    return box
+
+
+async def test_a_narrow_screen(tmp_path: Path, browser: Browser) -> None:
+    """The header takes two lines. A screenshot is at the top of the stage; two of them are as wide as the stage."""
+    sm, session = StorageManager.from_url(f"{tmp_path}/base"), "shop-of-lamps-and-other-things"
+    await lay(sm, session)
+    async with opened(sm, browser, "live", tmp_path) as (page, at):
+        await page.set_viewport_size({"width": 390, "height": 844})
+        await page.goto(at.replace("shop", session) + "step_4")
+        shot, stage = page.locator(f"{SHOWN} .shot").first, page.locator("#stage")
+        image, area, header = await shot.bounding_box(), await stage.bounding_box(), await box_of(page, "header")
+        assert image
+        assert area
+        assert image["y"] - area["y"] < 20
+        assert header["height"] < 90
+        await expect(page.locator("#keys")).to_be_hidden()
+        await page.click("button[data-view=compare]")
+        await expect(page.locator(".compare[data-state=shown] .shot")).to_have_count(2)
+        assert (await box_of(page, ".compare .shot"))["width"] == pytest.approx(area["width"] - 24, abs=1)
