@@ -483,3 +483,15 @@ async def test_a_narrow_screen(tmp_path: Path, browser: Browser) -> None:
         await page.click("button[data-view=compare]")
         await expect(page.locator(".compare[data-state=shown] .shot")).to_have_count(2)
         assert (await box_of(page, ".compare .shot"))["width"] == pytest.approx(area["width"] - 24, abs=1)
+
+
+async def test_facts_are_not_cut(shop: StorageManager, browser: Browser, tmp_path: Path) -> None:
+    """The name of a field is whole, and a line breaks between a date and a time, not in the date."""
+    async with opened(shop, browser, "live", tmp_path) as (page, at):
+        await page.goto(f"{at}step_1")
+        name = page.locator("#metadata dt", has_text="device_pixel_ratio")
+        assert await name.evaluate("node => node.scrollWidth <= node.clientWidth")
+        moment = page.locator("#metadata dt", has_text="timestamp").locator("+ dd")
+        await expect(moment).to_have_text("2026-11-30T12:01:00+00:00")
+        rows = "node => [...node.querySelectorAll('span')].map((each) => each.clientHeight < 24)"
+        assert await moment.evaluate(rows) == [True, True]
