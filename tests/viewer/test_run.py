@@ -495,3 +495,27 @@ async def test_facts_are_not_cut(shop: StorageManager, browser: Browser, tmp_pat
         await expect(moment).to_have_text("2026-11-30T12:01:00+00:00")
         rows = "node => [...node.querySelectorAll('span')].map((each) => each.clientHeight < 24)"
         assert await moment.evaluate(rows) == [True, True]
+
+
+CONTRAST = """(node) => {
+    const linear = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+    const light = (color) => color.match(/[\\d.]+/g).slice(0, 3).map((value) => linear(value / 255))
+        .reduce((sum, value, i) => sum + value * [0.2126, 0.7152, 0.0722][i], 0);
+    const back = getComputedStyle(document.querySelector("#timeline")).backgroundColor;
+    const pair = [getComputedStyle(node).borderTopColor, back];
+    const [dark, bright] = pair.map(light).sort((a, b) => a - b);
+    return (bright + 0.05) / (dark + 0.05);
+}"""
+
+
+async def test_the_frame_of_a_missing_thumbnail_can_be_seen(
+    shop: StorageManager, browser: Browser, tmp_path: Path
+) -> None:
+    """Its contrast is at least 2.5 to 1 in each theme."""
+    async with opened(shop, browser, "live", tmp_path) as (page, at):
+        await page.goto(f"{at}step_1")
+        frame = page.locator("#timeline [data-thumb=missing]").first
+        await expect(frame).to_be_visible()
+        for scheme in ("light", "dark"):
+            await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            assert await frame.evaluate(CONTRAST) > 2.5, scheme
