@@ -223,7 +223,8 @@ async def test_searching_the_metadata(local: StorageManager, client: Client, que
 async def test_nothing_found_and_nothing_there(local: StorageManager, client: Client) -> None:
     web = await client(local)
     assert "No sessions here yet." in (await listed(web, "/"))[1]
-    assert "No session has <q>&lt;b&gt;</q> in its id" in (await listed(web, "/?q=<b>"))[1]
+    told = "No session contains <q>&lt;b&gt;</q> in its id, goal, outcome, tags, site or title."
+    assert told in (await listed(web, "/?q=<b>"))[1]
     assert "No session fits." in (await listed(web, "/?tag=x"))[1]
 
 
@@ -240,6 +241,8 @@ async def test_more_sessions_than_a_search_reads(
     assert (await listed(web, "/?tag=nightly&last"))[0] == ["run-a", "run-c"]
     rows, text = await listed(web, "/?q=run")
     assert rows == [f"run-{letter}" for letter in "abcde"]
+    told = "No session contains <q>zzzz</q> in its id or in the metadata that was searched."
+    assert told in (await listed(web, "/?q=zzzz"))[1]
     assert "searched the metadata" not in (await listed(web, "/"))[1]
 
 
@@ -667,3 +670,38 @@ async def test_the_list_of_a_catalogue_in_a_browser(
         await page.go_back()
         await expect(rows).to_have_count(12)
     assert await page.evaluate("window.pwned") is None
+
+
+FITS = """(input) => {
+    const context = document.createElement("canvas").getContext("2d"), style = getComputedStyle(input);
+    context.font = style.font;
+    return context.measureText(input.placeholder).width <= input.clientWidth - parseFloat(style.paddingLeft) * 2;
+}"""
+INSIDE = """(tags) => {
+    const box = tags.getBoundingClientRect(), labels = [...tags.children].map((each) => each.getBoundingClientRect());
+    const shown = labels.filter(({ top }) => top < box.bottom);
+    return [shown.length, shown.every(({ right, bottom }) => right <= box.right + 0.5 && bottom <= box.bottom + 0.5)];
+}"""
+
+
+@pytest.mark.thorough
+async def test_nothing_is_cut_in_the_list(local: StorageManager, browser: Browser) -> None:
+    """A thumbnail has its shape on a narrow screen, too; the placeholder fits; and no label loses its round end."""
+    await local.store_step_data("run-1", "step_1", screenshot_bytes=PNG)
+    await local.store_session_metadata("run-1", {"tags": ["shopping", "lamps", "experiment-12", "another", "x" * 50]})
+    await local.store_session_metadata("run-2", {"tags": ["x" * 50]})
+    page = await browser.new_page(viewport={"width": 1280, "height": 800})
+    async with serve(local) as url:
+        await page.goto(url)
+        tags = page.locator("#sessions .tags")
+        await expect(tags.first.locator(".label")).to_have_count(5)
+        await expect(tags.last.locator(".label")).to_have_count(1)
+        assert await tags.first.evaluate(INSIDE) == [3, True]
+        assert await tags.last.evaluate(INSIDE) == [1, True]
+        await expect(tags.first).to_have_attribute("title", re.compile("another"))
+        await page.set_viewport_size({"width": 390, "height": 844})
+        box = await page.locator("#sessions .thumb").first.bounding_box()
+        assert box
+        assert box["width"] / box["height"] == pytest.approx(1.6)
+        assert await page.locator("#search input").first.evaluate(FITS)
+        assert await page.evaluate("document.documentElement.scrollWidth") == 390

@@ -188,6 +188,45 @@ async def test_the_list_of_actions(shop: StorageManager, browser: Browser, tmp_p
         await expect(page.locator("body")).to_have_attribute("data-step", "step_2")
 
 
+@WHERE
+async def test_an_action_that_is_not_json(shop: StorageManager, browser: Browser, tmp_path: Path, where: str) -> None:
+    """It is marked as a failed one, and the next error leads to it. An action that is missing is not."""
+    (tmp_path / "base" / "shop" / "step_2" / "action.json").write_text('{"type": "cl')
+    (tmp_path / "base" / "shop" / "step_3" / "action.json").unlink()
+    async with opened(shop, browser, where, tmp_path) as (page, at):
+        await page.goto(f"{at}step_1")
+        rows = page.locator("#film a")
+        await expect(rows.nth(1).locator(".more")).to_contain_text("action cannot be read")
+        await expect(rows.nth(1).locator(".failure")).to_be_visible()
+        await expect(rows.nth(2)).to_have_attribute("data-kind", "other")
+        await expect(page.locator("#film a[data-failed]")).to_have_count(2)
+        await page.keyboard.press("e")
+        await expect(page.locator("body")).to_have_attribute("data-step", "step_2")
+        await expect(page.locator("#story .banner")).to_contain_text("The action of this step cannot be read")
+
+
+@WHERE
+async def test_without_errors_there_is_no_next_one(
+    local: StorageManager, browser: Browser, tmp_path: Path, where: str
+) -> None:
+    """The button is enabled until all actions are known, and again if a step is added."""
+    for number in range(4):
+        await local.store_step_data("shop", f"step_{number}", None, picture(8, 6), {"type": "click"}, told(number))
+    async with opened(local, browser, where, tmp_path) as (page, at):
+        await page.goto(f"{at}step_0")
+        button = page.get_by_role("button", name="Next error")
+        await expect(button).to_be_disabled()
+        await page.keyboard.press("e")
+        await page.keyboard.press("ArrowRight")
+        await expect(page.locator("body")).to_have_attribute("data-step", "step_1")
+        await expect(page.locator("#said")).to_be_hidden()
+        if where == "live":
+            await local.store_step_data("shop", "step_4", None, picture(8, 6), {"error": "Timeout"}, told(4))
+            await expect(button).to_be_enabled(timeout=20_000)
+            await page.keyboard.press("e")
+            await expect(page.locator("body")).to_have_attribute("data-step", "step_4")
+
+
 async def test_kinds_of_actions(tmp_path: Path, browser: Browser) -> None:
     """The object that Playwright's trace names before a method does not count."""
     sm = StorageManager.from_url(f"{tmp_path}/base")
@@ -419,3 +458,64 @@ async def test_addresses_of_comparisons(shop: StorageManager, browser: Browser, 
         await page.goto(link)
         await expect(titles.first).to_have_text("2. step_2")
         await expect(shown).to_have_attribute("data-mode", "slider")
+
+
+async def box_of(page: Page, selector: str) -> Any:
+    box = await page.locator(selector).first.bounding_box()
+    assert box
+    return box
+
+
+async def test_a_narrow_screen(tmp_path: Path, browser: Browser) -> None:
+    """The header takes two lines. A screenshot is at the top of the stage; two of them are as wide as the stage."""
+    sm, session = StorageManager.from_url(f"{tmp_path}/base"), "shop-of-lamps-and-other-things"
+    await lay(sm, session)
+    async with opened(sm, browser, "live", tmp_path) as (page, at):
+        await page.set_viewport_size({"width": 390, "height": 844})
+        await page.goto(at.replace("shop", session) + "step_4")
+        shot, stage = page.locator(f"{SHOWN} .shot").first, page.locator("#stage")
+        image, area, header = await shot.bounding_box(), await stage.bounding_box(), await box_of(page, "header")
+        assert image
+        assert area
+        assert image["y"] - area["y"] < 20
+        assert header["height"] < 90
+        await expect(page.locator("#keys")).to_be_hidden()
+        await page.click("button[data-view=compare]")
+        await expect(page.locator(".compare[data-state=shown] .shot")).to_have_count(2)
+        assert (await box_of(page, ".compare .shot"))["width"] == pytest.approx(area["width"] - 24, abs=1)
+
+
+async def test_facts_are_not_cut(shop: StorageManager, browser: Browser, tmp_path: Path) -> None:
+    """The name of a field is whole, and a line breaks between a date and a time, not in the date."""
+    async with opened(shop, browser, "live", tmp_path) as (page, at):
+        await page.goto(f"{at}step_1")
+        name = page.locator("#metadata dt", has_text="device_pixel_ratio")
+        assert await name.evaluate("node => node.scrollWidth <= node.clientWidth")
+        moment = page.locator("#metadata dt", has_text="timestamp").locator("+ dd")
+        await expect(moment).to_have_text("2026-11-30T12:01:00+00:00")
+        rows = "node => [...node.querySelectorAll('span')].map((each) => each.clientHeight < 24)"
+        assert await moment.evaluate(rows) == [True, True]
+
+
+CONTRAST = """(node) => {
+    const linear = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+    const light = (color) => color.match(/[\\d.]+/g).slice(0, 3).map((value) => linear(value / 255))
+        .reduce((sum, value, i) => sum + value * [0.2126, 0.7152, 0.0722][i], 0);
+    const back = getComputedStyle(document.querySelector("#timeline")).backgroundColor;
+    const pair = [getComputedStyle(node).borderTopColor, back];
+    const [dark, bright] = pair.map(light).sort((a, b) => a - b);
+    return (bright + 0.05) / (dark + 0.05);
+}"""
+
+
+async def test_the_frame_of_a_missing_thumbnail_can_be_seen(
+    shop: StorageManager, browser: Browser, tmp_path: Path
+) -> None:
+    """Its contrast is at least 2.5 to 1 in each theme."""
+    async with opened(shop, browser, "live", tmp_path) as (page, at):
+        await page.goto(f"{at}step_1")
+        frame = page.locator("#timeline [data-thumb=missing]").first
+        await expect(frame).to_be_visible()
+        for scheme in ("light", "dark"):
+            await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            assert await frame.evaluate(CONTRAST) > 2.5, scheme

@@ -164,7 +164,7 @@ async def test_search_and_pages(tmp_path: Path, browser: Browser) -> None:
         await expect(rows).to_have_count(100)
         await expect(page.locator("#results .count")).to_contain_text("1–100")
         await page.fill("#search input", "<b>nothing")
-        await expect(page.locator("#results")).to_contain_text("No session has <b>nothing in its id.")
+        await expect(page.locator("#results")).to_contain_text("No session contains <b>nothing in its id, goal,")
         await page.fill("#search input", "run-249")
         await expect(rows).to_have_count(1)
         await page.click("text=run-249")

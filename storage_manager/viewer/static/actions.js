@@ -10,6 +10,7 @@
  * @property {string} words a description such as "click #buy"; "" if there is no known field
  * @property {string} host
  * @property {string} error "" if nothing failed
+ * @property {boolean} isDamaged the action exists, but cannot be read
  * @property {[string, string][]} thoughts title and text
  * @property {number | null} moment in milliseconds since 1970
  * @property {number | null} duration in milliseconds
@@ -146,14 +147,17 @@ function hostOf(url) {
 /** @param {unknown} value @returns {"before" | "after" | null} */
 const observedOf = (value) => (value === "before" || value === "after" ? value : null);
 
-/** Summarize a step. @param {string} actionText @param {string} metadataText @returns {Summary} */
+const DAMAGED = "The action of this step cannot be read, because it is not JSON. It is shown as it is stored.";
+
+/** Summarize a step. @param {string | undefined} actionText @param {string} metadataText @returns {Summary} */
 function summarize(actionText, metadataText) {
-  const action = parsed(actionText), metadata = parsed(metadataText);
+  const action = parsed(actionText ?? ""), metadata = parsed(metadataText), isDamaged = actionText !== undefined && !isJson(actionText);
   return {
     kind: kindOf(actionsIn(action)[0]),
     words: brief(action),
     host: hostOf(metadata.url),
-    error: errorOf(action, metadata),
+    error: isDamaged ? DAMAGED : errorOf(action, metadata),
+    isDamaged,
     thoughts: thoughtsOf(action, metadata),
     moment: momentOf(metadata.timestamp) ?? momentOf(metadata.wallTime) ?? momentOf(metadata.started_at),
     duration: durationOf(metadata, action),

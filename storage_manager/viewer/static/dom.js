@@ -150,6 +150,12 @@ function parsed(text) {
   return asRecord(value);
 }
 
+/** Whether a text is JSON. A text that is too large to parse quickly counts as JSON. @param {string} text */
+function isJson(text) {
+  try { if (text.length < 1e6) JSON.parse(text); } catch { return false; }
+  return true;
+}
+
 /** The value if it is an object, else {}. @param {unknown} value @returns {Record<string, any>} */
 const asRecord = (value) => (value && typeof value === "object" ? value : {});
 

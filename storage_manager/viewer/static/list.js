@@ -46,6 +46,7 @@ function describe(row, { title, goal, model, tags, hosts, started_at }) {
   cell(row, "started").replaceChildren(started_at ? timeElement(started_at) : "–");
   const site = hosts.slice(0, 1).map((host) => filterLabel("host", host));
   cell(row, "sites").replaceChildren(...site, ...(site.length && model ? [" "] : []), ...(model ? [el("span", { class: "model", title: model }, model)] : []));
+  cell(row, "tags").title = tags.join(", ");
   cell(row, "tags").replaceChildren(...tags.flatMap((tag) => [filterLabel("tag", tag), " "]));
 }
 

@@ -24,6 +24,12 @@ function shortly(value) {
   return isFlat ? Object.entries(value).map(([name, each]) => `${name} ${Math.round(each * 10) / 10}`).join(", ") : JSON.stringify(value);
 }
 
+/** The words of a fact. A line can break between the date and the time of a moment. @param {string} words */
+function wordsOfFact(words) {
+  const [, date, time] = /^(\d{4}-\d\d-\d\d[T ])(\d\d:\S+)$/.exec(words) ?? [];
+  return date ? [el("span", {}, date), el("span", {}, time)] : [words];
+}
+
 /** The short fields of an object, as terms and values. @param {string} text */
 function factsOf(text) {
   const value = parsed(text);
@@ -31,7 +37,7 @@ function factsOf(text) {
     const words = shortly(each);
     return words && words.length <= MAX_FACT ? [[name.slice(0, 60), words]] : [];
   });
-  const rows = facts.slice(0, MAX_FACTS).flatMap(([name, words]) => [el("dt", {}, name), el("dd", {}, words)]);
+  const rows = facts.slice(0, MAX_FACTS).flatMap(([name, words]) => [el("dt", { title: name }, name), el("dd", {}, ...wordsOfFact(words))]);
   return rows.length ? [el("dl", { class: "facts" }, ...rows)] : [];
 }
 

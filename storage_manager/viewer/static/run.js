@@ -4,7 +4,7 @@
 const BATCH = 100;  // steps in one request; the list shows fewer
 const IMAGES = 64e6, TEXTS = 16e6;  // bytes that are kept
 /** @type {Summary} */
-const NO_SUMMARY = { kind: "other", words: "", host: "", error: "", thoughts: [], moment: null, duration: null, observed: null };
+const NO_SUMMARY = { kind: "other", words: "", host: "", error: "", isDamaged: false, thoughts: [], moment: null, duration: null, observed: null };
 
 /**
  * @typedef {"screenshot" | "page" | "changes" | "compare"} View
@@ -63,8 +63,9 @@ function openRun(session, steps, source) {
     session, steps, source, text, known, observed: null,
     images: cached((n) => source.image(n), IMAGES, ({ url }) => URL.revokeObjectURL(url)),
     async summary(n) {
-      const { outline: { action = "", metadata = "", error } } = await outlines(n);
-      const found = known.get(n) ?? { ...summarize(action, metadata), ...(error ? { error: `This step cannot be read. ${error}` } : {}) };
+      const { outline: { action, metadata = "", lacks, error } } = await outlines(n);
+      const failure = error ? { error: `This step cannot be read. ${error}`, isDamaged: action === undefined && !lacks?.includes("action") } : {};
+      const found = known.get(n) ?? { ...summarize(action, metadata), ...failure };
       known.set(n, found);
       return found;
     },

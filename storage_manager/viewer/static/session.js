@@ -30,7 +30,7 @@ function startSteps(run, about) {
   const playback = createPlayback(run, () => current, (n) => go(n, { isNew: false }));
   startSearch(run, list, (n) => go(n));
   let drawing = 0;
-  $("#film").addEventListener("summary", () => { cancelAnimationFrame(drawing); drawing = requestAnimationFrame(() => line.draw()); });
+  $("#film").addEventListener("summary", () => { cancelAnimationFrame(drawing); drawing = requestAnimationFrame(() => { line.draw(); markErrors(); }); });
 
   // --- what is shown -----------------------------------------------------------------------------------------------
 
@@ -47,7 +47,7 @@ function startSteps(run, about) {
   function first() {
     if (!isFirst) return;
     isFirst = false;
-    line.start();
+    line.start().then(markErrors);
   }
 
   async function markSides() {
@@ -119,8 +119,16 @@ function startSteps(run, about) {
 
   // --- the next error ----------------------------------------------------------------------------------------------
 
+  /** Disable the button if the actions of all steps are known, and none failed. */
+  function markErrors() {
+    const isNone = run.known.size === steps.length && ![...run.known.values()].some(({ error }) => error);
+    button("#next-error").disabled = isNone;
+    $("#next-error").title = isNone ? "No step of this session failed" : "Next step that failed (e)";
+  }
+
   /** Go to the next step that failed. @param {1 | -1} direction */
   async function nextError(direction) {
+    if (button("#next-error").disabled) return;
     const from = current;
     let [many, most] = ERRORS_AT_ONCE;
     for (let at = from + direction; at >= 0 && at < steps.length; at += direction * many, many = Math.min(2 * many, most)) {
@@ -134,6 +142,7 @@ function startSteps(run, about) {
       }
       notify(`Looking for an error: ${numbers[numbers.length - 1] + 1} of ${steps.length}`);
     }
+    markErrors();
     notify(direction > 0 ? "No step after this one failed." : "No step before this one failed.");
   }
 
@@ -218,6 +227,7 @@ function startSteps(run, about) {
     const wasLast = current === steps.length - 1 - added;
     list.draw();
     position();
+    markErrors();
     if (wasLast && !playback.isOn()) go(steps.length - 1, { isNew: false });
     else line.draw();
   };

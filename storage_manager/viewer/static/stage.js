@@ -61,6 +61,9 @@ function omittedFrames(omitted) {
   return [el("p", { class: "note" }, `${count(omitted, "frame")} of this page ${omitted === 1 ? "is" : "are"} not shown. ${rule}`)];
 }
 
+/** The number of columns of a comparison: one if its screenshots are stacked, on a narrow screen. @param {Element | null} comparison */
+const columnsOf = (comparison) => (comparison ? getComputedStyle(comparison).gridTemplateColumns.split(" ").length : 1);
+
 /** @param {Run} run @param {(isNew: boolean) => void} changed called when the user has changed the comparison */
 function createStage(run, changed) {
   const stage = $("#stage"), zoom = button("#zoom");
@@ -137,9 +140,10 @@ function createStage(run, changed) {
     for (const shot of shots) {
       const inner = /** @type {HTMLElement} */ (shot.firstElementChild);
       const [width, height] = inner instanceof HTMLImageElement ? [inner.naturalWidth || 1, inner.naturalHeight || 1] : [Number(inner.getAttribute("width")), Number(inner.getAttribute("height"))];
-      const columns = shot.closest(".compare[data-mode=side]") ? 2 : 1;
+      const comparison = shot.closest(".compare[data-mode=side]"), columns = columnsOf(comparison);
       const across = (room[0] - (columns - 1) * 12) / columns / width;
-      const scale = factor || Math.min(1, across, shot.dataset.whole === undefined ? (room[1] - (columns > 1 || shot.closest(".compare") ? 80 : 0)) / height : 1);
+      const isStacked = comparison !== null && columns === 1, down = (room[1] - (shot.closest(".compare") ? 80 : 0)) / height;
+      const scale = factor || Math.min(1, across, isStacked || shot.dataset.whole !== undefined ? 1 : down);
       shot.style.width = `${width * scale}px`;
       shot.style.height = `${height * scale}px`;
       shot.dataset.scale = String(scale);

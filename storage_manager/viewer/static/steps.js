@@ -131,7 +131,8 @@ function createStepList(run, choose) {
   function write(n, summary = run.known.get(n)) {
     const cell = cells.get(n);
     if (!cell || !summary) return;
-    const took = tookOf(run, n), line = found.get(n) ?? [summary.host, took === null ? "" : durationText(took)].filter(Boolean).join(" · ");
+    const took = tookOf(run, n), damage = summary.isDamaged ? "action cannot be read" : "";
+    const line = found.get(n) ?? [damage, summary.host, took === null ? "" : durationText(took)].filter(Boolean).join(" · ");
     cell.words.textContent = capital(summary.words) || run.steps[n];
     cell.more.textContent = line || (summary.words ? run.steps[n] : "no known action");
     cell.mark.replaceChildren(icon(summary.kind));
