@@ -89,7 +89,7 @@ async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     await overwrite(root, "harbour-books/step_000002/metadata.json", b"no JSON")
     code, out, err = sm("show", "harbour-books", "step_000002", *at)
     assert code == 1
-    assert "no metadata at" in err
+    assert "cannot read the metadata at" in err
     assert "action" in out
 
 
