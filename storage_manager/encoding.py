@@ -216,7 +216,9 @@ def encode_html(value: object, keyword: str) -> bytes:
     """Return text as UTF-8, and bytes unchanged."""
     if isinstance(value, str):
         return _utf8(value, (keyword,))
-    return encode_bytes(value, keyword)
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        raise _refusal((keyword,), f"text or bytes are needed, not {type(value).__name__}")
+    return bytes(value)
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -1054,8 +1054,8 @@ def _decoded(row: ComponentSpec, step_url: str, answer: _Answer, strict: bool, m
             if strict:
                 raise translate(error, "retrieve", join(step_url, row.filename)) from error
             why = f"it cannot be decoded: {error}"
-    level = missing if answer is None else logging.WARNING
-    logger.log(level, "no %s at %s: %s", row.name, join(step_url, row.filename), why)
+    level, what = (missing, "no") if answer is None else (logging.WARNING, "cannot read the")
+    logger.log(level, "%s %s at %s: %s", what, row.name, join(step_url, row.filename), why)
     return None
 
 

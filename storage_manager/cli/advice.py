@@ -6,19 +6,21 @@ __all__ = ["in_terms_of"]
 
 
 class _Terms(NamedTuple):
-    """The names that a command has for its root and its endpoint."""
+    """The names that a command has for its root and its endpoint, and what `ls` needs to list the same root."""
 
     root: str
     endpoint: str
+    ls: str = ""
 
 
-_TERMS = {"cp": _Terms("the URL", "--source-endpoint, --target-endpoint or SM_S3_ENDPOINT_URL")}
+_TERMS = {"cp": _Terms("the URL", "--source-endpoint, --target-endpoint or SM_S3_ENDPOINT_URL", " --root SOURCE_URL")}
 _USUAL = _Terms("--root or SM_ROOT", "SM_S3_ENDPOINT_URL")
 
 # What the library says, and what a command says instead. Of two phrases that begin alike, the longer one comes first.
 _PHRASES = (
     # cli
     ("name the root with --root or SM_ROOT", "name the root with {root}"),
+    ("list them with storage-manager ls", "list them with storage-manager ls{ls}"),
     # errors.py
     ("correct s3_bucket_name (SM_S3_BUCKET_NAME)", "correct the bucket in {root} (or SM_S3_BUCKET_NAME)"),
     (" (AWS_ACCESS_KEY_ID, AWS_PROFILE, or storage_options)", " (AWS_ACCESS_KEY_ID or AWS_PROFILE)"),

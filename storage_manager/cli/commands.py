@@ -20,6 +20,8 @@ _COMMANDS = (
     *("export", "import", "render", "share", "purge", "rm", "completion"),
 )
 
+_ELSEWHERE = {"list": "ls", "delete": "rm", "remove": "rm", "copy": "cp", "cat": "show"}  # in other programs
+
 
 class _Commands(click.Group):
     """A group that lists its commands in the order of the table, and accepts a broken pipe."""
@@ -43,7 +45,8 @@ class _Commands(click.Group):
         if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
             from storage_manager.cli.root import did_you_mean  # only mistakes need it
 
-            ctx.fail(f"there is no command {args[0]}{did_you_mean(args[0], _COMMANDS)}")
+            known = _ELSEWHERE.get(args[0])
+            ctx.fail(f"there is no command {args[0]}{did_you_mean(known or args[0], _COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

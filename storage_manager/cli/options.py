@@ -64,6 +64,7 @@ class Command(click.Command):
             return rest
         if "root" not in ctx.params and ctx.find_root().obj.get("root") is not None:
             raise click.UsageError(f"{ctx.info_name} takes no --root", ctx)
+        _refuse_paths(ctx, self.params)
         for param in self.params:
             value = ctx.params.get(param.name or "")
             for text in value if isinstance(value, tuple) else (value,):
@@ -71,6 +72,33 @@ class Command(click.Command):
                     name = param.opts[0] if isinstance(param, click.Option) else param.make_metavar(ctx)
                     raise click.UsageError(f"{name} is empty ({text!r}): give a value, or leave it out", ctx)
         return rest
+
+
+def _refuse_paths(ctx: click.Context, params: Sequence[click.Parameter]) -> None:
+    """Refuse a path in place of an id, such as `run-1/` from completion with Tab, and say what to write."""
+    for param in params:
+        if isinstance(param, click.Argument) and param.name in ("session", "sessions", "step"):
+            value = ctx.params.get(param.name) or ()
+            for text in value if isinstance(value, tuple) else (value,):
+                if "/" in text and (advice := _instead_of_path(text, takes_step=ctx.params.get("step", text) is None)):
+                    raise click.UsageError(f"{text!r} is a path, and not an id: {advice}", ctx)
+
+
+def _instead_of_path(path: str, *, takes_step: bool) -> str | None:
+    """Return what to write instead of a path; None if no id is in it.
+
+    Parameters:
+        takes_step: True if the command can have a step, and has none.
+    """
+    from storage_manager.layout import is_id
+
+    head, _, name = path.rstrip("/").rpartition("/")
+    session = head.rpartition("/")[2]
+    if not is_id(name):
+        return None
+    if takes_step and is_id(session) and name.startswith("step"):
+        return f"give session and step separately: {session} {name}"
+    return f"give the id only: {name}"
 
 
 # The first two are refused with an explanation of their own. Every id begins with an empty prefix.

@@ -1,6 +1,7 @@
 """Open the root that a command works on, and require the session or step that it names."""
 
 import os
+import re
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 _SIMILAR = 0.8  # the ratio of difflib from which a name is suggested: rnu-1 has 0.8 for run-1, and nope 0.75 for open
+_NUMBER = re.compile(r"(?:step)?[_-]?0*([0-9]{1,18})", re.IGNORECASE)  # of a step: 1, step_1, step_000001
 _MOST_NAMES = 5000  # that are compared with a mistyped one, in half a second
 
 
@@ -140,13 +142,17 @@ async def require_step(storage: StorageManager, session_id: str, step_id: str) -
     files = {file.name: file async for file in list_files(storage, session_id, step_id)}
     if not files:
         steps = await require_session(storage, session_id)
-        raise _missing("step", storage.url_for(session_id, step_id), steps[:_MOST_NAMES], step_id)
+        url, alike = storage.url_for(session_id, step_id), _same_number(step_id, steps)
+        if alike is not None:
+            why = f"there is no step {url}: did you mean {alike}?"
+            raise InvalidDataError(why, operation="list", url=url)
+        raise _missing("step", url, steps[:_MOST_NAMES], step_id, f"ls {session_id}")
     return files
 
 
 async def missing_session(storage: StorageManager, session_id: str) -> InvalidDataError:
     """Return the error for a session that does not exist. It names one that has a similar id."""
-    return _missing("session", storage.url_for(session_id), await _first(storage.iter_sessions()), session_id)
+    return _missing("session", storage.url_for(session_id), await _first(storage.iter_sessions()), session_id, "ls")
 
 
 async def _first(names: AsyncGenerator[str, None]) -> list[str]:
@@ -161,14 +167,30 @@ async def _first(names: AsyncGenerator[str, None]) -> list[str]:
     return found
 
 
-def _missing(what: str, url: str, names: Sequence[str], name: str) -> InvalidDataError:
-    why = ": there are directories, and no file of a session" if name in names else did_you_mean(name, names)
+def _missing(what: str, url: str, names: Sequence[str], name: str, listing: str) -> InvalidDataError:
+    """Return the error for a session or step that does not exist.
+
+    Parameters:
+        listing: the command that lists the names, if none of them is similar.
+    """
+    if name in names:
+        why = ": there are directories, and no file of a session"
+    else:
+        why = did_you_mean(name, names) or f": list them with storage-manager {listing}"
     return InvalidDataError(f"there is no {what} {url}{why}", operation="list", url=url)
 
 
+def _same_number(name: str, step_ids: Iterable[str]) -> str | None:
+    """Return the first of the ids that has the number of this one, which need not be similar: step_000001 for 1."""
+    if not (number := _NUMBER.fullmatch(name)):
+        return None
+    return next((each for each in step_ids if (found := _NUMBER.fullmatch(each)) and found[1] == number[1]), None)
+
+
 def did_you_mean(name: str, names: Sequence[str]) -> str:
-    """Return `: did you mean run-1?` if one of the names is similar, else an empty text."""
+    """Return `: did you mean run-1?` if one of the names is similar, in upper or lower case, else an empty text."""
     from difflib import get_close_matches  # only mistakes need it
 
-    similar = get_close_matches(name, names, n=1, cutoff=_SIMILAR)
-    return f": did you mean {similar[0]}?" if similar else ""
+    by_lower = {each.lower(): each for each in names}
+    similar = get_close_matches(name.lower(), [*by_lower], n=1, cutoff=_SIMILAR)
+    return f": did you mean {by_lower[similar[0]]}?" if similar else ""

@@ -84,7 +84,9 @@ class Summary:
         if not self.rows:
             logger.warning("nothing was exported to %s: there are no steps", url)
         if self._unreadable:
-            logger.warning("%d files could not be read; they are null in the export to %s", self._unreadable, url)
+            files, are = ("file", "it is") if self._unreadable == 1 else ("files", "they are")
+            message = "%d %s could not be read; %s null in the export to %s"
+            logger.warning(message, self._unreadable, files, are, url)
 
 
 class ParquetFile:

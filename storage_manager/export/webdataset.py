@@ -128,12 +128,17 @@ class _Shards:
         self._open.close()
 
     def report(self, url: str) -> None:
-        """Log a warning if steps were left out, or if there are no shards."""
-        if self._left_out or self._unreadable:
-            left_out = "steps left out of the export to %s because they are incomplete: %d"
-            message = f"{left_out}; components that cannot be read: %d"
-            logger.warning(message, url, self._left_out, self._unreadable)
-        elif not self._written:
+        """Log a warning if steps were left out, if components could not be read, or if there are no shards."""
+        if self._left_out:
+            steps, why = (
+                ("1 step is", "it lacks") if self._left_out == 1 else (f"{self._left_out} steps are", "they lack")
+            )
+            advice = "use complete_only=False to export what is there"
+            logger.warning("%s left out of the export to %s, because %s a component: %s", steps, url, why, advice)
+        if self._unreadable:
+            components = "1 component" if self._unreadable == 1 else f"{self._unreadable} components"
+            logger.warning("%s could not be read for the export to %s", components, url)
+        if not (self._left_out or self._unreadable or self._written):
             logger.warning("nothing was exported to %s: there are no steps", url)
 
 

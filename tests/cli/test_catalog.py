@@ -25,7 +25,7 @@ async def test_sessions_are_found_that_the_catalogue_has(tmp_path: Path) -> None
     (tmp_path / "root/run-2/_session.json").unlink()
     (tmp_path / "root/run-2").rmdir()
     assert sm("catalog", "update", "-q", "run-2", *at).out.endswith("0 added, 0 read again, 1 removed\n")
-    gone = f"storage-manager: there is no session {tmp_path}/root/run-2\n"
+    gone = f"storage-manager: there is no session {tmp_path}/root/run-2: list them with storage-manager ls\n"
     assert sm("catalog", "update", "-q", "harbour-books", "run-2", *at) == (3, "", gone)
     wrong = sm("find", "nothing = 1", *at)
     assert (wrong.code, wrong.out) == (2, "")

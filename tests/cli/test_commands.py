@@ -89,7 +89,7 @@ async def test_a_newcomers_round(root: str, tmp_path: Path) -> None:
     await overwrite(root, "harbour-books/step_000002/metadata.json", b"no JSON")
     code, out, err = sm("show", "harbour-books", "step_000002", *at)
     assert code == 1
-    assert "no metadata at" in err
+    assert "cannot read the metadata at" in err
     assert "action" in out
 
 
@@ -226,7 +226,8 @@ def test_between_two_places(moto_url: str, tmp_path: Path, monkeypatch: pytest.M
     assert sm("cp", "-q", target, tmp_path / "back", "harbour-books", *back) == (0, "4 steps copied\n", "")
     assert sm("ls", "--root", tmp_path / "back").out == "harbour-books\n"
     code, out, err = sm("cp", "-q", target, tmp_path / "other", "nobody", *back)
-    assert (code, out, err) == (3, "", f"storage-manager: there is no session {target}/nobody\n")
+    advice = "list them with storage-manager ls --root SOURCE_URL"
+    assert (code, out, err) == (3, "", f"storage-manager: there is no session {target}/nobody: {advice}\n")
     assert sm("cp", "-q", tmp_path / "back", tmp_path / "back").code == 2
     assert not (tmp_path / "other").exists()
     (tmp_path / "empty").mkdir()

@@ -82,8 +82,9 @@ NOBODY = [
 
 @pytest.mark.parametrize("command", NOBODY, ids=" ".join)
 def test_a_session_that_does_not_exist(place: Path, command: list[str]) -> None:
-    at = () if command[0] == "cp" else ("--root", SAMPLE)
-    assert sm(*command, *at) == (3, "", f"storage-manager: there is no session {SAMPLE}/nobody\n")
+    at, listing = ((), " --root SOURCE_URL") if command[0] == "cp" else (("--root", SAMPLE), "")
+    advice = f"list them with storage-manager ls{listing}"
+    assert sm(*command, *at) == (3, "", f"storage-manager: there is no session {SAMPLE}/nobody: {advice}\n")
     assert list(place.iterdir()) == []
 
 
@@ -94,10 +95,39 @@ def test_a_name_that_is_mistyped(place: Path) -> None:
     assert (code, err) == (3, told)
     code, _, err = sm("show", "harbour-books", "step_00001", *at)
     assert (code, err.endswith("/step_00001: did you mean step_000001?\n")) == (3, True)
+    code, _, err = sm("ls", "HARBOUR-Books", *at)
+    assert (code, err.endswith("/HARBOUR-Books: did you mean harbour-books?\n")) == (3, True)
+    for step in ("2", "step_2", "step-02", "Step_000002"):
+        assert sm("show", "harbour-books", step, *at).err.endswith(f"/{step}: did you mean step_000002?\n")
     code, _, err = sm("verfy")
     assert (code, err.endswith("Error: there is no command verfy: did you mean verify?\n")) == (2, True)
     code, _, err = sm("nothing-like-it")
     assert (code, err.endswith("Error: there is no command nothing-like-it\n")) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        (["show", "run-1/"], "'run-1/' is a path, and not an id: give the id only: run-1"),
+        (["ls", ".storage_data/run-1"], "give the id only: run-1"),
+        (["show", "run-1/step_000001"], "give session and step separately: run-1 step_000001"),
+        (["rm", "s3://bucket/run-1/step_000001/"], "give session and step separately: run-1 step_000001"),
+        (["show", "run-1", "run-1/step_000001"], "give the id only: step_000001"),
+        (["seal", "run-1", "run-2/"], "give the id only: run-2"),
+        (["ls", "../.."], "it separates directories"),
+    ],
+)
+def test_a_path_in_place_of_an_id(command: list[str], advice: str) -> None:
+    code, out, err = sm(*command, "--root", SAMPLE)
+    assert (code, out, err.endswith(f"{advice}\n")) == (2, "", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("list", "ls"), ("delete", "rm"), ("remove", "rm"), ("copy", "cp"), ("cat", "show")]
+)
+def test_a_command_of_other_programs(name: str, meant: str) -> None:
+    code, _, err = sm(name, "run-1")
+    assert (code, err.splitlines()[-1]) == (2, f"Error: there is no command {name}: did you mean {meant}?")
 
 
 @pytest.mark.parametrize(("name", "choices"), [("export", "parquet, webdataset"), ("completion", "bash, zsh, fish")])
@@ -113,7 +143,8 @@ def test_no_suggestion_is_the_name_itself_or_far_from_it(place: Path, command: s
     (place / "open/_session.json").write_text("{}")
     why = f"storage-manager: there is no session {place}/dirs: there are directories, and no file of a session\n"
     assert sm(command, "dirs", "--root", place) == (3, "", why)
-    assert sm(command, "nope", "--root", place) == (3, "", f"storage-manager: there is no session {place}/nope\n")
+    why = f"storage-manager: there is no session {place}/nope: list them with storage-manager ls\n"
+    assert sm(command, "nope", "--root", place) == (3, "", why)
 
 
 def test_an_output_that_cannot_be_written(place: Path) -> None:
@@ -135,11 +166,11 @@ def test_links_that_would_work_too_long(place: Path) -> None:
 def test_what_is_not_there(place: Path) -> None:
     at = ("--root", SAMPLE)
     url = f"{SAMPLE}/harbour-books"
-    assert sm("ls", "nobody", *at) == (3, "", f"storage-manager: there is no session {SAMPLE}/nobody\n")
+    assert sm("ls", "nobody", *at).code == 3
     assert sm("show", "harbour-books", "step_9", *at) == (
         3,
         "",
-        f"storage-manager: there is no step {url}/step_9\n",
+        f"storage-manager: there is no step {url}/step_9: list them with storage-manager ls harbour-books\n",
     )
     assert sm("rm", "harbour-books", "step_9", *at).code == 3
     (place / "s/t").mkdir(parents=True)

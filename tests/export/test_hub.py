@@ -109,7 +109,7 @@ async def test_metadata_that_cannot_be_read_is_counted(
     await small(local, 2)
     local.fs.pipe_file(f"{local.url_for('s')}/_session.json", b"[]")
     await export_parquet(local, f"{tmp_path}/out")
-    assert "1 files could not be read" in caplog.text
+    assert "1 file could not be read; it is null" in caplog.text
     assert sessions_of(tmp_path / "out")["s"]["metadata"] is None
 
 

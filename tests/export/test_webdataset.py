@@ -204,12 +204,12 @@ async def test_what_is_left_out_is_told(
         name = "storage_manager.export.webdataset"
         return [(record.levelno, record.getMessage()) for record in caplog.records if record.name == name]
 
-    out = f"steps left out of the export to {tmp_path}/out because they are incomplete"
-    assert await told("nasty") == [(logging.WARNING, f"{out}: 2; components that cannot be read: 0")]
-    assert await told("nasty", "unreadable") == [(logging.WARNING, f"{out}: 3; components that cannot be read: 3")]
-    assert await told("unreadable", complete_only=False) == [
-        (logging.WARNING, f"{out}: 0; components that cannot be read: 3")
-    ]
+    why = f"left out of the export to {tmp_path}/out, because they lack a component: use complete_only=False to export"
+    left_out = (logging.WARNING, f"2 steps are {why} what is there")
+    unreadable = (logging.WARNING, f"3 components could not be read for the export to {tmp_path}/out")
+    assert await told("nasty") == [left_out]
+    assert await told("nasty", "unreadable") == [(logging.WARNING, left_out[1].replace("2", "3", 1)), unreadable]
+    assert await told("unreadable", complete_only=False) == [unreadable]
     assert await told("nasty", complete_only=False) == []
 
 
