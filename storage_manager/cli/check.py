@@ -18,8 +18,10 @@ def check(root: str | None) -> None:
     """
     with leaving_no_directories(root) as missing:  # also if the path has a typing error
         url = run(_check(root))
-    can = "does not exist yet, and can be created" if missing else "can be listed"
-    echo(f"{url} {can}, written, read and deleted")
+    if missing:
+        echo(f"{url} does not exist yet. It can be created, and files in it can be listed, written, read and deleted")
+    else:
+        echo(f"OK: files in {url} can be listed, written, read and deleted")
 
 
 async def _check(root: str | None) -> str:

@@ -61,8 +61,10 @@ def export(
 
     An export that already exists there is replaced only when the new one is complete.
     """
-    if ((components or attachments) and kind != "parquet") or (incomplete and kind != "webdataset"):
-        raise click.UsageError("--component and --attachment are only for parquet, and --incomplete for webdataset")
+    given = {"--component": (components, "parquet"), "--attachment": (attachments, "parquet")}
+    for option, (value, only) in {**given, "--incomplete": (incomplete, "webdataset")}.items():
+        if value and kind != only:
+            raise click.UsageError(f"{option} is only for {only}")
     parquet = {"components": components or ALL_COMPONENTS, "attachments": attachments}
     options = parquet if kind == "parquet" else {"complete_only": not incomplete}
     with Progress("exporting", "read", quiet=quiet, advice="nothing was changed at the target") as progress:

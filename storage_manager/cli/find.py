@@ -37,8 +37,11 @@ def find(root: str | None, condition: str | None, order_by: str | None, limit: i
 
     Prints the start, outcome, number of steps, id and goal of each session. With --json, prints all columns.
     """
-    for row in run(_find(root, condition or "", {"order_by": order_by} if order_by else {}, limit)):
+    rows = run(_find(root, condition or "", {"order_by": order_by} if order_by else {}, limit))
+    for row in rows:
         echo(json_line(_facts(row)) if as_json else _text(row))
+    if not (rows or as_json or limit == 0):
+        echo("no session meets the condition" if condition else "there are no sessions in the catalogue", err=True)
 
 
 async def _find(root: str | None, condition: str, order: Mapping[str, str], limit: int | None) -> list[dict[str, Any]]:

@@ -143,6 +143,8 @@ async def _print_sessions(storage: StorageManager, is_long: bool, as_json: bool,
                 print_error(row.error)
             facts = _session_facts(storage, row, is_long)
             echo(json_line(facts) if as_json else _session_text(row) if is_long else row.name)
+    if selection.prefix and not (totals.sessions or as_json or selection.limit == 0):
+        echo(f"no session begins with {selection.prefix!r}", err=True)
     if has_table:
         echo(f"{count(totals.sessions, 'session')}, {count(totals.steps, 'step')}, {size(totals.size)}")
     return totals.unlisted
@@ -215,6 +217,8 @@ async def _print_steps(
         print_error(error)
     rows = [_step_row(name, files.get(name, {})) for name in step_ids if name.startswith(selection.prefix)]
     rows = selection.sorted(rows)
+    if selection.prefix and not (rows or as_json or selection.limit == 0):
+        echo(f"no step begins with {selection.prefix!r}", err=True)
     if as_json:
         echo_lines(json_line(_step_facts(storage, session_id, row, is_long)) for row in rows)
     elif is_long:

@@ -63,7 +63,8 @@ class Command(click.Command):
         if ctx.resilient_parsing:  # a shell completes the words
             return rest
         if "root" not in ctx.params and ctx.find_root().obj.get("root") is not None:
-            raise click.UsageError(f"{ctx.info_name} takes no --root", ctx)
+            advice = ": it takes both roots as arguments" if ctx.info_name == "cp" else ""
+            raise click.UsageError(f"{ctx.info_name} takes no --root{advice}", ctx)
         _refuse_paths(ctx, self.params)
         for param in self.params:
             value = ctx.params.get(param.name or "")

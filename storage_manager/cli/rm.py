@@ -18,6 +18,7 @@ from storage_manager.cli.terminal import confirm, echo
 from storage_manager.cli.text import count, size
 from storage_manager.errors import InvalidDataError, StorageManagerError
 from storage_manager.inventory import is_our_file, list_files
+from storage_manager.layout import is_id
 from storage_manager.storage import StorageManager
 
 __all__ = ["rm"]
@@ -76,7 +77,13 @@ async def _find_session(storage: StorageManager, session: str) -> _Target:
 
 
 async def _find_step(storage: StorageManager, session: str, step: str) -> _Target:
-    files = await require_step(storage, session, step)
+    try:
+        files = await require_step(storage, session, step)
+    except InvalidDataError as error:
+        if is_id(step) and [file async for file in list_files(storage, step)]:
+            why = f"{step} is a session: rm deletes one session at a time"
+            raise InvalidDataError(why, operation="delete", url=error.url) from error
+        raise
     _require_our_files(storage, session, [file async for file in list_files(storage, session)])
     text = f"{storage.url_for(session, step)} ({size(sum(file.size for file in files.values()))})"
     return _Target(text, list(files))

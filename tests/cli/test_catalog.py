@@ -27,6 +27,8 @@ async def test_sessions_are_found_that_the_catalogue_has(tmp_path: Path) -> None
     assert sm("catalog", "update", "-q", "run-2", *at).out.endswith("0 added, 0 read again, 1 removed\n")
     gone = f"storage-manager: there is no session {tmp_path}/root/run-2: list them with storage-manager ls\n"
     assert sm("catalog", "update", "-q", "harbour-books", "run-2", *at) == (3, "", gone)
+    assert sm("find", "steps > 99", *at) == (0, "", "no session meets the condition\n")
+    assert sm("find", "steps > 99", "--json", *at) == (0, "", "")
     wrong = sm("find", "nothing = 1", *at)
     assert (wrong.code, wrong.out) == (2, "")
     assert "the columns are session_id" in wrong.err

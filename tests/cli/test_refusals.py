@@ -33,8 +33,10 @@ def test_a_place_that_is_not_there_is_not_made(place: Path) -> None:
     assert (code, err) == (0, "")
     assert f"url                     {place}/.storage_data\n" in out
     assert "exists                  False\n" in out
-    told = sm("check", "--root", "not/there/yet")
-    assert told == (0, f"{place}/not/there/yet does not exist yet, and can be created, written, read and deleted\n", "")
+    told = "does not exist yet. It can be created, and files in it can be listed, written, read and deleted"
+    assert sm("check", "--root", "not/there/yet") == (0, f"{place}/not/there/yet {told}\n", "")
+    told = f"OK: files in {place} can be listed, written, read and deleted\n"
+    assert sm("check", "--root", place) == (0, told, "")
     assert list(place.iterdir()) == []
     assert sm("info", "--root", "s3://some-bucket/x").out.startswith("url                     s3://some-bucket/x\n")
     assert sm("info", "--root", "memory://x").out.startswith("url                     memory://x\n")
@@ -47,7 +49,7 @@ def test_the_root_is_named_before_or_after_the_command_or_by_a_variable(
     assert sm("--root", SAMPLE, "ls") == listed
     assert sm("--root", "nowhere", "ls", "--root", SAMPLE) == listed
     code, _, err = sm("--root", SAMPLE, "cp", "a", "b")
-    assert (code, "Error: cp takes no --root" in err) == (2, True)
+    assert (code, "Error: cp takes no --root: it takes both roots as arguments" in err) == (2, True)
     monkeypatch.setenv("SM_ROOT", str(SAMPLE))
     assert sm("ls") == listed
     assert sm("info").out.startswith(f"url                     {SAMPLE}\n")
@@ -120,6 +122,35 @@ def test_a_name_that_is_mistyped(place: Path) -> None:
 def test_a_path_in_place_of_an_id(command: list[str], advice: str) -> None:
     code, out, err = sm(*command, "--root", SAMPLE)
     assert (code, out, err.endswith(f"{advice}\n")) == (2, "", True)
+
+
+def test_rm_of_two_sessions(place: Path) -> None:
+    for name in ("run-1/step_000001", "run-2/step_000001"):
+        (place / name).mkdir(parents=True)
+        (place / name / "action.json").write_text("{}")
+    told = "storage-manager: run-2 is a session: rm deletes one session at a time\n"
+    assert sm("rm", "run-1", "run-2", "--yes", "--root", place) == (3, "", told)
+    assert sm("rm", "run-1", "run-3", "--yes", "--root", place).err.startswith("storage-manager: there is no step ")
+
+
+def test_a_prefix_that_no_id_has(place: Path) -> None:
+    at = ("--root", SAMPLE)
+    assert sm("ls", "--prefix", "xx", *at) == (0, "", "no session begins with 'xx'\n")
+    assert sm("ls", "harbour-books", "--prefix", "xx", *at) == (0, "", "no step begins with 'xx'\n")
+    assert sm("ls", "--prefix", "xx", "--json", *at) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["parquet", "out", "--incomplete"], "--incomplete is only for webdataset"),
+        (["webdataset", "out", "--component", "html"], "--component is only for parquet"),
+        (["webdataset", "out", "--attachment", "a.txt"], "--attachment is only for parquet"),
+    ],
+)
+def test_an_option_of_the_other_export(options: list[str], why: str) -> None:
+    code, _, err = sm("export", *options, "--root", SAMPLE)
+    assert (code, err.splitlines()[-1]) == (2, f"Error: {why}")
 
 
 @pytest.mark.parametrize(
