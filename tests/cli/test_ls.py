@@ -40,7 +40,8 @@ async def root(tmp_path: Path) -> Path:
     ],
 )
 def test_sessions(root: Path, options: str, listed: str) -> None:
-    assert sm("ls", *options.split(), "--root", root) == (0, "".join(f"{name}\n" for name in listed.split()), "")
+    said = "no session begins with 'x'\n" if options == "--prefix x" else ""
+    assert sm("ls", *options.split(), "--root", root) == (0, "".join(f"{name}\n" for name in listed.split()), said)
     table = sm("ls", "--long", *options.split(), "--root", root).out.splitlines()
     assert [row.split()[-1] for row in table[1:-1]] == listed.split()
 
