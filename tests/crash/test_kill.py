@@ -1,6 +1,6 @@
 """A writer that is killed at any moment leaves whole components, complete new steps, and nothing in sight.
 
-SM_TEST_CRASH_ROUNDS is how many writers are killed at random moments: 50 if it is not set, 1000 for the full count.
+SM_TEST_CRASH_ROUNDS is how many writers are killed at random moments: 25 if it is not set, 1000 for the full count.
 """
 
 import json
@@ -23,7 +23,7 @@ from tests.support import ROOT, whole
 
 pytestmark = pytest.mark.thorough
 
-ROUNDS = int(os.environ.get("SM_TEST_CRASH_ROUNDS", "50"))
+ROUNDS = int(os.environ.get("SM_TEST_CRASH_ROUNDS", "25"))
 MOST = 12  # stores that return before the kill: half of those that a writer does
 WITHIN = 0.0002  # seconds from when a write is seen to the kill
 
