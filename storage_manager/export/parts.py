@@ -1,6 +1,6 @@
 """Divide the steps of a root into parts, which the workers of a Dask cluster read."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -61,15 +61,14 @@ async def read_part(
     """
     found: list[Session] = []
     async with StorageManager.from_url(root, **options) as storage:
-        async with aclosing(read_metadata(storage, part)) as sessions:
-            noted = _noted(sessions, found)
+        async with aclosing(read_metadata(storage, part)) as sessions, aclosing(_noted(sessions, found)) as noted:
             rows = [row async for row in read_steps(storage, noted, components, attachments)]
         if rows and not any(row.unreadable or row.attachments or row.data != StepData() for row in rows):
             await _require_one_session(storage, part)
     return rows, found
 
 
-async def _noted(sessions: Any, found: list[Session]) -> Any:
+async def _noted(sessions: AsyncIterable[Session], found: list[Session]) -> AsyncGenerator[Session, None]:
     """Yield the sessions, and add them to `found`."""
     async for session in sessions:
         found.append(session)
