@@ -11,7 +11,7 @@ import click
 __all__ = ["age", "columns", "count", "duration", "indented", "json_line", "moment", "one_line", "paragraphs", "size"]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_MINUTES = re.compile(r"\d+m")  # whoever deletes by age may mean months
+_MINUTES = re.compile(r"\d+m")  # a user who deletes by age may mean months
 _DURATION = re.compile(r"(\d{1,5})([smhdw])")  # 99,999 weeks ago is still after year 1
 
 

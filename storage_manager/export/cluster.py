@@ -29,7 +29,7 @@ PARTS_AT_ONCE = 64  # without a client: their rows of the index, and their sessi
 
 
 class _Job(NamedTuple):
-    """What a worker has to know: what it reads, and where it writes."""
+    """The input of a worker: the root that it reads, and the target to which it writes."""
 
     root: str
     options: Mapping[str, Any]
@@ -41,7 +41,7 @@ class _Job(NamedTuple):
 
 
 class _Written(NamedTuple):
-    """The part that a worker has written."""
+    """The result of a worker: its file, and its rows of the other tables."""
 
     name: str  # of the file, when it is published
     path: str  # of the file until then
